@@ -1,0 +1,4355 @@
+/* latephase.h - v0.1 - train neural networks on the CPU with late-phase weights
+   SPDX-License-Identifier: MIT OR Unlicense (full text at the end of the file)
+
+   One C99 header without dependencies.  It trains as usual until step T0, then keeps K copies
+   of a small part of the weights (BatchNorm, last layer, ...), lets each copy learn from its
+   own minibatches, and averages them at the end into one plain, better model:
+   J. von Oswald et al., "Neural networks with late-phase weights", ICLR 2021.
+
+   DO THIS, in exactly one C or C++ file:
+
+       #define LP_IMPLEMENTATION
+       #include "latephase.h"
+
+   and include the header without the define wherever else it is used.  A whole program:
+
+//>>synopsis
+#include <stdio.h>
+#define LP_IMPLEMENTATION
+#include "latephase.h"
+
+static void load_batch(long t, float *image, int32_t *label)   // your data: a toy task here
+{
+    for (long i = 0; i < 32; i++) label[i] = (int32_t)((t + i) % 10);
+    for (long i = 0; i < 32 * 64; i++)
+        image[i] = (float)lp_random_normal(7, (uint64_t)t, (uint64_t)i)
+                 + (i % 64 == 6 * label[i / 64] ? 4.0f : 0.0f);
+}
+
+int main(void)
+{
+    lp_desc desc = lp_desc_default();
+    desc.late = lp_late_default(10);                        // BN + head, K = 10, sigma0 = 0
+
+    lp_net    *net = lp_create(&desc);
+    lp_tensor *x   = lp_input(net, "image", 32, 8, 8, 1);   // 32 images of 8 x 8, grey
+    lp_tensor *y   = lp_labels(net, "label", 32);
+    lp_tensor *h   = lp_conv(net, x, "conv1", 16, 3, 1);    // 16 filters 3x3, stride 1
+    h = lp_relu(net, lp_batchnorm(net, h, "bn1"));
+    h = lp_linear(net, lp_maxpool(net, h, 4, 4, 0), "fc", 10);
+    lp_tensor *loss = lp_cross_entropy(net, h, y, 0);
+    if (lp_compile(net, loss, NULL, 0) != LP_OK) return puts(lp_error(net)), 1;
+
+    float l = 0;
+    for (long t = 0; t < 300; t++) {
+        if (t == 200) lp_late_begin(net);                   // phi becomes phi_1 ... phi_K
+        load_batch(t, x->data, y->labels);
+        float lr = lp_lr_linear(0.05f, 0.001f, 100, 280, (double)t);
+        if (lp_train_step(net, lr, &l) != LP_OK) return puts(lp_error(net)), 1;
+    }
+    lp_late_average(net, LP_AVERAGE_AFFINE);                // one plain model again
+
+    float p[32 * 10];
+    load_batch(1000, x->data, y->labels);
+    if (lp_predict(net, LP_SINGLE, p) != LP_OK) return puts(lp_error(net)), 1;
+    lp_metrics m = lp_metrics_zero();
+    lp_metrics_add(&m, p, y->labels, 32, 10);
+    printf("loss %.2f, test accuracy %.0f %%\n", (double)l, 100 * lp_accuracy(&m));
+    lp_destroy(net);
+    return 0;
+}
+//<<synopsis
+
+   Build: cc -O2 program.c -lpthread (LP_NO_THREADS: no library at all).  No -march flag is
+   needed: the kernels for AVX2 and AVX-512 are chosen at run time.
+
+   TABLE OF CONTENTS (search for the anchor)
+
+     >>options        macros and their defaults     >>dispatch    choosing a kernel row
+     >>limits         what it does not do           >>gemm        blocked matrix product
+     >>concepts       read this to understand it    >>conv        convolution
+     >>types          declarations: types           >>ops         one place per operation
+     >>train          tier 1: build, train, use     >>plan        memory from lifetimes
+     >>graph          tier 2: graph, state, checks  >>run         forward and backward
+     >>bare           tier 3: bare kernels          >>optim       SGD
+     >>platform       compilers, floating point     >>latephase   Algorithm 1
+     >>threads        thread pool                   >>average     averaging, SWA, BN statistics
+     >>memory         arena                         >>metrics     accuracy, NLL, ECE, Brier
+     >>rng            counter-based random numbers  >>models      Wide ResNet, CIFAR ResNet
+     >>math           exp, log, sqrt, sin           >>gradcheck   numerical gradients
+     >>kernels        vector kernels, any width     >>state       exact snapshots
+
+   OPTIONS >>options
+   Define before including; those marked (I) matter only with LP_IMPLEMENTATION, the others must
+   be the same in every file.
+
+     LP_STATIC          everything is static: private to this file                 default off
+     LP_API             linkage of public functions                                default extern
+     LP_REAL            element type; double is meant for gradient checks (scalar) default float
+     LP_NO_STDLIB   (I) freestanding: needs only memcpy, memset (hosted C or yours);
+                        give memory by lp_desc.graph_memory and lp_compile         default off
+     LP_MALLOC(n)   (I) with LP_FREE(p): both or none                   default malloc and free
+     LP_NO_THREADS  (I) no thread pool (always so where pthreads are missing; a hook in lp_desc
+                        still works)                                               default off
+     LP_NO_SIMD     (I) only the scalar rows (always so with tcc, MinGW, LP_REAL)  default off
+     LP_NO_TRAINING     inference only: smallest code                              default off
+     LP_ASSERT(c)   (I) checks of internal invariants                              default none
+     LP_HUGEPAGE(p, n) (I) advise the system to back n bytes at p by huge pages    default none
+     LP_SELF        (I) how this file includes itself (only if you rename it) default "latephase.h"
+
+   DOES NOT >>limits
+   No GPU, no autodiff of arbitrary code (a fixed set of ops), no dynamic shapes (but the batch
+   is a capacity: fewer rows are fine), no data loading, no printing, no exit, no abort, no global
+   state.  Tensors have at most 4 dimensions; a tensor has fewer than 2^31 elements.
+
+   CONCEPTS >>concepts
+
+   Two flat vectors.  All base weights live in one vector theta.  All late-phase weights of
+   member k live in one slab phi_k, its BatchNorm running statistics in one slab s_k.  A parameter
+   is (role, offset, shape) in one of them; choosing a late-phase family is choosing which
+   parameters have the role LATE.  The method is then arithmetic on vectors:
+
+       late init  phi_k = phi + sigma0 rms(phi) e_k      SWA      running mean of theta, phi_k
+       gradient   (g_theta, g_phi) at (theta, phi_k)     average  phi = mean_k phi_k
+       turn       phi_k -= ...; Dtheta += gamma g_theta  state    a few vectors
+
+   One turn of Algorithm 1.  Members k = 1..K take one minibatch each; phi_k moves at once with
+   its own momentum, theta moves once per turn by the sum of the K gradients.  All gradients of
+   a turn are taken at the same theta.  Before lp_late_begin there is one member and a turn is one
+   minibatch: plain SGD.  The rate that moves theta is the one in force when the turn ends; an
+   unfinished turn at the very end of training is dropped.
+
+   Averaging.  In evaluation BatchNorm is affine: a_k x + b_k with a_k = gamma_k / sqrt(v_k + eps),
+   b_k = beta_k - mean_k a_k.  The mean of the K outputs is the affine map of the mean a and b, and
+   is written as one plain BatchNorm: mean = mean_k mean_k, v = mean_k v_k, gamma = a sqrt(v + eps),
+   beta = b + a mean (exact for each BN layer).  All other weights are averaged as they are.  The
+   alternative takes mean gamma and beta and re-estimates the statistics on training data.
+
+   Layout.  Activations are NHWC, convolution weights HWIO, linear weights [in, out]; row-major.
+
+   The graph is static.  Builders check shapes and record; the first error sticks and every later
+   builder returns NULL quietly, so check once, at lp_compile.  lp_compile plans all memory by the
+   lifetimes of tensors over forward and backward; after it nothing is allocated.  BatchNorm
+   followed by ReLU is fused, ReLU and add work in place: a tensor swallowed so has no data of its
+   own (data == NULL) unless lp_keep asked for it before compiling.
+
+   Backpropagation visits the ops in reverse; each adds (dL/d output)(d output/d input) to the
+   gradient of its inputs.  The first to write a gradient overwrites, later ones add.
+
+   Determinism.  Same seed, same bits: for any number of threads and for every kernel row that
+   has fused multiply-add (scalar-fma, AVX2, AVX-512).  Reductions have an order fixed by shape,
+   work is cut by shape, one FMA chain computes one GEMM element.  Random numbers are functions
+   of (seed, stream, index).  Inside entry points rounding is to nearest and denormals are kept.
+   The row LP_ISA_SCALAR multiplies and adds separately and so differs in the last bits.
+
+   Threads.  A net owns a small pool; one net must be used by one thread at a time, two nets never
+   meet.  lp_desc.parallel_for replaces the pool.
+
+   Errors.  Functions that can fail return lp_status; lp_error(net) is one sentence about the last
+   failure.  A refused training step (non-finite loss or gradient, label out of range) changes no
+   weight, no momentum and no statistic.
+*/
+
+#ifndef LPI_ROW /* LPI_ROW: this file includes itself once per instruction set, see >>kernels */
+#ifndef LATEPHASE_H
+#define LATEPHASE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define LP_VERSION_MAJOR 0
+#define LP_VERSION_MINOR 1
+
+#if !defined(LP_API)
+#if defined(LP_STATIC)
+#define LP_API static
+#else
+#define LP_API extern
+#endif
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ------------------------------------------------------------------------------- >>types */
+
+/* The element type of every weight, activation and gradient. */
+#ifdef LP_REAL
+typedef LP_REAL lp_real;
+#else
+typedef float lp_real;
+#endif
+
+/* Status codes; lp_status_text(code) gives the sentence. */
+#define LP_STATUS_LIST(X)                                                                       \
+    X(LP_OK, "success")                                                                         \
+    X(LP_ERR_ARGUMENT, "an argument is out of its range")                                       \
+    X(LP_ERR_SHAPE, "the shapes do not fit together")                                           \
+    X(LP_ERR_NAME, "a name is missing or used twice")                                           \
+    X(LP_ERR_MEMORY, "memory is short")                                                         \
+    X(LP_ERR_ORDER, "the call comes too early or too late")                                     \
+    X(LP_ERR_LABEL, "a label is outside its range")                                             \
+    X(LP_ERR_NONFINITE, "a loss or gradient is not finite")
+
+typedef enum lp_status {
+#define LP_X(code, text) code,
+    LP_STATUS_LIST(LP_X)
+#undef LP_X
+    LP_STATUS_COUNT
+} lp_status;
+
+typedef struct lp_net lp_net;
+
+/* A node's value.  Read name, rank, dim always; data, labels after lp_compile.  For inputs and
+   labels, data / labels [dim...] is memory of the net that you fill before each call.  For
+   parameters use lp_values: members have their own copies. */
+typedef struct lp_tensor {
+    const char *name;
+    int         rank, dim[4]; /* dim[0] of inputs and what follows from them: batch capacity   */
+    lp_real    *data;         /* [dim[0], ..., dim[rank-1]]; NULL where fusion swallowed it    */
+    int32_t    *labels;       /* [dim[0]] for lp_labels, else NULL                             */
+    struct lpi_tensor *priv;
+} lp_tensor;
+
+/* Instruction sets, slowest first.  A row that the processor lacks is refused by lp_create. */
+typedef enum lp_isa { LP_ISA_AUTO, LP_ISA_SCALAR, LP_ISA_SCALAR_FMA, LP_ISA_AVX2, LP_ISA_AVX512,
+                      LP_ISA_COUNT } lp_isa;
+
+/* Late-phase families: which parameters every member has of its own.  Combine with |. */
+enum {
+    LP_LATE_NONE = 0,
+    LP_LATE_BN   = 1, /* scale and shift of every BatchNorm                                    */
+    LP_LATE_HEAD = 2, /* weight and bias of the linear layer that feeds the loss               */
+    LP_LATE_FULL = 4  /* every parameter: a late-phase deep ensemble                           */
+};
+
+typedef struct lp_late {
+    unsigned families; /* LP_LATE_...                                                          */
+    int      members;  /* K, 1..1024                                                           */
+    float    sigma0;   /* noise at T0 as a share of each tensor's root mean square, >= 0       */
+    float    gamma;    /* scale of a member's base gradient: 1 sums, 1/K averages; > 0         */
+} lp_late;
+
+/* SGD as in PyTorch: g += weight_decay w;  v = momentum v + g;  w -= lr_scale lr (nesterov ?
+   g + momentum v : v). */
+typedef struct lp_optim {
+    float lr_scale;     /* factor on the rate given to the step, >= 0                          */
+    float momentum;     /* [0, 1)                                                              */
+    float weight_decay; /* >= 0; acts on every parameter, biases and BatchNorm included        */
+    int   nesterov;     /* 0 or 1                                                              */
+} lp_optim;
+
+/* Runs task(arg, lane) for every lane in [0, lanes), in any order, on any threads, and returns
+   when all are done. */
+typedef void (*lp_task)(void *arg, int lane);
+typedef void (*lp_parallel_for)(void *user, int lanes, lp_task task, void *arg);
+
+/* Everything that must be known when a net is created.  Start from lp_desc_default(). */
+typedef struct lp_desc {
+    uint64_t seed;               /* initial weights, dropout, sigma0 noise                     */
+    int      threads;            /* 1..256; results do not depend on it                        */
+    lp_isa   isa;
+    lp_late  late;
+    lp_optim optim_base;         /* theta, moves once per turn                                 */
+    lp_optim optim_late;         /* phi_k, moves once per minibatch of member k                */
+    int      swa;                /* 1: keep memory for stochastic weight averaging             */
+    int      inference;          /* 1: plan no training memory                                 */
+    size_t   graph_bytes;        /* arena for the graph itself (tensors, ops, names)           */
+    void    *graph_memory;       /* graph_bytes of yours, which outlive the net, or NULL       */
+    lp_parallel_for parallel_for; /* NULL: own thread pool                                     */
+    void    *parallel_user;      /* first argument of parallel_for                             */
+} lp_desc;
+
+/* ------------------------------------------------------------------------------- >>train
+   Tier 1: build a net, train it, use it. */
+
+/* Seed 1, all processors that are online, ISA AUTO, no late-phase weights, SGD with Nesterov
+   momentum 0.9 and weight decay 5e-4 for both roles, no SWA, 1 MB for the graph. */
+LP_API lp_desc lp_desc_default(void);
+/* BN + head, K members, sigma0 0, gamma 1: the setting of the paper's CIFAR results. */
+LP_API lp_late lp_late_default(int members);
+/* One sentence for a status code; never NULL. */
+LP_API const char *lp_status_text(lp_status status);
+
+/* A new, empty net.  Returns NULL only if memory is short (desc->graph_bytes, allocated by
+   LP_MALLOC unless graph_memory is given).  Bad values in desc are reported by lp_compile.
+   Everything is freed by lp_destroy (NULL is fine). */
+LP_API lp_net *lp_create(const lp_desc *desc);
+LP_API void    lp_destroy(lp_net *net);
+/* The sentence of the last failure; "" if there was none.  Lives as long as the net. */
+LP_API const char *lp_error(const lp_net *net);
+
+/* Inputs.  n is the batch capacity; h, w, c >= 1.  lp_input_rows is a matrix [n, c]. */
+LP_API lp_tensor *lp_input(lp_net *net, const char *name, int n, int h, int w, int c);
+LP_API lp_tensor *lp_input_rows(lp_net *net, const char *name, int n, int c);
+LP_API lp_tensor *lp_labels(lp_net *net, const char *name, int n);
+
+/* Layers: create their parameters, named label.weight, label.bias, and call the op under them.
+   All builders return NULL after a failure, and pass NULL on. */
+
+/* Convolution, "same" padding ((k-1)/2 before, the rest after), no bias.  x [n,h,w,c] ->
+   [n, ceil(h/stride), ceil(w/stride), filters]; weight [k,k,c,filters], Kaiming normal (fan-in,
+   gain sqrt 2).  kernel 1..7, stride 1..7. */
+LP_API lp_tensor *lp_conv(lp_net *net, lp_tensor *x, const char *label, int filters, int kernel,
+                          int stride);
+/* Batch normalisation over all but the last dimension (Ioffe and Szegedy 2015), eps 1e-5, running
+   statistics with momentum 0.1, the running variance unbiased.  weight 1, bias 0. */
+LP_API lp_tensor *lp_batchnorm(lp_net *net, lp_tensor *x, const char *label);
+/* x [n, ...] flattened to [n, in] -> x W + b [n, out]; weight [in, out] Kaiming normal, bias 0. */
+LP_API lp_tensor *lp_linear(lp_net *net, lp_tensor *x, const char *label, int out);
+
+/* Ops without parameters. */
+LP_API lp_tensor *lp_relu(lp_net *net, lp_tensor *x);              /* x < 0 ? 0 : x (keeps NaN) */
+LP_API lp_tensor *lp_add(lp_net *net, lp_tensor *a, lp_tensor *b); /* same shape               */
+LP_API lp_tensor *lp_avgpool(lp_net *net, lp_tensor *x);           /* global: [n,h,w,c]->[n,c] */
+/* k x k windows, stride 1..; [n,h,w,c] -> [n, (h-k)/stride+1, (w-k)/stride+1, c]; max pooling may
+   pad 0..k/2 on all sides with minus infinity. */
+LP_API lp_tensor *lp_avgpool2d(lp_net *net, lp_tensor *x, int k, int stride);
+LP_API lp_tensor *lp_maxpool(lp_net *net, lp_tensor *x, int k, int stride, int pad);
+/* ResNet's option A shortcut: every stride-th pixel, channels padded by zeros to `channels`, half of
+   them in front. */
+LP_API lp_tensor *lp_subsample(lp_net *net, lp_tensor *x, int stride, int channels);
+/* Training: zero with probability p, else x/(1-p); evaluation: x.  p in [0, 1). */
+LP_API lp_tensor *lp_dropout(lp_net *net, lp_tensor *x, float p);
+
+/* Losses: scalars, mean over the minibatch.
+   Cross-entropy of softmax(logits [n, classes]) against labels [n] in [0, classes), with the
+   target (1-s) onehot + s/classes, smoothing s in [0, 1). */
+LP_API lp_tensor *lp_cross_entropy(lp_net *net, lp_tensor *logits, lp_tensor *labels,
+                                   float smoothing);
+/* Mean over all elements of (a - b)^2; same shape. */
+LP_API lp_tensor *lp_mean_squared_error(lp_net *net, lp_tensor *a, lp_tensor *b);
+
+/* Models.  Wide ResNet (Zagoruyko and Komodakis 2016), depth = 6n+4, x [n,h,w,c] -> logits
+   [n, classes]; and the CIFAR ResNet of He et al. 2016, depth = 6n+2.  h and w multiples of 4. */
+LP_API lp_tensor *lp_wrn(lp_net *net, lp_tensor *x, int depth, int width, int classes);
+LP_API lp_tensor *lp_resnet_cifar(lp_net *net, lp_tensor *x, int depth, int classes);
+
+/* Bytes that lp_compile(net, loss, ...) will need for training and for inference; either pointer may
+   be NULL.  Call it once the graph is built. */
+LP_API lp_status lp_memory_required(lp_net *net, lp_tensor *loss, size_t *training,
+                                    size_t *inference);
+/* Finishes the net: loss is a loss op, or, for inference, any tensor to be computed.  memory: bytes
+   of yours that outlive the net (alignment is taken care of within), or NULL and 0: one LP_MALLOC.
+   Reports the first error of all calls before it.  Weights are initialised from the seed. */
+LP_API lp_status lp_compile(lp_net *net, lp_tensor *loss, void *memory, size_t bytes);
+
+/* Rows in use of the batch capacity, 1..n, from the next step on.  After compiling: n. */
+LP_API lp_status lp_set_batch(lp_net *net, int rows);
+
+/* Class probabilities (softmax) of the minibatch in the inputs: probs [rows, classes], where the
+   logits are the first input of the loss.  which is a member 0..K-1, or: */
+enum {
+    LP_SINGLE   = 0,  /* the one plain model before lp_late_begin and after lp_late_average    */
+    LP_AVERAGED = -1, /* the members' average as of now (affine collapse); training goes on    */
+    LP_ENSEMBLE = -2  /* mean of the members' probabilities: K forward passes                  */
+};
+LP_API lp_status lp_predict(lp_net *net, int which, lp_real *probs);
+
+#ifndef LP_NO_TRAINING
+/* One minibatch of Algorithm 1: forward, backward, update.  lr >= 0.  *loss (may be NULL) is the
+   minibatch's loss.  LP_ERR_NONFINITE names step and member; the step then changed nothing. */
+LP_API lp_status lp_train_step(lp_net *net, float lr, lp_real *loss);
+/* T0: replicates the late-phase weights K times.  Momentum of the copies starts at zero, theta keeps
+   its own, an SWA mean collected so far is dropped.  Once per late phase. */
+LP_API lp_status lp_late_begin(lp_net *net);
+/* Ends the late phase: the members become one plain model, LP_SINGLE; an unfinished turn is dropped.
+   Momentum of phi starts again at zero. */
+typedef enum lp_average {
+    LP_AVERAGE_AFFINE, /* exact mean of each BatchNorm's affine map                            */
+    LP_AVERAGE_MEAN    /* mean weights and statistics; re-estimate them: lp_bn_estimate        */
+} lp_average;
+LP_API lp_status lp_late_average(lp_net *net, lp_average how);
+
+/* BatchNorm statistics from data: lp_bn_reset, then for each minibatch in the inputs lp_bn_estimate
+   for each member (or LP_SINGLE).  Cumulative: weight b/(n+b) for b new after n earlier images. */
+LP_API lp_status lp_bn_reset(lp_net *net);
+LP_API lp_status lp_bn_estimate(lp_net *net, int which);
+
+/* Stochastic weight averaging (Izmailov et al. 2018), with desc.swa: lp_swa_add takes the current
+   theta, phi_k into a running mean (call it at the ends of epochs).  lp_swa_swap exchanges the current
+   weights (and statistics) with that mean; then re-estimate statistics and predict; a second call
+   exchanges them back, so that training can go on.  While swapped, training is refused. */
+LP_API lp_status lp_swa_add(lp_net *net);
+LP_API lp_status lp_swa_swap(lp_net *net);
+#endif
+
+/* Learning-rate schedules; t in any unit (epochs, steps), the same for all arguments.
+   lr0 until `from`, then linear to lr1 at `to`, then lr1. */
+LP_API float lp_lr_linear(float lr0, float lr1, double from, double to, double t);
+/* lr0 factor^(number of milestones <= t); milestones [count] ascending. */
+LP_API float lp_lr_steps(float lr0, float factor, const double *milestones, int count, double t);
+/* lr1 + (lr0 - lr1) (1 + cos(pi t / total)) / 2, and lr1 from total on. */
+LP_API float lp_lr_cosine(float lr0, float lr1, double total, double t);
+
+/* Sums over test images; zero it, add minibatches, ask. */
+typedef struct lp_metrics {
+    double images, correct, nll, brier;
+    double bin_images[15], bin_correct[15], bin_confidence[15];
+} lp_metrics;
+LP_API lp_metrics lp_metrics_zero(void);
+LP_API void   lp_metrics_add(lp_metrics *m, const lp_real *probs, const int32_t *labels, int rows,
+                             int classes); /* probs [rows, classes]; rows with a bad label: skipped */
+LP_API double lp_accuracy(const lp_metrics *m); /* share of right answers, 0..1                 */
+LP_API double lp_nll(const lp_metrics *m);      /* mean -ln p(label), p floored at 1e-38        */
+LP_API double lp_brier(const lp_metrics *m);    /* mean sum_c (p_c - [c = label])^2, 0..2       */
+LP_API double lp_ece(const lp_metrics *m);      /* expected calibration error, 15 equal bins    */
+
+/* ------------------------------------------------------------------------------- >>graph
+   Tier 2: parameters and ops by hand, separate steps, state, checks. */
+
+typedef enum lp_role { LP_ROLE_AUTO, LP_ROLE_BASE, LP_ROLE_LATE } lp_role;
+typedef enum lp_init { LP_INIT_ZERO, LP_INIT_ONE, LP_INIT_KAIMING } lp_init;
+/* A parameter dim[0..rank-1].  AUTO: base, unless the family `full`.  Kaiming: normal with standard
+   deviation sqrt(2 / (all dimensions but the last multiplied)). */
+LP_API lp_tensor *lp_parameter(lp_net *net, const char *name, int rank, const int *dim,
+                               lp_init init, lp_role role);
+/* Convolution with any tensor w [kh,kw,c,filters] as weight, bias [filters] or NULL; zero padding `pad`
+   >= 0 on all sides, or LP_SAME. */
+#define LP_SAME (-1)
+LP_API lp_tensor *lp_conv2d(lp_net *net, lp_tensor *x, lp_tensor *w, lp_tensor *bias,
+                            const char *label, int stride, int pad);
+/* x [n, ...] as [n, in] times w [in, out] plus bias [out] or NULL. */
+LP_API lp_tensor *lp_matmul(lp_net *net, lp_tensor *x, lp_tensor *w, lp_tensor *bias,
+                            const char *label);
+/* Before compiling: keep this tensor's data readable / never train this parameter. */
+LP_API void lp_keep(lp_net *net, lp_tensor *t);
+LP_API void lp_freeze(lp_net *net, lp_tensor *t);
+/* The tensor of that name (inputs and parameters, label of a layer for its output), or NULL. */
+LP_API lp_tensor *lp_find(lp_net *net, const char *name);
+/* The i-th parameter, or NULL when i is past the last. */
+LP_API lp_tensor *lp_parameter_at(lp_net *net, int i);
+/* Its values, to read or write: dim[] elements; for late-phase parameters those of member `which`.
+   BatchNorm running statistics of label L are found by lp_statistics(net, "L", which): mean [c],
+   then variance [c].  NULL if there is no such thing. */
+LP_API lp_real *lp_values(lp_net *net, lp_tensor *parameter, int which);
+LP_API lp_real *lp_statistics(lp_net *net, const char *label, int which);
+
+typedef struct lp_info {
+    ptrdiff_t parameters;  /* of one plain model                                               */
+    ptrdiff_t late;        /* those of them that are late-phase                                */
+    ptrdiff_t statistics;  /* BatchNorm running means and variances                            */
+    size_t    bytes;       /* memory of lp_compile                                             */
+    int64_t   step;        /* minibatches trained                                              */
+    int       members;     /* K now: 1 before lp_late_begin                                    */
+    int       member;      /* whose turn is next                                               */
+    int       classes;     /* last dimension of the logits                                     */
+    lp_isa    isa;         /* the kernel row in use                                            */
+} lp_info;
+LP_API lp_info lp_get_info(const lp_net *net);
+
+/* Forward pass of model `which`; training != 0 uses minibatch statistics and dropout.  Kept tensors and
+   the loss's data are then readable.  Weights and statistics do not change. */
+LP_API lp_status lp_forward(lp_net *net, int which, int training, lp_real *loss);
+#ifndef LP_NO_TRAINING
+/* lp_train_step in two halves, for gradient accumulation: lp_gradient adds scale times the gradient of
+   the minibatch for the member whose turn it is; lp_step updates with what was added.  A refused
+   lp_gradient discards the pending gradient.  lp_gradients gives the pending dL/dw of a parameter, or
+   NULL. */
+LP_API lp_status lp_gradient(lp_net *net, float scale, lp_real *loss);
+LP_API lp_status lp_step(lp_net *net, float lr);
+LP_API const lp_real *lp_gradients(lp_net *net, lp_tensor *parameter);
+
+/* Compares backward with central differences on the minibatch in the inputs, signed, and changes
+   nothing.  checks >= 1: that many elements of each parameter (LP_REAL=double), or directions in
+   each parameter (float).  *worst: largest |a - n| / max(|a|, |n|, floor), floor = 1e-3 of the largest
+   |gradient| (double: 1e-6); *where: that parameter's name. */
+LP_API lp_status lp_gradient_check(lp_net *net, int checks, double h, double *worst,
+                                   const char **where);
+
+/* The exact training state (weights, momenta, statistics, SWA, counters) as bytes of this machine: train
+   on from it and every bit repeats.  lp_state_load checks that it is of a net like this one. */
+LP_API size_t    lp_state_bytes(const lp_net *net);
+LP_API lp_status lp_state_save(lp_net *net, void *to);
+LP_API lp_status lp_state_load(lp_net *net, const void *from, size_t bytes);
+#endif
+
+/* ------------------------------------------------------------------------------- >>bare
+   Tier 3: useful on their own. */
+
+/* C [m,n] = A [m,k] B [k,n] + (accumulate ? C : 0) with element (i,j) of A at a[i*rsa + j*csa], of B
+   likewise, C row-major with ldc >= n.  One thread; work: lp_gemm_work(m, n, k) elements of yours.
+   isa: any row the processor has (AUTO: the best).  Returns LP_ERR_ARGUMENT otherwise. */
+LP_API size_t    lp_gemm_work(int m, int n, int k);
+LP_API lp_status lp_gemm(lp_isa isa, int m, int n, int k, const lp_real *a, ptrdiff_t rsa,
+                         ptrdiff_t csa, const lp_real *b, ptrdiff_t rsb, ptrdiff_t csb, lp_real *c,
+                         ptrdiff_t ldc, int accumulate, lp_real *work);
+/* Does this processor have the row?  Its name: "scalar", "scalar-fma", "avx2", "avx512", "auto". */
+LP_API int         lp_isa_available(lp_isa isa);
+LP_API const char *lp_isa_name(lp_isa isa);
+
+/* Counter-based random numbers: the same for the same (seed, stream, index), on any machine.  64 random
+   bits; uniform in [0,1); standard normal. */
+LP_API uint64_t lp_random(uint64_t seed, uint64_t stream, uint64_t index);
+LP_API double   lp_random_uniform(uint64_t seed, uint64_t stream, uint64_t index);
+LP_API double   lp_random_normal(uint64_t seed, uint64_t stream, uint64_t index);
+/* A random order of 0..n-1 in order [n] (Fisher and Yates). */
+LP_API void     lp_shuffle(uint64_t seed, uint64_t stream, int32_t *order, int n);
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* LATEPHASE_H */
+#endif /* LPI_ROW */
+
+#if defined(LP_IMPLEMENTATION) && !defined(LPI_ROW) && !defined(LPI_IMPLEMENTED)
+#define LPI_IMPLEMENTED
+
+/* ---------------------------------------------------------------------------- >>platform
+   What differs between compilers and processors, in one place. */
+
+#include <stdarg.h>
+#include <string.h>
+
+#if !defined(LP_MALLOC) != !defined(LP_FREE)
+#error "latephase.h: define both LP_MALLOC and LP_FREE, or neither"
+#endif
+#if !defined(LP_MALLOC)
+#ifdef LP_NO_STDLIB
+#define LP_MALLOC(n) ((void)(n), (void *)0)
+#define LP_FREE(p) ((void)(p))
+#else
+#include <stdlib.h>
+#define LP_MALLOC(n) malloc(n)
+#define LP_FREE(p) free(p)
+#endif
+#endif
+#ifndef LP_ASSERT
+#define LP_ASSERT(c) ((void)0)
+#endif
+#ifndef LP_HUGEPAGE
+#define LP_HUGEPAGE(p, n) ((void)0)
+#endif
+#ifndef LP_SELF
+#define LP_SELF "latephase.h"
+#endif
+
+#if defined(__TINYC__) /* first: tcc can pretend to be gcc */
+#define LPI_TCC
+#elif defined(__clang__)
+#define LPI_CLANG
+#elif defined(__GNUC__)
+#define LPI_GCC
+#endif
+#if defined(LPI_GCC) || defined(LPI_CLANG)
+#define LPI_GNUC
+#define LPI_UNUSED __attribute__((unused))
+#else
+#define LPI_UNUSED
+#endif
+
+#if defined(LPI_GNUC) && (defined(__x86_64__) || (defined(__i386__) && defined(__SSE2__)))
+#define LPI_X86
+#endif
+#if defined(LPI_X86) && !defined(LP_NO_SIMD) && !defined(LP_REAL) && !defined(__MINGW32__)
+#define LPI_SIMD
+#include <immintrin.h>
+#endif
+#if defined(LPI_SIMD) || (!defined(LP_REAL) && !defined(LPI_X86) && defined(LPI_GNUC) \
+                          && (defined(__FP_FAST_FMAF) || defined(__aarch64__)))
+#define LPI_HAS_FMA
+#endif
+
+/* The compiler must not fuse a*b+c on its own: bits would depend on it. */
+#ifdef __FAST_MATH__
+#pragma message("latephase.h: -ffast-math breaks NaN checks and equal bits")
+#endif
+#if defined(LPI_GCC)
+#pragma GCC push_options
+#pragma GCC optimize("fp-contract=off")
+#elif defined(LPI_CLANG)
+#pragma STDC FP_CONTRACT OFF
+#elif defined(_MSC_VER)
+#pragma fp_contract(off)
+#endif
+
+/* Rounding to nearest, denormals kept, exceptions masked: set on entry, restored on leaving. */
+typedef uint64_t lpi_fp;
+#if defined(LPI_X86)
+static lpi_fp lpi_fp_enter(void)
+{
+    unsigned old = __builtin_ia32_stmxcsr();
+    __builtin_ia32_ldmxcsr(0x1F80);
+    return old;
+}
+static void lpi_fp_leave(lpi_fp old) { __builtin_ia32_ldmxcsr((unsigned)old); }
+#elif defined(LPI_GNUC) && defined(__aarch64__)
+static lpi_fp lpi_fp_enter(void)
+{
+    uint64_t old, zero = 0;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(old));
+    __asm__ volatile("msr fpcr, %0" : : "r"(zero));
+    return old;
+}
+static void lpi_fp_leave(lpi_fp old) { __asm__ volatile("msr fpcr, %0" : : "r"(old)); }
+#else
+static lpi_fp lpi_fp_enter(void) { return 0; }
+static void   lpi_fp_leave(lpi_fp old) { (void)old; }
+#endif
+
+static int       lpi_min(int a, int b) { return a < b ? a : b; }
+static ptrdiff_t lpi_minp(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
+static ptrdiff_t lpi_maxp(ptrdiff_t a, ptrdiff_t b) { return a > b ? a : b; }
+static ptrdiff_t lpi_ceil_div(ptrdiff_t a, ptrdiff_t b) { return (a + b - 1) / b; }
+static ptrdiff_t lpi_round_up(ptrdiff_t a, ptrdiff_t b) { return lpi_ceil_div(a, b) * b; }
+/* Copies / clears n elements. */
+static void lpi_copy(lp_real *to, const lp_real *from, ptrdiff_t n)
+{
+    memcpy(to, from, (size_t)n * sizeof *to);
+}
+static void lpi_zero(lp_real *to, ptrdiff_t n) { memset(to, 0, (size_t)n * sizeof *to); }
+
+/* ----------------------------------------------------------------------------- >>threads
+   lpi_for(team, items, fn, arg) calls fn(arg, item, lane) for every item.  A team has a fixed
+   number of lanes, of which the caller runs one; a lane takes the next item when it is free, so
+   who computes an item is open, but what an item computes is not: results do not depend on it.
+   `lane` selects scratch memory. */
+
+#if !defined(LP_NO_THREADS) && !defined(LP_NO_STDLIB) && defined(LPI_GNUC) \
+    && (defined(__unix__) || defined(__APPLE__))
+#define LPI_THREADS
+#include <pthread.h>
+#include <unistd.h>
+#endif
+
+typedef void (*lpi_item_fn)(void *arg, int item, int lane);
+
+typedef struct lpi_team {
+    int             lanes;
+    lp_parallel_for parallel_for;
+    void           *user;
+} lpi_team;
+
+typedef struct lpi_loop {
+    lpi_item_fn fn;
+    void       *arg;
+    int         items, lanes, next;
+} lpi_loop;
+
+static void lpi_run_lane(void *p, int lane)
+{
+    lpi_loop *loop = (lpi_loop *)p;
+    lpi_fp    fp = lpi_fp_enter();
+#ifdef LPI_GNUC
+    for (;;) {
+        int item = __atomic_fetch_add(&loop->next, 1, __ATOMIC_RELAXED);
+        if (item >= loop->items) break;
+        loop->fn(loop->arg, item, lane);
+    }
+#else
+    for (int item = lane; item < loop->items; item += loop->lanes)
+        loop->fn(loop->arg, item, lane);
+#endif
+    lpi_fp_leave(fp);
+}
+
+static void lpi_for(const lpi_team *team, int items, lpi_item_fn fn, void *arg)
+{
+    if (team->lanes == 1 || items == 1 || !team->parallel_for) {
+        for (int i = 0; i < items; i++) fn(arg, i, 0);
+        return;
+    }
+    lpi_loop loop;
+    loop.fn = fn;
+    loop.arg = arg;
+    loop.items = items;
+    loop.lanes = team->lanes;
+    loop.next = 0;
+    team->parallel_for(team->user, team->lanes, lpi_run_lane, &loop);
+}
+
+#ifdef LPI_THREADS
+/* The pool.  A job is announced by a new generation number; workers spin for it for some tens of
+   microseconds, as the next op usually follows at once, then sleep. */
+#define LPI_SPINS 600
+
+typedef struct lpi_worker {
+    struct lpi_pool *pool;
+    pthread_t        thread;
+    int              lane;
+} lpi_worker;
+
+typedef struct lpi_pool {
+    pthread_mutex_t mutex;
+    pthread_cond_t  wake, done;
+    unsigned        generation; /* atomic */
+    int             running;    /* atomic: workers that have not finished this generation */
+    int             quit, workers;
+    lp_task         task;
+    void           *arg;
+    lpi_worker     *worker; /* [workers] */
+} lpi_pool;
+
+static void lpi_pause(void)
+{
+#ifdef LPI_X86
+    __builtin_ia32_pause();
+#endif
+}
+
+static void *lpi_work(void *p)
+{
+    lpi_worker *self = (lpi_worker *)p;
+    lpi_pool   *pool = self->pool;
+    for (unsigned seen = 0;;) {
+        for (int i = 0; i < LPI_SPINS; i++) {
+            if (__atomic_load_n(&pool->generation, __ATOMIC_ACQUIRE) != seen) break;
+            lpi_pause();
+        }
+        if (__atomic_load_n(&pool->generation, __ATOMIC_ACQUIRE) == seen) {
+            pthread_mutex_lock(&pool->mutex);
+            while (__atomic_load_n(&pool->generation, __ATOMIC_ACQUIRE) == seen)
+                pthread_cond_wait(&pool->wake, &pool->mutex);
+            pthread_mutex_unlock(&pool->mutex);
+        }
+        seen++;
+        if (pool->quit) return NULL;
+        pool->task(pool->arg, self->lane);
+        if (__atomic_sub_fetch(&pool->running, 1, __ATOMIC_ACQ_REL) == 0) {
+            pthread_mutex_lock(&pool->mutex);
+            pthread_cond_signal(&pool->done);
+            pthread_mutex_unlock(&pool->mutex);
+        }
+    }
+}
+
+static void lpi_pool_announce(lpi_pool *pool, lp_task task, void *arg)
+{
+    pthread_mutex_lock(&pool->mutex);
+    pool->task = task;
+    pool->arg = arg;
+    pool->running = pool->workers;
+    __atomic_add_fetch(&pool->generation, 1, __ATOMIC_RELEASE);
+    pthread_cond_broadcast(&pool->wake);
+    pthread_mutex_unlock(&pool->mutex);
+}
+
+static void lpi_pool_for(void *user, int lanes, lp_task task, void *arg)
+{
+    lpi_pool *pool = (lpi_pool *)user;
+    (void)lanes; /* always workers + 1 */
+    lpi_pool_announce(pool, task, arg);
+    task(arg, 0);
+    for (int i = 0; i < LPI_SPINS; i++) {
+        if (__atomic_load_n(&pool->running, __ATOMIC_ACQUIRE) == 0) return;
+        lpi_pause();
+    }
+    pthread_mutex_lock(&pool->mutex);
+    while (__atomic_load_n(&pool->running, __ATOMIC_ACQUIRE) != 0)
+        pthread_cond_wait(&pool->done, &pool->mutex);
+    pthread_mutex_unlock(&pool->mutex);
+}
+
+static void lpi_pool_stop(lpi_pool *pool)
+{
+    pool->quit = 1;
+    lpi_pool_announce(pool, NULL, NULL);
+    for (int i = 0; i < pool->workers; i++) pthread_join(pool->worker[i].thread, NULL);
+    pthread_cond_destroy(&pool->done);
+    pthread_cond_destroy(&pool->wake);
+    pthread_mutex_destroy(&pool->mutex);
+}
+
+/* Starts up to `workers` threads; fewer if the system refuses.  worker [workers]. */
+static void lpi_pool_start(lpi_pool *pool, lpi_worker *worker, int workers)
+{
+    memset(pool, 0, sizeof *pool);
+    pthread_mutex_init(&pool->mutex, NULL);
+    pthread_cond_init(&pool->wake, NULL);
+    pthread_cond_init(&pool->done, NULL);
+    pool->worker = worker;
+    for (int i = 0; i < workers; i++) {
+        worker[i].pool = pool;
+        worker[i].lane = i + 1;
+        if (pthread_create(&worker[i].thread, NULL, lpi_work, &worker[i]) != 0) break;
+        pool->workers++;
+    }
+}
+#endif
+
+static int lpi_processors(void)
+{
+#ifdef LPI_THREADS
+    long n = sysconf(_SC_NPROCESSORS_ONLN);
+    return n < 1 ? 1 : n > 256 ? 256 : (int)n;
+#else
+    return 1;
+#endif
+}
+
+/* ------------------------------------------------------------------------------ >>memory
+   The graph lives in an arena: a pointer that only moves forward.  Big vectors are laid out by
+   >>plan. */
+
+#define LPI_ALIGN 64 /* bytes: one cache line, one AVX-512 vector */
+
+typedef struct lpi_arena {
+    char  *base;
+    size_t size, used;
+} lpi_arena;
+
+/* n zeroed bytes, aligned to 16; NULL when the arena is full. */
+static void *lpi_take(lpi_arena *arena, size_t n)
+{
+    size_t at = (arena->used + 15u) & ~(size_t)15u;
+    if (at > arena->size || n > arena->size - at) return NULL;
+    arena->used = at + n;
+    memset(arena->base + at, 0, n);
+    return arena->base + at;
+}
+
+static char *lpi_align(void *p)
+{
+    uintptr_t a = (uintptr_t)p;
+    return (char *)p + ((LPI_ALIGN - a % LPI_ALIGN) % LPI_ALIGN);
+}
+
+/* --------------------------------------------------------------------------------- >>rng
+   Counter-based: a random number is a hash of (seed, stream, index), so image i of epoch e meets
+   the same fate whatever the thread or the batch split.  The mixer is the finaliser of splitmix64
+   (Steele, Lea and Flood 2014), applied to each coordinate in turn. */
+
+static uint64_t lpi_mix(uint64_t z)
+{
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+    return z ^ (z >> 31);
+}
+
+LP_API uint64_t lp_random(uint64_t seed, uint64_t stream, uint64_t index)
+{
+    uint64_t key = lpi_mix(lpi_mix(seed + 0x9E3779B97F4A7C15u) ^ (stream * 0xD1342543DE82EF95u));
+    return lpi_mix(lpi_mix(key + index * 0x9E3779B97F4A7C15u) + key);
+}
+
+LP_API double lp_random_uniform(uint64_t seed, uint64_t stream, uint64_t index)
+{
+    return (double)(lp_random(seed, stream, index) >> 11) * (1.0 / 9007199254740992.0);
+}
+
+LP_API void lp_shuffle(uint64_t seed, uint64_t stream, int32_t *order, int n)
+{
+    for (int i = 0; i < n; i++) order[i] = i;
+    for (int i = n - 1; i > 0; i--) {
+        int     j = (int)(lp_random(seed, stream, (uint64_t)i) % (uint64_t)(i + 1));
+        int32_t t = order[i];
+        order[i] = order[j];
+        order[j] = t;
+    }
+}
+
+/* -------------------------------------------------------------------------------- >>math
+   Own functions in double, from + - * / alone, so that bits do not depend on a C library.  They
+   serve losses and random numbers, not inner loops. */
+
+static double lpi_from_bits(uint64_t u)
+{
+    double d;
+    memcpy(&d, &u, sizeof d);
+    return d;
+}
+
+static uint64_t lpi_to_bits(double d)
+{
+    uint64_t u;
+    memcpy(&u, &d, sizeof u);
+    return u;
+}
+
+static int lpi_finite(double x) { return x - x == 0; }
+
+/* e^x: x = k ln 2 + r, |r| <= ln 2 / 2 (ln 2 in two parts), Taylor series of degree 13 for e^r. */
+static double lpi_exp(double x)
+{
+    if (x != x) return x;
+    if (x > 709.0) return lpi_from_bits(0x7FF0000000000000u);
+    if (x < -708.0) return 0;
+    int    k = (int)(x * 1.4426950408889634 + (x < 0 ? -0.5 : 0.5));
+    double r = (x - k * 0.6931471803691238) - k * 1.9082149292705877e-10, sum = 1;
+    for (int i = 13; i > 0; i--) sum = 1 + sum * r / i;
+    return sum * lpi_from_bits((uint64_t)(1023 + k) << 52);
+}
+
+/* ln x: x = 2^e m, m in [sqrt 1/2, sqrt 2), s = (m-1)/(m+1), ln m = 2 (s + s^3/3 + s^5/5 ...). */
+static double lpi_log(double x)
+{
+    if (x != x || x < 0) return lpi_from_bits(0x7FF8000000000000u);
+    if (x < 1e-300) return x == 0 ? -lpi_from_bits(0x7FF0000000000000u) : lpi_log(x * 1e16) - 36.841361487904734;
+    if (!lpi_finite(x)) return x;
+    uint64_t u = lpi_to_bits(x);
+    int      e = (int)(u >> 52) - 1023;
+    double   m = lpi_from_bits((u & 0x000FFFFFFFFFFFFFu) | 0x3FF0000000000000u);
+    if (m > 1.4142135623730951) m *= 0.5, e++;
+    double s = (m - 1) / (m + 1), z = s * s, sum = 0;
+    for (int i = 23; i > 0; i -= 2) sum = sum * z + 1.0 / i;
+    return e * 0.6931471803691238 + (e * 1.9082149292705877e-10 + 2 * s * sum);
+}
+
+/* sqrt by Newton's iteration from a guess that halves the exponent: within an ulp of double, hence
+   rounded correctly when the result is taken as float. */
+static double lpi_sqrt(double x)
+{
+    if (!(x > 0) || !lpi_finite(x)) return x == 0 || x > 0 ? x : lpi_from_bits(0x7FF8000000000000u);
+    double y = lpi_from_bits((lpi_to_bits(x) >> 1) + 0x1FF7A3BEA91D9B1Bu);
+    for (int i = 0; i < 5; i++) y = 0.5 * (y + x / y);
+    return y;
+}
+
+/* cos(2 pi u): folded to a quarter turn, Taylor series of degree 20. */
+static double lpi_cos_turn(double u)
+{
+    u -= (double)(int64_t)u;
+    if (u < 0) u = -u;
+    if (u > 0.5) u = 1 - u;
+    double sign = u > 0.25 ? -1 : 1, x = 6.283185307179586 * (u > 0.25 ? 0.5 - u : u), sum = 1;
+    for (int i = 20; i > 0; i -= 2) sum = 1 - sum * x * x / (i * (i - 1));
+    return sign * sum;
+}
+
+/* Box and Muller 1958. */
+LP_API double lp_random_normal(uint64_t seed, uint64_t stream, uint64_t index)
+{
+    uint64_t r = lp_random(seed, stream, index), q = lpi_mix(r + 0xD1342543DE82EF95u);
+    double   u = ((double)(r >> 11) + 1) * (1.0 / 9007199254740992.0);
+    return lpi_sqrt(-2 * lpi_log(u)) * lpi_cos_turn((double)(q >> 11) * (1.0 / 9007199254740992.0));
+}
+
+/* ----------------------------------------------------------------------------- >>kernels
+   The inner loops.  They are written once, over a vector of LPI_W elements, and compiled once per
+   instruction set ("row") by letting this file include itself with LPI_ROW set; the macros just
+   below are all that differs.  Read the kernels with LPI_W = 1 in mind: that is the scalar
+   reference.  Rows with fused multiply-add give the same bits, because every element of a result
+   is computed by the same chain of operations whatever the width:
+     - element-wise kernels: trivially;
+     - sums over rows of a matrix: lanes are columns, four partial sums by row index mod 4;
+     - sums over a vector: 16 virtual lanes, folded in a fixed order;
+     - GEMM: one FMA chain over k per element of C. */
+
+typedef ptrdiff_t lpi_n;
+
+/* C [mr, n] = or += sum_k A(i,k) B(k,j) for one tile: mr rows, n = 1 or 2 whole vectors of columns.
+   k runs over `segs` segments of `len`: A(i,k) = a[i*rsa + (k / len)*seg + (k % len)*csa], so that a
+   window of an image is a matrix as it lies in memory.  B is a panel with rows ldb apart. */
+typedef void (*lpi_tile_fn)(lpi_n segs, lpi_n len, const lp_real *a, lpi_n rsa, lpi_n csa, lpi_n seg,
+                            const lp_real *b, lpi_n ldb, lp_real *c, lpi_n ldc, int accumulate);
+
+/* What BatchNorm's kernels need of each channel, all [c]; see >>ops. */
+typedef struct lpi_bn {
+    lp_real *mean, *scale, *shift; /* y = x scale + shift                                      */
+    lp_real *ka, *kb, *kc;         /* dx = ka dy + kb (x - mean) + kc                          */
+} lpi_bn;
+
+#define LPI_MAX_MR 12
+#define LPI_MAX_W 16
+typedef struct lpi_row {
+    lp_isa isa;
+    int    width, mr; /* vector width; tallest tile */
+    lpi_tile_fn tile[2][LPI_MAX_MR]; /* [vectors - 1][rows - 1] */
+    /* x, y [rows, c]; out [c]: sums over rows */
+    void (*col_sum)(lpi_n rows, lpi_n c, const lp_real *x, lp_real *out);
+    void (*col_square)(lpi_n rows, lpi_n c, const lp_real *x, const lp_real *mean, lp_real *out);
+    void (*scale_shift)(lpi_n rows, lpi_n c, const lp_real *x, const lp_real *scale,
+                        const lp_real *shift, int relu, lp_real *y);
+    void (*bn_sums)(lpi_n rows, lpi_n c, const lp_real *x, const lp_real *dy, const lpi_bn *bn,
+                    int relu, lp_real *sum, lp_real *dot);
+    void (*bn_grad)(lpi_n rows, lpi_n c, const lp_real *x, const lp_real *dy, const lpi_bn *bn,
+                    int relu, int accumulate, lp_real *dx);
+    /* vectors of n elements */
+    void (*relu)(lpi_n n, const lp_real *x, lp_real *y);
+    void (*relu_grad)(lpi_n n, const lp_real *y, const lp_real *dy, int accumulate, lp_real *dx);
+    void (*add)(lpi_n n, const lp_real *a, const lp_real *b, lp_real *y);
+    void (*axpy)(lpi_n n, lp_real s, const lp_real *x, lp_real *y); /* y += s x */
+    void (*lerp)(lpi_n n, lp_real t, const lp_real *x, lp_real *y); /* y += t (x - y) */
+    void (*sgd)(lpi_n n, lp_real lr, const lp_optim *o, const lp_real *g, lp_real *v, lp_real *w);
+    double (*square)(lpi_n n, const lp_real *x); /* sum x^2 */
+} lpi_row;
+
+#endif /* first part of the implementation */
+
+#ifdef LPI_ROW /* ---------------------------------------- compiled once per instruction set */
+
+#define LPI_CAT_(a, b) a##b
+#define LPI_CAT(a, b) LPI_CAT_(a, b)
+#define LPI_K(name) LPI_CAT(lpi_##name##_, LPI_ROW)
+
+/* The vector: load, store, broadcast, + - *, fma(a,b,c) = a b + c, relu, gate(x,g) = x > 0 ? g : 0.
+   LPI_LD and LPI_ST take m elements, m >= 1, of which at most LPI_W count; the rest read as 0. */
+#if LPI_ROW_ISA == 1 || LPI_ROW_ISA == 2 /* scalar, scalar-fma */
+#define LPI_V lp_real
+#define LPI_W 1
+#define LPI_MR 4
+#define LPI_LOAD(p) (*(p))
+#define LPI_STORE(p, v) (*(p) = (v))
+#define LPI_LD(p, m) ((void)(m), *(p))
+#define LPI_ST(p, m, v) ((void)(m), *(p) = (v))
+#define LPI_SET1(x) (x)
+#define LPI_ADD(a, b) ((a) + (b))
+#define LPI_SUB(a, b) ((a) - (b))
+#define LPI_MUL(a, b) ((a) * (b))
+#define LPI_RELU(x) ((x) < 0 ? 0 : (x))
+#define LPI_GATE(x, g) ((x) > 0 ? (g) : 0)
+#if LPI_ROW_ISA == 1
+#define LPI_TARGET
+#define LPI_FMA(a, b, c) ((a) * (b) + (c))
+#elif defined(LPI_X86)
+#define LPI_TARGET __attribute__((target("avx,fma")))
+#define LPI_FMA(a, b, c) \
+    _mm_cvtss_f32(_mm_fmadd_ss(_mm_set_ss(a), _mm_set_ss(b), _mm_set_ss(c)))
+#else
+#define LPI_TARGET
+#define LPI_FMA(a, b, c) __builtin_fmaf(a, b, c)
+#endif
+
+#elif LPI_ROW_ISA == 3 /* AVX2 and FMA */
+#define LPI_V __m256
+#define LPI_W 8
+#define LPI_MR 6
+#define LPI_TARGET __attribute__((target("avx2,fma")))
+#define LPI_LOAD(p) _mm256_loadu_ps(p)
+#define LPI_STORE(p, v) _mm256_storeu_ps(p, v)
+#define LPI_LD(p, m) lpi_ld_avx2(p, m)
+#define LPI_ST(p, m, v) lpi_st_avx2(p, m, v)
+#define LPI_SET1(x) _mm256_set1_ps(x)
+#define LPI_ADD(a, b) _mm256_add_ps(a, b)
+#define LPI_SUB(a, b) _mm256_sub_ps(a, b)
+#define LPI_MUL(a, b) _mm256_mul_ps(a, b)
+#define LPI_FMA(a, b, c) _mm256_fmadd_ps(a, b, c)
+#define LPI_RELU(x) _mm256_max_ps(_mm256_setzero_ps(), x) /* x if x is NaN */
+#define LPI_GATE(x, g) _mm256_and_ps(_mm256_cmp_ps(x, _mm256_setzero_ps(), _CMP_GT_OQ), g)
+
+static inline LPI_TARGET __m256 lpi_ld_avx2(const float *p, lpi_n m)
+{
+    float t[8] = { 0, 0, 0, 0, 0, 0, 0, 0 };
+    if (m >= 8) return _mm256_loadu_ps(p);
+    for (lpi_n i = 0; i < m; i++) t[i] = p[i];
+    return _mm256_loadu_ps(t);
+}
+static inline LPI_TARGET void lpi_st_avx2(float *p, lpi_n m, __m256 v)
+{
+    float t[8];
+    if (m >= 8) {
+        _mm256_storeu_ps(p, v);
+        return;
+    }
+    _mm256_storeu_ps(t, v);
+    for (lpi_n i = 0; i < m; i++) p[i] = t[i];
+}
+
+#elif LPI_ROW_ISA == 4 /* AVX-512F */
+#define LPI_V __m512
+#define LPI_W 16
+#define LPI_MR 12
+#define LPI_TARGET __attribute__((target("avx512f")))
+#define LPI_MASK(m) ((__mmask16)((m) >= 16 ? 0xFFFFu : (1u << (m)) - 1u))
+#define LPI_LOAD(p) _mm512_loadu_ps(p)
+#define LPI_STORE(p, v) _mm512_storeu_ps(p, v)
+#define LPI_LD(p, m) _mm512_maskz_loadu_ps(LPI_MASK(m), p)
+#define LPI_ST(p, m, v) _mm512_mask_storeu_ps(p, LPI_MASK(m), v)
+#define LPI_SET1(x) _mm512_set1_ps(x)
+#define LPI_ADD(a, b) _mm512_add_ps(a, b)
+#define LPI_SUB(a, b) _mm512_sub_ps(a, b)
+#define LPI_MUL(a, b) _mm512_mul_ps(a, b)
+#define LPI_FMA(a, b, c) _mm512_fmadd_ps(a, b, c)
+#define LPI_RELU(x) _mm512_max_ps(_mm512_setzero_ps(), x) /* x if x is NaN */
+#define LPI_GATE(x, g) \
+    _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_GT_OQ), g)
+#endif
+
+/* The GEMM tile.  c_i0, c_i1 are the accumulators of row i: 12 x 2 (AVX-512: 24 + 2 + 1 of 32
+   registers), 6 x 2 (AVX2: 12 + 2 + 1 of 16), 4 x 2 (scalar).  Per k: one or two loads of B, one
+   broadcast of A per row.  Rows are addressed as p[g][w * rsa], g = i / 3, w = i % 3, so that
+   four pointers serve twelve rows.
+   LPI_ROWS_m(X) lists X(i, g, w). */
+#define LPI_ROWS_1(X) X(0, 0, 0)
+#define LPI_ROWS_2(X) LPI_ROWS_1(X) X(1, 0, 1)
+#define LPI_ROWS_3(X) LPI_ROWS_2(X) X(2, 0, 2)
+#define LPI_ROWS_4(X) LPI_ROWS_3(X) X(3, 1, 0)
+#define LPI_ROWS_5(X) LPI_ROWS_4(X) X(4, 1, 1)
+#define LPI_ROWS_6(X) LPI_ROWS_5(X) X(5, 1, 2)
+#define LPI_ROWS_7(X) LPI_ROWS_6(X) X(6, 2, 0)
+#define LPI_ROWS_8(X) LPI_ROWS_7(X) X(7, 2, 1)
+#define LPI_ROWS_9(X) LPI_ROWS_8(X) X(8, 2, 2)
+#define LPI_ROWS_10(X) LPI_ROWS_9(X) X(9, 3, 0)
+#define LPI_ROWS_11(X) LPI_ROWS_10(X) X(10, 3, 1)
+#define LPI_ROWS_12(X) LPI_ROWS_11(X) X(11, 3, 2)
+
+#define LPI_INIT1(i, g, w) \
+    LPI_V c##i##0 = accumulate ? LPI_LOAD(c + i * ldc) : LPI_SET1(0);
+#define LPI_INIT2(i, g, w) \
+    LPI_INIT1(i, g, w) LPI_V c##i##1 = accumulate ? LPI_LOAD(c + i * ldc + LPI_W) : LPI_SET1(0);
+#define LPI_MADD1(i, g, w) c##i##0 = LPI_FMA(LPI_SET1(p##g[w * rsa]), b0, c##i##0);
+#define LPI_MADD2(i, g, w)                             \
+    {                                                  \
+        const LPI_V ai = LPI_SET1(p##g[w * rsa]);      \
+        c##i##0 = LPI_FMA(ai, b0, c##i##0);            \
+        c##i##1 = LPI_FMA(ai, b1, c##i##1);            \
+    }
+#define LPI_PUT1(i, g, w) LPI_STORE(c + i * ldc, c##i##0);
+#define LPI_PUT2(i, g, w) LPI_PUT1(i, g, w) LPI_STORE(c + i * ldc + LPI_W, c##i##1);
+#define LPI_B1 const LPI_V b0 = LPI_LOAD(b);
+#define LPI_B2 LPI_B1 const LPI_V b1 = LPI_LOAD(b + LPI_W);
+
+#define LPI_TILE(M, NV)                                                                        \
+    static LPI_TARGET void LPI_K(tile_##M##x##NV)(                                             \
+        lpi_n segs, lpi_n len, const lp_real *a, lpi_n rsa, lpi_n csa, lpi_n seg,              \
+        const lp_real *b, lpi_n ldb, lp_real *c, lpi_n ldc, int accumulate)                    \
+    {                                                                                          \
+        const lp_real *p0 = a, *p1 = a + (M > 3 ? 3 : 0) * rsa, *p2 = a + (M > 6 ? 6 : 0) * rsa, \
+                      *p3 = a + (M > 9 ? 9 : 0) * rsa;                                         \
+        LPI_ROWS_##M(LPI_INIT##NV)                                                             \
+        for (lpi_n s = 0; s < segs; s++) {                                                     \
+            for (lpi_n k = 0; k < len; k++) {                                                  \
+                LPI_B##NV                                                                      \
+                LPI_ROWS_##M(LPI_MADD##NV)                                                     \
+                p0 += csa, p1 += csa, p2 += csa, p3 += csa, b += ldb;                          \
+            }                                                                                  \
+            p0 += seg - len * csa, p1 += seg - len * csa;                                      \
+            p2 += seg - len * csa, p3 += seg - len * csa;                                      \
+        }                                                                                      \
+        LPI_ROWS_##M(LPI_PUT##NV)                                                              \
+    }
+#define LPI_TILES(M) LPI_TILE(M, 1) LPI_TILE(M, 2)
+LPI_TILES(1) LPI_TILES(2) LPI_TILES(3) LPI_TILES(4)
+#if LPI_MR >= 6
+LPI_TILES(5) LPI_TILES(6)
+#endif
+#if LPI_MR >= 12
+LPI_TILES(7) LPI_TILES(8) LPI_TILES(9) LPI_TILES(10) LPI_TILES(11) LPI_TILES(12)
+#endif
+
+/* out_j = sum_i f(x_ij): columns are lanes, four partial sums by i mod 4. */
+#define LPI_COLUMNS(TERM, OUT)                                                      \
+    for (lpi_n j = 0; j < c; j += LPI_W) {                                          \
+        const lpi_n m = c - j;                                                      \
+        LPI_V s0 = LPI_SET1(0), s1 = s0, s2 = s0, s3 = s0;                          \
+        lpi_n i = 0;                                                                \
+        for (; i + 3 < rows; i += 4) {                                              \
+            TERM(s0, i * c + j) TERM(s1, (i + 1) * c + j)                           \
+            TERM(s2, (i + 2) * c + j) TERM(s3, (i + 3) * c + j)                     \
+        }                                                                           \
+        for (; i < rows; i++) TERM(s0, i * c + j)                                   \
+        LPI_ST(OUT + j, m, LPI_ADD(LPI_ADD(s0, s1), LPI_ADD(s2, s3)));              \
+    }
+
+static LPI_TARGET void LPI_K(col_sum)(lpi_n rows, lpi_n c, const lp_real *x, lp_real *out)
+{
+#define LPI_TERM(s, at) s = LPI_ADD(s, LPI_LD(x + (at), m));
+    LPI_COLUMNS(LPI_TERM, out)
+#undef LPI_TERM
+}
+
+static LPI_TARGET void LPI_K(col_square)(lpi_n rows, lpi_n c, const lp_real *x,
+                                         const lp_real *mean, lp_real *out)
+{
+#define LPI_TERM(s, at)                                                             \
+    {                                                                               \
+        const LPI_V d = LPI_SUB(LPI_LD(x + (at), m), LPI_LD(mean + j, m));          \
+        s = LPI_FMA(d, d, s);                                                       \
+    }
+    LPI_COLUMNS(LPI_TERM, out)
+#undef LPI_TERM
+}
+
+/* y = x scale + shift, then relu if asked. */
+static LPI_TARGET void LPI_K(scale_shift)(lpi_n rows, lpi_n c, const lp_real *x,
+                                          const lp_real *scale, const lp_real *shift, int relu,
+                                          lp_real *y)
+{
+    for (lpi_n j = 0; j < c; j += LPI_W) {
+        const lpi_n m = c - j;
+        const LPI_V a = LPI_LD(scale + j, m), b = LPI_LD(shift + j, m);
+        for (lpi_n i = 0; i < rows; i++) {
+            LPI_V v = LPI_FMA(LPI_LD(x + i * c + j, m), a, b);
+            if (relu) v = LPI_RELU(v);
+            LPI_ST(y + i * c + j, m, v);
+        }
+    }
+}
+
+/* sum = sum dy', dot = sum dy' (x - mean), where dy' = dy, or dy where relu let y = x scale + shift
+   pass: y is computed again rather than stored. */
+static LPI_TARGET void LPI_K(bn_sums)(lpi_n rows, lpi_n c, const lp_real *x, const lp_real *dy,
+                                      const lpi_bn *bn, int relu, lp_real *sum, lp_real *dot)
+{
+    for (lpi_n j = 0; j < c; j += LPI_W) {
+        const lpi_n m = c - j;
+        const LPI_V a = LPI_LD(bn->scale + j, m), b = LPI_LD(bn->shift + j, m);
+        const LPI_V mean = LPI_LD(bn->mean + j, m);
+        LPI_V s0 = LPI_SET1(0), s1 = s0, d0 = s0, d1 = s0;
+        for (lpi_n i = 0; i < rows; i++) {
+            const LPI_V xi = LPI_LD(x + i * c + j, m);
+            LPI_V g = LPI_LD(dy + i * c + j, m);
+            if (relu) g = LPI_GATE(LPI_FMA(xi, a, b), g);
+            if (i & 1) {
+                s1 = LPI_ADD(s1, g);
+                d1 = LPI_FMA(g, LPI_SUB(xi, mean), d1);
+            } else {
+                s0 = LPI_ADD(s0, g);
+                d0 = LPI_FMA(g, LPI_SUB(xi, mean), d0);
+            }
+        }
+        LPI_ST(sum + j, m, LPI_ADD(s0, s1));
+        LPI_ST(dot + j, m, LPI_ADD(d0, d1));
+    }
+}
+
+/* dx = ka dy' + (kb (x - mean) + kc), added to dx if accumulate. */
+static LPI_TARGET void LPI_K(bn_grad)(lpi_n rows, lpi_n c, const lp_real *x, const lp_real *dy,
+                                      const lpi_bn *bn, int relu, int accumulate, lp_real *dx)
+{
+    for (lpi_n j = 0; j < c; j += LPI_W) {
+        const lpi_n m = c - j;
+        const LPI_V a = LPI_LD(bn->scale + j, m), b = LPI_LD(bn->shift + j, m);
+        const LPI_V mean = LPI_LD(bn->mean + j, m), ka = LPI_LD(bn->ka + j, m);
+        const LPI_V kb = LPI_LD(bn->kb + j, m), kc = LPI_LD(bn->kc + j, m);
+        for (lpi_n i = 0; i < rows; i++) {
+            const LPI_V xi = LPI_LD(x + i * c + j, m);
+            LPI_V g = LPI_LD(dy + i * c + j, m);
+            if (relu) g = LPI_GATE(LPI_FMA(xi, a, b), g);
+            g = LPI_FMA(ka, g, LPI_FMA(kb, LPI_SUB(xi, mean), kc));
+            if (accumulate) g = LPI_ADD(g, LPI_LD(dx + i * c + j, m));
+            LPI_ST(dx + i * c + j, m, g);
+        }
+    }
+}
+
+static LPI_TARGET void LPI_K(relu)(lpi_n n, const lp_real *x, lp_real *y)
+{
+    for (lpi_n i = 0; i < n; i += LPI_W) {
+        const LPI_V v = LPI_LD(x + i, n - i);
+        LPI_ST(y + i, n - i, LPI_RELU(v));
+    }
+}
+
+/* dx = y > 0 ? dy : 0; y > 0 exactly where x > 0. */
+static LPI_TARGET void LPI_K(relu_grad)(lpi_n n, const lp_real *y, const lp_real *dy,
+                                        int accumulate, lp_real *dx)
+{
+    for (lpi_n i = 0; i < n; i += LPI_W) {
+        const LPI_V v = LPI_LD(y + i, n - i), d = LPI_LD(dy + i, n - i);
+        LPI_V g = LPI_GATE(v, d);
+        if (accumulate) g = LPI_ADD(g, LPI_LD(dx + i, n - i));
+        LPI_ST(dx + i, n - i, g);
+    }
+}
+
+static LPI_TARGET void LPI_K(add)(lpi_n n, const lp_real *a, const lp_real *b, lp_real *y)
+{
+    for (lpi_n i = 0; i < n; i += LPI_W)
+        LPI_ST(y + i, n - i, LPI_ADD(LPI_LD(a + i, n - i), LPI_LD(b + i, n - i)));
+}
+
+static LPI_TARGET void LPI_K(axpy)(lpi_n n, lp_real s, const lp_real *x, lp_real *y)
+{
+    const LPI_V f = LPI_SET1(s);
+    for (lpi_n i = 0; i < n; i += LPI_W)
+        LPI_ST(y + i, n - i, LPI_FMA(f, LPI_LD(x + i, n - i), LPI_LD(y + i, n - i)));
+}
+
+static LPI_TARGET void LPI_K(lerp)(lpi_n n, lp_real t, const lp_real *x, lp_real *y)
+{
+    const LPI_V f = LPI_SET1(t);
+    for (lpi_n i = 0; i < n; i += LPI_W) {
+        const LPI_V u = LPI_LD(y + i, n - i);
+        LPI_ST(y + i, n - i, LPI_FMA(f, LPI_SUB(LPI_LD(x + i, n - i), u), u));
+    }
+}
+
+/* g += wd w;  v = momentum v + g;  w -= lr (nesterov ? g + momentum v : v). */
+static LPI_TARGET void LPI_K(sgd)(lpi_n n, lp_real lr, const lp_optim *o, const lp_real *g,
+                                  lp_real *v, lp_real *w)
+{
+    const LPI_V rate = LPI_SET1(-lr * (lp_real)o->lr_scale), mu = LPI_SET1((lp_real)o->momentum);
+    const LPI_V wd = LPI_SET1((lp_real)o->weight_decay);
+    for (lpi_n i = 0; i < n; i += LPI_W) {
+        const lpi_n m = n - i;
+        const LPI_V wi = LPI_LD(w + i, m), gi = LPI_FMA(wd, wi, LPI_LD(g + i, m));
+        const LPI_V vi = LPI_FMA(mu, LPI_LD(v + i, m), gi);
+        const LPI_V step = o->nesterov ? LPI_FMA(mu, vi, gi) : vi;
+        LPI_ST(v + i, m, vi);
+        LPI_ST(w + i, m, LPI_FMA(rate, step, wi));
+    }
+}
+
+/* sum x^2 in 16 virtual lanes: lane l takes elements l, l + 16, ...; folded by halves. */
+static LPI_TARGET double LPI_K(square)(lpi_n n, const lp_real *x)
+{
+    lp_real lane[LPI_MAX_W];
+    double  sum[LPI_MAX_W];
+    for (lpi_n l = 0; l < LPI_MAX_W; l += LPI_W) {
+        LPI_V s = LPI_SET1(0);
+        for (lpi_n i = l; i < n; i += LPI_MAX_W) {
+            const LPI_V v = LPI_LD(x + i, n - i);
+            s = LPI_FMA(v, v, s);
+        }
+        LPI_STORE(lane + l, s);
+    }
+    for (int l = 0; l < LPI_MAX_W; l++) sum[l] = (double)lane[l];
+    for (int half = LPI_MAX_W / 2; half > 0; half /= 2)
+        for (int l = 0; l < half; l++) sum[l] += sum[l + half];
+    return sum[0];
+}
+
+#define LPI_PAIR(M) LPI_K(tile_##M##x1)
+#define LPI_PAIR2(M) LPI_K(tile_##M##x2)
+#if LPI_MR == 4
+#define LPI_LIST(F) { F(1), F(2), F(3), F(4), 0, 0, 0, 0, 0, 0, 0, 0 }
+#elif LPI_MR == 6
+#define LPI_LIST(F) { F(1), F(2), F(3), F(4), F(5), F(6), 0, 0, 0, 0, 0, 0 }
+#else
+#define LPI_LIST(F) { F(1), F(2), F(3), F(4), F(5), F(6), F(7), F(8), F(9), F(10), F(11), F(12) }
+#endif
+static const lpi_row LPI_K(row) = {
+    (lp_isa)LPI_ROW_ISA, LPI_W, LPI_MR, { LPI_LIST(LPI_PAIR), LPI_LIST(LPI_PAIR2) },
+    LPI_K(col_sum), LPI_K(col_square), LPI_K(scale_shift), LPI_K(bn_sums), LPI_K(bn_grad),
+    LPI_K(relu), LPI_K(relu_grad), LPI_K(add), LPI_K(axpy), LPI_K(lerp), LPI_K(sgd), LPI_K(square)
+};
+#undef LPI_PAIR
+#undef LPI_PAIR2
+/* These differ from row to row; the macros above that do not may stay. */
+#undef LPI_V
+#undef LPI_W
+#undef LPI_MR
+#undef LPI_TARGET
+#undef LPI_MASK
+#undef LPI_LOAD
+#undef LPI_STORE
+#undef LPI_LD
+#undef LPI_ST
+#undef LPI_SET1
+#undef LPI_ADD
+#undef LPI_SUB
+#undef LPI_MUL
+#undef LPI_FMA
+#undef LPI_RELU
+#undef LPI_GATE
+#undef LPI_LIST
+#endif /* LPI_ROW */
+
+#if defined(LP_IMPLEMENTATION) && !defined(LPI_ROW) && !defined(LPI_IMPLEMENTED_2)
+#define LPI_IMPLEMENTED_2
+
+/* ---------------------------------------------------------------------------- >>dispatch
+   Instantiate the rows, then choose one by CPUID: AVX2 needs AVX, FMA and AVX2 from the processor
+   and YMM state from the system (XCR0 bits 1, 2), AVX-512 also ZMM state (bits 5, 6, 7). */
+
+#define LPI_ROW scalar
+#define LPI_ROW_ISA 1
+#include LP_SELF
+#undef LPI_ROW
+#undef LPI_ROW_ISA
+#ifdef LPI_HAS_FMA
+#define LPI_ROW scalar_fma
+#define LPI_ROW_ISA 2
+#include LP_SELF
+#undef LPI_ROW
+#undef LPI_ROW_ISA
+#endif
+#ifdef LPI_SIMD
+#define LPI_ROW avx2
+#define LPI_ROW_ISA 3
+#include LP_SELF
+#undef LPI_ROW
+#undef LPI_ROW_ISA
+#define LPI_ROW avx512
+#define LPI_ROW_ISA 4
+#include LP_SELF
+#undef LPI_ROW
+#undef LPI_ROW_ISA
+#endif
+
+#ifdef LPI_SIMD
+#include <cpuid.h>
+/* The highest row of this processor, as an lp_isa. */
+static int lpi_best_x86(void)
+{
+    unsigned a, b, c, d, lo, hi;
+    __cpuid(0, a, b, c, d);
+    if (a < 7) return LP_ISA_SCALAR;
+    __cpuid(1, a, b, c, d);
+    if (!(c >> 27 & 1) || !(c >> 28 & 1) || !(c >> 12 & 1)) return LP_ISA_SCALAR; /* OSXSAVE AVX FMA */
+    __asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
+    (void)hi;
+    if ((lo & 0x06) != 0x06) return LP_ISA_SCALAR;
+    __cpuid_count(7, 0, a, b, c, d);
+    if (!(b >> 5 & 1)) return LP_ISA_SCALAR_FMA;                                  /* AVX2 */
+    return (b >> 16 & 1) && (lo & 0xE6) == 0xE6 ? LP_ISA_AVX512 : LP_ISA_AVX2;    /* AVX512F */
+}
+#endif
+
+/* The kernels of a row, or NULL if this processor or build has none; AUTO: the best. */
+static const lpi_row *lpi_find_row(lp_isa isa)
+{
+    int best = LP_ISA_SCALAR;
+#if defined(LPI_SIMD)
+    best = lpi_best_x86();
+#elif defined(LPI_HAS_FMA)
+    best = LP_ISA_SCALAR_FMA;
+#endif
+    int want = isa == LP_ISA_AUTO ? best : (int)isa;
+    if (want > best) return NULL;
+    switch (want) {
+    case LP_ISA_SCALAR: return &lpi_row_scalar;
+#ifdef LPI_HAS_FMA
+    case LP_ISA_SCALAR_FMA: return &lpi_row_scalar_fma;
+#endif
+#ifdef LPI_SIMD
+    case LP_ISA_AVX2: return &lpi_row_avx2;
+    case LP_ISA_AVX512: return &lpi_row_avx512;
+#endif
+    default: return NULL;
+    }
+}
+
+LP_API int lp_isa_available(lp_isa isa) { return lpi_find_row(isa) != NULL; }
+
+LP_API const char *lp_isa_name(lp_isa isa)
+{
+    static const char *const name[LP_ISA_COUNT] = { "auto", "scalar", "scalar-fma", "avx2", "avx512" };
+    return (int)isa >= 0 && isa < LP_ISA_COUNT ? name[isa] : "unknown";
+}
+
+/* -------------------------------------------------------------------------------- >>gemm
+   C = A B, cut so that the tile of >>kernels runs from cache (Goto and van de Geijn 2008):
+
+       for MC rows of A, KC of k          A block: packed only if its rows alias in L1
+         for NC columns                   B block [KC, NC], packed in panels: stays in L2
+           for each tile of A rows        A tile [mr, KC]: stays in L1
+             for each panel               B panel [KC, 2 vectors]: streams from L2
+
+   A panel of B is [k][width], width one or two vectors, zero-padded at the right edge:
+
+       b00 b01 .. b0w | b10 b11 .. b1w | ...
+
+   A is read in place by broadcasts; where its rows lie a multiple of 1 KB apart they fall into
+   the same few L1 sets, so it is then copied to [k][mr].  C is the running sum of the FMA chain
+   between two KC blocks, so blocking does not change a bit. */
+
+enum { LPI_KC = 384, LPI_NC = 416, LPI_MC = 3072 };
+
+/* Width of the panel that starts with `left` columns to go. */
+static lpi_n lpi_panel_width(const lpi_row *row, lpi_n left)
+{
+    return left > row->width ? 2 * row->width : row->width;
+}
+
+/* Packs B rows [0, k) into panels of `total` rows each, at rows [at, at + k): out [total, round_up(n)]. */
+static void lpi_pack(const lpi_row *row, const lp_real *b, lpi_n rsb, lpi_n csb, lpi_n k, lpi_n n,
+                     lp_real *out, lpi_n total, lpi_n at)
+{
+    for (lpi_n j = 0, width; j < n; j += width) {
+        width = lpi_panel_width(row, n - j);
+        lp_real *p = out + j * total + at * width;
+        lpi_n    valid = lpi_minp(width, n - j);
+        for (lpi_n i = 0; i < k; i++, p += width) {
+            const lp_real *from = b + i * rsb + j * csb;
+            if (csb == 1)
+                for (lpi_n q = 0; q < valid; q++) p[q] = from[q];
+            else
+                for (lpi_n q = 0; q < valid; q++) p[q] = from[q * csb];
+            for (lpi_n q = valid; q < width; q++) p[q] = 0;
+        }
+    }
+}
+
+/* A matrix operand as the tile sees it: see lpi_tile_fn. */
+typedef struct lpi_window {
+    lpi_n segs, len, rsa, csa, seg;
+} lpi_window;
+
+/* One tile whose n valid columns need not fill the panel: edges go through a scratch tile. */
+static void lpi_tile(const lpi_row *row, lpi_n m, lpi_n n, const lpi_window *w, const lp_real *a,
+                     const lp_real *b, lpi_n ldb, lp_real *c, lpi_n ldc, int accumulate)
+{
+    lpi_n       width = lpi_panel_width(row, n);
+    lpi_tile_fn fn = row->tile[width > row->width][m - 1];
+    if (n >= width) {
+        fn(w->segs, w->len, a, w->rsa, w->csa, w->seg, b, ldb, c, ldc, accumulate);
+        return;
+    }
+    lp_real edge[LPI_MAX_MR * 2 * LPI_MAX_W];
+    if (accumulate)
+        for (lpi_n i = 0; i < m; i++)
+            for (lpi_n j = 0; j < width; j++) edge[i * width + j] = j < n ? c[i * ldc + j] : 0;
+    fn(w->segs, w->len, a, w->rsa, w->csa, w->seg, b, ldb, edge, width, accumulate);
+    for (lpi_n i = 0; i < m; i++)
+        for (lpi_n j = 0; j < n; j++) c[i * ldc + j] = edge[i * width + j];
+}
+
+/* m rows against one panel, cut into tiles of nearly equal height. */
+static void lpi_tiles(const lpi_row *row, lpi_n m, lpi_n n, const lpi_window *w, const lp_real *a,
+                      const lp_real *b, lpi_n ldb, lp_real *c, lpi_n ldc, int accumulate)
+{
+    lpi_n tiles = lpi_ceil_div(m, row->mr);
+    for (lpi_n t = 0; t < tiles; t++) {
+        lpi_n i = t * m / tiles, height = (t + 1) * m / tiles - i;
+        lpi_tile(row, height, n, w, a + i * w->rsa, b, ldb, c + i * ldc, ldc, accumulate);
+    }
+}
+
+static int lpi_aliases(lpi_n stride)
+{
+    return stride != 0 && (size_t)(stride < 0 ? -stride : stride) * sizeof(lp_real) % 1024 == 0;
+}
+
+/* Elements of scratch for lpi_gemm. */
+static lpi_n lpi_gemm_scratch(lpi_n m, lpi_n n, lpi_n k)
+{
+    lpi_n kc = lpi_minp(k, LPI_KC), nc = lpi_minp(n, LPI_NC);
+    return kc * (nc + 2 * LPI_MAX_W) + kc * (lpi_minp(m, LPI_MC) + LPI_MAX_MR);
+}
+
+static void lpi_gemm(const lpi_row *row, lpi_n m, lpi_n n, lpi_n k, const lp_real *a, lpi_n rsa,
+                     lpi_n csa, const lp_real *b, lpi_n rsb, lpi_n csb, lp_real *c, lpi_n ldc,
+                     int accumulate, lp_real *scratch)
+{
+    lp_real *panels = scratch, *packed = scratch + lpi_minp(k, LPI_KC) * (lpi_minp(n, LPI_NC) + 2 * LPI_MAX_W);
+    int      pack = lpi_aliases(rsa) && n > 4 * row->width;
+    for (lpi_n ic = 0; ic < m; ic += LPI_MC)
+        for (lpi_n pc = 0; pc < k; pc += LPI_KC) {
+            lpi_n mc = lpi_minp(LPI_MC, m - ic), kc = lpi_minp(LPI_KC, k - pc);
+            lpi_n tiles = lpi_ceil_div(mc, row->mr);
+            lpi_window w = { 1, kc, pack ? 1 : rsa, csa, 0 };
+            if (pack) /* tile t: [kc][height] */
+                for (lpi_n t = 0; t < tiles; t++) {
+                    lpi_n          i = t * mc / tiles, h = (t + 1) * mc / tiles - i;
+                    const lp_real *from = a + (ic + i) * rsa + pc * csa;
+                    for (lpi_n r = 0; r < h; r++)
+                        for (lpi_n q = 0; q < kc; q++)
+                            packed[i * kc + q * h + r] = from[r * rsa + q * csa];
+                }
+            for (lpi_n jc = 0; jc < n; jc += LPI_NC) {
+                lpi_n nc = lpi_minp(LPI_NC, n - jc);
+                lpi_pack(row, b + pc * rsb + jc * csb, rsb, csb, kc, nc, panels, kc, 0);
+                for (lpi_n t = 0; t < tiles; t++) {
+                    lpi_n          i = t * mc / tiles, h = (t + 1) * mc / tiles - i;
+                    const lp_real *at = pack ? packed + i * kc : a + (ic + i) * rsa + pc * csa;
+                    if (pack) w.csa = h;
+                    for (lpi_n j = 0, width; j < nc; j += width) {
+                        width = lpi_panel_width(row, nc - j);
+                        lpi_tile(row, h, nc - j, &w, at, panels + j * kc, width,
+                                 c + (ic + i) * ldc + jc + j, ldc, accumulate || pc > 0);
+                    }
+                }
+            }
+        }
+    if (k == 0 && !accumulate)
+        for (lpi_n i = 0; i < m; i++) lpi_zero(c + i * ldc, n);
+}
+
+LP_API size_t lp_gemm_work(int m, int n, int k) { return (size_t)lpi_gemm_scratch(m, n, k); }
+
+LP_API lp_status lp_gemm(lp_isa isa, int m, int n, int k, const lp_real *a, ptrdiff_t rsa,
+                         ptrdiff_t csa, const lp_real *b, ptrdiff_t rsb, ptrdiff_t csb, lp_real *c,
+                         ptrdiff_t ldc, int accumulate, lp_real *work)
+{
+    const lpi_row *row = lpi_find_row(isa);
+    if (!row || m < 0 || n < 0 || k < 0 || !a || !b || !c || !work || ldc < n) return LP_ERR_ARGUMENT;
+    lpi_fp fp = lpi_fp_enter();
+    lpi_gemm(row, m, n, k, a, rsa, csa, b, rsb, csb, c, ldc, accumulate, work);
+    lpi_fp_leave(fp);
+    return LP_OK;
+}
+
+/* Shares the rows of A among lanes; every lane packs B for itself. */
+typedef struct lpi_gemm_job {
+    const lpi_row *row;
+    lpi_n          m, n, k, rsa, csa, rsb, csb, ldc, scratch, items;
+    const lp_real *a, *b;
+    lp_real       *c, *work;
+    int            accumulate;
+} lpi_gemm_job;
+
+static void lpi_gemm_item(void *arg, int item, int lane)
+{
+    const lpi_gemm_job *g = (const lpi_gemm_job *)arg;
+    lpi_n               i = item * g->m / g->items, end = (item + 1) * g->m / g->items;
+    lpi_gemm(g->row, end - i, g->n, g->k, g->a + i * g->rsa, g->rsa, g->csa, g->b, g->rsb, g->csb,
+             g->c + i * g->ldc, g->ldc, g->accumulate, g->work + lane * g->scratch);
+}
+
+static void lpi_gemm_parallel(const lpi_team *team, lpi_gemm_job *g)
+{
+    g->items = lpi_maxp(1, lpi_minp(team->lanes, g->m * g->n / 4096));
+    g->scratch = lpi_gemm_scratch(g->m, g->n, g->k);
+    lpi_for(team, (int)g->items, lpi_gemm_item, g);
+}
+
+/* -------------------------------------------------------------------------------- >>conv
+   y[oy,ox,f] = sum over (i,j,c) of x[oy s + i - top, ox s + j - left, c] w[i,j,c,f].
+
+   An image with its zero border is copied to scratch ("padded", [ph, pw, c]); then one output row is a
+   matrix product without any im2col: row ox of A starts at padded[oy s, ox s, 0], and k = (i, j, c) runs
+   over kh segments of kw c contiguous elements, pw c apart.
+
+     forward   Y[ox, f]    = sum_k  A[ox, k] W[k, f]                item: an image
+     weights   dW_i[jc, f] = sum_(oy,ox) A[oy s + i, ox, jc] dY[oy, ox, f]
+               Images are cut into groups by shape; each group (and, for big weights, each i) has one
+               owner and one partial sum; the partial sums are added in order.
+     data      dX: pixels with the same (y mod s, x mod s) see the same subset of taps and form a
+               stride-1 convolution of the padded dY with that subset, turned by 180 degrees and
+               transposed.  item: an image
+
+   A Winograd variant for 3x3 and stride 1 belongs beside these three, chosen by shape. */
+
+typedef struct lpi_geom {
+    int n, h, w, c;      /* input  [n, h, w, c]                 */
+    int oh, ow, f;       /* output [n, oh, ow, f]               */
+    int kh, kw, stride;  /* kernel [kh, kw, c, f]               */
+    int top, left;       /* zero rows above, columns to the left */
+} lpi_geom;
+
+/* One residue r of a dimension in the data gradient: taps r0 + s j, j < taps; output o = i + shift - j. */
+typedef struct lpi_phase {
+    int first, taps, shift, size;
+} lpi_phase;
+
+static lpi_phase lpi_phase_of(int r, int pad, int kernel, int stride, int size)
+{
+    lpi_phase p;
+    p.first = (r + pad) % stride;
+    p.taps = p.first < kernel ? (kernel - p.first + stride - 1) / stride : 0;
+    p.shift = (r + pad - p.first) / stride;
+    p.size = r < size ? (size - r + stride - 1) / stride : 0;
+    return p;
+}
+
+static lpi_n lpi_padded_size(const lpi_geom *g)
+{
+    lpi_n x = (lpi_n)((g->oh - 1) * g->stride + g->kh) * ((g->ow - 1) * g->stride + g->kw) * g->c;
+    lpi_n dy = (lpi_n)(g->h / g->stride + g->kh + 1) * (g->w / g->stride + g->kw + 1) * g->f;
+    return lpi_round_up(lpi_maxp(x, dy), 16) + 16;
+}
+
+static lpi_n lpi_weight_size(const lpi_geom *g) { return (lpi_n)g->kh * g->kw * g->c * g->f; }
+static lpi_n lpi_packed_size(const lpi_geom *g)
+{
+    lpi_n up = 2 * LPI_MAX_W;
+    return (lpi_n)g->kh * g->kw
+           * lpi_maxp((lpi_n)g->c * lpi_round_up(g->f, up), (lpi_n)g->f * lpi_round_up(g->c, up));
+}
+/* Partial sums of the weight gradient for n images. */
+static int lpi_conv_groups(const lpi_geom *g, int n)
+{
+    lpi_n size = lpi_weight_size(g);
+    return lpi_min(n, size <= 65536 ? 16 : size <= 524288 ? 4 : 2);
+}
+/* Scratch of one lane: a padded image and a panel of dY. */
+static lpi_n lpi_conv_lane(const lpi_geom *g)
+{
+    return lpi_padded_size(g) + lpi_round_up((lpi_n)g->oh * g->ow, 16) * LPI_MAX_W * 2;
+}
+static lpi_n lpi_conv_workspace(const lpi_geom *g, int lanes)
+{
+    return lanes * lpi_conv_lane(g)
+           + lpi_maxp(lpi_packed_size(g), lpi_conv_groups(g, g->n) * lpi_weight_size(g));
+}
+
+/* to [ph, pw, c] = image [h, w, c] moved down by top and right by left, zero elsewhere. */
+static void lpi_pad(const lp_real *image, lpi_n h, lpi_n w, lpi_n c, lpi_n top, lpi_n left,
+                    lpi_n ph, lpi_n pw, lp_real *to)
+{
+    lpi_n x0 = lpi_maxp(0, left), x1 = lpi_minp(pw, left + w); /* columns that come from the image */
+    for (lpi_n y = 0; y < ph; y++, to += pw * c) {
+        lpi_n from = y - top;
+        if (from < 0 || from >= h || x1 <= x0) {
+            lpi_zero(to, pw * c);
+            continue;
+        }
+        lpi_zero(to, x0 * c);
+        lpi_copy(to + x0 * c, image + (from * w + x0 - left) * c, (x1 - x0) * c);
+        lpi_zero(to + x1 * c, (pw - x1) * c);
+    }
+}
+
+typedef struct lpi_conv_job {
+    const lpi_geom *g;
+    const lpi_row  *row;
+    const lp_real  *x, *w, *bias, *dy; /* bias [f] or NULL */
+    lp_real        *y, *dx, *packed, *partial, *scratch;
+    int             groups, parts, accumulate;
+} lpi_conv_job;
+
+static lp_real *lpi_conv_scratch(const lpi_conv_job *j, int lane)
+{
+    return j->scratch + lane * lpi_conv_lane(j->g);
+}
+
+/* The image of x that A reads: itself when there is nothing to pad. */
+static const lp_real *lpi_conv_padded(const lpi_conv_job *j, int image, int lane, lpi_n *pw)
+{
+    const lpi_geom *g = j->g;
+    const lp_real  *x = j->x + (lpi_n)image * g->h * g->w * g->c;
+    lpi_n           ph = (lpi_n)(g->oh - 1) * g->stride + g->kh;
+    *pw = (lpi_n)(g->ow - 1) * g->stride + g->kw;
+    if (g->top == 0 && g->left == 0 && ph <= g->h && *pw <= g->w) {
+        *pw = g->w;
+        return x;
+    }
+    lpi_pad(x, g->h, g->w, g->c, g->top, g->left, ph, *pw, lpi_conv_scratch(j, lane));
+    return lpi_conv_scratch(j, lane);
+}
+
+static void lpi_conv_forward_image(void *arg, int image, int lane)
+{
+    const lpi_conv_job *job = (const lpi_conv_job *)arg;
+    const lpi_geom     *g = job->g;
+    lpi_n               pw, k = (lpi_n)g->kh * g->kw * g->c, s = g->stride;
+    const lp_real      *a = lpi_conv_padded(job, image, lane, &pw);
+    lp_real            *y = job->y + (lpi_n)image * g->oh * g->ow * g->f;
+    const lpi_window    w = { g->kh, (lpi_n)g->kw * g->c, s * g->c, 1, pw * g->c };
+    if (job->bias)
+        for (lpi_n i = 0; i < (lpi_n)g->oh * g->ow; i++) lpi_copy(y + i * g->f, job->bias, g->f);
+    for (lpi_n j = 0, width; j < g->f; j += width) {
+        width = lpi_panel_width(job->row, g->f - j);
+        for (lpi_n oy = 0; oy < g->oh; oy++)
+            lpi_tiles(job->row, g->ow, g->f - j, &w, a + oy * s * pw * g->c, job->packed + j * k, width,
+                      y + oy * g->ow * g->f + j, g->f, job->bias != NULL);
+    }
+}
+
+static void lpi_conv_forward(const lpi_team *team, lpi_conv_job *job, int n)
+{
+    const lpi_geom *g = job->g;
+    lpi_n           k = (lpi_n)g->kh * g->kw * g->c;
+    lpi_pack(job->row, job->w, g->f, 1, k, g->f, job->packed, k, 0);
+    lpi_for(team, n, lpi_conv_forward_image, job);
+}
+
+#ifndef LP_NO_TRAINING
+static void lpi_conv_weights_item(void *arg, int item, int lane)
+{
+    const lpi_conv_job *job = (const lpi_conv_job *)arg;
+    const lpi_geom     *g = job->g;
+    int                 group = item / job->parts, part = item % job->parts;
+    int                 first = (int)((lpi_n)group * g->n / job->groups);
+    int                 end = (int)((lpi_n)(group + 1) * g->n / job->groups);
+    lpi_n               pixels = (lpi_n)g->oh * g->ow, kwc = (lpi_n)g->kw * g->c, pw;
+    lp_real *sum = job->partial + group * lpi_weight_size(g);
+    lp_real *panel = lpi_conv_scratch(job, lane) + lpi_padded_size(g);
+    for (int image = first; image < end; image++) {
+        const lp_real   *a = lpi_conv_padded(job, image, lane, &pw);
+        const lp_real   *dy = job->dy + image * pixels * g->f;
+        const lpi_window w = { g->oh, g->ow, 1, (lpi_n)g->stride * g->c, g->stride * pw * g->c };
+        for (lpi_n j = 0, width; j < g->f; j += width) {
+            lpi_n          left = g->f - j;
+            const lp_real *b = dy + j;
+            width = lpi_panel_width(job->row, left);
+            if (left < width) lpi_pack(job->row, b, g->f, 1, pixels, left, panel, pixels, 0);
+            for (int i = 0; i < g->kh; i++)
+                if (job->parts == 1 || i == part)
+                    lpi_tiles(job->row, kwc, left, &w, a + i * pw * g->c, left < width ? panel : b,
+                              left < width ? width : g->f, sum + i * kwc * g->f + j, g->f,
+                              image > first);
+        }
+    }
+}
+
+/* dW (+)= the partial sums, in order, a slice of dW per item. */
+static void lpi_conv_fold_item(void *arg, int item, int lane)
+{
+    const lpi_conv_job *job = (const lpi_conv_job *)arg;
+    lpi_n               size = lpi_weight_size(job->g), i = (lpi_n)item * 4096, n = lpi_minp(4096, size - i);
+    (void)lane;
+    for (int q = 0; q < job->groups; q++)
+        if (q == 0 && !job->accumulate) lpi_copy(job->dx + i, job->partial + i, n);
+        else job->row->add(n, job->dx + i, job->partial + q * size + i, job->dx + i);
+}
+
+/* dW in job->dx; g->n is the number of images in use. */
+static void lpi_conv_weights(const lpi_team *team, lpi_conv_job *job)
+{
+    job->groups = lpi_conv_groups(job->g, job->g->n);
+    job->parts = lpi_weight_size(job->g) > 65536 ? job->g->kh : 1;
+    lpi_for(team, job->groups * job->parts, lpi_conv_weights_item, job);
+    lpi_for(team, (int)lpi_ceil_div(lpi_weight_size(job->g), 4096), lpi_conv_fold_item, job);
+}
+
+/* Packs, phase by phase, the turned and transposed taps: B[(ti, tj, f), c] = W[tap, c, f]. */
+static void lpi_conv_data_pack(const lpi_conv_job *job)
+{
+    const lpi_geom *g = job->g;
+    lp_real        *out = job->packed;
+    for (int ry = 0; ry < g->stride; ry++)
+        for (int rx = 0; rx < g->stride; rx++) {
+            lpi_phase p = lpi_phase_of(ry, g->top, g->kh, g->stride, g->h);
+            lpi_phase q = lpi_phase_of(rx, g->left, g->kw, g->stride, g->w);
+            lpi_n     k = (lpi_n)p.taps * q.taps * g->f;
+            for (int ti = 0; ti < p.taps; ti++)
+                for (int tj = 0; tj < q.taps; tj++) {
+                    lpi_n i = p.first + g->stride * (p.taps - 1 - ti);
+                    lpi_n j = q.first + g->stride * (q.taps - 1 - tj);
+                    lpi_pack(job->row, job->w + (i * g->kw + j) * g->c * g->f, 1, g->f, g->f, g->c, out,
+                             k, (lpi_n)(ti * q.taps + tj) * g->f);
+                }
+            out += k * lpi_round_up(g->c, job->row->width);
+        }
+}
+
+static void lpi_conv_data_phase(const lpi_conv_job *job, lpi_phase p, lpi_phase q, const lp_real *dy,
+                                const lp_real *packed, lp_real *dx, lp_real *scratch)
+{
+    const lpi_geom *g = job->g;
+    lpi_n           s = g->stride, k = (lpi_n)p.taps * q.taps * g->f;
+    if (k == 0) { /* no tap reaches these pixels */
+        for (lpi_n i = 0; i < p.size && !job->accumulate; i++)
+            for (lpi_n j = 0; j < q.size; j++) lpi_zero(dx + (i * s * g->w + j * s) * g->c, g->c);
+        return;
+    }
+    lpi_n ph = p.size + p.taps - 1, pw = q.size + q.taps - 1;
+    lpi_pad(dy, g->oh, g->ow, g->f, p.taps - 1 - p.shift, q.taps - 1 - q.shift, ph, pw, scratch);
+    const lpi_window w = { p.taps, (lpi_n)q.taps * g->f, g->f, 1, pw * g->f };
+    for (lpi_n j = 0, width; j < g->c; j += width) {
+        width = lpi_panel_width(job->row, g->c - j);
+        for (lpi_n i = 0; i < p.size; i++)
+            lpi_tiles(job->row, q.size, g->c - j, &w, scratch + i * pw * g->f, packed + j * k, width,
+                      dx + i * s * g->w * g->c + j, s * g->c, job->accumulate);
+    }
+}
+
+static void lpi_conv_data_image(void *arg, int image, int lane)
+{
+    const lpi_conv_job *job = (const lpi_conv_job *)arg;
+    const lpi_geom     *g = job->g;
+    const lp_real      *dy = job->dy + (lpi_n)image * g->oh * g->ow * g->f, *packed = job->packed;
+    lp_real            *dx = job->dx + (lpi_n)image * g->h * g->w * g->c;
+    for (int ry = 0; ry < g->stride; ry++)
+        for (int rx = 0; rx < g->stride; rx++) {
+            lpi_phase p = lpi_phase_of(ry, g->top, g->kh, g->stride, g->h);
+            lpi_phase q = lpi_phase_of(rx, g->left, g->kw, g->stride, g->w);
+            lpi_conv_data_phase(job, p, q, dy, packed, dx + ((lpi_n)ry * g->w + rx) * g->c,
+                                lpi_conv_scratch(job, lane));
+            packed += (lpi_n)p.taps * q.taps * g->f * lpi_round_up(g->c, job->row->width);
+        }
+}
+
+static void lpi_conv_data(const lpi_team *team, lpi_conv_job *job, int n)
+{
+    lpi_conv_data_pack(job);
+    lpi_for(team, n, lpi_conv_data_image, job);
+}
+#endif
+
+/* --------------------------------------------------------------------------------- >>ops
+   Tensors, nodes and the operations.
+
+   To add an op: write its builder (shape rule), forward and backward side by side below, and one row
+   in lpi_ops at the end of this section.  The row's flags tell the plan which values backward
+   reads and where results may overwrite their operands; forget one and the gradient check fails.
+   Forward and backward find values by lpi_value and gradients by lpi_grad; backward adds to
+   the gradient of input i where lpi_adds(net, node, i), and overwrites otherwise, inputs in
+   descending order (the same tensor may stand in two places).  Random ops
+   key their stream by node->index and net->step. */
+
+typedef struct lpi_tensor lpi_tensor;
+typedef struct lpi_node   lpi_node;
+
+enum { LPI_INPUT, LPI_PARAMETER, LPI_RESULT };
+
+struct lpi_tensor {
+    lp_tensor  pub;
+    int        kind, batched; /* batched: dim[0] follows lp_set_batch                           */
+    int        is_labels;     /* holds int32 labels, not numbers                                */
+    int        keep, frozen, needs_grad;
+    unsigned   family;        /* LP_LATE_... bits that make this parameter late                 */
+    lp_role    role;          /* BASE or LATE once compiled                                     */
+    lp_init    init;
+    int        index;         /* its place in the list: stream of its initial values            */
+    ptrdiff_t  offset;        /* in theta or phi                                                */
+    ptrdiff_t  row, size;     /* elements per dim[0], and in all                                */
+    lpi_node  *node;          /* producer                                                       */
+    lp_real   *grad;
+    int        users, data_slot, grad_slot; /* plan */
+    lpi_tensor *next;
+};
+
+typedef struct lpi_op {
+    const char *name;
+    lp_status (*forward)(lp_net *net, lpi_node *node);
+    void (*backward)(lp_net *net, lpi_node *node);
+    unsigned flags;
+} lpi_op;
+
+enum {
+    LPI_READS_X0 = 1, LPI_READS_X1 = 2, LPI_READS_Y = 4, /* backward reads these values        */
+    LPI_IN_PLACE = 8,       /* forward may write its output over input 0                       */
+    LPI_GRAD_IN_PLACE = 16, /* backward may write dx of input 0 over dy                        */
+    LPI_LOSS = 32
+};
+
+struct lpi_node {
+    const lpi_op *op;
+    const char   *label;
+    lpi_tensor   *in[3], *out;
+    int           inputs, index, add[3];
+    int           relu;       /* BatchNorm with the following ReLU fused                        */
+    int           skip, live; /* swallowed by fusion; leads to the loss                         */
+    lpi_geom      geom;       /* convolution and pooling                                        */
+    float         p;          /* dropout probability, label smoothing                           */
+    ptrdiff_t     stats;      /* BatchNorm: offset of [mean c, variance c] in s_k               */
+    lp_real      *saved;      /* BatchNorm: see lpi_bn_saved                                    */
+    ptrdiff_t     saved_size;
+    ptrdiff_t     workspace;
+    lpi_node     *next;
+};
+
+/* A run of trainable elements, so that updates skip frozen parameters. */
+typedef struct lpi_run_of {
+    ptrdiff_t begin, end;
+} lpi_run_of;
+
+struct lp_net {
+    lp_desc        desc;
+    lpi_arena      arena;
+    void          *arena_memory;             /* ours to free, or NULL                          */
+    lp_status      failed;                   /* first error of the builders                    */
+    char           error[320];
+    const lpi_row *row;
+    lpi_team       team;
+    int            pool_running;
+
+    lpi_tensor *tensors, **tensors_end;
+    lpi_node   *nodes, **nodes_end;
+    int         tensor_count, node_count;
+    int         capacity, rows;              /* batch                                          */
+    lpi_tensor *loss, *logits;
+    lpi_node  **order;                       /* [node_count]                                   */
+    int         closed, compiled;            /* no more builders; memory is there               */
+
+    /* The vectors.  Slots 0..K-1 of phi and stats are the members, slot K the average. */
+    ptrdiff_t n_theta, n_phi, n_stats, vectors; /* elements; vectors: all of the state         */
+    int       slots;
+    lp_real  *theta, *phi, *stats, *mom_theta, *mom_phi, *delta, *swa, *g_theta, *g_phi;
+    lp_real  *now_phi, *now_stats;           /* the slab in use: of one member or the average  */
+    lpi_run_of *run_theta, *run_phi;
+    int         runs_theta, runs_phi;
+    void    *memory;
+    int      memory_owned;
+    size_t   memory_bytes;
+    lp_real *workspace;
+
+    int      training;                       /* this pass: minibatch statistics, dropout       */
+    double   loss_value, loss_scale;         /* dL/dL: scale of this minibatch's gradient       */
+    int64_t  step;
+    int      members, k;                     /* K in force; whose turn                         */
+    int      begun;                          /* lp_late_begin was called                       */
+    int      pending;                        /* minibatches in g_theta, g_phi                  */
+    int64_t  swa_count;
+    int      swapped;
+    int64_t  average_step;                   /* step at which slot K was computed, or -1       */
+    int64_t *estimated;                      /* [slots] images seen by lp_bn_estimate          */
+};
+
+/* Writes fmt into out: %s string, %d int, %l int64, %t shape of an lpi_tensor, %% percent. */
+static void lpi_format(char *out, size_t cap, const char *fmt, va_list ap)
+{
+    size_t n = 0;
+    for (; *fmt && n + 1 < cap; fmt++) {
+        char        digits[80];
+        const char *s = digits;
+        int         at = 79;
+        digits[at] = 0;
+        if (*fmt != '%') {
+            out[n++] = *fmt;
+            continue;
+        }
+        fmt++;
+        if (*fmt == 's') s = va_arg(ap, const char *);
+        else if (*fmt == 'd' || *fmt == 'l') {
+            int64_t  v = *fmt == 'd' ? va_arg(ap, int) : va_arg(ap, int64_t);
+            uint64_t u = v < 0 ? (uint64_t)0 - (uint64_t)v : (uint64_t)v;
+            do digits[--at] = (char)('0' + (int)(u % 10)); while (u /= 10);
+            if (v < 0) digits[--at] = '-';
+            s = digits + at;
+        } else if (*fmt == 't') {
+            const lpi_tensor *t = va_arg(ap, const lpi_tensor *);
+            digits[--at] = ']';
+            for (int i = t->pub.rank - 1; i >= 0; i--) {
+                int v = t->pub.dim[i];
+                do digits[--at] = (char)('0' + v % 10); while (v /= 10);
+                if (i > 0) digits[--at] = ',';
+            }
+            digits[--at] = '[';
+            s = digits + at;
+        } else s = "%";
+        while (*s && n + 1 < cap) out[n++] = *s++;
+    }
+    out[n] = 0;
+}
+
+/* Records the sentence and returns the code. */
+static lp_status lpi_fail(lp_net *net, lp_status status, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    lpi_format(net->error, sizeof net->error, fmt, ap);
+    va_end(ap);
+    return status;
+}
+/* The same for builders: the first one sticks. */
+#define LPI_BUILD_FAIL(net, ...) ((net)->failed = lpi_fail(net, __VA_ARGS__), (lp_tensor *)NULL)
+
+/* A formatted name in the graph's arena; NULL (and failure) when that is full. */
+static const char *lpi_name(lp_net *net, const char *fmt, ...)
+{
+    char    text[128];
+    va_list ap;
+    va_start(ap, fmt);
+    lpi_format(text, sizeof text, fmt, ap);
+    va_end(ap);
+    char *copy = (char *)lpi_take(&net->arena, strlen(text) + 1);
+    if (copy) memcpy(copy, text, strlen(text) + 1);
+    else if (!net->failed)
+        net->failed = lpi_fail(net, LP_ERR_MEMORY, "the graph's arena is full at \"%s\": raise "
+                               "lp_desc.graph_bytes (now %l)", text, (int64_t)net->arena.size);
+    return copy;
+}
+
+static lpi_tensor *lpi_find_named(const lp_net *net, const char *name, int results)
+{
+    for (lpi_tensor *t = net->tensors; t; t = t->next)
+        if ((results || t->kind != LPI_RESULT) && strcmp(t->pub.name, name) == 0) return t;
+    return NULL;
+}
+
+static lpi_tensor *lpi_new_tensor(lp_net *net, const char *name, int kind, int rank, const int *dim)
+{
+    if (!name || !*name)
+        return (void)LPI_BUILD_FAIL(net, LP_ERR_NAME, "an input, parameter or layer has no name"), (lpi_tensor *)NULL;
+    if (kind != LPI_RESULT && lpi_find_named(net, name, 0))
+        return (void)LPI_BUILD_FAIL(net, LP_ERR_NAME, "the name \"%s\" is used twice", name), (lpi_tensor *)NULL;
+    int64_t size = 1;
+    for (int i = 0; i < rank; i++) {
+        if (dim[i] < 1)
+            return (void)LPI_BUILD_FAIL(net, LP_ERR_SHAPE, "\"%s\": dimension %d is %d, expected >= 1",
+                                        name, i, dim[i]), (lpi_tensor *)NULL;
+        if ((size *= dim[i]) > 2147483647)
+            return (void)LPI_BUILD_FAIL(net, LP_ERR_SHAPE, "\"%s\" has 2^31 elements or more", name),
+                   (lpi_tensor *)NULL;
+    }
+    lpi_tensor *t = (lpi_tensor *)lpi_take(&net->arena, sizeof *t);
+    const char *copy = lpi_name(net, "%s", name);
+    if (!t || !copy)
+        return (void)LPI_BUILD_FAIL(net, LP_ERR_MEMORY, "the graph's arena is full at \"%s\": raise "
+                                    "lp_desc.graph_bytes (now %l)", name, (int64_t)net->arena.size),
+               (lpi_tensor *)NULL;
+    t->pub.name = copy;
+    t->pub.rank = rank;
+    t->pub.priv = t;
+    t->size = (ptrdiff_t)size;
+    t->kind = kind;
+    t->index = net->tensor_count++;
+    for (int i = 0; i < 4; i++) t->pub.dim[i] = i < rank ? dim[i] : 1;
+    t->row = t->size / t->pub.dim[0];
+    *net->tensors_end = t;
+    net->tensors_end = &t->next;
+    return t;
+}
+
+/* A node with its output tensor [dim]; batched if input 0 is. */
+static lpi_node *lpi_new_node(lp_net *net, const lpi_op *op, const char *label, lp_tensor *x0,
+                              lp_tensor *x1, lp_tensor *x2, int rank, const int *dim)
+{
+    lp_tensor  *x[3] = { x0, x1, x2 };
+    const char *name = label && *label ? label : lpi_name(net, "%s(%s)", op->name, x0->name);
+    if (!name) return NULL;
+    lpi_node *node = (lpi_node *)lpi_take(&net->arena, sizeof *node);
+    if (!node) return (void)lpi_name(net, "%s", name), (lpi_node *)NULL;
+    node->out = lpi_new_tensor(net, name, LPI_RESULT, rank, dim);
+    if (!node->out) return NULL;
+    node->op = op;
+    node->label = node->out->pub.name;
+    node->index = net->node_count++;
+    node->stats = -1;
+    node->out->node = node;
+    node->out->batched = x0->priv->batched && !(op->flags & LPI_LOSS);
+    for (int i = 0; i < 3 && x[i]; i++) {
+        node->in[node->inputs++] = x[i]->priv;
+        node->out->needs_grad |= x[i]->priv->needs_grad;
+        x[i]->priv->users++;
+    }
+    *net->nodes_end = node;
+    net->nodes_end = &node->next;
+    return node;
+}
+
+static lp_tensor *lpi_closed(lp_net *net, const char *what)
+{
+    lpi_fail(net, LP_ERR_ORDER, "%s after lp_compile or lp_memory_required: the graph is closed", what);
+    return NULL;
+}
+
+/* Opens every builder: quiet after a failure, sticky when the graph is closed or input missing. */
+static int lpi_building(lp_net *net, const lp_tensor *x, const char *what)
+{
+    if (!net || net->failed) return 0;
+    if (net->closed) return lpi_closed(net, what) != NULL;
+    if (!x || x->priv->is_labels) {
+        net->failed = lpi_fail(net, LP_ERR_ARGUMENT, x ? "%s: its input are labels, expected a tensor of numbers"
+                               : "%s: its input is NULL", what);
+        return 0;
+    }
+    return 1;
+}
+
+/* ---- reading a node while it runs */
+
+static lp_real *lpi_value(const lp_net *net, const lpi_tensor *t)
+{
+    if (t->kind != LPI_PARAMETER) return t->pub.data;
+    return (t->role == LP_ROLE_LATE ? net->now_phi : net->theta) + t->offset;
+}
+#ifndef LP_NO_TRAINING
+static lp_real *lpi_grad(const lp_net *net, const lpi_tensor *t)
+{
+    if (t->kind != LPI_PARAMETER) return t->grad;
+    return (t->role == LP_ROLE_LATE ? net->g_phi : net->g_theta) + t->offset;
+}
+/* Must the gradient of input i be added to what is there?  (Parameters: also across minibatches.) */
+static int lpi_adds(const lp_net *net, const lpi_node *node, int i)
+{
+    return node->add[i] || (node->in[i]->kind == LPI_PARAMETER && net->pending > 0);
+}
+static int lpi_wants(const lpi_node *node, int i) { return node->in[i]->needs_grad; }
+#endif
+static int lpi_rows(const lp_net *net, const lpi_tensor *t)
+{
+    return t->batched ? net->rows : t->pub.dim[0];
+}
+static lpi_n lpi_count(const lp_net *net, const lpi_tensor *t) { return lpi_rows(net, t) * t->row; }
+
+/* Element-wise kernels over a long vector: items of LPI_CHUNK elements. */
+enum { LPI_CHUNK = 16384 };
+typedef struct lpi_map {
+    const lpi_row *row;
+    int            what, accumulate; /* what: see lpi_map_item */
+    lpi_n          n;
+    const lp_real *a, *b;
+    lp_real       *y;
+} lpi_map;
+enum { LPI_MAP_RELU, LPI_MAP_RELU_GRAD, LPI_MAP_ADD, LPI_MAP_COPY };
+
+static void lpi_map_item(void *arg, int item, int lane)
+{
+    const lpi_map *m = (const lpi_map *)arg;
+    lpi_n          i = (lpi_n)item * LPI_CHUNK, n = lpi_minp(LPI_CHUNK, m->n - i);
+    (void)lane;
+    switch (m->what) {
+    case LPI_MAP_RELU: m->row->relu(n, m->a + i, m->y + i); break;
+    case LPI_MAP_RELU_GRAD: m->row->relu_grad(n, m->a + i, m->b + i, m->accumulate, m->y + i); break;
+    case LPI_MAP_ADD: m->row->add(n, m->a + i, m->b + i, m->y + i); break;
+    default: lpi_copy(m->y + i, m->a + i, n);
+    }
+}
+
+static void lpi_map_run(const lp_net *net, int what, lpi_n n, const lp_real *a, const lp_real *b,
+                        lp_real *y, int accumulate)
+{
+    lpi_map m = { net->row, what, accumulate, n, a, b, y };
+    lpi_for(&net->team, (int)lpi_ceil_div(n, LPI_CHUNK), lpi_map_item, &m);
+}
+
+/* dx = dy or dx += dy. */
+#ifndef LP_NO_TRAINING
+static void lpi_pass_grad(const lp_net *net, lpi_n n, const lp_real *dy, lp_real *dx, int accumulate)
+{
+    if (accumulate) lpi_map_run(net, LPI_MAP_ADD, n, dx, dy, dx, 0);
+    else if (dx != dy) lpi_map_run(net, LPI_MAP_COPY, n, dy, NULL, dx, 0);
+}
+#endif
+
+/* ---- relu: y = x < 0 ? 0 : x */
+
+static lp_status lpi_relu_forward(lp_net *net, lpi_node *node)
+{
+    lpi_map_run(net, LPI_MAP_RELU, lpi_count(net, node->out), lpi_value(net, node->in[0]), NULL,
+                lpi_value(net, node->out), 0);
+    return LP_OK;
+}
+#ifndef LP_NO_TRAINING
+static void lpi_relu_backward(lp_net *net, lpi_node *node)
+{
+    lpi_map_run(net, LPI_MAP_RELU_GRAD, lpi_count(net, node->out), lpi_value(net, node->out),
+                lpi_grad(net, node->out), lpi_grad(net, node->in[0]), lpi_adds(net, node, 0));
+}
+#endif
+
+/* ---- add: y = a + b */
+
+static lp_status lpi_add_forward(lp_net *net, lpi_node *node)
+{
+    lpi_map_run(net, LPI_MAP_ADD, lpi_count(net, node->out), lpi_value(net, node->in[0]),
+                lpi_value(net, node->in[1]), lpi_value(net, node->out), 0);
+    return LP_OK;
+}
+#ifndef LP_NO_TRAINING
+static void lpi_add_backward(lp_net *net, lpi_node *node)
+{
+    for (int i = 1; i >= 0; i--) /* input 0 last: its dx may be dy's own memory */
+        if (lpi_wants(node, i))
+            lpi_pass_grad(net, lpi_count(net, node->out), lpi_grad(net, node->out),
+                          lpi_grad(net, node->in[i]), lpi_adds(net, node, i));
+}
+#endif
+
+/* Sum over rows of a [rows, c] matrix: blocks by shape, block sums added in order (in double). */
+static lpi_n lpi_block_rows(lpi_n c) { return lpi_maxp(16, 8192 / c); }
+
+typedef struct lpi_columns {
+    const lpi_row *row;
+    lpi_n          rows, c, block;
+    const lp_real *x, *dy;
+    lp_real       *y, *part; /* part [blocks, 2, c] */
+    const lpi_bn  *bn;
+    int            relu, accumulate;
+} lpi_columns;
+
+static lpi_n lpi_blocks(lpi_n rows, lpi_n c) { return lpi_ceil_div(rows, lpi_block_rows(c)); }
+static lpi_columns lpi_columns_of(const lp_net *net, lpi_n rows, lpi_n c)
+{
+    lpi_columns m;
+    memset(&m, 0, sizeof m);
+    m.row = net->row;
+    m.rows = rows;
+    m.c = c;
+    m.block = lpi_block_rows(c);
+    m.part = net->workspace;
+    return m;
+}
+/* Where block `item` begins, and its number of rows. */
+static lpi_n lpi_block_at(const lpi_columns *m, int item, lpi_n *rows)
+{
+    *rows = lpi_minp(m->block, m->rows - item * m->block);
+    return item * m->block * m->c;
+}
+
+#ifndef LP_NO_TRAINING
+static void lpi_col_sum_item(void *arg, int item, int lane)
+{
+    const lpi_columns *m = (const lpi_columns *)arg;
+    lpi_n              rows, at = lpi_block_at(m, item, &rows);
+    (void)lane;
+    m->row->col_sum(rows, m->c, m->x + at, m->part + (lpi_n)item * 2 * m->c);
+}
+
+/* out [c] (+)= sum over rows of x [rows, c]: bias gradients. */
+static void lpi_col_sums(lp_net *net, lpi_n rows, lpi_n c, const lp_real *x, int accumulate, lp_real *out)
+{
+    lpi_columns m = lpi_columns_of(net, rows, c);
+    lpi_n       blocks = lpi_blocks(rows, c);
+    m.x = x;
+    lpi_for(&net->team, (int)blocks, lpi_col_sum_item, &m);
+    for (lpi_n j = 0; j < c; j++) {
+        double sum = accumulate ? (double)out[j] : 0;
+        for (lpi_n b = 0; b < blocks; b++) sum += (double)m.part[b * 2 * c + j];
+        out[j] = (lp_real)sum;
+    }
+}
+#endif
+
+/* ---- conv2d: see >>conv */
+
+static lpi_conv_job lpi_conv_job_of(const lp_net *net, const lpi_node *node, lpi_geom *geom)
+{
+    lpi_conv_job job;
+    memset(&job, 0, sizeof job);
+    *geom = node->geom;
+    geom->n = lpi_rows(net, node->out);
+    job.g = geom;
+    job.row = net->row;
+    job.x = lpi_value(net, node->in[0]);
+    job.w = lpi_value(net, node->in[1]);
+    job.bias = node->inputs > 2 ? lpi_value(net, node->in[2]) : NULL;
+    job.scratch = net->workspace;
+    job.packed = job.partial = net->workspace + net->team.lanes * lpi_conv_lane(geom);
+    return job;
+}
+
+static lp_status lpi_conv2d_forward(lp_net *net, lpi_node *node)
+{
+    lpi_geom     geom;
+    lpi_conv_job job = lpi_conv_job_of(net, node, &geom);
+    job.y = lpi_value(net, node->out);
+    lpi_conv_forward(&net->team, &job, geom.n);
+    return LP_OK;
+}
+
+#ifndef LP_NO_TRAINING
+static void lpi_conv2d_backward(lp_net *net, lpi_node *node)
+{
+    lpi_geom     geom;
+    lpi_conv_job job = lpi_conv_job_of(net, node, &geom);
+    job.dy = lpi_grad(net, node->out);
+    if (lpi_wants(node, 1)) {
+        job.dx = lpi_grad(net, node->in[1]);
+        job.accumulate = lpi_adds(net, node, 1);
+        lpi_conv_weights(&net->team, &job);
+    }
+    if (lpi_wants(node, 0)) {
+        job.dx = lpi_grad(net, node->in[0]);
+        job.accumulate = lpi_adds(net, node, 0);
+        lpi_conv_data(&net->team, &job, geom.n);
+    }
+    if (node->inputs > 2 && lpi_wants(node, 2))
+        lpi_col_sums(net, (lpi_n)geom.n * geom.oh * geom.ow, geom.f, job.dy, lpi_adds(net, node, 2),
+                     lpi_grad(net, node->in[2]));
+}
+#endif
+
+/* ---- matmul: y [n, out] = x [n, in] W [in, out] + b */
+
+static lp_status lpi_matmul_forward(lp_net *net, lpi_node *node)
+{
+    lpi_n          n = lpi_rows(net, node->out), out = node->out->row, in = node->in[0]->row;
+    const lp_real *bias = node->inputs > 2 ? lpi_value(net, node->in[2]) : NULL;
+    lp_real       *y = lpi_value(net, node->out);
+    for (lpi_n i = 0; i < n && bias; i++) lpi_copy(y + i * out, bias, out);
+    lpi_gemm_job g = { net->row, n, out, in, in, 1, out, 1, out, 0, 0, lpi_value(net, node->in[0]),
+                       lpi_value(net, node->in[1]), y, net->workspace, bias != NULL };
+    lpi_gemm_parallel(&net->team, &g);
+    return LP_OK;
+}
+
+#ifndef LP_NO_TRAINING
+/* dW = x^T dy;  dx = dy W^T;  db = sum dy. */
+static void lpi_matmul_backward(lp_net *net, lpi_node *node)
+{
+    lpi_n          n = lpi_rows(net, node->out), out = node->out->row, in = node->in[0]->row;
+    const lp_real *x = lpi_value(net, node->in[0]), *w = lpi_value(net, node->in[1]);
+    const lp_real *dy = lpi_grad(net, node->out);
+    if (lpi_wants(node, 1)) {
+        lpi_gemm_job g = { net->row, in, out, n, 1, in, out, 1, out, 0, 0, x, dy,
+                           lpi_grad(net, node->in[1]), net->workspace, lpi_adds(net, node, 1) };
+        lpi_gemm_parallel(&net->team, &g);
+    }
+    if (lpi_wants(node, 0)) {
+        lpi_gemm_job g = { net->row, n, in, out, out, 1, 1, out, in, 0, 0, dy, w,
+                           lpi_grad(net, node->in[0]), net->workspace, lpi_adds(net, node, 0) };
+        lpi_gemm_parallel(&net->team, &g);
+    }
+    if (node->inputs > 2 && lpi_wants(node, 2))
+        lpi_col_sums(net, n, out, dy, lpi_adds(net, node, 2), lpi_grad(net, node->in[2]));
+}
+#endif
+
+/* ---- batchnorm: x^ = (x - mean) / sqrt(v + eps), y = gamma x^ + beta, then relu if fused.
+
+   Statistics of the minibatch are (mean, M2 = sum of squared deviations) of fixed blocks of rows,
+   each in two passes while it is in cache, merged in order (Chan, Golub and LeVeque 1979):
+   mean = sum n_b mean_b / n,  M2 = sum M2_b + sum n_b (mean_b - mean)^2.
+   With n rows and s = 1/sqrt(v + eps), backward is (Ioffe and Szegedy 2015)
+     dbeta = sum dy,  dgamma = s sum dy (x - mean),
+     dx = gamma s (dy - dbeta/n - x^ dgamma/n) = ka dy + kb (x - mean) + kc. */
+
+#define LPI_BN_EPS 1e-5
+#define LPI_BN_MOMENTUM 0.1
+
+/* node->saved [9, c]: what forward leaves for backward and for the running statistics. */
+typedef struct lpi_bn_saved {
+    lpi_bn   k;
+    lp_real *inverse, *variance, *sum; /* s; unbiased variance; scratch */
+} lpi_bn_saved;
+
+static lpi_bn_saved lpi_bn_saved_of(const lpi_node *node)
+{
+    lpi_n        c = node->out->pub.dim[node->out->pub.rank - 1];
+    lp_real     *p = node->saved;
+    lpi_bn_saved s = { { p, p + c, p + 2 * c, p + 3 * c, p + 4 * c, p + 5 * c }, p + 6 * c, p + 7 * c,
+                       p + 8 * c };
+    return s;
+}
+
+static void lpi_bn_apply_item(void *arg, int item, int lane)
+{
+    const lpi_columns *m = (const lpi_columns *)arg;
+    lpi_n              rows, at = lpi_block_at(m, item, &rows);
+    (void)lane;
+    m->row->scale_shift(rows, m->c, m->x + at, m->bn->scale, m->bn->shift, m->relu, m->y + at);
+}
+
+#ifndef LP_NO_TRAINING
+static void lpi_bn_moments_item(void *arg, int item, int lane)
+{
+    const lpi_columns *m = (const lpi_columns *)arg;
+    lpi_n              rows, at = lpi_block_at(m, item, &rows);
+    lp_real           *mean = m->part + (lpi_n)item * 2 * m->c;
+    (void)lane;
+    m->row->col_sum(rows, m->c, m->x + at, mean);
+    for (lpi_n j = 0; j < m->c; j++) mean[j] /= (lp_real)rows;
+    m->row->col_square(rows, m->c, m->x + at, mean, mean + m->c);
+}
+
+/* Minibatch mean, 1/sqrt(v + eps) and unbiased variance. */
+static void lpi_bn_moments(lp_net *net, lpi_columns *m, const lpi_bn_saved *s)
+{
+    lpi_n blocks = lpi_blocks(m->rows, m->c), c = m->c;
+    lpi_for(&net->team, (int)blocks, lpi_bn_moments_item, m);
+    for (lpi_n j = 0; j < c; j++) {
+        double mean = 0, m2 = 0, n = (double)m->rows;
+        for (lpi_n b = 0; b < blocks; b++) {
+            double rows = (double)lpi_minp(m->block, m->rows - b * m->block);
+            mean += rows * (double)m->part[b * 2 * c + j];
+        }
+        mean /= n;
+        for (lpi_n b = 0; b < blocks; b++) {
+            double rows = (double)lpi_minp(m->block, m->rows - b * m->block);
+            double d = (double)m->part[b * 2 * c + j] - mean;
+            m2 += (double)m->part[b * 2 * c + c + j] + rows * d * d;
+        }
+        s->k.mean[j] = (lp_real)mean;
+        s->inverse[j] = (lp_real)(1 / lpi_sqrt(m2 / n + LPI_BN_EPS));
+        s->variance[j] = (lp_real)(m2 / (n > 1 ? n - 1 : 1));
+    }
+}
+#endif
+
+static lp_status lpi_batchnorm_forward(lp_net *net, lpi_node *node)
+{
+    lpi_tensor    *out = node->out;
+    lpi_n          c = out->pub.dim[out->pub.rank - 1];
+    lpi_columns    m = lpi_columns_of(net, lpi_count(net, out) / c, c);
+    lpi_bn_saved   s = lpi_bn_saved_of(node);
+    const lp_real *gamma = lpi_value(net, node->in[1]), *beta = lpi_value(net, node->in[2]);
+    m.x = lpi_value(net, node->in[0]);
+    m.y = lpi_value(net, out);
+    m.bn = &s.k;
+    m.relu = node->relu;
+#ifndef LP_NO_TRAINING
+    if (net->training) lpi_bn_moments(net, &m, &s);
+#endif
+    for (lpi_n j = 0; j < c; j++) {
+        const lp_real *running = net->now_stats + node->stats;
+        if (!net->training) {
+            s.k.mean[j] = running[j];
+            s.inverse[j] = (lp_real)(1 / lpi_sqrt((double)running[c + j] + LPI_BN_EPS));
+        }
+        s.k.scale[j] = gamma[j] * s.inverse[j];
+        s.k.shift[j] = beta[j] - s.k.mean[j] * s.k.scale[j];
+    }
+    lpi_for(&net->team, (int)lpi_blocks(m.rows, c), lpi_bn_apply_item, &m);
+    return LP_OK;
+}
+
+#ifndef LP_NO_TRAINING
+static void lpi_bn_sums_item(void *arg, int item, int lane)
+{
+    const lpi_columns *m = (const lpi_columns *)arg;
+    lpi_n              rows, at = lpi_block_at(m, item, &rows);
+    lp_real           *part = m->part + (lpi_n)item * 2 * m->c;
+    (void)lane;
+    m->row->bn_sums(rows, m->c, m->x + at, m->dy + at, m->bn, m->relu, part, part + m->c);
+}
+
+static void lpi_bn_grad_item(void *arg, int item, int lane)
+{
+    const lpi_columns *m = (const lpi_columns *)arg;
+    lpi_n              rows, at = lpi_block_at(m, item, &rows);
+    (void)lane;
+    m->row->bn_grad(rows, m->c, m->x + at, m->dy + at, m->bn, m->relu, m->accumulate, m->y + at);
+}
+
+static void lpi_batchnorm_backward(lp_net *net, lpi_node *node)
+{
+    lpi_tensor    *out = node->out;
+    lpi_n          c = out->pub.dim[out->pub.rank - 1];
+    lpi_columns    m = lpi_columns_of(net, lpi_count(net, out) / c, c);
+    lpi_bn_saved   s = lpi_bn_saved_of(node);
+    const lp_real *gamma = lpi_value(net, node->in[1]);
+    lpi_n          blocks = lpi_blocks(m.rows, c);
+    m.x = lpi_value(net, node->in[0]);
+    m.dy = lpi_grad(net, out);
+    m.bn = &s.k;
+    m.relu = node->relu;
+    lpi_for(&net->team, (int)blocks, lpi_bn_sums_item, &m);
+    for (lpi_n j = 0; j < c; j++) {
+        double sum = 0, dot = 0, n = (double)m.rows, inverse = (double)s.inverse[j];
+        for (lpi_n b = 0; b < blocks; b++) {
+            sum += (double)m.part[b * 2 * c + j];
+            dot += (double)m.part[b * 2 * c + c + j];
+        }
+        double ka = (double)gamma[j] * inverse;
+        s.k.ka[j] = (lp_real)ka;
+        s.k.kb[j] = (lp_real)(-ka * inverse * inverse * dot / n);
+        s.k.kc[j] = (lp_real)(-ka * sum / n);
+        if (lpi_wants(node, 1)) {
+            lp_real *dgamma = lpi_grad(net, node->in[1]) + j;
+            *dgamma = (lp_real)(dot * inverse + (lpi_adds(net, node, 1) ? (double)*dgamma : 0));
+        }
+        if (lpi_wants(node, 2)) {
+            lp_real *dbeta = lpi_grad(net, node->in[2]) + j;
+            *dbeta = (lp_real)(sum + (lpi_adds(net, node, 2) ? (double)*dbeta : 0));
+        }
+    }
+    if (!lpi_wants(node, 0)) return;
+    m.y = lpi_grad(net, node->in[0]);
+    m.accumulate = lpi_adds(net, node, 0);
+    lpi_for(&net->team, (int)blocks, lpi_bn_grad_item, &m);
+}
+
+/* running += momentum (batch - running), for every BatchNorm, in the slab in use. */
+static void lpi_bn_commit(lp_net *net, double momentum)
+{
+    for (lpi_node *node = net->nodes; node; node = node->next) {
+        if (node->stats < 0) continue;
+        lpi_bn_saved s = lpi_bn_saved_of(node);
+        lpi_n        c = node->saved_size / 9;
+        lp_real     *mean = net->now_stats + node->stats, *variance = mean + c;
+        for (lpi_n j = 0; j < c; j++) {
+            mean[j] = (lp_real)((1 - momentum) * (double)mean[j] + momentum * (double)s.k.mean[j]);
+            variance[j] = (lp_real)((1 - momentum) * (double)variance[j] + momentum * (double)s.variance[j]);
+        }
+    }
+}
+#endif
+
+/* ---- pooling over k x k windows; geom.top is the padding (max only).  item: an image */
+
+typedef struct lpi_pool_job {
+    const lpi_geom *g;
+    const lp_real  *x, *dy;
+    lp_real        *y, *dx;
+    int             accumulate;
+} lpi_pool_job;
+
+static lpi_pool_job lpi_pool_job_of(const lp_net *net, const lpi_node *node)
+{
+    lpi_pool_job job;
+    memset(&job, 0, sizeof job);
+    job.g = &node->geom;
+    job.x = lpi_value(net, node->in[0]);
+    job.y = lpi_value(net, node->out);
+    return job;
+}
+
+/* The window of output pixel o along one dimension, clipped to the image. */
+static void lpi_pool_window(int o, int k, int stride, int pad, int size, int *from, int *to)
+{
+    *from = o * stride - pad;
+    *to = lpi_min(*from + k, size);
+    if (*from < 0) *from = 0;
+}
+
+static void lpi_avgpool_image(void *arg, int image, int lane)
+{
+    const lpi_pool_job *job = (const lpi_pool_job *)arg;
+    const lpi_geom     *g = job->g;
+    const lp_real      *x = job->x + (lpi_n)image * g->h * g->w * g->c;
+    lp_real            *y = job->y + (lpi_n)image * g->oh * g->ow * g->c;
+    lp_real             scale = 1 / (lp_real)(g->kh * g->kw);
+    (void)lane;
+    for (int oy = 0; oy < g->oh; oy++)
+        for (int ox = 0; ox < g->ow; ox++, y += g->c) {
+            lpi_zero(y, g->c);
+            for (int i = 0; i < g->kh; i++)
+                for (int j = 0; j < g->kw; j++) {
+                    const lp_real *p = x + ((lpi_n)(oy * g->stride + i) * g->w + ox * g->stride + j) * g->c;
+                    for (int c = 0; c < g->c; c++) y[c] += p[c];
+                }
+            for (int c = 0; c < g->c; c++) y[c] *= scale;
+        }
+}
+
+static lp_status lpi_avgpool_forward(lp_net *net, lpi_node *node)
+{
+    lpi_pool_job job = lpi_pool_job_of(net, node);
+    lpi_for(&net->team, lpi_rows(net, node->out), lpi_avgpool_image, &job);
+    return LP_OK;
+}
+
+static void lpi_maxpool_image(void *arg, int image, int lane)
+{
+    const lpi_pool_job *job = (const lpi_pool_job *)arg;
+    const lpi_geom     *g = job->g;
+    const lp_real      *x = job->x + (lpi_n)image * g->h * g->w * g->c;
+    lp_real            *y = job->y + (lpi_n)image * g->oh * g->ow * g->c;
+    (void)lane;
+    for (int oy = 0; oy < g->oh; oy++)
+        for (int ox = 0; ox < g->ow; ox++, y += g->c) {
+            int y0, y1, x0, x1;
+            lpi_pool_window(oy, g->kh, g->stride, g->top, g->h, &y0, &y1);
+            lpi_pool_window(ox, g->kw, g->stride, g->left, g->w, &x0, &x1);
+            lpi_copy(y, x + ((lpi_n)y0 * g->w + x0) * g->c, g->c);
+            for (int i = y0; i < y1; i++)
+                for (int j = x0; j < x1; j++) {
+                    const lp_real *p = x + ((lpi_n)i * g->w + j) * g->c;
+                    for (int c = 0; c < g->c; c++)
+                        if (p[c] > y[c] || p[c] != p[c]) y[c] = p[c]; /* keeps NaN */
+                }
+        }
+}
+
+static lp_status lpi_maxpool_forward(lp_net *net, lpi_node *node)
+{
+    lpi_pool_job job = lpi_pool_job_of(net, node);
+    lpi_for(&net->team, lpi_rows(net, node->out), lpi_maxpool_image, &job);
+    return LP_OK;
+}
+
+#ifndef LP_NO_TRAINING
+static void lpi_avgpool_back_image(void *arg, int image, int lane)
+{
+    const lpi_pool_job *job = (const lpi_pool_job *)arg;
+    const lpi_geom     *g = job->g;
+    lp_real            *dx = job->dx + (lpi_n)image * g->h * g->w * g->c;
+    const lp_real      *dy = job->dy + (lpi_n)image * g->oh * g->ow * g->c;
+    lp_real             scale = 1 / (lp_real)(g->kh * g->kw);
+    (void)lane;
+    if (!job->accumulate) lpi_zero(dx, (lpi_n)g->h * g->w * g->c);
+    for (int oy = 0; oy < g->oh; oy++)
+        for (int ox = 0; ox < g->ow; ox++, dy += g->c)
+            for (int i = 0; i < g->kh; i++)
+                for (int j = 0; j < g->kw; j++) {
+                    lp_real *p = dx + ((lpi_n)(oy * g->stride + i) * g->w + ox * g->stride + j) * g->c;
+                    for (int c = 0; c < g->c; c++) p[c] += scale * dy[c];
+                }
+}
+
+/* The gradient goes to the first pixel of the window that equals the maximum. */
+static void lpi_maxpool_back_image(void *arg, int image, int lane)
+{
+    const lpi_pool_job *job = (const lpi_pool_job *)arg;
+    const lpi_geom     *g = job->g;
+    const lp_real      *x = job->x + (lpi_n)image * g->h * g->w * g->c;
+    lp_real            *dx = job->dx + (lpi_n)image * g->h * g->w * g->c;
+    const lp_real      *dy = job->dy + (lpi_n)image * g->oh * g->ow * g->c;
+    (void)lane;
+    if (!job->accumulate) lpi_zero(dx, (lpi_n)g->h * g->w * g->c);
+    for (int oy = 0; oy < g->oh; oy++)
+        for (int ox = 0; ox < g->ow; ox++, dy += g->c) {
+            int y0, y1, x0, x1;
+            lpi_pool_window(oy, g->kh, g->stride, g->top, g->h, &y0, &y1);
+            lpi_pool_window(ox, g->kw, g->stride, g->left, g->w, &x0, &x1);
+            for (int c = 0; c < g->c; c++) {
+                lpi_n best = ((lpi_n)y0 * g->w + x0) * g->c + c;
+                for (int i = y0; i < y1; i++)
+                    for (int j = x0; j < x1; j++) {
+                        lpi_n at = ((lpi_n)i * g->w + j) * g->c + c;
+                        if (x[at] > x[best]) best = at;
+                    }
+                dx[best] += dy[c];
+            }
+        }
+}
+
+static void lpi_pool_backward(lp_net *net, lpi_node *node, lpi_item_fn fn)
+{
+    lpi_pool_job job = lpi_pool_job_of(net, node);
+    job.dy = lpi_grad(net, node->out);
+    job.dx = lpi_grad(net, node->in[0]);
+    job.accumulate = lpi_adds(net, node, 0);
+    lpi_for(&net->team, lpi_rows(net, node->out), fn, &job);
+}
+static void lpi_avgpool_backward(lp_net *net, lpi_node *node) { lpi_pool_backward(net, node, lpi_avgpool_back_image); }
+static void lpi_maxpool_backward(lp_net *net, lpi_node *node) { lpi_pool_backward(net, node, lpi_maxpool_back_image); }
+#endif
+
+/* ---- subsample: every stride-th pixel, channels centred in f zeros (ResNet's option A) */
+
+static lp_status lpi_subsample_forward(lp_net *net, lpi_node *node)
+{
+    const lpi_geom *g = &node->geom;
+    lpi_n           front = (g->f - g->c) / 2;
+    const lp_real  *x = lpi_value(net, node->in[0]);
+    lp_real        *y = lpi_value(net, node->out);
+    lpi_zero(y, lpi_count(net, node->out));
+    for (lpi_n i = 0; i < lpi_rows(net, node->out); i++)
+        for (lpi_n oy = 0; oy < g->oh; oy++)
+            for (lpi_n ox = 0; ox < g->ow; ox++, y += g->f)
+                lpi_copy(y + front, x + ((i * g->h + oy * g->stride) * g->w + ox * g->stride) * g->c, g->c);
+    return LP_OK;
+}
+#ifndef LP_NO_TRAINING
+static void lpi_subsample_backward(lp_net *net, lpi_node *node)
+{
+    const lpi_geom *g = &node->geom;
+    lpi_n           front = (g->f - g->c) / 2;
+    const lp_real  *dy = lpi_grad(net, node->out);
+    lp_real        *dx = lpi_grad(net, node->in[0]);
+    if (!lpi_adds(net, node, 0)) lpi_zero(dx, lpi_count(net, node->in[0]));
+    for (lpi_n i = 0; i < lpi_rows(net, node->out); i++)
+        for (lpi_n oy = 0; oy < g->oh; oy++)
+            for (lpi_n ox = 0; ox < g->ow; ox++, dy += g->f) {
+                lp_real *p = dx + ((i * g->h + oy * g->stride) * g->w + ox * g->stride) * g->c;
+                for (lpi_n c = 0; c < g->c; c++) p[c] += dy[front + c];
+            }
+}
+#endif
+
+/* ---- dropout (Srivastava et al. 2014): the mask is a function of (seed, step, node, element) */
+
+static lp_status lpi_dropout_forward(lp_net *net, lpi_node *node)
+{
+    lpi_n          n = lpi_count(net, node->out);
+    const lp_real *x = lpi_value(net, node->in[0]);
+    lp_real       *y = lpi_value(net, node->out), scale = (lp_real)(1 / (1 - (double)node->p));
+    uint64_t       seed = lpi_mix(net->desc.seed + (uint64_t)net->step);
+    for (lpi_n i = 0; i < n; i++) {
+        int drop = net->training && lp_random_uniform(seed, 1000u + (uint64_t)node->index, (uint64_t)i) < (double)node->p;
+        y[i] = !net->training ? x[i] : drop ? 0 : x[i] * scale;
+    }
+    return LP_OK;
+}
+#ifndef LP_NO_TRAINING
+static void lpi_dropout_backward(lp_net *net, lpi_node *node)
+{
+    lpi_n          n = lpi_count(net, node->out);
+    const lp_real *dy = lpi_grad(net, node->out);
+    lp_real       *dx = lpi_grad(net, node->in[0]), scale = (lp_real)(1 / (1 - (double)node->p));
+    uint64_t       seed = lpi_mix(net->desc.seed + (uint64_t)net->step);
+    int            accumulate = lpi_adds(net, node, 0);
+    for (lpi_n i = 0; i < n; i++) {
+        int     drop = lp_random_uniform(seed, 1000u + (uint64_t)node->index, (uint64_t)i) < (double)node->p;
+        lp_real g = drop ? 0 : dy[i] * scale;
+        dx[i] = accumulate ? dx[i] + g : g;
+    }
+}
+#endif
+
+/* ---- cross entropy: L = mean over rows of -sum_c t_c ln p_c, p = softmax(z),
+   t = (1-s) onehot + s/classes; dz = (p - t) / rows.  In double: 10 classes cost nothing. */
+
+/* ln sum_c e^(z_c), shifted by the maximum. */
+static double lpi_log_sum_exp(const lp_real *z, lpi_n classes)
+{
+    double top = (double)z[0], sum = 0;
+    for (lpi_n c = 1; c < classes; c++)
+        if ((double)z[c] > top) top = (double)z[c];
+    for (lpi_n c = 0; c < classes; c++) sum += lpi_exp((double)z[c] - top);
+    return top + lpi_log(sum);
+}
+
+static lp_status lpi_cross_entropy_forward(lp_net *net, lpi_node *node)
+{
+    lpi_n          rows = lpi_rows(net, node->in[0]), classes = node->in[0]->row;
+    const lp_real *z = lpi_value(net, node->in[0]);
+    double         smooth = (double)node->p / (double)classes, loss = 0;
+    for (lpi_n i = 0; i < rows; i++, z += classes) {
+        int32_t label = node->in[1]->pub.labels[i];
+        if (label < 0 || label >= classes)
+            return lpi_fail(net, LP_ERR_LABEL, "\"%s\": label %d of row %d is not in 0..%d",
+                            node->in[1]->pub.name, (int)label, (int)i, (int)classes - 1);
+        double lse = lpi_log_sum_exp(z, classes);
+        loss += (1 - (double)node->p) * (lse - (double)z[label]);
+        for (lpi_n c = 0; c < classes && node->p > 0; c++) loss += smooth * (lse - (double)z[c]);
+    }
+    net->loss_value = loss / (double)rows;
+    *lpi_value(net, node->out) = (lp_real)net->loss_value;
+    return LP_OK;
+}
+#ifndef LP_NO_TRAINING
+static void lpi_cross_entropy_backward(lp_net *net, lpi_node *node)
+{
+    lpi_n          rows = lpi_rows(net, node->in[0]), classes = node->in[0]->row;
+    const lp_real *z = lpi_value(net, node->in[0]);
+    lp_real       *dz = lpi_grad(net, node->in[0]);
+    double         s = (double)node->p;
+    int            accumulate = lpi_adds(net, node, 0);
+    for (lpi_n i = 0; i < rows; i++, z += classes, dz += classes) {
+        double lse = lpi_log_sum_exp(z, classes);
+        for (lpi_n c = 0; c < classes; c++) {
+            double t = s / (double)classes + (c == node->in[1]->pub.labels[i] ? 1 - s : 0);
+            double g = net->loss_scale * (lpi_exp((double)z[c] - lse) - t) / (double)rows;
+            dz[c] = (lp_real)(accumulate ? (double)dz[c] + g : g);
+        }
+    }
+}
+#endif
+
+/* ---- mean squared error: L = mean (a - b)^2 over all elements; da = 2 (a - b) / n = -db */
+
+static lp_status lpi_mse_forward(lp_net *net, lpi_node *node)
+{
+    lpi_n          n = lpi_count(net, node->in[0]);
+    const lp_real *a = lpi_value(net, node->in[0]), *b = lpi_value(net, node->in[1]);
+    double         loss = 0;
+    for (lpi_n i = 0; i < n; i++) loss += ((double)a[i] - (double)b[i]) * ((double)a[i] - (double)b[i]);
+    net->loss_value = loss / (double)n;
+    *lpi_value(net, node->out) = (lp_real)net->loss_value;
+    return LP_OK;
+}
+#ifndef LP_NO_TRAINING
+static void lpi_mse_backward(lp_net *net, lpi_node *node)
+{
+    lpi_n          n = lpi_count(net, node->in[0]);
+    const lp_real *a = lpi_value(net, node->in[0]), *b = lpi_value(net, node->in[1]);
+    for (int q = 1; q >= 0; q--) {
+        if (!lpi_wants(node, q)) continue;
+        lp_real *dx = lpi_grad(net, node->in[q]);
+        double   scale = net->loss_scale * (q ? -2.0 : 2.0) / (double)n;
+        int      accumulate = lpi_adds(net, node, q);
+        for (lpi_n i = 0; i < n; i++) {
+            double g = scale * ((double)a[i] - (double)b[i]);
+            dx[i] = (lp_real)(accumulate ? (double)dx[i] + g : g);
+        }
+    }
+}
+#define LPI_BACK(fn) fn
+#else
+#define LPI_BACK(fn) NULL
+#endif
+
+/* ---- the table of operations */
+
+enum { LPI_OP_RELU, LPI_OP_ADD, LPI_OP_CONV, LPI_OP_MATMUL, LPI_OP_BATCHNORM, LPI_OP_AVGPOOL,
+       LPI_OP_MAXPOOL, LPI_OP_SUBSAMPLE, LPI_OP_DROPOUT, LPI_OP_CROSS_ENTROPY, LPI_OP_MSE };
+
+static const lpi_op lpi_ops[] = {
+    { "relu", lpi_relu_forward, LPI_BACK(lpi_relu_backward), LPI_READS_Y | LPI_IN_PLACE | LPI_GRAD_IN_PLACE },
+    { "add", lpi_add_forward, LPI_BACK(lpi_add_backward), LPI_IN_PLACE | LPI_GRAD_IN_PLACE },
+    { "conv2d", lpi_conv2d_forward, LPI_BACK(lpi_conv2d_backward), LPI_READS_X0 | LPI_READS_X1 },
+    { "matmul", lpi_matmul_forward, LPI_BACK(lpi_matmul_backward), LPI_READS_X0 | LPI_READS_X1 },
+    { "batchnorm", lpi_batchnorm_forward, LPI_BACK(lpi_batchnorm_backward), LPI_READS_X0 | LPI_GRAD_IN_PLACE },
+    { "avgpool", lpi_avgpool_forward, LPI_BACK(lpi_avgpool_backward), 0 },
+    { "maxpool", lpi_maxpool_forward, LPI_BACK(lpi_maxpool_backward), LPI_READS_X0 },
+    { "subsample", lpi_subsample_forward, LPI_BACK(lpi_subsample_backward), 0 },
+    { "dropout", lpi_dropout_forward, LPI_BACK(lpi_dropout_backward), LPI_IN_PLACE | LPI_GRAD_IN_PLACE },
+    { "cross_entropy", lpi_cross_entropy_forward, LPI_BACK(lpi_cross_entropy_backward), LPI_READS_X0 | LPI_LOSS },
+    { "mse", lpi_mse_forward, LPI_BACK(lpi_mse_backward), LPI_READS_X0 | LPI_READS_X1 | LPI_LOSS },
+};
+
+/* ---- builders: check shapes, record a node */
+
+static lp_tensor *lpi_input(lp_net *net, const char *name, int rank, const int *dim)
+{
+    if (!net || net->failed) return NULL;
+    if (net->closed) return lpi_closed(net, "input");
+    if (net->capacity && dim[0] != net->capacity)
+        return LPI_BUILD_FAIL(net, LP_ERR_SHAPE, "input \"%s\" has batch capacity %d, inputs before it %d",
+                              name ? name : "", dim[0], net->capacity);
+    lpi_tensor *t = lpi_new_tensor(net, name, LPI_INPUT, rank, dim);
+    if (!t) return NULL;
+    t->batched = t->keep = 1;
+    net->capacity = net->rows = dim[0];
+    return &t->pub;
+}
+
+LP_API lp_tensor *lp_input(lp_net *net, const char *name, int n, int h, int w, int c)
+{
+    int dim[4] = { n, h, w, c };
+    return lpi_input(net, name, 4, dim);
+}
+
+LP_API lp_tensor *lp_input_rows(lp_net *net, const char *name, int n, int c)
+{
+    int dim[2] = { n, c };
+    return lpi_input(net, name, 2, dim);
+}
+
+LP_API lp_tensor *lp_labels(lp_net *net, const char *name, int n)
+{
+    lp_tensor *t = lpi_input(net, name, 1, &n);
+    if (t) t->priv->is_labels = 1;
+    return t;
+}
+
+LP_API lp_tensor *lp_parameter(lp_net *net, const char *name, int rank, const int *dim,
+                               lp_init init, lp_role role)
+{
+    if (!net || net->failed) return NULL;
+    if (net->closed) return lpi_closed(net, "parameter");
+    if (rank < 1 || rank > 4 || !dim)
+        return LPI_BUILD_FAIL(net, LP_ERR_ARGUMENT, "parameter \"%s\": rank %d, expected 1..4", name ? name : "", rank);
+    lpi_tensor *t = lpi_new_tensor(net, name, LPI_PARAMETER, rank, dim);
+    if (!t) return NULL;
+    t->init = init;
+    t->role = role;
+    t->family = role == LP_ROLE_AUTO ? LP_LATE_FULL : 0;
+    t->needs_grad = 1;
+    return &t->pub;
+}
+
+static lp_tensor *lpi_out(lpi_node *node) { return node ? &node->out->pub : NULL; }
+
+LP_API lp_tensor *lp_relu(lp_net *net, lp_tensor *x)
+{
+    if (!lpi_building(net, x, "relu")) return NULL;
+    return lpi_out(lpi_new_node(net, &lpi_ops[LPI_OP_RELU], NULL, x, NULL, NULL, x->rank, x->dim));
+}
+
+static int lpi_same_shape(const lp_tensor *a, const lp_tensor *b)
+{
+    return a->rank == b->rank && memcmp(a->dim, b->dim, sizeof a->dim) == 0
+           && a->priv->batched == b->priv->batched;
+}
+
+LP_API lp_tensor *lp_add(lp_net *net, lp_tensor *a, lp_tensor *b)
+{
+    if (!lpi_building(net, a, "add") || !lpi_building(net, b, "add")) return NULL;
+    if (!lpi_same_shape(a, b))
+        return LPI_BUILD_FAIL(net, LP_ERR_SHAPE, "add: \"%s\" %t and \"%s\" %t have different shapes",
+                              a->name, a->priv, b->name, b->priv);
+    return lpi_out(lpi_new_node(net, &lpi_ops[LPI_OP_ADD], NULL, a, b, NULL, a->rank, a->dim));
+}
+
+LP_API lp_tensor *lp_conv2d(lp_net *net, lp_tensor *x, lp_tensor *w, lp_tensor *bias,
+                            const char *label, int stride, int pad)
+{
+    if (!lpi_building(net, x, "conv2d") || !lpi_building(net, w, "conv2d")) return NULL;
+    const char *who = label ? label : "conv2d";
+    if (x->rank != 4 || w->rank != 4 || w->priv->batched || x->dim[3] != w->dim[2])
+        return LPI_BUILD_FAIL(net, LP_ERR_SHAPE, "conv \"%s\": input \"%s\" %t does not fit weight \"%s\" %t "
+                              "(expected [n,h,w,c] and [kh,kw,c,filters])", who, x->name, x->priv, w->name, w->priv);
+    int kh = w->dim[0], kw = w->dim[1], f = w->dim[3];
+    if (kh > 7 || kw > 7 || stride < 1 || stride > 7 || pad < LP_SAME || pad > 7)
+        return LPI_BUILD_FAIL(net, LP_ERR_ARGUMENT, "conv \"%s\": kernel %dx%d, stride %d, pad %d; expected "
+                              "kernels and strides 1..7, pad 0..7 or LP_SAME", who, kh, kw, stride, pad);
+    if (bias && (bias->rank != 1 || bias->dim[0] != f || bias->priv->batched))
+        return LPI_BUILD_FAIL(net, LP_ERR_SHAPE, "conv \"%s\": bias \"%s\" %t does not fit weight \"%s\" %t",
+                              who, bias->name, bias->priv, w->name, w->priv);
+    int h = x->dim[1] + (pad == LP_SAME ? kh - 1 : 2 * pad), wide = x->dim[2] + (pad == LP_SAME ? kw - 1 : 2 * pad);
+    if (h < kh || wide < kw)
+        return LPI_BUILD_FAIL(net, LP_ERR_SHAPE, "conv \"%s\": padded input \"%s\" %t is smaller than weight \"%s\" %t",
+                              who, x->name, x->priv, w->name, w->priv);
+    int       dim[4] = { x->dim[0], (h - kh) / stride + 1, (wide - kw) / stride + 1, f };
+    lpi_node *node = lpi_new_node(net, &lpi_ops[LPI_OP_CONV], label, x, w, bias, 4, dim);
+    if (!node) return NULL;
+    lpi_geom g = { dim[0], x->dim[1], x->dim[2], x->dim[3], dim[1], dim[2], f, kh, kw, stride,
+                   pad == LP_SAME ? (kh - 1) / 2 : pad, pad == LP_SAME ? (kw - 1) / 2 : pad };
+    if (kh == 1 && kw == 1 && stride == 1 && g.top == 0) { /* an image is one long row */
+        g.w = g.ow = g.h * g.w;
+        g.h = g.oh = 1;
+    }
+    node->geom = g;
+    return lpi_out(node);
+}
+
+LP_API lp_tensor *lp_conv(lp_net *net, lp_tensor *x, const char *label, int filters, int kernel, int stride)
+{
+    if (!lpi_building(net, x, "conv")) return NULL;
+    if (x->rank != 4)
+        return LPI_BUILD_FAIL(net, LP_ERR_SHAPE, "conv \"%s\": input \"%s\" %t, expected [n,h,w,c]",
+                              label ? label : "", x->name, x->priv);
+    if (kernel < 1 || kernel > 7 || filters < 1)
+        return LPI_BUILD_FAIL(net, LP_ERR_ARGUMENT, "conv \"%s\": kernel %d, filters %d; expected kernel 1..7, "
+                              "filters >= 1", label ? label : "", kernel, filters);
+    int        dim[4] = { kernel, kernel, x->dim[3], filters };
+    lp_tensor *w = lp_parameter(net, lpi_name(net, "%s.weight", label ? label : ""), 4, dim, LP_INIT_KAIMING, LP_ROLE_AUTO);
+    return w ? lp_conv2d(net, x, w, NULL, label, stride, LP_SAME) : NULL;
+}
+
+LP_API lp_tensor *lp_matmul(lp_net *net, lp_tensor *x, lp_tensor *w, lp_tensor *bias, const char *label)
+{
+    if (!lpi_building(net, x, "matmul") || !lpi_building(net, w, "matmul")) return NULL;
+    const char *who = label ? label : "matmul";
+    if (w->rank != 2 || w->priv->batched || x->priv->row != w->dim[0])
+        return LPI_BUILD_FAIL(net, LP_ERR_SHAPE, "linear \"%s\": input \"%s\" %t does not fit weight \"%s\" %t "
+                              "(expected [n, in] and [in, out])", who, x->name, x->priv, w->name, w->priv);
+    if (bias && (bias->rank != 1 || bias->dim[0] != w->dim[1] || bias->priv->batched))
+        return LPI_BUILD_FAIL(net, LP_ERR_SHAPE, "linear \"%s\": bias \"%s\" %t does not fit weight \"%s\" %t",
+                              who, bias->name, bias->priv, w->name, w->priv);
+    int dim[2] = { x->dim[0], w->dim[1] };
+    return lpi_out(lpi_new_node(net, &lpi_ops[LPI_OP_MATMUL], label, x, w, bias, 2, dim));
+}
+
+LP_API lp_tensor *lp_linear(lp_net *net, lp_tensor *x, const char *label, int out)
+{
+    if (!lpi_building(net, x, "linear")) return NULL;
+    if (out < 1)
+        return LPI_BUILD_FAIL(net, LP_ERR_ARGUMENT, "linear \"%s\": %d outputs, expected >= 1", label ? label : "", out);
+    int        dim[2] = { (int)x->priv->row, out };
+    lp_tensor *w = lp_parameter(net, lpi_name(net, "%s.weight", label ? label : ""), 2, dim, LP_INIT_KAIMING, LP_ROLE_AUTO);
+    lp_tensor *b = lp_parameter(net, lpi_name(net, "%s.bias", label ? label : ""), 1, &out, LP_INIT_ZERO, LP_ROLE_AUTO);
+    return b ? lp_matmul(net, x, w, b, label) : NULL;
+}
+
+LP_API lp_tensor *lp_batchnorm(lp_net *net, lp_tensor *x, const char *label)
+{
+    if (!lpi_building(net, x, "batchnorm")) return NULL;
+    int        c = x->dim[x->rank - 1];
+    lp_tensor *w = lp_parameter(net, lpi_name(net, "%s.weight", label ? label : ""), 1, &c, LP_INIT_ONE, LP_ROLE_AUTO);
+    lp_tensor *b = lp_parameter(net, lpi_name(net, "%s.bias", label ? label : ""), 1, &c, LP_INIT_ZERO, LP_ROLE_AUTO);
+    if (!b) return NULL;
+    lpi_node *node = lpi_new_node(net, &lpi_ops[LPI_OP_BATCHNORM], label, x, w, b, x->rank, x->dim);
+    if (!node) return NULL;
+    w->priv->family |= LP_LATE_BN;
+    b->priv->family |= LP_LATE_BN;
+    node->saved_size = (ptrdiff_t)9 * c;
+    return lpi_out(node);
+}
+
+static lp_tensor *lpi_pooling(lp_net *net, int op, lp_tensor *x, int kh, int kw, int stride, int pad, int rank)
+{
+    const char *what = lpi_ops[op].name;
+    if (!lpi_building(net, x, what)) return NULL;
+    if (x->rank != 4)
+        return LPI_BUILD_FAIL(net, LP_ERR_SHAPE, "%s: input \"%s\" %t, expected [n,h,w,c]", what, x->name, x->priv);
+    if (kh < 1 || stride < 1 || pad < 0 || pad > kh / 2 || kh > x->dim[1] + 2 * pad || kw > x->dim[2] + 2 * pad)
+        return LPI_BUILD_FAIL(net, LP_ERR_ARGUMENT, "%s: window %dx%d, stride %d, pad %d do not fit input \"%s\" %t",
+                              what, kh, kw, stride, pad, x->name, x->priv);
+    int       dim[4] = { x->dim[0], (x->dim[1] + 2 * pad - kh) / stride + 1, (x->dim[2] + 2 * pad - kw) / stride + 1, x->dim[3] };
+    lpi_geom  g = { dim[0], x->dim[1], x->dim[2], dim[3], dim[1], dim[2], dim[3], kh, kw, stride, pad, pad };
+    if (rank == 2) dim[1] = dim[3];
+    lpi_node *node = lpi_new_node(net, &lpi_ops[op], NULL, x, NULL, NULL, rank, dim);
+    if (node) node->geom = g;
+    return lpi_out(node);
+}
+
+LP_API lp_tensor *lp_avgpool(lp_net *net, lp_tensor *x)
+{
+    if (!lpi_building(net, x, "avgpool")) return NULL;
+    return lpi_pooling(net, LPI_OP_AVGPOOL, x, x->dim[1], x->dim[2], 1, 0, 2);
+}
+LP_API lp_tensor *lp_avgpool2d(lp_net *net, lp_tensor *x, int k, int stride)
+{
+    return lpi_pooling(net, LPI_OP_AVGPOOL, x, k, k, stride, 0, 4);
+}
+LP_API lp_tensor *lp_maxpool(lp_net *net, lp_tensor *x, int k, int stride, int pad)
+{
+    return lpi_pooling(net, LPI_OP_MAXPOOL, x, k, k, stride, pad, 4);
+}
+
+LP_API lp_tensor *lp_subsample(lp_net *net, lp_tensor *x, int stride, int channels)
+{
+    if (!lpi_building(net, x, "subsample")) return NULL;
+    if (x->rank != 4 || stride < 1 || channels < x->dim[3])
+        return LPI_BUILD_FAIL(net, LP_ERR_SHAPE, "subsample: input \"%s\" %t, stride %d, %d channels; expected "
+                              "[n,h,w,c], stride >= 1, channels >= c", x->name, x->priv, stride, channels);
+    int       dim[4] = { x->dim[0], (x->dim[1] - 1) / stride + 1, (x->dim[2] - 1) / stride + 1, channels };
+    lpi_node *node = lpi_new_node(net, &lpi_ops[LPI_OP_SUBSAMPLE], NULL, x, NULL, NULL, 4, dim);
+    if (!node) return NULL;
+    lpi_geom g = { dim[0], x->dim[1], x->dim[2], x->dim[3], dim[1], dim[2], channels, 1, 1, stride, 0, 0 };
+    node->geom = g;
+    return lpi_out(node);
+}
+
+LP_API lp_tensor *lp_dropout(lp_net *net, lp_tensor *x, float p)
+{
+    if (!lpi_building(net, x, "dropout")) return NULL;
+    if (!(p >= 0 && p < 1))
+        return LPI_BUILD_FAIL(net, LP_ERR_ARGUMENT, "dropout of \"%s\": p must be in [0, 1)", x->name);
+    lpi_node *node = lpi_new_node(net, &lpi_ops[LPI_OP_DROPOUT], NULL, x, NULL, NULL, x->rank, x->dim);
+    if (node) node->p = p;
+    return lpi_out(node);
+}
+
+LP_API lp_tensor *lp_cross_entropy(lp_net *net, lp_tensor *logits, lp_tensor *labels, float smoothing)
+{
+    int one = 1;
+    if (!lpi_building(net, logits, "cross_entropy")) return NULL;
+    if (!labels || !labels->priv->is_labels)
+        return LPI_BUILD_FAIL(net, LP_ERR_ARGUMENT, "cross_entropy: its labels must come from lp_labels");
+    if (logits->rank != 2 || logits->dim[0] != labels->dim[0])
+        return LPI_BUILD_FAIL(net, LP_ERR_SHAPE, "cross_entropy: logits \"%s\" %t do not fit labels \"%s\" %t "
+                              "(expected [n, classes] and [n])", logits->name, logits->priv, labels->name, labels->priv);
+    if (!(smoothing >= 0 && smoothing < 1))
+        return LPI_BUILD_FAIL(net, LP_ERR_ARGUMENT, "cross_entropy of \"%s\": smoothing must be in [0, 1)", logits->name);
+    lpi_node *node = lpi_new_node(net, &lpi_ops[LPI_OP_CROSS_ENTROPY], "loss", logits, labels, NULL, 1, &one);
+    if (node) node->p = smoothing;
+    return lpi_out(node);
+}
+
+LP_API lp_tensor *lp_mean_squared_error(lp_net *net, lp_tensor *a, lp_tensor *b)
+{
+    int one = 1;
+    if (!lpi_building(net, a, "mean_squared_error") || !lpi_building(net, b, "mean_squared_error")) return NULL;
+    if (!lpi_same_shape(a, b))
+        return LPI_BUILD_FAIL(net, LP_ERR_SHAPE, "mean_squared_error: \"%s\" %t and \"%s\" %t have different shapes",
+                              a->name, a->priv, b->name, b->priv);
+    return lpi_out(lpi_new_node(net, &lpi_ops[LPI_OP_MSE], "loss", a, b, NULL, 1, &one));
+}
+
+/* -------------------------------------------------------------------------------- >>plan
+   Memory from lifetimes.  Node i of n runs forward at time i and backward at time 2n-1-i.  A value
+   lives from its producer to its last reader, forward or backward; a gradient from its first writer
+   (the last consumer) to its producer.  In-place ops hand their memory on.  The slots so found are
+   packed, largest first, each at the lowest address that is free during its life: gradients
+   come to lie where activations have died.
+
+       memory = theta | phi x slots | stats x slots | momenta, delta, SWA | gradients
+                | saved by BatchNorm | slots | workspace of the hungriest op                       */
+
+typedef struct lpi_slot {
+    ptrdiff_t size, offset;
+    int       birth, death, next; /* next: list by size */
+} lpi_slot;
+
+typedef struct lpi_plan {
+    lpi_slot *slot;
+    int       slots, times; /* times: 2n in training, n otherwise */
+    int       training;
+} lpi_plan;
+
+static int lpi_new_slot(lpi_plan *plan, ptrdiff_t size, int birth, int death)
+{
+    lpi_slot *s = &plan->slot[plan->slots];
+    s->size = lpi_round_up(size, 16);
+    s->birth = birth;
+    s->death = death;
+    return plan->slots++;
+}
+
+static void lpi_extend(lpi_slot *s, int birth, int death)
+{
+    if (birth < s->birth) s->birth = birth;
+    if (death > s->death) s->death = death;
+}
+
+/* Does backward of this node read its input i? */
+static int lpi_reads(const lpi_node *node, int i)
+{
+    return i == 0 ? (node->op->flags & LPI_READS_X0) != 0 : i == 1 && (node->op->flags & LPI_READS_X1) != 0;
+}
+
+/* Time of the last reader of t's value. */
+static int lpi_last_read(const lp_net *net, const lpi_plan *plan, const lpi_tensor *t, int birth)
+{
+    int last = birth;
+    if (t->keep) return plan->times;
+    for (int i = 0; i < net->node_count; i++) {
+        const lpi_node *node = net->order[i];
+        if (!node) continue;
+        int backward = plan->training && node->live ? plan->times - 1 - i : -1;
+        for (int q = 0; q < node->inputs; q++)
+            if (node->in[q] == t) {
+                if (i > last) last = i;
+                if (lpi_reads(node, q) && backward > last) last = backward;
+            }
+        if (node->out == t && (node->op->flags & LPI_READS_Y) && backward > last) last = backward;
+    }
+    return last;
+}
+
+static void lpi_plan_values(lp_net *net, lpi_plan *plan)
+{
+    for (lpi_tensor *t = net->tensors; t; t = t->next)
+        if (t->kind == LPI_INPUT) t->data_slot = lpi_new_slot(plan, t->size, -1, plan->times);
+    for (int i = 0; i < net->node_count; i++) {
+        lpi_node *node = net->order[i];
+        if (!node) continue;
+        lpi_tensor *x = node->in[0], *y = node->out;
+        int         last = lpi_last_read(net, plan, y, i);
+        int in_place = (node->op->flags & LPI_IN_PLACE) && x->kind == LPI_RESULT && x->size == y->size
+                       && plan->slot[x->data_slot].death == i;
+        if (in_place) lpi_extend(&plan->slot[y->data_slot = x->data_slot], i, last);
+        else y->data_slot = lpi_new_slot(plan, y->size, i, last);
+    }
+}
+
+static void lpi_plan_gradients(lp_net *net, lpi_plan *plan)
+{
+    for (int i = net->node_count - 1; i >= 0; i--) {
+        lpi_node *node = net->order[i];
+        if (!node || !node->live || !node->out->needs_grad) continue;
+        int now = plan->times - 1 - i, aliased = -1;
+        for (int q = node->inputs - 1; q >= 0; q--) {
+            lpi_tensor *x = node->in[q];
+            if (!x->needs_grad || x->kind == LPI_INPUT) continue;
+            node->add[q] = x->grad_slot >= 0;
+            if (x->kind == LPI_PARAMETER) x->grad_slot = 0; /* marks: written */
+            if (node->add[q] || x->kind == LPI_PARAMETER) continue;
+            int producer = 0;
+            while (net->order[producer] != x->node) producer++;
+            int death = plan->times - 1 - producer;
+            if (x == node->in[0] && (node->op->flags & LPI_GRAD_IN_PLACE)) {
+                aliased = x->grad_slot = node->out->grad_slot;
+                lpi_extend(&plan->slot[aliased], now, death);
+            } else x->grad_slot = lpi_new_slot(plan, x->size, now, death);
+        }
+    }
+}
+
+/* Offsets for all slots; returns the elements needed. */
+static ptrdiff_t lpi_pack_slots(lpi_plan *plan)
+{
+    int       first = -1;
+    ptrdiff_t total = 0;
+    for (int i = 0; i < plan->slots; i++) { /* list by falling size */
+        int *at = &first;
+        while (*at >= 0 && plan->slot[*at].size >= plan->slot[i].size) at = &plan->slot[*at].next;
+        plan->slot[i].next = *at;
+        *at = i;
+    }
+    for (int i = first; i >= 0; i = plan->slot[i].next) {
+        lpi_slot *s = &plan->slot[i];
+        s->offset = 0;
+        for (int moved = 1; moved;) { /* past every placed slot in the way */
+            moved = 0;
+            for (int j = first; j != i; j = plan->slot[j].next) {
+                const lpi_slot *o = &plan->slot[j];
+                if (o->birth > s->death || o->death < s->birth) continue;
+                if (s->offset >= o->offset + o->size || s->offset + s->size <= o->offset) continue;
+                s->offset = o->offset + o->size;
+                moved = 1;
+            }
+        }
+        total = lpi_maxp(total, s->offset + s->size);
+    }
+    return total;
+}
+
+static ptrdiff_t lpi_node_workspace(const lp_net *net, const lpi_node *node)
+{
+    const lpi_tensor *out = node->out;
+    ptrdiff_t c = out->pub.dim[out->pub.rank - 1], lanes = net->desc.threads;
+    ptrdiff_t columns = lpi_blocks(out->size / c, c) * 2 * c;
+    if (node->op == &lpi_ops[LPI_OP_CONV])
+        return lpi_maxp(columns, lpi_conv_workspace(&node->geom, net->desc.threads));
+    if (node->op == &lpi_ops[LPI_OP_BATCHNORM]) return columns;
+    if (node->op != &lpi_ops[LPI_OP_MATMUL]) return 0;
+    ptrdiff_t n = out->pub.dim[0], in = node->in[0]->row;
+    ptrdiff_t gemm = lpi_maxp(lpi_gemm_scratch(n, c, in), lpi_maxp(lpi_gemm_scratch(in, c, n), lpi_gemm_scratch(n, in, c)));
+    return lpi_maxp(columns, lanes * gemm);
+}
+
+/* BatchNorm followed by nothing but ReLU becomes one node. */
+static void lpi_fuse(lp_net *net)
+{
+    for (lpi_node *node = net->nodes; node; node = node->next) {
+        lpi_tensor *x = node->in[0];
+        if (node->op != &lpi_ops[LPI_OP_RELU] || !x->node || x->node->op != &lpi_ops[LPI_OP_BATCHNORM]
+            || x->users != 1 || x->keep) continue;
+        x->node->out = node->out;
+        node->out->node = x->node;
+        x->node->relu = node->skip = 1;
+    }
+}
+
+/* Offsets of parameters and statistics in their vectors. */
+static void lpi_assign(lp_net *net)
+{
+    net->n_theta = net->n_phi = net->n_stats = 0;
+    for (lpi_tensor *t = net->tensors; t; t = t->next) {
+        if (t->kind != LPI_PARAMETER) continue;
+        if (t->role == LP_ROLE_AUTO)
+            t->role = t->family & net->desc.late.families ? LP_ROLE_LATE : LP_ROLE_BASE;
+        ptrdiff_t *n = t->role == LP_ROLE_LATE ? &net->n_phi : &net->n_theta;
+        t->offset = *n;
+        *n += lpi_round_up(t->size, 16);
+    }
+    for (lpi_node *node = net->nodes; node; node = node->next)
+        if (node->saved_size) {
+            node->stats = net->n_stats;
+            net->n_stats += lpi_round_up(node->saved_size / 9 * 2, 16);
+        }
+}
+
+/* Closes the graph: head family, fusion, order, roles.  Once. */
+static lp_status lpi_close(lp_net *net, lp_tensor *loss)
+{
+    if (net->failed) return net->failed;
+    if (!loss || !loss->priv->node)
+        return lpi_fail(net, LP_ERR_ARGUMENT, "the loss is NULL or not the result of an op");
+    if (net->closed) {
+        if (net->loss == loss->priv) return LP_OK;
+        return lpi_fail(net, LP_ERR_ORDER, "the graph was closed with another loss, \"%s\"", net->loss->pub.name);
+    }
+    lpi_node *last = loss->priv->node;
+    int       is_loss = (last->op->flags & LPI_LOSS) != 0;
+    if (!is_loss && !net->desc.inference)
+        return lpi_fail(net, LP_ERR_ARGUMENT, "\"%s\" is not a loss: training needs cross entropy or mean squared "
+                        "error (or set lp_desc.inference)", loss->name);
+    net->loss = loss->priv;
+    net->logits = is_loss ? last->in[0] : net->loss;
+    net->loss->keep = net->logits->keep = 1;
+    lpi_node *head = net->logits->node;
+    if (head && head->op == &lpi_ops[LPI_OP_MATMUL])
+        for (int i = 1; i < head->inputs; i++)
+            if (head->in[i]->family) head->in[i]->family |= LP_LATE_HEAD;
+    lpi_fuse(net);
+    net->order = (lpi_node **)lpi_take(&net->arena, sizeof *net->order * (size_t)net->node_count);
+    if (!net->order) return lpi_fail(net, LP_ERR_MEMORY, "the graph's arena is full: raise lp_desc.graph_bytes (now %l)", (int64_t)net->arena.size);
+    for (lpi_node *node = net->nodes; node; node = node->next)
+        net->order[node->index] = node->skip ? NULL : node;
+    last->live = 1;
+    for (int i = net->node_count - 1; i >= 0; i--)
+        for (int q = 0; net->order[i] && net->order[i]->live && q < net->order[i]->inputs; q++)
+            if (net->order[i]->in[q]->node) net->order[i]->in[q]->node->live = 1;
+    lpi_assign(net);
+    if (net->n_phi == 0 && net->desc.late.members > 1)
+        return lpi_fail(net, LP_ERR_ARGUMENT, "lp_desc.late.members is %d, but no parameter belongs to the chosen "
+                        "families", net->desc.late.members);
+    net->closed = 1;
+    return LP_OK;
+}
+
+/* Sizes of all regions, in elements; see the picture above. */
+typedef struct lpi_layout {
+    ptrdiff_t vectors, gradients, saved, slots, workspace;
+} lpi_layout;
+
+static lp_status lpi_plan_memory(lp_net *net, int training, lpi_plan *plan, lpi_layout *l)
+{
+    int       k = net->desc.late.members;
+    ptrdiff_t weights, w = 0;
+    memset(l, 0, sizeof *l);
+    plan->training = training;
+    plan->times = training ? 2 * net->node_count : net->node_count;
+    plan->slots = 0;
+    plan->slot = (lpi_slot *)lpi_take(&net->arena, sizeof(lpi_slot) * (size_t)(2 * net->tensor_count));
+    if (!plan->slot) return lpi_fail(net, LP_ERR_MEMORY, "the graph's arena is full: raise lp_desc.graph_bytes (now %l)", (int64_t)net->arena.size);
+    net->slots = k > 1 ? k + 1 : 1;
+    weights = net->n_theta + net->slots * (net->n_phi + net->n_stats);
+    l->vectors = weights;
+    if (training) {
+        l->vectors += net->n_theta + k * net->n_phi + (net->n_phi ? net->n_theta : 0);
+        if (net->desc.swa) l->vectors += net->n_theta + k * (net->n_phi + net->n_stats);
+        l->gradients = net->n_theta + net->n_phi;
+        w = 2 * ((net->n_theta + net->n_phi) / LPI_CHUNK + 2);
+    }
+    for (lpi_tensor *t = net->tensors; t; t = t->next) t->data_slot = t->grad_slot = -1;
+    lpi_plan_values(net, plan);
+    if (training) lpi_plan_gradients(net, plan);
+    l->slots = lpi_pack_slots(plan);
+    for (int i = 0; i < net->node_count; i++)
+        if (net->order[i]) {
+            w = lpi_maxp(w, lpi_node_workspace(net, net->order[i]));
+            l->saved += lpi_round_up(net->order[i]->saved_size, 16);
+        }
+    l->workspace = lpi_round_up(w, 16);
+    return LP_OK;
+}
+
+static size_t lpi_layout_bytes(const lpi_layout *l)
+{
+    return (size_t)(l->vectors + l->gradients + l->saved + l->slots + l->workspace) * sizeof(lp_real) + LPI_ALIGN;
+}
+
+LP_API lp_status lp_memory_required(lp_net *net, lp_tensor *loss, size_t *training, size_t *inference)
+{
+    lpi_plan   plan;
+    lpi_layout layout;
+    if (!net) return LP_ERR_ARGUMENT;
+    lp_status st = lpi_close(net, loss);
+    size_t    mark = net->arena.used;
+    for (int t = 0; t < 2 && st == LP_OK; t++) {
+        size_t *bytes = t ? training : inference;
+        if (!bytes) continue;
+        st = lpi_plan_memory(net, t, &plan, &layout);
+        *bytes = lpi_layout_bytes(&layout);
+        net->arena.used = mark;
+    }
+    return st;
+}
+
+/* Points every vector, tensor and saved buffer into memory. */
+static void lpi_place(lp_net *net, const lpi_plan *plan, const lpi_layout *l, lp_real *at)
+{
+    int k = net->desc.late.members;
+    net->theta = at;
+    net->phi = net->theta + net->n_theta;
+    net->stats = net->phi + net->slots * net->n_phi;
+    net->mom_theta = net->stats + net->slots * net->n_stats;
+    net->mom_phi = net->mom_theta + net->n_theta;
+    net->delta = net->mom_phi + k * net->n_phi;
+    net->swa = net->delta + (net->n_phi ? net->n_theta : 0);
+    net->vectors = l->vectors;
+    net->g_theta = at + l->vectors;
+    net->g_phi = net->g_theta + net->n_theta;
+    lp_real *saved = net->g_theta + l->gradients, *slots = saved + l->saved;
+    net->workspace = slots + l->slots;
+    for (lpi_node *node = net->nodes; node; node = node->next) {
+        node->saved = saved;
+        saved += lpi_round_up(node->saved_size, 16);
+    }
+    for (lpi_tensor *t = net->tensors; t; t = t->next) {
+        if (t->kind == LPI_PARAMETER) continue;
+        lp_real *p = t->data_slot < 0 ? NULL : slots + plan->slot[t->data_slot].offset;
+        if (t->is_labels) t->pub.labels = (int32_t *)(void *)p;
+        else t->pub.data = p;
+        t->grad = t->grad_slot < 0 ? NULL : slots + plan->slot[t->grad_slot].offset;
+    }
+    net->now_phi = net->phi;
+    net->now_stats = net->stats;
+}
+
+/* Initial weights: each tensor its own stream.  Statistics: mean 0, variance 1. */
+static void lpi_init_weights(lp_net *net)
+{
+    for (lpi_tensor *t = net->tensors; t; t = t->next) {
+        if (t->kind != LPI_PARAMETER) continue;
+        lp_real *w = lpi_value(net, t);
+        double   sd = lpi_sqrt(2.0 * t->pub.dim[t->pub.rank - 1] / (double)t->size);
+        for (ptrdiff_t i = 0; i < t->size; i++)
+            w[i] = t->init == LP_INIT_KAIMING
+                       ? (lp_real)(sd * lp_random_normal(net->desc.seed, (uint64_t)t->index, (uint64_t)i))
+                       : (lp_real)(t->init == LP_INIT_ONE);
+    }
+    for (lpi_node *node = net->nodes; node; node = node->next)
+        for (ptrdiff_t j = node->saved_size / 9; node->stats >= 0 && j < node->saved_size / 9 * 2; j++)
+            net->stats[node->stats + j] = 1;
+}
+
+static void lpi_start_team(lp_net *net)
+{
+    net->team.lanes = net->desc.threads;
+    net->team.parallel_for = net->desc.parallel_for;
+    net->team.user = net->desc.parallel_user;
+    if (net->team.parallel_for || net->team.lanes == 1) return;
+    net->team.lanes = 1;
+#ifdef LPI_THREADS
+    int         workers = net->desc.threads - 1;
+    lpi_pool   *pool = (lpi_pool *)lpi_take(&net->arena, sizeof *pool);
+    lpi_worker *worker = (lpi_worker *)lpi_take(&net->arena, sizeof *worker * (size_t)workers);
+    if (!pool || !worker) return; /* one thread is slower, not wrong */
+    lpi_pool_start(pool, worker, workers);
+    net->pool_running = 1;
+    net->team.lanes = pool->workers + 1;
+    net->team.parallel_for = lpi_pool_for;
+    net->team.user = pool;
+#endif
+}
+
+LP_API lp_status lp_compile(lp_net *net, lp_tensor *loss, void *memory, size_t bytes)
+{
+    lpi_plan   plan;
+    lpi_layout layout;
+    if (!net) return LP_ERR_ARGUMENT;
+    if (net->compiled) return lpi_fail(net, LP_ERR_ORDER, "lp_compile was called before");
+    lp_status st = lpi_close(net, loss);
+    if (st != LP_OK) return st;
+    net->estimated = (int64_t *)lpi_take(&net->arena, sizeof(int64_t) * (size_t)(net->desc.late.members + 1));
+    net->run_theta = (lpi_run_of *)lpi_take(&net->arena, sizeof(lpi_run_of) * (size_t)(2 * net->tensor_count));
+    size_t mark = net->arena.used;
+    if (!net->estimated || !net->run_theta
+        || lpi_plan_memory(net, !net->desc.inference, &plan, &layout) != LP_OK)
+        return lpi_fail(net, LP_ERR_MEMORY, "the graph's arena is full: raise lp_desc.graph_bytes (now %l)", (int64_t)net->arena.size);
+    net->memory_bytes = lpi_layout_bytes(&layout);
+    if (memory && bytes < net->memory_bytes)
+        return lpi_fail(net, LP_ERR_MEMORY, "lp_compile needs %l bytes, but the caller gave %l",
+                        (int64_t)net->memory_bytes, (int64_t)bytes);
+    net->memory = memory ? memory : LP_MALLOC(net->memory_bytes);
+    if (!net->memory)
+        return lpi_fail(net, LP_ERR_MEMORY, "%l bytes could not be allocated", (int64_t)net->memory_bytes);
+    net->memory_owned = !memory;
+    LP_HUGEPAGE(net->memory, net->memory_bytes);
+    memset(net->memory, 0, net->memory_bytes);
+    lpi_fp fp = lpi_fp_enter();
+    lpi_place(net, &plan, &layout, (lp_real *)(void *)lpi_align(net->memory));
+    net->arena.used = mark; /* the plan is done with */
+    lpi_init_weights(net);
+    lpi_fp_leave(fp);
+    lpi_start_team(net);
+    net->members = 1;
+    net->average_step = -1;
+    net->compiled = 1;
+    for (int late = 0; late < 2; late++) { /* runs of trainable elements */
+        lpi_run_of *run = net->run_theta + (late ? net->tensor_count : 0);
+        int         n = 0;
+        for (lpi_tensor *t = net->tensors; t; t = t->next) {
+            if (t->kind != LPI_PARAMETER || t->frozen || (t->role == LP_ROLE_LATE) != late) continue;
+            ptrdiff_t end = t->offset + lpi_round_up(t->size, 16);
+            if (n > 0 && run[n - 1].end == t->offset) run[n - 1].end = end;
+            else run[n].begin = t->offset, run[n].end = end, n++;
+        }
+        if (late) net->run_phi = run, net->runs_phi = n;
+        else net->runs_theta = n;
+    }
+    return LP_OK;
+}
+
+/* ---- the net itself */
+
+LP_API lp_late lp_late_default(int members)
+{
+    lp_late late = { LP_LATE_BN | LP_LATE_HEAD, members, 0, 1 };
+    return late;
+}
+
+LP_API lp_desc lp_desc_default(void)
+{
+    lp_desc  d;
+    lp_optim sgd = { 1, 0.9f, 5e-4f, 1 };
+    memset(&d, 0, sizeof d);
+    d.seed = 1;
+    d.threads = lpi_processors();
+    d.isa = LP_ISA_AUTO;
+    d.late.members = 1;
+    d.late.gamma = 1;
+    d.optim_base = d.optim_late = sgd;
+    d.graph_bytes = (size_t)1 << 20;
+    return d;
+}
+
+LP_API const char *lp_status_text(lp_status status)
+{
+    static const char *const text[LP_STATUS_COUNT] = {
+#define LP_X(code, sentence) sentence,
+        LP_STATUS_LIST(LP_X)
+#undef LP_X
+    };
+    return (int)status >= 0 && status < LP_STATUS_COUNT ? text[status] : "unknown status";
+}
+
+LP_API const char *lp_error(const lp_net *net) { return net ? net->error : "the net is NULL"; }
+
+/* The first bad value of the descriptor, in words, or NULL. */
+static const char *lpi_check_desc(const lp_desc *d)
+{
+    const lp_optim *o[2] = { &d->optim_base, &d->optim_late };
+    if (d->threads < 1 || d->threads > 256) return "lp_desc.threads must be in 1..256";
+    if (!lpi_find_row(d->isa)) return "lp_desc.isa is not available on this processor";
+    if (d->late.families > 7u) return "lp_desc.late.families has an unknown bit";
+    if (d->late.members < 1 || d->late.members > 1024) return "lp_desc.late.members (K) must be in 1..1024";
+    if (!(d->late.sigma0 >= 0 && d->late.sigma0 <= 1e6f)) return "lp_desc.late.sigma0 must be in [0, 1e6]";
+    if (!(d->late.gamma > 0 && d->late.gamma <= 1e6f)) return "lp_desc.late.gamma must be in (0, 1e6]";
+    for (int i = 0; i < 2; i++) {
+        if (!(o[i]->lr_scale >= 0 && o[i]->lr_scale <= 1e6f)) return "lp_optim.lr_scale must be in [0, 1e6]";
+        if (!(o[i]->momentum >= 0 && o[i]->momentum < 1)) return "lp_optim.momentum must be in [0, 1)";
+        if (!(o[i]->weight_decay >= 0 && o[i]->weight_decay <= 1e6f)) return "lp_optim.weight_decay must be in [0, 1e6]";
+    }
+#ifdef LP_NO_TRAINING
+    if (!d->inference) return "lp_desc.inference must be 1: built with LP_NO_TRAINING";
+#endif
+    return NULL;
+}
+
+LP_API lp_net *lp_create(const lp_desc *desc)
+{
+    lp_desc d = desc ? *desc : lp_desc_default();
+    if (d.graph_bytes < sizeof(lp_net) + 1024) return NULL;
+    void *memory = d.graph_memory ? d.graph_memory : LP_MALLOC(d.graph_bytes);
+    if (!memory) return NULL;
+    lpi_arena arena;
+    arena.base = lpi_align(memory);
+    arena.size = d.graph_bytes - (size_t)(arena.base - (char *)memory);
+    arena.used = 0;
+    lp_net *net = (lp_net *)lpi_take(&arena, sizeof *net);
+    net->desc = d;
+    net->arena = arena;
+    net->arena_memory = d.graph_memory ? NULL : memory;
+    net->tensors_end = &net->tensors;
+    net->nodes_end = &net->nodes;
+    net->row = lpi_find_row(d.isa);
+    const char *bad = lpi_check_desc(&d);
+    if (bad) net->failed = lpi_fail(net, LP_ERR_ARGUMENT, "%s", bad);
+    return net;
+}
+
+LP_API void lp_destroy(lp_net *net)
+{
+    if (!net) return;
+#ifdef LPI_THREADS
+    if (net->pool_running) lpi_pool_stop((lpi_pool *)net->team.user);
+#endif
+    if (net->memory_owned) LP_FREE(net->memory);
+    void *arena = net->arena_memory; /* the net lies inside */
+    if (arena) LP_FREE(arena);
+}
+
+LP_API void lp_keep(lp_net *net, lp_tensor *t)
+{
+    if (net && !net->closed && t) t->priv->keep = 1;
+}
+LP_API void lp_freeze(lp_net *net, lp_tensor *t)
+{
+    if (net && !net->closed && t && t->priv->kind == LPI_PARAMETER) t->priv->frozen = 1;
+}
+
+LP_API lp_tensor *lp_find(lp_net *net, const char *name)
+{
+    lpi_tensor *t = net && name ? lpi_find_named(net, name, 1) : NULL;
+    return t ? &t->pub : NULL;
+}
+
+LP_API lp_tensor *lp_parameter_at(lp_net *net, int i)
+{
+    for (lpi_tensor *t = net ? net->tensors : NULL; t; t = t->next)
+        if (t->kind == LPI_PARAMETER && i-- == 0) return &t->pub;
+    return NULL;
+}
+
+LP_API lp_info lp_get_info(const lp_net *net)
+{
+    lp_info info;
+    memset(&info, 0, sizeof info);
+    if (!net) return info;
+    for (const lpi_tensor *t = net->tensors; t; t = t->next) {
+        if (t->kind != LPI_PARAMETER) continue;
+        info.parameters += t->size;
+        if (t->role == LP_ROLE_LATE) info.late += t->size;
+    }
+    for (const lpi_node *node = net->nodes; node; node = node->next)
+        info.statistics += node->saved_size / 9 * 2;
+    info.bytes = net->memory_bytes;
+    info.step = net->step;
+    info.members = net->members;
+    info.member = net->k;
+    info.classes = net->logits ? (int)net->logits->row : 0;
+    info.isa = net->row ? net->row->isa : LP_ISA_AUTO;
+    return info;
+}
+
+/* --------------------------------------------------------------------------------- >>run
+   A pass visits the nodes in order, backward in reverse.  Selecting a model moves two pointers. */
+
+static lp_status lpi_ready(lp_net *net)
+{
+    if (!net) return LP_ERR_ARGUMENT;
+    if (net->failed) return net->failed;
+    if (!net->compiled) return lpi_fail(net, LP_ERR_ORDER, "call lp_compile first");
+    return LP_OK;
+}
+
+static void lpi_view(lp_net *net, int slot)
+{
+    net->now_phi = net->phi + slot * net->n_phi;
+    net->now_stats = net->stats + slot * net->n_stats;
+}
+
+static void lpi_average(lp_net *net, lp_average how); /* >>average */
+
+/* Checks `which` and selects its slot (the average is brought up to date). */
+static lp_status lpi_select(lp_net *net, int which)
+{
+    if (which == LP_AVERAGED && net->members > 1) {
+        if (net->average_step != net->step) lpi_average(net, LP_AVERAGE_AFFINE);
+        net->average_step = net->step;
+        lpi_view(net, net->slots - 1);
+        return LP_OK;
+    }
+    if (which == LP_AVERAGED) which = 0;
+    if (which < 0 || which >= net->members)
+        return lpi_fail(net, LP_ERR_ARGUMENT, "member %d, expected 0..%d, LP_AVERAGED (or, for lp_predict, LP_ENSEMBLE)",
+                        which, net->members - 1);
+    lpi_view(net, which);
+    return LP_OK;
+}
+
+static lp_status lpi_forward(lp_net *net, int training, int with_loss)
+{
+    lp_status st = LP_OK;
+    net->training = training;
+    for (int i = 0; i < net->node_count && st == LP_OK; i++) {
+        lpi_node *node = net->order[i];
+        if (!node || (!with_loss && (node->op->flags & LPI_LOSS))) continue;
+        st = node->op->forward(net, node);
+    }
+    net->training = 0;
+    return st;
+}
+
+LP_API lp_status lp_set_batch(lp_net *net, int rows)
+{
+    lp_status st = lpi_ready(net);
+    if (st != LP_OK) return st;
+    if (rows < 1 || rows > net->capacity)
+        return lpi_fail(net, LP_ERR_ARGUMENT, "%d rows, expected 1..%d, the batch capacity", rows, net->capacity);
+    net->rows = rows;
+    return LP_OK;
+}
+
+LP_API lp_status lp_forward(lp_net *net, int which, int training, lp_real *loss)
+{
+    lp_status st = lpi_ready(net);
+    if (st == LP_OK && (training != 0) > !net->desc.inference)
+        st = lpi_fail(net, LP_ERR_ORDER, "a training pass, but the net was compiled for inference");
+    if (st == LP_OK) st = lpi_select(net, which);
+    if (st != LP_OK) return st;
+    lpi_fp fp = lpi_fp_enter();
+    st = lpi_forward(net, training != 0, 1);
+    lpi_fp_leave(fp);
+    if (st == LP_OK && loss) *loss = *net->loss->pub.data;
+    return st;
+}
+
+/* probs [rows, classes] += softmax(logits) / models, or = for the first model. */
+static void lpi_add_softmax(const lp_net *net, lp_real *probs, int first, int models)
+{
+    const lp_real *z = lpi_value(net, net->logits);
+    lpi_n          classes = net->logits->row;
+    for (int i = 0; i < lpi_rows(net, net->logits); i++, z += classes, probs += classes) {
+        double lse = lpi_log_sum_exp(z, classes);
+        for (lpi_n c = 0; c < classes; c++) {
+            double p = lpi_exp((double)z[c] - lse) / models;
+            probs[c] = (lp_real)(first ? p : (double)probs[c] + p);
+        }
+    }
+}
+
+LP_API lp_status lp_predict(lp_net *net, int which, lp_real *probs)
+{
+    lp_status st = lpi_ready(net);
+    if (st != LP_OK) return st;
+    if (!probs) return lpi_fail(net, LP_ERR_ARGUMENT, "lp_predict: probs is NULL");
+    int    models = which == LP_ENSEMBLE ? net->members : 1;
+    lpi_fp fp = lpi_fp_enter();
+    for (int k = 0; k < models && st == LP_OK; k++) {
+        st = lpi_select(net, which == LP_ENSEMBLE ? k : which);
+        if (st == LP_OK) st = lpi_forward(net, 0, 0);
+        if (st == LP_OK) lpi_add_softmax(net, probs, k == 0, models);
+    }
+    lpi_fp_leave(fp);
+    return st;
+}
+
+LP_API lp_real *lp_values(lp_net *net, lp_tensor *parameter, int which)
+{
+    if (lpi_ready(net) != LP_OK || !parameter || parameter->priv->kind != LPI_PARAMETER) return NULL;
+    if (lpi_select(net, which) != LP_OK) return NULL;
+    if (which >= 0) net->average_step = -1; /* the caller may write */
+    return lpi_value(net, parameter->priv);
+}
+
+LP_API lp_real *lp_statistics(lp_net *net, const char *label, int which)
+{
+    if (lpi_ready(net) != LP_OK || !label || lpi_select(net, which) != LP_OK) return NULL;
+    if (which >= 0) net->average_step = -1;
+    for (lpi_node *node = net->nodes; node; node = node->next)
+        if (node->stats >= 0 && strcmp(node->label, label) == 0) return net->now_stats + node->stats;
+    return NULL;
+}
+
+#ifndef LP_NO_TRAINING
+static lp_status lpi_training_ready(lp_net *net)
+{
+    lp_status st = lpi_ready(net);
+    if (st != LP_OK) return st;
+    if (net->desc.inference) return lpi_fail(net, LP_ERR_ORDER, "training, but the net was compiled for inference");
+    if (net->swapped) return lpi_fail(net, LP_ERR_ORDER, "training while the SWA mean is swapped in: call lp_swa_swap");
+    return LP_OK;
+}
+
+/* Vector arithmetic over [begin, end) of long vectors, LPI_CHUNK elements per item. */
+typedef struct lpi_vec {
+    const lpi_row  *row;
+    const lp_optim *optim;
+    const lp_real  *x;
+    lp_real        *y, *z, s;
+    double         *sum;
+    lpi_n           n;
+} lpi_vec;
+
+static lpi_n lpi_vec_at(const lpi_vec *v, int item, lpi_n *n)
+{
+    *n = lpi_minp(LPI_CHUNK, v->n - (lpi_n)item * LPI_CHUNK);
+    return (lpi_n)item * LPI_CHUNK;
+}
+static void lpi_square_item(void *arg, int item, int lane)
+{
+    const lpi_vec *v = (const lpi_vec *)arg;
+    lpi_n          n, i = lpi_vec_at(v, item, &n);
+    (void)lane;
+    v->sum[item] = v->row->square(n, v->x + i);
+}
+static void lpi_axpy_item(void *arg, int item, int lane)
+{
+    const lpi_vec *v = (const lpi_vec *)arg;
+    lpi_n          n, i = lpi_vec_at(v, item, &n);
+    (void)lane;
+    v->row->axpy(n, v->s, v->x + i, v->y + i);
+}
+static void lpi_lerp_item(void *arg, int item, int lane)
+{
+    const lpi_vec *v = (const lpi_vec *)arg;
+    lpi_n          n, i = lpi_vec_at(v, item, &n);
+    (void)lane;
+    v->row->lerp(n, v->s, v->x + i, v->y + i);
+}
+static void lpi_sgd_item(void *arg, int item, int lane)
+{
+    const lpi_vec *v = (const lpi_vec *)arg;
+    lpi_n          n, i = lpi_vec_at(v, item, &n);
+    (void)lane;
+    v->row->sgd(n, v->s, v->optim, v->x + i, v->y + i, v->z + i);
+}
+static void lpi_vec_run(const lp_net *net, lpi_item_fn fn, lpi_vec *v)
+{
+    lpi_for(&net->team, (int)lpi_ceil_div(v->n, LPI_CHUNK), fn, v);
+}
+static lpi_vec lpi_vec_of(const lp_net *net, lpi_n n, lp_real s, const lp_real *x, lp_real *y)
+{
+    lpi_vec v = { net->row, NULL, x, y, NULL, s, NULL, n };
+    return v;
+}
+
+/* |x|^2, chunk sums added in order. */
+static double lpi_square(lp_net *net, const lp_real *x, lpi_n n)
+{
+    double  sum = 0;
+    lpi_vec v = lpi_vec_of(net, n, 0, x, NULL);
+    v.sum = (double *)(void *)net->workspace;
+    lpi_vec_run(net, lpi_square_item, &v);
+    for (lpi_n i = 0; i < lpi_ceil_div(n, LPI_CHUNK); i++) sum += v.sum[i];
+    return sum;
+}
+
+static void lpi_backward(lp_net *net, double scale)
+{
+    net->training = 1;
+    net->loss_scale = scale;
+    for (int i = net->node_count - 1; i >= 0; i--) {
+        lpi_node *node = net->order[i];
+        if (node && node->live && node->out->needs_grad) node->op->backward(net, node);
+    }
+    net->training = 0;
+}
+
+/* The minibatch's loss and gradient for the member whose turn it is, into (or onto) g_theta, g_phi. */
+static lp_status lpi_gradient(lp_net *net, double scale)
+{
+    lpi_view(net, net->k);
+    lp_status st = lpi_forward(net, 1, 1);
+    if (st == LP_OK && !lpi_finite(net->loss_value))
+        st = lpi_fail(net, LP_ERR_NONFINITE, "step %l, member %d of %d: the loss is not finite; nothing was changed",
+                      net->step, net->k, net->members);
+    if (st != LP_OK) return st;
+    lpi_backward(net, scale);
+    double norm2 = lpi_square(net, net->g_theta, net->n_theta) + lpi_square(net, net->g_phi, net->n_phi);
+    if (!lpi_finite(norm2))
+        return lpi_fail(net, LP_ERR_NONFINITE, "step %l, member %d of %d: the gradient is not finite; nothing was "
+                        "changed", net->step, net->k, net->members);
+    return LP_OK;
+}
+
+LP_API lp_status lp_gradient(lp_net *net, float scale, lp_real *loss)
+{
+    lp_status st = lpi_training_ready(net);
+    if (st == LP_OK && !(scale > 0 && scale <= 1e6f))
+        st = lpi_fail(net, LP_ERR_ARGUMENT, "lp_gradient: scale must be in (0, 1e6]");
+    if (st != LP_OK) return st;
+    lpi_fp fp = lpi_fp_enter();
+    st = lpi_gradient(net, (double)scale);
+    if (st == LP_OK) {
+        lpi_bn_commit(net, LPI_BN_MOMENTUM);
+        net->average_step = -1;
+        net->pending++;
+        if (loss) *loss = (lp_real)net->loss_value;
+    } else net->pending = 0;
+    lpi_fp_leave(fp);
+    return st;
+}
+
+LP_API const lp_real *lp_gradients(lp_net *net, lp_tensor *parameter)
+{
+    if (lpi_training_ready(net) != LP_OK || net->pending == 0 || !parameter
+        || parameter->priv->kind != LPI_PARAMETER || parameter->priv->frozen) return NULL;
+    return lpi_grad(net, parameter->priv);
+}
+
+/* ------------------------------------------------------------------------------- >>optim
+   U(w, g): one step of SGD on a flat vector, run by run of trainable elements. */
+
+static void lpi_update(lp_net *net, const lp_optim *optim, lp_real lr, const lpi_run_of *run, int runs,
+                       const lp_real *g, lp_real *momentum, lp_real *w)
+{
+    for (int r = 0; r < runs; r++) {
+        lpi_n   i = run[r].begin;
+        lpi_vec v = { net->row, optim, g + i, momentum + i, w + i, lr, NULL, run[r].end - i };
+        lpi_vec_run(net, lpi_sgd_item, &v);
+    }
+}
+static void lpi_update_theta(lp_net *net, lp_real lr, const lp_real *g)
+{
+    lpi_update(net, &net->desc.optim_base, lr, net->run_theta, net->runs_theta, g, net->mom_theta, net->theta);
+}
+
+/* --------------------------------------------------------------------------- >>latephase
+   Algorithm 1 of the paper.  The gradient of a minibatch for member k is taken at (theta, phi_k);
+   phi_k moves at once, theta when all K members have contributed. */
+
+LP_API lp_status lp_step(lp_net *net, float lr)
+{
+    lp_status st = lpi_training_ready(net);
+    if (st == LP_OK && !(lr >= 0 && lr <= 1e30f))
+        st = lpi_fail(net, LP_ERR_ARGUMENT, "the learning rate must be finite and >= 0");
+    if (st == LP_OK && !net->pending) st = lpi_fail(net, LP_ERR_ORDER, "lp_step: call lp_gradient first");
+    if (st != LP_OK) return st;
+    lpi_fp fp = lpi_fp_enter();
+    lpi_update(net, &net->desc.optim_late, (lp_real)lr, net->run_phi, net->runs_phi, net->g_phi, /* U_phi */
+               net->mom_phi + net->k * net->n_phi, net->phi + net->k * net->n_phi);
+    if (!net->begun) {
+        lpi_update_theta(net, (lp_real)lr, net->g_theta);                          /* plain SGD     */
+    } else {
+        lpi_vec v = lpi_vec_of(net, net->n_theta, (lp_real)net->desc.late.gamma, net->g_theta, net->delta);
+        if (net->k == 0) lpi_zero(net->delta, net->n_theta);
+        lpi_vec_run(net, lpi_axpy_item, &v);                           /* Dtheta += gamma g_theta   */
+        if (++net->k == net->members) {                                /* the turn is complete      */
+            lpi_update_theta(net, (lp_real)lr, net->delta);            /* U_theta                   */
+            net->k = 0;
+        }
+    }
+    net->pending = 0;
+    net->step++;
+    lpi_fp_leave(fp);
+    return LP_OK;
+}
+
+LP_API lp_status lp_train_step(lp_net *net, float lr, lp_real *loss)
+{
+    lp_status st = lpi_training_ready(net);
+    if (st == LP_OK && net->pending) st = lpi_fail(net, LP_ERR_ORDER, "lp_train_step between lp_gradient and lp_step");
+    if (st == LP_OK && !(lr >= 0 && lr <= 1e30f))
+        st = lpi_fail(net, LP_ERR_ARGUMENT, "the learning rate must be finite and >= 0");
+    if (st == LP_OK) st = lp_gradient(net, 1, loss);
+    if (st == LP_OK) st = lp_step(net, lr);
+    return st;
+}
+
+/* phi_k += sigma0 rms(tensor) e, e ~ N(0, I), tensor by tensor. */
+static void lpi_perturb(lp_net *net, int k)
+{
+    for (lpi_tensor *t = net->tensors; t; t = t->next) {
+        if (t->kind != LPI_PARAMETER || t->role != LP_ROLE_LATE || t->frozen) continue;
+        lp_real *w = net->phi + k * net->n_phi + t->offset;
+        double   sum = 0;
+        for (lpi_n i = 0; i < t->size; i++) sum += (double)w[i] * (double)w[i];
+        double   sd = (double)net->desc.late.sigma0 * lpi_sqrt(sum / (double)t->size);
+        uint64_t seed = lpi_mix(net->desc.seed + 0x6C617465u + (uint64_t)k); /* apart from the init */
+        for (lpi_n i = 0; i < t->size; i++)
+            w[i] = (lp_real)((double)w[i] + sd * lp_random_normal(seed, (uint64_t)t->index, (uint64_t)i));
+    }
+}
+
+LP_API lp_status lp_late_begin(lp_net *net)
+{
+    lp_status st = lpi_training_ready(net);
+    if (st != LP_OK) return st;
+    if (net->n_phi == 0) return lpi_fail(net, LP_ERR_ORDER, "lp_late_begin: no late-phase family was chosen in lp_desc.late");
+    if (net->begun) return lpi_fail(net, LP_ERR_ORDER, "lp_late_begin: the late phase has begun before");
+    if (net->pending) return lpi_fail(net, LP_ERR_ORDER, "lp_late_begin between lp_gradient and lp_step");
+    net->members = net->desc.late.members;
+    for (int k = 1; k < net->members; k++) {
+        lpi_copy(net->phi + k * net->n_phi, net->phi, net->n_phi);
+        lpi_copy(net->stats + k * net->n_stats, net->stats, net->n_stats);
+    }
+    lpi_fp fp = lpi_fp_enter();
+    for (int k = 0; k < net->members && net->desc.late.sigma0 > 0; k++) lpi_perturb(net, k);
+    lpi_fp_leave(fp);
+    lpi_zero(net->mom_phi, net->members * net->n_phi);
+    net->begun = 1;
+    net->k = 0;
+    net->swa_count = 0;
+    net->average_step = -1;
+    return LP_OK;
+}
+#endif
+
+/* ----------------------------------------------------------------------------- >>average
+   K members -> slot K: phi = mean phi_k, s = mean s_k; AFFINE then gives BatchNorms with late scale
+   and shift the mean of the K affine maps:
+     a = mean_k gamma_k / sqrt(v_k + eps),  b = mean_k (beta_k - mean_k gamma_k / sqrt(v_k + eps)),
+     gamma = a sqrt(v + eps),  beta = b + a mean. */
+
+static void lpi_mean_of_slabs(const lp_net *net, lp_real *slabs, lpi_n n)
+{
+    lp_real *out = slabs + (net->slots - 1) * n;
+    for (lpi_n i = 0; i < n; i++) {
+        double sum = 0;
+        for (int k = 0; k < net->members; k++) sum += (double)slabs[k * n + i];
+        out[i] = (lp_real)(sum / net->members);
+    }
+}
+
+static void lpi_average_bn(lp_net *net, const lpi_node *node)
+{
+    lpi_n c = node->saved_size / 9, gamma = node->in[1]->offset, beta = node->in[2]->offset;
+    int   last = net->slots - 1;
+    for (lpi_n j = 0; j < c; j++) {
+        double a = 0, b = 0;
+        for (int k = 0; k < net->members; k++) {
+            const lp_real *phi = net->phi + k * net->n_phi, *s = net->stats + k * net->n_stats + node->stats;
+            double         ak = (double)phi[gamma + j] / lpi_sqrt((double)s[c + j] + LPI_BN_EPS);
+            a += ak / net->members;
+            b += ((double)phi[beta + j] - (double)s[j] * ak) / net->members;
+        }
+        lp_real *phi = net->phi + last * net->n_phi, *s = net->stats + last * net->n_stats + node->stats;
+        phi[gamma + j] = (lp_real)(a * lpi_sqrt((double)s[c + j] + LPI_BN_EPS));
+        phi[beta + j] = (lp_real)(b + a * (double)s[j]);
+    }
+}
+
+static void lpi_average(lp_net *net, lp_average how)
+{
+    lpi_mean_of_slabs(net, net->phi, net->n_phi);
+    lpi_mean_of_slabs(net, net->stats, net->n_stats);
+    for (lpi_node *node = net->nodes; node && how == LP_AVERAGE_AFFINE; node = node->next)
+        if (node->stats >= 0 && node->in[1]->role == LP_ROLE_LATE && node->in[2]->role == LP_ROLE_LATE)
+            lpi_average_bn(net, node);
+}
+
+#ifndef LP_NO_TRAINING
+LP_API lp_status lp_late_average(lp_net *net, lp_average how)
+{
+    lp_status st = lpi_ready(net);
+    if (st != LP_OK) return st;
+    if (!net->begun) return lpi_fail(net, LP_ERR_ORDER, "lp_late_average: the late phase has not begun");
+    if (how != LP_AVERAGE_AFFINE && how != LP_AVERAGE_MEAN)
+        return lpi_fail(net, LP_ERR_ARGUMENT, "lp_late_average: how must be LP_AVERAGE_AFFINE or LP_AVERAGE_MEAN");
+    lpi_fp fp = lpi_fp_enter();
+    if (net->members > 1) {
+        lpi_average(net, how);
+        lpi_copy(net->phi, net->phi + (net->slots - 1) * net->n_phi, net->n_phi);
+        lpi_copy(net->stats, net->stats + (net->slots - 1) * net->n_stats, net->n_stats);
+    }
+    lpi_fp_leave(fp);
+    lpi_zero(net->mom_phi, net->n_phi);
+    net->members = 1;
+    net->k = net->begun = net->pending = net->swapped = 0;
+    net->swa_count = 0;
+    net->average_step = -1;
+    return LP_OK;
+}
+
+LP_API lp_status lp_bn_reset(lp_net *net)
+{
+    lp_status st = lpi_ready(net);
+    for (int k = 0; st == LP_OK && k < net->slots; k++) net->estimated[k] = 0;
+    return st;
+}
+
+/* running = (n running + b batch) / (n + b): momentum b / (n + b). */
+LP_API lp_status lp_bn_estimate(lp_net *net, int which)
+{
+    lp_status st = lpi_ready(net);
+    if (st == LP_OK && net->desc.inference) st = lpi_fail(net, LP_ERR_ORDER, "lp_bn_estimate: the net was compiled for inference");
+    if (st == LP_OK && which < 0) st = lpi_fail(net, LP_ERR_ARGUMENT, "lp_bn_estimate: which is %d, expected a member", which);
+    if (st == LP_OK) st = lpi_select(net, which);
+    if (st != LP_OK) return st;
+    lpi_fp fp = lpi_fp_enter();
+    st = lpi_forward(net, 1, 0);
+    if (st == LP_OK) {
+        int64_t n = net->estimated[which] += net->rows;
+        lpi_bn_commit(net, (double)net->rows / (double)n);
+        net->average_step = -1;
+    }
+    lpi_fp_leave(fp);
+    return st;
+}
+
+/* SWA: the vector swa holds theta, then K slabs of phi, then K slabs of statistics. */
+static void lpi_swa_parts(lp_net *net, lp_real *now[3], lp_real *mean[3], lpi_n size[3])
+{
+    int k = net->desc.late.members;
+    now[0] = net->theta, now[1] = net->phi, now[2] = net->stats;
+    mean[0] = net->swa, mean[1] = mean[0] + net->n_theta, mean[2] = mean[1] + k * net->n_phi;
+    size[0] = net->n_theta, size[1] = net->members * net->n_phi, size[2] = net->members * net->n_stats;
+}
+
+static lp_status lpi_swa_ready(lp_net *net)
+{
+    lp_status st = lpi_ready(net);
+    if (st == LP_OK && (!net->desc.swa || net->desc.inference))
+        st = lpi_fail(net, LP_ERR_ORDER, "stochastic weight averaging needs lp_desc.swa = 1 and a net for training");
+    return st;
+}
+
+/* mean += (w - mean) / n; the statistics are only copied: they will be estimated again. */
+LP_API lp_status lp_swa_add(lp_net *net)
+{
+    lp_real  *now[3], *mean[3];
+    lpi_n     size[3];
+    lp_status st = lpi_swa_ready(net);
+    if (st == LP_OK && net->swapped) st = lpi_fail(net, LP_ERR_ORDER, "lp_swa_add while the mean is swapped in");
+    if (st != LP_OK) return st;
+    lpi_swa_parts(net, now, mean, size);
+    lp_real t = 1 / (lp_real)++net->swa_count;
+    lpi_fp  fp = lpi_fp_enter();
+    for (int i = 0; i < 3; i++) {
+        lpi_vec v = lpi_vec_of(net, size[i], t, now[i], mean[i]);
+        if (i == 2 || net->swa_count == 1) lpi_copy(mean[i], now[i], size[i]);
+        else lpi_vec_run(net, lpi_lerp_item, &v);
+    }
+    lpi_fp_leave(fp);
+    return LP_OK;
+}
+
+LP_API lp_status lp_swa_swap(lp_net *net)
+{
+    lp_real  *now[3], *mean[3];
+    lpi_n     size[3];
+    lp_status st = lpi_swa_ready(net);
+    if (st == LP_OK && !net->swa_count) st = lpi_fail(net, LP_ERR_ORDER, "lp_swa_swap: call lp_swa_add first");
+    if (st == LP_OK && net->pending) st = lpi_fail(net, LP_ERR_ORDER, "lp_swa_swap between lp_gradient and lp_step");
+    if (st != LP_OK) return st;
+    lpi_swa_parts(net, now, mean, size);
+    for (int i = 0; i < 3; i++)
+        for (lpi_n j = 0; j < size[i]; j++) {
+            lp_real t = now[i][j];
+            now[i][j] = mean[i][j];
+            mean[i][j] = t;
+        }
+    net->swapped = !net->swapped;
+    net->average_step = -1;
+    return LP_OK;
+}
+#endif
+
+/* ---- learning-rate schedules */
+
+LP_API float lp_lr_linear(float lr0, float lr1, double from, double to, double t)
+{
+    if (t >= to) return lr1;
+    if (t <= from) return lr0;
+    return (float)((double)lr0 + ((double)lr1 - (double)lr0) * (t - from) / (to - from));
+}
+
+LP_API float lp_lr_steps(float lr0, float factor, const double *milestones, int count, double t)
+{
+    double lr = (double)lr0;
+    for (int i = 0; i < count && milestones[i] <= t; i++) lr *= (double)factor;
+    return (float)lr;
+}
+
+LP_API float lp_lr_cosine(float lr0, float lr1, double total, double t)
+{
+    if (t >= total) return lr1;
+    return (float)((double)lr1 + ((double)lr0 - (double)lr1) * (1 + lpi_cos_turn(0.5 * t / total)) / 2);
+}
+
+/* ----------------------------------------------------------------------------- >>metrics
+   Accuracy, negative log-likelihood, Brier score (Brier 1950) and expected calibration error over 15
+   equal bins of confidence (Guo et al. 2017): sum over bins n_b/n |accuracy_b - confidence_b|. */
+
+LP_API lp_metrics lp_metrics_zero(void)
+{
+    lp_metrics m;
+    memset(&m, 0, sizeof m);
+    return m;
+}
+
+LP_API void lp_metrics_add(lp_metrics *m, const lp_real *probs, const int32_t *labels, int rows, int classes)
+{
+    for (int i = 0; i < rows; i++, probs += classes) {
+        if (labels[i] < 0 || labels[i] >= classes) continue;
+        int    best = 0;
+        double p = (double)probs[labels[i]], brier = 0;
+        for (int c = 0; c < classes; c++) {
+            double d = (double)probs[c] - (c == labels[i]);
+            brier += d * d;
+            if (probs[c] > probs[best]) best = c;
+        }
+        double top = (double)probs[best];
+        int    bin = top >= 1 ? 14 : top > 0 ? (int)(top * 15) : 0, right = best == labels[i];
+        m->images += 1;
+        m->correct += right;
+        m->nll -= lpi_log(p < 1e-38 ? 1e-38 : p);
+        m->brier += brier;
+        m->bin_images[bin] += 1;
+        m->bin_correct[bin] += right;
+        m->bin_confidence[bin] += top;
+    }
+}
+
+static double lpi_mean(double sum, double n) { return n > 0 ? sum / n : 0; }
+LP_API double lp_accuracy(const lp_metrics *m) { return lpi_mean(m->correct, m->images); }
+LP_API double lp_nll(const lp_metrics *m) { return lpi_mean(m->nll, m->images); }
+LP_API double lp_brier(const lp_metrics *m) { return lpi_mean(m->brier, m->images); }
+LP_API double lp_ece(const lp_metrics *m)
+{
+    double sum = 0;
+    for (int b = 0; b < 15; b++) {
+        double gap = m->bin_correct[b] - m->bin_confidence[b];
+        sum += gap < 0 ? -gap : gap;
+    }
+    return lpi_mean(sum, m->images);
+}
+
+/* ------------------------------------------------------------------------------ >>models */
+
+static lp_tensor *lpi_bn_relu(lp_net *net, lp_tensor *x, const char *label)
+{
+    return lp_relu(net, lp_batchnorm(net, x, label));
+}
+
+/* Pre-activation block: a = relu(bn1(x)); conv2(relu(bn2(conv1(a)))) + (short(a) or x). */
+static lp_tensor *lpi_wrn_block(lp_net *net, lp_tensor *x, int index, int filters, int stride)
+{
+    if (!x) return NULL;
+    lp_tensor *a = lpi_bn_relu(net, x, lpi_name(net, "blocks.%d.bn1", index));
+    lp_tensor *h = lp_conv(net, a, lpi_name(net, "blocks.%d.conv1", index), filters, 3, stride);
+    h = lpi_bn_relu(net, h, lpi_name(net, "blocks.%d.bn2", index));
+    h = lp_conv(net, h, lpi_name(net, "blocks.%d.conv2", index), filters, 3, 1);
+    if (x->dim[3] != filters) x = lp_conv(net, a, lpi_name(net, "blocks.%d.short", index), filters, 1, stride);
+    return lp_add(net, h, x);
+}
+
+LP_API lp_tensor *lp_wrn(lp_net *net, lp_tensor *x, int depth, int width, int classes)
+{
+    if (!lpi_building(net, x, "lp_wrn")) return NULL;
+    if (depth < 10 || (depth - 4) % 6 != 0 || width < 1 || width > 1024 || classes < 1)
+        return LPI_BUILD_FAIL(net, LP_ERR_ARGUMENT, "lp_wrn: depth %d, width %d, classes %d; expected depth 6n+4 >= 10, "
+                              "width 1..1024, classes >= 1", depth, width, classes);
+    int        n = (depth - 4) / 6;
+    lp_tensor *h = lp_conv(net, x, "conv0", 16, 3, 1);
+    for (int i = 0; i < 3 * n; i++)
+        h = lpi_wrn_block(net, h, i, 16 * width << (i / n), i > 0 && i % n == 0 ? 2 : 1);
+    h = lpi_bn_relu(net, h, "bn");
+    return lp_linear(net, lp_avgpool(net, h), "fc", classes);
+}
+
+/* Post-activation block: relu(bn2(conv2(relu(bn1(conv1(x))))) + option A shortcut of x). */
+static lp_tensor *lpi_resnet_block(lp_net *net, lp_tensor *x, int layer, int index, int filters, int stride)
+{
+    if (!x) return NULL;
+    lp_tensor *h = lp_conv(net, x, lpi_name(net, "layer%d.%d.conv1", layer, index), filters, 3, stride);
+    h = lpi_bn_relu(net, h, lpi_name(net, "layer%d.%d.bn1", layer, index));
+    h = lp_conv(net, h, lpi_name(net, "layer%d.%d.conv2", layer, index), filters, 3, 1);
+    h = lp_batchnorm(net, h, lpi_name(net, "layer%d.%d.bn2", layer, index));
+    if (stride != 1 || x->dim[3] != filters) x = lp_subsample(net, x, stride, filters);
+    return lp_relu(net, lp_add(net, h, x));
+}
+
+LP_API lp_tensor *lp_resnet_cifar(lp_net *net, lp_tensor *x, int depth, int classes)
+{
+    if (!lpi_building(net, x, "lp_resnet_cifar")) return NULL;
+    if (depth < 8 || (depth - 2) % 6 != 0 || classes < 1)
+        return LPI_BUILD_FAIL(net, LP_ERR_ARGUMENT, "lp_resnet_cifar: depth %d, classes %d; expected depth 6n+2 >= 8, "
+                              "classes >= 1", depth, classes);
+    int        n = (depth - 2) / 6;
+    lp_tensor *h = lpi_bn_relu(net, lp_conv(net, x, "conv1", 16, 3, 1), "bn1");
+    for (int i = 0; i < 3 * n; i++)
+        h = lpi_resnet_block(net, h, 1 + i / n, i % n, 16 << (i / n), i > 0 && i % n == 0 ? 2 : 1);
+    return lp_linear(net, lp_avgpool(net, h), "linear", classes);
+}
+
+#ifndef LP_NO_TRAINING
+/* --------------------------------------------------------------------------- >>gradcheck
+   (L(w + h d) - L(w - h d)) / 2h against g . d, for a unit direction d: one element in double, a random
+   direction in float, where a single element drowns in rounding.  The parameter's own gradient
+   buffer holds the original weights meanwhile. */
+
+static double lpi_direction(const lp_net *net, const lpi_tensor *t, int check, lpi_n i)
+{
+    uint64_t stream = ((uint64_t)t->index << 20) + (uint64_t)check;
+    if (sizeof(lp_real) == sizeof(double))
+        return i == (lpi_n)(lp_random(net->desc.seed, stream, 0) % (uint64_t)t->size);
+    return (lp_random(net->desc.seed, stream, (uint64_t)i) & 1 ? 1 : -1) / lpi_sqrt((double)t->size);
+}
+
+/* One comparison; the gradient is computed anew. */
+static lp_status lpi_check_direction(lp_net *net, lpi_tensor *t, int check, double h, double *error)
+{
+    lp_status st = lpi_gradient(net, 1);
+    if (st != LP_OK) return st;
+    double   norm = lpi_sqrt(lpi_square(net, net->g_theta, net->n_theta) + lpi_square(net, net->g_phi, net->n_phi));
+    lp_real *w = lpi_value(net, t), *g = lpi_grad(net, t);
+    double   analytic = 0, loss[2];
+    for (lpi_n i = 0; i < t->size; i++) analytic += (double)g[i] * lpi_direction(net, t, check, i);
+    lpi_copy(g, w, t->size);
+    for (int side = 0; side < 2 && st == LP_OK; side++) {
+        for (lpi_n i = 0; i < t->size; i++)
+            w[i] = (lp_real)((double)g[i] + (side ? -h : h) * lpi_direction(net, t, check, i));
+        st = lpi_forward(net, 1, 1);
+        loss[side] = net->loss_value;
+    }
+    lpi_copy(w, g, t->size);
+    if (st != LP_OK) return st;
+    double numeric = (loss[0] - loss[1]) / (2 * h), difference = analytic - numeric, floor = 1e-3 * norm;
+    double a = analytic < 0 ? -analytic : analytic, b = numeric < 0 ? -numeric : numeric;
+    double scale = a > b ? a : b;
+    if (scale < floor) scale = floor;
+    *error = scale > 0 ? (difference < 0 ? -difference : difference) / scale : 0;
+    return LP_OK;
+}
+
+LP_API lp_status lp_gradient_check(lp_net *net, int checks, double h, double *worst, const char **where)
+{
+    lp_status st = lpi_training_ready(net);
+    if (st != LP_OK) return st;
+    if (net->pending) return lpi_fail(net, LP_ERR_ORDER, "lp_gradient_check between lp_gradient and lp_step");
+    if (checks < 1 || !(h > 0) || !worst) return lpi_fail(net, LP_ERR_ARGUMENT, "lp_gradient_check: checks >= 1, h > 0 and worst are needed");
+    lpi_fp fp = lpi_fp_enter();
+    *worst = 0;
+    if (where) *where = "";
+    for (lpi_tensor *t = net->tensors; t && st == LP_OK; t = t->next) {
+        if (t->kind != LPI_PARAMETER || t->frozen || t->grad_slot < 0) continue;
+        for (int i = 0; i < checks && st == LP_OK; i++) {
+            double error = 0;
+            st = lpi_check_direction(net, t, i, h, &error);
+            if (st != LP_OK || error <= *worst) continue;
+            *worst = error;
+            if (where) *where = t->pub.name;
+        }
+    }
+    lpi_fp_leave(fp);
+    return st;
+}
+
+/* ------------------------------------------------------------------------------- >>state
+   A snapshot is a header and the block of vectors, theta first, SWA last. */
+
+typedef struct lpi_state {
+    uint32_t magic, real;    /* "LPS1", sizeof(lp_real)             */
+    int64_t  n_theta, n_phi, n_stats, vectors;
+    int64_t  step, members, k, begun, swa_count, swapped;
+} lpi_state;
+
+static lpi_state lpi_state_now(const lp_net *net)
+{
+    lpi_state s = { 0x4C505331u, (uint32_t)sizeof(lp_real), net->n_theta, net->n_phi, net->n_stats, net->vectors,
+                    net->step, net->members, net->k, net->begun, net->swa_count, net->swapped };
+    return s;
+}
+
+LP_API size_t lp_state_bytes(const lp_net *net)
+{
+    return net && net->compiled ? sizeof(lpi_state) + (size_t)net->vectors * sizeof(lp_real) : 0;
+}
+
+LP_API lp_status lp_state_save(lp_net *net, void *to)
+{
+    lp_status st = lpi_ready(net);
+    if (st != LP_OK) return st;
+    if (!to) return lpi_fail(net, LP_ERR_ARGUMENT, "lp_state_save: no memory was given");
+    if (net->pending) return lpi_fail(net, LP_ERR_ORDER, "lp_state_save between lp_gradient and lp_step");
+    lpi_state s = lpi_state_now(net);
+    memcpy(to, &s, sizeof s);
+    memcpy((char *)to + sizeof s, net->theta, (size_t)net->vectors * sizeof(lp_real));
+    return LP_OK;
+}
+
+LP_API lp_status lp_state_load(lp_net *net, const void *from, size_t bytes)
+{
+    lp_status st = lpi_ready(net);
+    lpi_state s, here;
+    if (st != LP_OK) return st;
+    if (!from || bytes != lp_state_bytes(net))
+        return lpi_fail(net, LP_ERR_ARGUMENT, "lp_state_load: %l bytes, but a state of this net has %l", (int64_t)bytes,
+                        (int64_t)lp_state_bytes(net));
+    memcpy(&s, from, sizeof s);
+    here = lpi_state_now(net);
+    if (s.magic != here.magic || s.real != here.real || s.n_theta != here.n_theta || s.n_phi != here.n_phi
+        || s.n_stats != here.n_stats || s.vectors != here.vectors || s.step < 0 || s.swa_count < 0
+        || (s.swapped & ~(int64_t)1) || (s.begun & ~(int64_t)1) || s.k < 0 || s.k >= s.members
+        || s.members != (s.begun ? net->desc.late.members : 1))
+        return lpi_fail(net, LP_ERR_ARGUMENT, "lp_state_load: these bytes are not a state of a net like this one");
+    memcpy(net->theta, (const char *)from + sizeof s, (size_t)net->vectors * sizeof(lp_real));
+    net->step = s.step;
+    net->members = (int)s.members;
+    net->k = (int)s.k;
+    net->begun = (int)s.begun;
+    net->swa_count = s.swa_count;
+    net->swapped = (int)s.swapped;
+    net->pending = 0;
+    net->average_step = -1;
+    return LP_OK;
+}
+#endif /* LP_NO_TRAINING */
+
+#if defined(LPI_GCC)
+#pragma GCC pop_options
+#elif defined(LPI_CLANG)
+#pragma STDC FP_CONTRACT DEFAULT
+#elif defined(_MSC_VER)
+#pragma fp_contract(on)
+#endif
+#endif /* LP_IMPLEMENTATION */
+
+/* -------------------------------------------------------------------------------- licence
+   Choose one.
+
+   A. MIT License.  Copyright (c) 2026 the latephase authors.
+   Permission is hereby granted, free of charge, to any person obtaining a copy of this software
+   and associated documentation files (the "Software"), to deal in the Software without
+   restriction, including without limitation the rights to use, copy, modify, merge, publish,
+   distribute, sublicense, and/or sell copies of the Software, and to permit persons to whom the
+   Software is furnished to do so, subject to the following conditions:
+   The above copyright notice and this permission notice shall be included in all copies or
+   substantial portions of the Software.
+   THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR IMPLIED, INCLUDING
+   BUT NOT LIMITED TO THE WARRANTIES OF MERCHANTABILITY, FITNESS FOR A PARTICULAR PURPOSE AND
+   NONINFRINGEMENT.  IN NO EVENT SHALL THE AUTHORS OR COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM,
+   DAMAGES OR OTHER LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING FROM,
+   OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE SOFTWARE.
+
+   B. Public domain (www.unlicense.org).
+   This is free and unencumbered software released into the public domain.  Anyone is free to
+   copy, modify, publish, use, compile, sell, or distribute this software, either in source code
+   form or as a compiled binary, for any purpose, commercial or non-commercial, and by any means.
+   In jurisdictions that recognize copyright laws, the author or authors of this software dedicate
+   any and all copyright interest in the software to the public domain.  We make this dedication
+   for the benefit of the public at large and to the detriment of our heirs and successors.  We
+   intend this dedication to be an overt act of relinquishment in perpetuity of all present and
+   future rights to this software under copyright law.
+   THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND. */

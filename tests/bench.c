@@ -1,0 +1,169 @@
+/* Benchmark of latephase.h: training and inference rates, GEMM, the cost of the late phase.
+   Build: cc -O2 tests/bench.c -o bench -lpthread        Run: ./bench [--threads N] [--isa NAME] [WHAT ...]
+   WHAT: sgemm, wrn-D-W-B (depth, width, batch), late (WRN-16-1, plain against late-phase minibatches).
+   Every line is for machines: result key=value ... */
+#define _POSIX_C_SOURCE 199309L
+#define LP_IMPLEMENTATION
+#include "../latephase.h"
+#include <stdio.h>
+#include <time.h>
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static void *need(size_t bytes)
+{
+    void *p = malloc(bytes);
+    if (!p) {
+        fprintf(stderr, "bench: %lu bytes could not be allocated\n", (unsigned long)bytes);
+        exit(1);
+    }
+    return p;
+}
+
+static void bench_gemm(lp_isa isa, int m, int n, int k)
+{
+    float *a = (float *)need(sizeof(float) * (size_t)m * (size_t)k);
+    float *b = (float *)need(sizeof(float) * (size_t)k * (size_t)n);
+    float *c = (float *)need(sizeof(float) * (size_t)m * (size_t)n);
+    float *work = (float *)need(sizeof(float) * lp_gemm_work(m, n, k));
+    double flop = 2.0 * m * n * k, best = 1e9;
+    for (long i = 0; i < (long)m * k; i++) a[i] = (float)(i % 17) * 0.1f - 0.8f;
+    for (long i = 0; i < (long)k * n; i++) b[i] = (float)(i % 13) * 0.1f - 0.6f;
+    for (int r = 0; r < (flop < 1e9 ? 50 : 8); r++) {
+        double t = now();
+        lp_gemm(isa, m, n, k, a, k, 1, b, n, 1, c, n, 0, work);
+        t = now() - t;
+        if (t < best) best = t;
+    }
+    printf("result bench=sgemm isa=%s m=%d n=%d k=%d gflop_s=%.1f\n",
+           lp_isa_name(lpi_find_row(isa)->isa), m, n, k, flop / best * 1e-9);
+    fflush(stdout);
+    free(a), free(b), free(c), free(work);
+}
+
+typedef struct {
+    lp_net    *net;
+    lp_tensor *x, *y;
+    float     *probs;
+    int        batch;
+} model;
+
+static model build_wrn(lp_desc desc, int depth, int width, int batch)
+{
+    model m;
+    m.net = lp_create(&desc);
+    m.batch = batch;
+    m.x = lp_input(m.net, "image", batch, 32, 32, 3);
+    m.y = lp_labels(m.net, "label", batch);
+    lp_tensor *loss = lp_cross_entropy(m.net, lp_wrn(m.net, m.x, depth, width, 10), m.y, 0);
+    if (lp_compile(m.net, loss, NULL, 0) != LP_OK) {
+        fprintf(stderr, "bench: %s\n", lp_error(m.net));
+        exit(1);
+    }
+    for (long i = 0; i < (long)batch * 3072; i++)
+        m.x->data[i] = (float)lp_random_normal(1, 1, (uint64_t)i);
+    for (int i = 0; i < batch; i++) m.y->labels[i] = i % 10;
+    m.probs = (float *)need(sizeof(float) * (size_t)batch * 10);
+    return m;
+}
+
+static void drop(model *m)
+{
+    lp_destroy(m->net);
+    free(m->probs);
+}
+
+static double train_seconds(model *m)
+{
+    double t = now();
+    if (lp_train_step(m->net, 0.01f, NULL) != LP_OK) {
+        fprintf(stderr, "bench: %s\n", lp_error(m->net));
+        exit(1);
+    }
+    return now() - t;
+}
+
+static void bench_wrn(lp_desc desc, int depth, int width, int batch)
+{
+    model  m = build_wrn(desc, depth, width, batch);
+    double train = 1e9, infer = 1e9;
+    train_seconds(&m);
+    for (int r = 0; r < 5; r++) {
+        double t = train_seconds(&m);
+        if (t < train) train = t;
+    }
+    for (int r = 0; r < 5; r++) {
+        double t = now();
+        lp_predict(m.net, LP_SINGLE, m.probs);
+        t = now() - t;
+        if (t < infer) infer = t;
+    }
+    printf("result bench=wrn-%d-%d batch=%d threads=%d isa=%s train_img_s=%.1f infer_img_s=%.1f mb=%.0f\n",
+           depth, width, batch, desc.threads, lp_isa_name(lp_get_info(m.net).isa), batch / train,
+           batch / infer, (double)lp_get_info(m.net).bytes / 1048576.0);
+    fflush(stdout);
+    drop(&m);
+}
+
+/* Plain against late-phase (BN + head, K = 10): median of 11 ratios, each of one turn (10 minibatches)
+   of both nets in alternation; and the memory that the copies cost. */
+static void bench_late(lp_desc desc)
+{
+    lp_desc late = desc;
+    late.late = lp_late_default(10);
+    model  a = build_wrn(late, 16, 1, 128), b = build_wrn(desc, 16, 1, 128);
+    double ratio[11];
+    train_seconds(&a), train_seconds(&b);
+    lp_late_begin(a.net);
+    for (int r = 0; r < 11; r++) {
+        double ta = 0, tb = 0;
+        for (int k = 0; k < 10; k++) ta += train_seconds(&a), tb += train_seconds(&b);
+        ratio[r] = ta / tb;
+    }
+    qsort(ratio, 11, sizeof ratio[0], by_value);
+    double more = (double)lp_get_info(a.net).bytes / (double)lp_get_info(b.net).bytes;
+    printf("result bench=late net=wrn-16-1 members=10 pairs=11 cost_ratio=%.4f min=%.4f max=%.4f "
+           "memory_ratio=%.4f\n", ratio[5], ratio[0], ratio[10], more);
+    drop(&a), drop(&b);
+}
+
+int main(int argc, char **argv)
+{
+    lp_desc desc = lp_desc_default();
+    int     done = 0;
+    for (int i = 1; i < argc; i++) {
+        int d, w, b;
+        if (strcmp(argv[i], "--threads") == 0 && i + 1 < argc) desc.threads = atoi(argv[++i]);
+        else if (strcmp(argv[i], "--isa") == 0 && i + 1 < argc) {
+            for (i++, desc.isa = LP_ISA_AUTO; strcmp(argv[i], lp_isa_name(desc.isa)) != 0;)
+                if ((desc.isa = (lp_isa)(desc.isa + 1)) == LP_ISA_COUNT) {
+                    fprintf(stderr, "bench: unknown instruction set %s\n", argv[i]);
+                    return 2;
+                }
+        } else if (strcmp(argv[i], "sgemm") == 0) {
+            int size[] = { 256, 512, 1024, 2048 };
+            for (int s = 0; s < 4; s++) bench_gemm(desc.isa, size[s], size[s], size[s]);
+            bench_gemm(desc.isa, 4096, 160, 144);
+            done++;
+        } else if (strcmp(argv[i], "late") == 0) bench_late(desc), done++;
+        else if (sscanf(argv[i], "wrn-%d-%d-%d", &d, &w, &b) == 3) bench_wrn(desc, d, w, b), done++;
+        else {
+            fprintf(stderr, "bench: unknown argument %s; expected --threads N, --isa NAME, sgemm, late or "
+                            "wrn-D-W-B\n", argv[i]);
+            return 2;
+        }
+    }
+    if (!done) fprintf(stderr, "bench: name what to measure: sgemm, late, wrn-16-1-128 ...\n");
+    return done ? 0 : 2;
+}
