@@ -307,8 +307,8 @@ LP_API lp_tensor *lp_avgpool(lp_net *net, lp_tensor *x);           /* global: [n
    pad 0..k/2 on all sides with minus infinity. */
 LP_API lp_tensor *lp_avgpool2d(lp_net *net, lp_tensor *x, int k, int stride);
 LP_API lp_tensor *lp_maxpool(lp_net *net, lp_tensor *x, int k, int stride, int pad);
-/* ResNet's option A shortcut: every stride-th pixel, channels padded by zeros to `channels`, half of
-   them in front. */
+/* ResNet's option A shortcut: every stride-th pixel, channels padded by zeros to `channels`, half
+   of them in front. */
 LP_API lp_tensor *lp_subsample(lp_net *net, lp_tensor *x, int stride, int channels);
 /* Training: zero with probability p, else x/(1-p); evaluation: x.  p in [0, 1). */
 LP_API lp_tensor *lp_dropout(lp_net *net, lp_tensor *x, float p);
@@ -326,8 +326,8 @@ LP_API lp_tensor *lp_mean_squared_error(lp_net *net, lp_tensor *a, lp_tensor *b)
 LP_API lp_tensor *lp_wrn(lp_net *net, lp_tensor *x, int depth, int width, int classes);
 LP_API lp_tensor *lp_resnet_cifar(lp_net *net, lp_tensor *x, int depth, int classes);
 
-/* Bytes that lp_compile(net, loss, ...) will need for training and for inference; either pointer may
-   be NULL.  Call it once the graph is built. */
+/* Bytes that lp_compile(net, loss, ...) will need for training and for inference; either pointer
+   may be NULL.  Call it once the graph is built. */
 LP_API lp_status lp_memory_required(lp_net *net, lp_tensor *loss, size_t *training,
                                     size_t *inference);
 /* Finishes the net: loss is a loss op, or, for inference, any tensor to be computed.  memory: bytes
@@ -351,11 +351,11 @@ LP_API lp_status lp_predict(lp_net *net, int which, lp_real *probs);
 /* One minibatch of Algorithm 1: forward, backward, update.  lr >= 0.  *loss (may be NULL) is the
    minibatch's loss.  LP_ERR_NONFINITE names step and member; the step then changed nothing. */
 LP_API lp_status lp_train_step(lp_net *net, float lr, lp_real *loss);
-/* T0: replicates the late-phase weights K times.  Momentum of the copies starts at zero, theta keeps
-   its own, an SWA mean collected so far is dropped.  Once per late phase. */
+/* T0: replicates the late-phase weights K times.  Momentum of the copies starts at zero, theta
+   keeps its own, an SWA mean collected so far is dropped.  Once per late phase. */
 LP_API lp_status lp_late_begin(lp_net *net);
-/* Ends the late phase: the members become one plain model, LP_SINGLE; an unfinished turn is dropped.
-   Momentum of phi starts again at zero. */
+/* Ends the late phase: the members become one plain model, LP_SINGLE; an unfinished turn is
+   dropped. Momentum of phi starts again at zero. */
 typedef enum lp_average {
     LP_AVERAGE_AFFINE, /* exact mean of each BatchNorm's affine map                            */
     LP_AVERAGE_MEAN    /* mean weights and statistics; re-estimate them: lp_bn_estimate        */
@@ -368,9 +368,9 @@ LP_API lp_status lp_bn_reset(lp_net *net);
 LP_API lp_status lp_bn_estimate(lp_net *net, int which);
 
 /* Stochastic weight averaging (Izmailov et al. 2018), with desc.swa: lp_swa_add takes the current
-   theta, phi_k into a running mean (call it at the ends of epochs).  lp_swa_swap exchanges the current
-   weights (and statistics) with that mean; then re-estimate statistics and predict; a second call
-   exchanges them back, so that training can go on.  While swapped, training is refused. */
+   theta, phi_k into a running mean (call it at the ends of epochs).  lp_swa_swap exchanges the
+   current weights (and statistics) with that mean; then re-estimate statistics and predict; a
+   second call exchanges them back, so that training can go on, which is refused while swapped. */
 LP_API lp_status lp_swa_add(lp_net *net);
 LP_API lp_status lp_swa_swap(lp_net *net);
 #endif
@@ -389,8 +389,8 @@ typedef struct lp_metrics {
     double bin_images[15], bin_correct[15], bin_confidence[15];
 } lp_metrics;
 LP_API lp_metrics lp_metrics_zero(void);
-LP_API void   lp_metrics_add(lp_metrics *m, const lp_real *probs, const int32_t *labels, int rows,
-                             int classes); /* probs [rows, classes]; rows with a bad label: skipped */
+LP_API void lp_metrics_add(lp_metrics *m, const lp_real *probs, const int32_t *labels, int rows,
+                           int classes); /* probs [rows, classes]; rows with a bad label: skipped */
 LP_API double lp_accuracy(const lp_metrics *m); /* share of right answers, 0..1                 */
 LP_API double lp_nll(const lp_metrics *m);      /* mean -ln p(label), p floored at 1e-38        */
 LP_API double lp_brier(const lp_metrics *m);    /* mean sum_c (p_c - [c = label])^2, 0..2       */
@@ -405,8 +405,8 @@ typedef enum lp_init { LP_INIT_ZERO, LP_INIT_ONE, LP_INIT_KAIMING } lp_init;
    deviation sqrt(2 / (all dimensions but the last multiplied)). */
 LP_API lp_tensor *lp_parameter(lp_net *net, const char *name, int rank, const int *dim,
                                lp_init init, lp_role role);
-/* Convolution with any tensor w [kh,kw,c,filters] as weight, bias [filters] or NULL; zero padding `pad`
-   >= 0 on all sides, or LP_SAME. */
+/* Convolution with any tensor w [kh,kw,c,filters] as weight, bias [filters] or NULL; zero padding
+   `pad` >= 0 on all sides, or LP_SAME. */
 #define LP_SAME (-1)
 LP_API lp_tensor *lp_conv2d(lp_net *net, lp_tensor *x, lp_tensor *w, lp_tensor *bias,
                             const char *label, int stride, int pad);
@@ -439,27 +439,27 @@ typedef struct lp_info {
 } lp_info;
 LP_API lp_info lp_get_info(const lp_net *net);
 
-/* Forward pass of model `which`; training != 0 uses minibatch statistics and dropout.  Kept tensors and
-   the loss's data are then readable.  Weights and statistics do not change. */
+/* Forward pass of model `which`; training != 0 uses minibatch statistics and dropout.  Kept tensors
+   and the loss's data are then readable.  Weights and statistics do not change. */
 LP_API lp_status lp_forward(lp_net *net, int which, int training, lp_real *loss);
 #ifndef LP_NO_TRAINING
-/* lp_train_step in two halves, for gradient accumulation: lp_gradient adds scale times the gradient of
-   the minibatch for the member whose turn it is; lp_step updates with what was added.  A refused
-   lp_gradient discards the pending gradient.  lp_gradients gives the pending dL/dw of a parameter, or
-   NULL. */
+/* lp_train_step in two halves, for gradient accumulation: lp_gradient adds scale times the gradient
+   of the minibatch for the member whose turn it is; lp_step updates with what was added.  A refused
+   lp_gradient discards the pending gradient.  lp_gradients gives the pending dL/dw of a parameter,
+   or NULL. */
 LP_API lp_status lp_gradient(lp_net *net, float scale, lp_real *loss);
 LP_API lp_status lp_step(lp_net *net, float lr);
 LP_API const lp_real *lp_gradients(lp_net *net, lp_tensor *parameter);
 
 /* Compares backward with central differences on the minibatch in the inputs, signed, and changes
    nothing.  checks >= 1: that many elements of each parameter (LP_REAL=double), or directions in
-   each parameter (float).  *worst: largest |a - n| / max(|a|, |n|, floor), floor = 1e-3 of the largest
-   |gradient| (double: 1e-6); *where: that parameter's name. */
+   each parameter (float).  *worst: largest |a - n| / max(|a|, |n|, floor), floor = 1e-3 of the
+   norm of the whole gradient; *where: that parameter's name. */
 LP_API lp_status lp_gradient_check(lp_net *net, int checks, double h, double *worst,
                                    const char **where);
 
-/* The exact training state (weights, momenta, statistics, SWA, counters) as bytes of this machine: train
-   on from it and every bit repeats.  lp_state_load checks that it is of a net like this one. */
+/* The exact training state (weights, momenta, statistics, SWA, counters) as bytes of this machine:
+   train on from it and every bit repeats.  lp_state_load checks that it is of such a net. */
 LP_API size_t    lp_state_bytes(const lp_net *net);
 LP_API lp_status lp_state_save(lp_net *net, void *to);
 LP_API lp_status lp_state_load(lp_net *net, const void *from, size_t bytes);
@@ -468,9 +468,9 @@ LP_API lp_status lp_state_load(lp_net *net, const void *from, size_t bytes);
 /* ------------------------------------------------------------------------------- >>bare
    Tier 3: useful on their own. */
 
-/* C [m,n] = A [m,k] B [k,n] + (accumulate ? C : 0) with element (i,j) of A at a[i*rsa + j*csa], of B
-   likewise, C row-major with ldc >= n.  One thread; work: lp_gemm_work(m, n, k) elements of yours.
-   isa: any row the processor has (AUTO: the best).  Returns LP_ERR_ARGUMENT otherwise. */
+/* C [m,n] = A [m,k] B [k,n] + (accumulate ? C : 0) with element (i,j) of A at a[i*rsa + j*csa], of
+   B likewise, C row-major with ldc >= n.  One thread; work: lp_gemm_work(m, n, k) elements of
+   yours. isa: any row the processor has (AUTO: the best).  Returns LP_ERR_ARGUMENT otherwise. */
 LP_API size_t    lp_gemm_work(int m, int n, int k);
 LP_API lp_status lp_gemm(lp_isa isa, int m, int n, int k, const lp_real *a, ptrdiff_t rsa,
                          ptrdiff_t csa, const lp_real *b, ptrdiff_t rsb, ptrdiff_t csb, lp_real *c,
@@ -479,8 +479,8 @@ LP_API lp_status lp_gemm(lp_isa isa, int m, int n, int k, const lp_real *a, ptrd
 LP_API int         lp_isa_available(lp_isa isa);
 LP_API const char *lp_isa_name(lp_isa isa);
 
-/* Counter-based random numbers: the same for the same (seed, stream, index), on any machine.  64 random
-   bits; uniform in [0,1); standard normal. */
+/* Counter-based random numbers: the same for the same (seed, stream, index), on any machine.  64
+   random bits; uniform in [0,1); standard normal. */
 LP_API uint64_t lp_random(uint64_t seed, uint64_t stream, uint64_t index);
 LP_API double   lp_random_uniform(uint64_t seed, uint64_t stream, uint64_t index);
 LP_API double   lp_random_normal(uint64_t seed, uint64_t stream, uint64_t index);
@@ -875,7 +875,9 @@ static double lpi_exp(double x)
 static double lpi_log(double x)
 {
     if (x != x || x < 0) return lpi_from_bits(0x7FF8000000000000u);
-    if (x < 1e-300) return x == 0 ? -lpi_from_bits(0x7FF0000000000000u) : lpi_log(x * 1e16) - 36.841361487904734;
+    if (x < 1e-300)
+        return x == 0 ? -lpi_from_bits(0x7FF0000000000000u)
+                      : lpi_log(x * 1e16) - 36.841361487904734;
     if (!lpi_finite(x)) return x;
     uint64_t u = lpi_to_bits(x);
     int      e = (int)(u >> 52) - 1023;
@@ -929,10 +931,11 @@ LP_API double lp_random_normal(uint64_t seed, uint64_t stream, uint64_t index)
 typedef ptrdiff_t lpi_n;
 
 /* C [mr, n] = or += sum_k A(i,k) B(k,j) for one tile: mr rows, n = 1 or 2 whole vectors of columns.
-   k runs over `segs` segments of `len`: A(i,k) = a[i*rsa + (k / len)*seg + (k % len)*csa], so that a
-   window of an image is a matrix as it lies in memory.  B is a panel with rows ldb apart. */
-typedef void (*lpi_tile_fn)(lpi_n segs, lpi_n len, const lp_real *a, lpi_n rsa, lpi_n csa, lpi_n seg,
-                            const lp_real *b, lpi_n ldb, lp_real *c, lpi_n ldc, int accumulate);
+   k runs over `segs` segments of `len`: A(i,k) = a[i*rsa + (k / len)*seg + (k % len)*csa], so that
+   a window of an image is a matrix as it lies in memory.  B is a panel with rows ldb apart. */
+typedef void (*lpi_tile_fn)(lpi_n segs, lpi_n len, const lp_real *a, lpi_n rsa, lpi_n csa,
+                            lpi_n seg, const lp_real *b, lpi_n ldb, lp_real *c, lpi_n ldc,
+                            int accumulate);
 
 /* What BatchNorm's kernels need of each channel, all [c]; see >>ops. */
 typedef struct lpi_bn {
@@ -1368,7 +1371,8 @@ static int lpi_best_x86(void)
     __cpuid(0, a, b, c, d);
     if (a < 7) return LP_ISA_SCALAR;
     __cpuid(1, a, b, c, d);
-    if (!(c >> 27 & 1) || !(c >> 28 & 1) || !(c >> 12 & 1)) return LP_ISA_SCALAR; /* OSXSAVE AVX FMA */
+    if (!(c >> 27 & 1) || !(c >> 28 & 1) || !(c >> 12 & 1))
+        return LP_ISA_SCALAR; /* OSXSAVE AVX FMA */
     __asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
     (void)hi;
     if ((lo & 0x06) != 0x06) return LP_ISA_SCALAR;
@@ -1406,7 +1410,8 @@ LP_API int lp_isa_available(lp_isa isa) { return lpi_find_row(isa) != NULL; }
 
 LP_API const char *lp_isa_name(lp_isa isa)
 {
-    static const char *const name[LP_ISA_COUNT] = { "auto", "scalar", "scalar-fma", "avx2", "avx512" };
+    static const char *const name[LP_ISA_COUNT] = {"auto", "scalar", "scalar-fma", "avx2",
+                                                   "avx512"};
     return (int)isa >= 0 && isa < LP_ISA_COUNT ? name[isa] : "unknown";
 }
 
@@ -1434,7 +1439,8 @@ static lpi_n lpi_panel_width(const lpi_row *row, lpi_n left)
     return left > row->width ? 2 * row->width : row->width;
 }
 
-/* Packs B rows [0, k) into panels of `total` rows each, at rows [at, at + k): out [total, round_up(n)]. */
+/* Packs B rows [0, k) into panels of `total` rows each, at rows [at, at + k):
+   out [total, round_up(n)]. */
 static void lpi_pack(const lpi_row *row, const lp_real *b, lpi_n rsb, lpi_n csb, lpi_n k, lpi_n n,
                      lp_real *out, lpi_n total, lpi_n at)
 {
@@ -1504,7 +1510,8 @@ static void lpi_gemm(const lpi_row *row, lpi_n m, lpi_n n, lpi_n k, const lp_rea
                      lpi_n csa, const lp_real *b, lpi_n rsb, lpi_n csb, lp_real *c, lpi_n ldc,
                      int accumulate, lp_real *scratch)
 {
-    lp_real *panels = scratch, *packed = scratch + lpi_minp(k, LPI_KC) * (lpi_minp(n, LPI_NC) + 2 * LPI_MAX_W);
+    lp_real *panels = scratch,
+            *packed = scratch + lpi_minp(k, LPI_KC) * (lpi_minp(n, LPI_NC) + 2 * LPI_MAX_W);
     int      pack = lpi_aliases(rsa) && n > 4 * row->width;
     for (lpi_n ic = 0; ic < m; ic += LPI_MC)
         for (lpi_n pc = 0; pc < k; pc += LPI_KC) {
@@ -1545,7 +1552,8 @@ LP_API lp_status lp_gemm(lp_isa isa, int m, int n, int k, const lp_real *a, ptrd
                          ptrdiff_t ldc, int accumulate, lp_real *work)
 {
     const lpi_row *row = lpi_find_row(isa);
-    if (!row || m < 0 || n < 0 || k < 0 || !a || !b || !c || !work || ldc < n) return LP_ERR_ARGUMENT;
+    if (!row || m < 0 || n < 0 || k < 0 || !a || !b || !c || !work || ldc < n)
+        return LP_ERR_ARGUMENT;
     lpi_fp fp = lpi_fp_enter();
     lpi_gemm(row, m, n, k, a, rsa, csa, b, rsb, csb, c, ldc, accumulate, work);
     lpi_fp_leave(fp);
@@ -1579,17 +1587,17 @@ static void lpi_gemm_parallel(const lpi_team *team, lpi_gemm_job *g)
 /* -------------------------------------------------------------------------------- >>conv
    y[oy,ox,f] = sum over (i,j,c) of x[oy s + i - top, ox s + j - left, c] w[i,j,c,f].
 
-   An image with its zero border is copied to scratch ("padded", [ph, pw, c]); then one output row is a
-   matrix product without any im2col: row ox of A starts at padded[oy s, ox s, 0], and k = (i, j, c) runs
-   over kh segments of kw c contiguous elements, pw c apart.
+   An image with its zero border is copied to scratch ("padded", [ph, pw, c]); then one output row
+   is a matrix product without any im2col: row ox of A starts at padded[oy s, ox s, 0], and
+   k = (i, j, c) runs over kh segments of kw c contiguous elements, pw c apart.
 
-     forward   Y[ox, f]    = sum_k  A[ox, k] W[k, f]                item: an image
+     forward   Y[ox, f] = sum_k A[ox, k] W[k, f]                          item: an image
      weights   dW_i[jc, f] = sum_(oy,ox) A[oy s + i, ox, jc] dY[oy, ox, f]
-               Images are cut into groups by shape; each group (and, for big weights, each i) has one
-               owner and one partial sum; the partial sums are added in order.
-     data      dX: pixels with the same (y mod s, x mod s) see the same subset of taps and form a
-               stride-1 convolution of the padded dY with that subset, turned by 180 degrees and
-               transposed.  item: an image
+               Images are cut into groups by shape; each group (and, for big weights, each i)
+               has one owner and one partial sum; the partial sums are added in order.
+     data      dX: pixels with the same (y mod s, x mod s) see the same subset of taps and form
+               a stride-1 convolution of the padded dY with that subset, turned by 180 degrees
+               and transposed.                                            item: an image
 
    A Winograd variant for 3x3 and stride 1 belongs beside these three, chosen by shape. */
 
@@ -1600,7 +1608,8 @@ typedef struct lpi_geom {
     int top, left;       /* zero rows above, columns to the left */
 } lpi_geom;
 
-/* One residue r of a dimension in the data gradient: taps r0 + s j, j < taps; output o = i + shift - j. */
+/* One residue r of a dimension in the data gradient: taps first + s j, j < taps, and outputs
+   o = i + shift - j. */
 typedef struct lpi_phase {
     int first, taps, shift, size;
 } lpi_phase;
@@ -1650,7 +1659,8 @@ static lpi_n lpi_conv_workspace(const lpi_geom *g, int lanes)
 static void lpi_pad(const lp_real *image, lpi_n h, lpi_n w, lpi_n c, lpi_n top, lpi_n left,
                     lpi_n ph, lpi_n pw, lp_real *to)
 {
-    lpi_n x0 = lpi_maxp(0, left), x1 = lpi_minp(pw, left + w); /* columns that come from the image */
+    lpi_n x0 = lpi_maxp(0, left),
+          x1 = lpi_minp(pw, left + w); /* columns that come from the image */
     for (lpi_n y = 0; y < ph; y++, to += pw * c) {
         lpi_n from = y - top;
         if (from < 0 || from >= h || x1 <= x0) {
@@ -1704,8 +1714,8 @@ static void lpi_conv_forward_image(void *arg, int image, int lane)
     for (lpi_n j = 0, width; j < g->f; j += width) {
         width = lpi_panel_width(job->row, g->f - j);
         for (lpi_n oy = 0; oy < g->oh; oy++)
-            lpi_tiles(job->row, g->ow, g->f - j, &w, a + oy * s * pw * g->c, job->packed + j * k, width,
-                      y + oy * g->ow * g->f + j, g->f, job->bias != NULL);
+            lpi_tiles(job->row, g->ow, g->f - j, &w, a + oy * s * pw * g->c, job->packed + j * k,
+                      width, y + oy * g->ow * g->f + j, g->f, job->bias != NULL);
     }
 }
 
@@ -1750,7 +1760,7 @@ static void lpi_conv_weights_item(void *arg, int item, int lane)
 static void lpi_conv_fold_item(void *arg, int item, int lane)
 {
     const lpi_conv_job *job = (const lpi_conv_job *)arg;
-    lpi_n               size = lpi_weight_size(job->g), i = (lpi_n)item * 4096, n = lpi_minp(4096, size - i);
+    lpi_n size = lpi_weight_size(job->g), i = (lpi_n)item * 4096, n = lpi_minp(4096, size - i);
     (void)lane;
     for (int q = 0; q < job->groups; q++)
         if (q == 0 && !job->accumulate) lpi_copy(job->dx + i, job->partial + i, n);
@@ -1780,15 +1790,16 @@ static void lpi_conv_data_pack(const lpi_conv_job *job)
                 for (int tj = 0; tj < q.taps; tj++) {
                     lpi_n i = p.first + g->stride * (p.taps - 1 - ti);
                     lpi_n j = q.first + g->stride * (q.taps - 1 - tj);
-                    lpi_pack(job->row, job->w + (i * g->kw + j) * g->c * g->f, 1, g->f, g->f, g->c, out,
-                             k, (lpi_n)(ti * q.taps + tj) * g->f);
+                    lpi_pack(job->row, job->w + (i * g->kw + j) * g->c * g->f, 1, g->f, g->f, g->c,
+                             out, k, (lpi_n)(ti * q.taps + tj) * g->f);
                 }
             out += k * lpi_round_up(g->c, job->row->width);
         }
 }
 
-static void lpi_conv_data_phase(const lpi_conv_job *job, lpi_phase p, lpi_phase q, const lp_real *dy,
-                                const lp_real *packed, lp_real *dx, lp_real *scratch)
+static void lpi_conv_data_phase(const lpi_conv_job *job, lpi_phase p, lpi_phase q,
+                                const lp_real *dy, const lp_real *packed, lp_real *dx,
+                                lp_real *scratch)
 {
     const lpi_geom *g = job->g;
     lpi_n           s = g->stride, k = (lpi_n)p.taps * q.taps * g->f;
@@ -1803,8 +1814,8 @@ static void lpi_conv_data_phase(const lpi_conv_job *job, lpi_phase p, lpi_phase 
     for (lpi_n j = 0, width; j < g->c; j += width) {
         width = lpi_panel_width(job->row, g->c - j);
         for (lpi_n i = 0; i < p.size; i++)
-            lpi_tiles(job->row, q.size, g->c - j, &w, scratch + i * pw * g->f, packed + j * k, width,
-                      dx + i * s * g->w * g->c + j, s * g->c, job->accumulate);
+            lpi_tiles(job->row, q.size, g->c - j, &w, scratch + i * pw * g->f, packed + j * k,
+                      width, dx + i * s * g->w * g->c + j, s * g->c, job->accumulate);
     }
 }
 
@@ -1834,8 +1845,8 @@ static void lpi_conv_data(const lpi_team *team, lpi_conv_job *job, int n)
 /* --------------------------------------------------------------------------------- >>ops
    Tensors, nodes and the operations.
 
-   To add an op: write its builder (shape rule), forward and backward side by side below, and one row
-   in lpi_ops at the end of this section.  The row's flags tell the plan which values backward
+   To add an op: write its builder (shape rule), forward and backward side by side below, and one
+   row in lpi_ops at the end of this section.  The row's flags tell the plan which values backward
    reads and where results may overwrite their operands; forget one and the gradient check fails.
    Forward and backward find values by lpi_value and gradients by lpi_grad; backward adds to
    the gradient of input i where lpi_adds(net, node, i), and overwrites otherwise, inputs in
@@ -2016,23 +2027,30 @@ static lpi_tensor *lpi_find_named(const lp_net *net, const char *name, int resul
 static lpi_tensor *lpi_new_tensor(lp_net *net, const char *name, int kind, int rank, const int *dim)
 {
     if (!name || !*name)
-        return (void)LPI_BUILD_FAIL(net, LP_ERR_NAME, "an input, parameter or layer has no name"), (lpi_tensor *)NULL;
+        return (void)LPI_BUILD_FAIL(net, LP_ERR_NAME, "an input, parameter or layer has no name"),
+               (lpi_tensor *)NULL;
     if (kind != LPI_RESULT && lpi_find_named(net, name, 0))
-        return (void)LPI_BUILD_FAIL(net, LP_ERR_NAME, "the name \"%s\" is used twice", name), (lpi_tensor *)NULL;
+        return (void)LPI_BUILD_FAIL(net, LP_ERR_NAME, "the name \"%s\" is used twice", name),
+               (lpi_tensor *)NULL;
     int64_t size = 1;
     for (int i = 0; i < rank; i++) {
         if (dim[i] < 1)
-            return (void)LPI_BUILD_FAIL(net, LP_ERR_SHAPE, "\"%s\": dimension %d is %d, expected >= 1",
-                                        name, i, dim[i]), (lpi_tensor *)NULL;
+            return (void)LPI_BUILD_FAIL(net, LP_ERR_SHAPE,
+                                        "\"%s\": dimension %d is %d, expected >= 1", name, i,
+                                        dim[i]),
+                   (lpi_tensor *)NULL;
         if ((size *= dim[i]) > 2147483647)
-            return (void)LPI_BUILD_FAIL(net, LP_ERR_SHAPE, "\"%s\" has 2^31 elements or more", name),
+            return (void)LPI_BUILD_FAIL(net, LP_ERR_SHAPE, "\"%s\" has 2^31 elements or more",
+                                        name),
                    (lpi_tensor *)NULL;
     }
     lpi_tensor *t = (lpi_tensor *)lpi_take(&net->arena, sizeof *t);
     const char *copy = lpi_name(net, "%s", name);
     if (!t || !copy)
-        return (void)LPI_BUILD_FAIL(net, LP_ERR_MEMORY, "the graph's arena is full at \"%s\": raise "
-                                    "lp_desc.graph_bytes (now %l)", name, (int64_t)net->arena.size),
+        return (void)LPI_BUILD_FAIL(net, LP_ERR_MEMORY,
+                                    "the graph's arena is full at \"%s\": raise "
+                                    "lp_desc.graph_bytes (now %l)",
+                                    name, (int64_t)net->arena.size),
                (lpi_tensor *)NULL;
     t->pub.name = copy;
     t->pub.rank = rank;
@@ -2076,7 +2094,8 @@ static lpi_node *lpi_new_node(lp_net *net, const lpi_op *op, const char *label, 
 
 static lp_tensor *lpi_closed(lp_net *net, const char *what)
 {
-    lpi_fail(net, LP_ERR_ORDER, "%s after lp_compile or lp_memory_required: the graph is closed", what);
+    lpi_fail(net, LP_ERR_ORDER, "%s after lp_compile or lp_memory_required: the graph is closed",
+             what);
     return NULL;
 }
 
@@ -2086,8 +2105,10 @@ static int lpi_building(lp_net *net, const lp_tensor *x, const char *what)
     if (!net || net->failed) return 0;
     if (net->closed) return lpi_closed(net, what) != NULL;
     if (!x || x->priv->is_labels) {
-        net->failed = lpi_fail(net, LP_ERR_ARGUMENT, x ? "%s: its input are labels, expected a tensor of numbers"
-                               : "%s: its input is NULL", what);
+        net->failed = lpi_fail(net, LP_ERR_ARGUMENT,
+                               x ? "%s: its input are labels, expected a tensor of numbers"
+                                 : "%s: its input is NULL",
+                               what);
         return 0;
     }
     return 1;
@@ -2106,7 +2127,7 @@ static lp_real *lpi_grad(const lp_net *net, const lpi_tensor *t)
     if (t->kind != LPI_PARAMETER) return t->grad;
     return (t->role == LP_ROLE_LATE ? net->g_phi : net->g_theta) + t->offset;
 }
-/* Must the gradient of input i be added to what is there?  (Parameters: also across minibatches.) */
+/* Must the gradient of input i be added?  (For parameters also across minibatches.) */
 static int lpi_adds(const lp_net *net, const lpi_node *node, int i)
 {
     return node->add[i] || (node->in[i]->kind == LPI_PARAMETER && net->pending > 0);
@@ -2137,7 +2158,9 @@ static void lpi_map_item(void *arg, int item, int lane)
     (void)lane;
     switch (m->what) {
     case LPI_MAP_RELU: m->row->relu(n, m->a + i, m->y + i); break;
-    case LPI_MAP_RELU_GRAD: m->row->relu_grad(n, m->a + i, m->b + i, m->accumulate, m->y + i); break;
+    case LPI_MAP_RELU_GRAD:
+        m->row->relu_grad(n, m->a + i, m->b + i, m->accumulate, m->y + i);
+        break;
     case LPI_MAP_ADD: m->row->add(n, m->a + i, m->b + i, m->y + i); break;
     default: lpi_copy(m->y + i, m->a + i, n);
     }
@@ -2152,7 +2175,8 @@ static void lpi_map_run(const lp_net *net, int what, lpi_n n, const lp_real *a, 
 
 /* dx = dy or dx += dy. */
 #ifndef LP_NO_TRAINING
-static void lpi_pass_grad(const lp_net *net, lpi_n n, const lp_real *dy, lp_real *dx, int accumulate)
+static void lpi_pass_grad(const lp_net *net, lpi_n n, const lp_real *dy, lp_real *dx,
+                          int accumulate)
 {
     if (accumulate) lpi_map_run(net, LPI_MAP_ADD, n, dx, dy, dx, 0);
     else if (dx != dy) lpi_map_run(net, LPI_MAP_COPY, n, dy, NULL, dx, 0);
@@ -2234,7 +2258,8 @@ static void lpi_col_sum_item(void *arg, int item, int lane)
 }
 
 /* out [c] (+)= sum over rows of x [rows, c]: bias gradients. */
-static void lpi_col_sums(lp_net *net, lpi_n rows, lpi_n c, const lp_real *x, int accumulate, lp_real *out)
+static void lpi_col_sums(lp_net *net, lpi_n rows, lpi_n c, const lp_real *x, int accumulate,
+                         lp_real *out)
 {
     lpi_columns m = lpi_columns_of(net, rows, c);
     lpi_n       blocks = lpi_blocks(rows, c);
@@ -2355,8 +2380,8 @@ static lpi_bn_saved lpi_bn_saved_of(const lpi_node *node)
 {
     lpi_n        c = node->out->pub.dim[node->out->pub.rank - 1];
     lp_real     *p = node->saved;
-    lpi_bn_saved s = { { p, p + c, p + 2 * c, p + 3 * c, p + 4 * c, p + 5 * c }, p + 6 * c, p + 7 * c,
-                       p + 8 * c };
+    lpi_bn_saved s = {
+        {p, p + c, p + 2 * c, p + 3 * c, p + 4 * c, p + 5 * c}, p + 6 * c, p + 7 * c, p + 8 * c};
     return s;
 }
 
@@ -2497,7 +2522,8 @@ static void lpi_bn_commit(lp_net *net, double momentum)
         lp_real     *mean = net->now_stats + node->stats, *variance = mean + c;
         for (lpi_n j = 0; j < c; j++) {
             mean[j] = (lp_real)((1 - momentum) * (double)mean[j] + momentum * (double)s.k.mean[j]);
-            variance[j] = (lp_real)((1 - momentum) * (double)variance[j] + momentum * (double)s.variance[j]);
+            variance[j] =
+                (lp_real)((1 - momentum) * (double)variance[j] + momentum * (double)s.variance[j]);
         }
     }
 }
@@ -2543,7 +2569,8 @@ static void lpi_avgpool_image(void *arg, int image, int lane)
             lpi_zero(y, g->c);
             for (int i = 0; i < g->kh; i++)
                 for (int j = 0; j < g->kw; j++) {
-                    const lp_real *p = x + ((lpi_n)(oy * g->stride + i) * g->w + ox * g->stride + j) * g->c;
+                    const lp_real *p =
+                        x + ((lpi_n)(oy * g->stride + i) * g->w + ox * g->stride + j) * g->c;
                     for (int c = 0; c < g->c; c++) y[c] += p[c];
                 }
             for (int c = 0; c < g->c; c++) y[c] *= scale;
@@ -2600,7 +2627,8 @@ static void lpi_avgpool_back_image(void *arg, int image, int lane)
         for (int ox = 0; ox < g->ow; ox++, dy += g->c)
             for (int i = 0; i < g->kh; i++)
                 for (int j = 0; j < g->kw; j++) {
-                    lp_real *p = dx + ((lpi_n)(oy * g->stride + i) * g->w + ox * g->stride + j) * g->c;
+                    lp_real *p =
+                        dx + ((lpi_n)(oy * g->stride + i) * g->w + ox * g->stride + j) * g->c;
                     for (int c = 0; c < g->c; c++) p[c] += scale * dy[c];
                 }
 }
@@ -2640,8 +2668,14 @@ static void lpi_pool_backward(lp_net *net, lpi_node *node, lpi_item_fn fn)
     job.accumulate = lpi_adds(net, node, 0);
     lpi_for(&net->team, lpi_rows(net, node->out), fn, &job);
 }
-static void lpi_avgpool_backward(lp_net *net, lpi_node *node) { lpi_pool_backward(net, node, lpi_avgpool_back_image); }
-static void lpi_maxpool_backward(lp_net *net, lpi_node *node) { lpi_pool_backward(net, node, lpi_maxpool_back_image); }
+static void lpi_avgpool_backward(lp_net *net, lpi_node *node)
+{
+    lpi_pool_backward(net, node, lpi_avgpool_back_image);
+}
+static void lpi_maxpool_backward(lp_net *net, lpi_node *node)
+{
+    lpi_pool_backward(net, node, lpi_maxpool_back_image);
+}
 #endif
 
 /* ---- subsample: every stride-th pixel, channels centred in f zeros (ResNet's option A) */
@@ -2656,7 +2690,8 @@ static lp_status lpi_subsample_forward(lp_net *net, lpi_node *node)
     for (lpi_n i = 0; i < lpi_rows(net, node->out); i++)
         for (lpi_n oy = 0; oy < g->oh; oy++)
             for (lpi_n ox = 0; ox < g->ow; ox++, y += g->f)
-                lpi_copy(y + front, x + ((i * g->h + oy * g->stride) * g->w + ox * g->stride) * g->c, g->c);
+                lpi_copy(y + front,
+                         x + ((i * g->h + oy * g->stride) * g->w + ox * g->stride) * g->c, g->c);
     return LP_OK;
 }
 #ifndef LP_NO_TRAINING
@@ -2685,7 +2720,9 @@ static lp_status lpi_dropout_forward(lp_net *net, lpi_node *node)
     lp_real       *y = lpi_value(net, node->out), scale = (lp_real)(1 / (1 - (double)node->p));
     uint64_t       seed = lpi_mix(net->desc.seed + (uint64_t)net->step);
     for (lpi_n i = 0; i < n; i++) {
-        int drop = net->training && lp_random_uniform(seed, 1000u + (uint64_t)node->index, (uint64_t)i) < (double)node->p;
+        int drop = net->training
+                   && lp_random_uniform(seed, 1000u + (uint64_t)node->index, (uint64_t)i)
+                          < (double)node->p;
         y[i] = !net->training ? x[i] : drop ? 0 : x[i] * scale;
     }
     return LP_OK;
@@ -2699,7 +2736,8 @@ static void lpi_dropout_backward(lp_net *net, lpi_node *node)
     uint64_t       seed = lpi_mix(net->desc.seed + (uint64_t)net->step);
     int            accumulate = lpi_adds(net, node, 0);
     for (lpi_n i = 0; i < n; i++) {
-        int     drop = lp_random_uniform(seed, 1000u + (uint64_t)node->index, (uint64_t)i) < (double)node->p;
+        int drop =
+            lp_random_uniform(seed, 1000u + (uint64_t)node->index, (uint64_t)i) < (double)node->p;
         lp_real g = drop ? 0 : dy[i] * scale;
         dx[i] = accumulate ? dx[i] + g : g;
     }
@@ -2763,7 +2801,8 @@ static lp_status lpi_mse_forward(lp_net *net, lpi_node *node)
     lpi_n          n = lpi_count(net, node->in[0]);
     const lp_real *a = lpi_value(net, node->in[0]), *b = lpi_value(net, node->in[1]);
     double         loss = 0;
-    for (lpi_n i = 0; i < n; i++) loss += ((double)a[i] - (double)b[i]) * ((double)a[i] - (double)b[i]);
+    for (lpi_n i = 0; i < n; i++)
+        loss += ((double)a[i] - (double)b[i]) * ((double)a[i] - (double)b[i]);
     net->loss_value = loss / (double)n;
     *lpi_value(net, node->out) = (lp_real)net->loss_value;
     return LP_OK;
@@ -2795,17 +2834,21 @@ enum { LPI_OP_RELU, LPI_OP_ADD, LPI_OP_CONV, LPI_OP_MATMUL, LPI_OP_BATCHNORM, LP
        LPI_OP_MAXPOOL, LPI_OP_SUBSAMPLE, LPI_OP_DROPOUT, LPI_OP_CROSS_ENTROPY, LPI_OP_MSE };
 
 static const lpi_op lpi_ops[] = {
-    { "relu", lpi_relu_forward, LPI_BACK(lpi_relu_backward), LPI_READS_Y | LPI_IN_PLACE | LPI_GRAD_IN_PLACE },
-    { "add", lpi_add_forward, LPI_BACK(lpi_add_backward), LPI_IN_PLACE | LPI_GRAD_IN_PLACE },
-    { "conv2d", lpi_conv2d_forward, LPI_BACK(lpi_conv2d_backward), LPI_READS_X0 | LPI_READS_X1 },
-    { "matmul", lpi_matmul_forward, LPI_BACK(lpi_matmul_backward), LPI_READS_X0 | LPI_READS_X1 },
-    { "batchnorm", lpi_batchnorm_forward, LPI_BACK(lpi_batchnorm_backward), LPI_READS_X0 | LPI_GRAD_IN_PLACE },
-    { "avgpool", lpi_avgpool_forward, LPI_BACK(lpi_avgpool_backward), 0 },
-    { "maxpool", lpi_maxpool_forward, LPI_BACK(lpi_maxpool_backward), LPI_READS_X0 },
-    { "subsample", lpi_subsample_forward, LPI_BACK(lpi_subsample_backward), 0 },
-    { "dropout", lpi_dropout_forward, LPI_BACK(lpi_dropout_backward), LPI_IN_PLACE | LPI_GRAD_IN_PLACE },
-    { "cross_entropy", lpi_cross_entropy_forward, LPI_BACK(lpi_cross_entropy_backward), LPI_READS_X0 | LPI_LOSS },
-    { "mse", lpi_mse_forward, LPI_BACK(lpi_mse_backward), LPI_READS_X0 | LPI_READS_X1 | LPI_LOSS },
+    {"relu", lpi_relu_forward, LPI_BACK(lpi_relu_backward),
+     LPI_READS_Y | LPI_IN_PLACE | LPI_GRAD_IN_PLACE},
+    {"add", lpi_add_forward, LPI_BACK(lpi_add_backward), LPI_IN_PLACE | LPI_GRAD_IN_PLACE},
+    {"conv2d", lpi_conv2d_forward, LPI_BACK(lpi_conv2d_backward), LPI_READS_X0 | LPI_READS_X1},
+    {"matmul", lpi_matmul_forward, LPI_BACK(lpi_matmul_backward), LPI_READS_X0 | LPI_READS_X1},
+    {"batchnorm", lpi_batchnorm_forward, LPI_BACK(lpi_batchnorm_backward),
+     LPI_READS_X0 | LPI_GRAD_IN_PLACE},
+    {"avgpool", lpi_avgpool_forward, LPI_BACK(lpi_avgpool_backward), 0},
+    {"maxpool", lpi_maxpool_forward, LPI_BACK(lpi_maxpool_backward), LPI_READS_X0},
+    {"subsample", lpi_subsample_forward, LPI_BACK(lpi_subsample_backward), 0},
+    {"dropout", lpi_dropout_forward, LPI_BACK(lpi_dropout_backward),
+     LPI_IN_PLACE | LPI_GRAD_IN_PLACE},
+    {"cross_entropy", lpi_cross_entropy_forward, LPI_BACK(lpi_cross_entropy_backward),
+     LPI_READS_X0 | LPI_LOSS},
+    {"mse", lpi_mse_forward, LPI_BACK(lpi_mse_backward), LPI_READS_X0 | LPI_READS_X1 | LPI_LOSS},
 };
 
 /* ---- builders: check shapes, record a node */
@@ -2815,7 +2858,8 @@ static lp_tensor *lpi_input(lp_net *net, const char *name, int rank, const int *
     if (!net || net->failed) return NULL;
     if (net->closed) return lpi_closed(net, "input");
     if (net->capacity && dim[0] != net->capacity)
-        return LPI_BUILD_FAIL(net, LP_ERR_SHAPE, "input \"%s\" has batch capacity %d, inputs before it %d",
+        return LPI_BUILD_FAIL(net, LP_ERR_SHAPE,
+                              "input \"%s\" has batch capacity %d, inputs before it %d",
                               name ? name : "", dim[0], net->capacity);
     lpi_tensor *t = lpi_new_tensor(net, name, LPI_INPUT, rank, dim);
     if (!t) return NULL;
@@ -2849,7 +2893,8 @@ LP_API lp_tensor *lp_parameter(lp_net *net, const char *name, int rank, const in
     if (!net || net->failed) return NULL;
     if (net->closed) return lpi_closed(net, "parameter");
     if (rank < 1 || rank > 4 || !dim)
-        return LPI_BUILD_FAIL(net, LP_ERR_ARGUMENT, "parameter \"%s\": rank %d, expected 1..4", name ? name : "", rank);
+        return LPI_BUILD_FAIL(net, LP_ERR_ARGUMENT, "parameter \"%s\": rank %d, expected 1..4",
+                              name ? name : "", rank);
     lpi_tensor *t = lpi_new_tensor(net, name, LPI_PARAMETER, rank, dim);
     if (!t) return NULL;
     t->init = init;
@@ -2877,8 +2922,9 @@ LP_API lp_tensor *lp_add(lp_net *net, lp_tensor *a, lp_tensor *b)
 {
     if (!lpi_building(net, a, "add") || !lpi_building(net, b, "add")) return NULL;
     if (!lpi_same_shape(a, b))
-        return LPI_BUILD_FAIL(net, LP_ERR_SHAPE, "add: \"%s\" %t and \"%s\" %t have different shapes",
-                              a->name, a->priv, b->name, b->priv);
+        return LPI_BUILD_FAIL(net, LP_ERR_SHAPE,
+                              "add: \"%s\" %t and \"%s\" %t have different shapes", a->name,
+                              a->priv, b->name, b->priv);
     return lpi_out(lpi_new_node(net, &lpi_ops[LPI_OP_ADD], NULL, a, b, NULL, a->rank, a->dim));
 }
 
@@ -2888,19 +2934,27 @@ LP_API lp_tensor *lp_conv2d(lp_net *net, lp_tensor *x, lp_tensor *w, lp_tensor *
     if (!lpi_building(net, x, "conv2d") || !lpi_building(net, w, "conv2d")) return NULL;
     const char *who = label ? label : "conv2d";
     if (x->rank != 4 || w->rank != 4 || w->priv->batched || x->dim[3] != w->dim[2])
-        return LPI_BUILD_FAIL(net, LP_ERR_SHAPE, "conv \"%s\": input \"%s\" %t does not fit weight \"%s\" %t "
-                              "(expected [n,h,w,c] and [kh,kw,c,filters])", who, x->name, x->priv, w->name, w->priv);
+        return LPI_BUILD_FAIL(net, LP_ERR_SHAPE,
+                              "conv \"%s\": input \"%s\" %t does not fit weight \"%s\" %t "
+                              "(expected [n,h,w,c] and [kh,kw,c,filters])",
+                              who, x->name, x->priv, w->name, w->priv);
     int kh = w->dim[0], kw = w->dim[1], f = w->dim[3];
     if (kh > 7 || kw > 7 || stride < 1 || stride > 7 || pad < LP_SAME || pad > 7)
-        return LPI_BUILD_FAIL(net, LP_ERR_ARGUMENT, "conv \"%s\": kernel %dx%d, stride %d, pad %d; expected "
-                              "kernels and strides 1..7, pad 0..7 or LP_SAME", who, kh, kw, stride, pad);
+        return LPI_BUILD_FAIL(net, LP_ERR_ARGUMENT,
+                              "conv \"%s\": kernel %dx%d, stride %d, pad %d; expected "
+                              "kernels and strides 1..7, pad 0..7 or LP_SAME",
+                              who, kh, kw, stride, pad);
     if (bias && (bias->rank != 1 || bias->dim[0] != f || bias->priv->batched))
-        return LPI_BUILD_FAIL(net, LP_ERR_SHAPE, "conv \"%s\": bias \"%s\" %t does not fit weight \"%s\" %t",
-                              who, bias->name, bias->priv, w->name, w->priv);
-    int h = x->dim[1] + (pad == LP_SAME ? kh - 1 : 2 * pad), wide = x->dim[2] + (pad == LP_SAME ? kw - 1 : 2 * pad);
+        return LPI_BUILD_FAIL(net, LP_ERR_SHAPE,
+                              "conv \"%s\": bias \"%s\" %t does not fit weight \"%s\" %t", who,
+                              bias->name, bias->priv, w->name, w->priv);
+    int h = x->dim[1] + (pad == LP_SAME ? kh - 1 : 2 * pad),
+        wide = x->dim[2] + (pad == LP_SAME ? kw - 1 : 2 * pad);
     if (h < kh || wide < kw)
-        return LPI_BUILD_FAIL(net, LP_ERR_SHAPE, "conv \"%s\": padded input \"%s\" %t is smaller than weight \"%s\" %t",
-                              who, x->name, x->priv, w->name, w->priv);
+        return LPI_BUILD_FAIL(
+            net, LP_ERR_SHAPE,
+            "conv \"%s\": padded input \"%s\" %t is smaller than weight \"%s\" %t", who, x->name,
+            x->priv, w->name, w->priv);
     int       dim[4] = { x->dim[0], (h - kh) / stride + 1, (wide - kw) / stride + 1, f };
     lpi_node *node = lpi_new_node(net, &lpi_ops[LPI_OP_CONV], label, x, w, bias, 4, dim);
     if (!node) return NULL;
@@ -2914,30 +2968,38 @@ LP_API lp_tensor *lp_conv2d(lp_net *net, lp_tensor *x, lp_tensor *w, lp_tensor *
     return lpi_out(node);
 }
 
-LP_API lp_tensor *lp_conv(lp_net *net, lp_tensor *x, const char *label, int filters, int kernel, int stride)
+LP_API lp_tensor *lp_conv(lp_net *net, lp_tensor *x, const char *label, int filters, int kernel,
+                          int stride)
 {
     if (!lpi_building(net, x, "conv")) return NULL;
     if (x->rank != 4)
         return LPI_BUILD_FAIL(net, LP_ERR_SHAPE, "conv \"%s\": input \"%s\" %t, expected [n,h,w,c]",
                               label ? label : "", x->name, x->priv);
     if (kernel < 1 || kernel > 7 || filters < 1)
-        return LPI_BUILD_FAIL(net, LP_ERR_ARGUMENT, "conv \"%s\": kernel %d, filters %d; expected kernel 1..7, "
-                              "filters >= 1", label ? label : "", kernel, filters);
+        return LPI_BUILD_FAIL(net, LP_ERR_ARGUMENT,
+                              "conv \"%s\": kernel %d, filters %d; expected kernel 1..7, "
+                              "filters >= 1",
+                              label ? label : "", kernel, filters);
     int        dim[4] = { kernel, kernel, x->dim[3], filters };
-    lp_tensor *w = lp_parameter(net, lpi_name(net, "%s.weight", label ? label : ""), 4, dim, LP_INIT_KAIMING, LP_ROLE_AUTO);
+    lp_tensor *w = lp_parameter(net, lpi_name(net, "%s.weight", label ? label : ""), 4, dim,
+                                LP_INIT_KAIMING, LP_ROLE_AUTO);
     return w ? lp_conv2d(net, x, w, NULL, label, stride, LP_SAME) : NULL;
 }
 
-LP_API lp_tensor *lp_matmul(lp_net *net, lp_tensor *x, lp_tensor *w, lp_tensor *bias, const char *label)
+LP_API lp_tensor *lp_matmul(lp_net *net, lp_tensor *x, lp_tensor *w, lp_tensor *bias,
+                            const char *label)
 {
     if (!lpi_building(net, x, "matmul") || !lpi_building(net, w, "matmul")) return NULL;
     const char *who = label ? label : "matmul";
     if (w->rank != 2 || w->priv->batched || x->priv->row != w->dim[0])
-        return LPI_BUILD_FAIL(net, LP_ERR_SHAPE, "linear \"%s\": input \"%s\" %t does not fit weight \"%s\" %t "
-                              "(expected [n, in] and [in, out])", who, x->name, x->priv, w->name, w->priv);
+        return LPI_BUILD_FAIL(net, LP_ERR_SHAPE,
+                              "linear \"%s\": input \"%s\" %t does not fit weight \"%s\" %t "
+                              "(expected [n, in] and [in, out])",
+                              who, x->name, x->priv, w->name, w->priv);
     if (bias && (bias->rank != 1 || bias->dim[0] != w->dim[1] || bias->priv->batched))
-        return LPI_BUILD_FAIL(net, LP_ERR_SHAPE, "linear \"%s\": bias \"%s\" %t does not fit weight \"%s\" %t",
-                              who, bias->name, bias->priv, w->name, w->priv);
+        return LPI_BUILD_FAIL(net, LP_ERR_SHAPE,
+                              "linear \"%s\": bias \"%s\" %t does not fit weight \"%s\" %t", who,
+                              bias->name, bias->priv, w->name, w->priv);
     int dim[2] = { x->dim[0], w->dim[1] };
     return lpi_out(lpi_new_node(net, &lpi_ops[LPI_OP_MATMUL], label, x, w, bias, 2, dim));
 }
@@ -2946,10 +3008,13 @@ LP_API lp_tensor *lp_linear(lp_net *net, lp_tensor *x, const char *label, int ou
 {
     if (!lpi_building(net, x, "linear")) return NULL;
     if (out < 1)
-        return LPI_BUILD_FAIL(net, LP_ERR_ARGUMENT, "linear \"%s\": %d outputs, expected >= 1", label ? label : "", out);
+        return LPI_BUILD_FAIL(net, LP_ERR_ARGUMENT, "linear \"%s\": %d outputs, expected >= 1",
+                              label ? label : "", out);
     int        dim[2] = { (int)x->priv->row, out };
-    lp_tensor *w = lp_parameter(net, lpi_name(net, "%s.weight", label ? label : ""), 2, dim, LP_INIT_KAIMING, LP_ROLE_AUTO);
-    lp_tensor *b = lp_parameter(net, lpi_name(net, "%s.bias", label ? label : ""), 1, &out, LP_INIT_ZERO, LP_ROLE_AUTO);
+    lp_tensor *w = lp_parameter(net, lpi_name(net, "%s.weight", label ? label : ""), 2, dim,
+                                LP_INIT_KAIMING, LP_ROLE_AUTO);
+    lp_tensor *b = lp_parameter(net, lpi_name(net, "%s.bias", label ? label : ""), 1, &out,
+                                LP_INIT_ZERO, LP_ROLE_AUTO);
     return b ? lp_matmul(net, x, w, b, label) : NULL;
 }
 
@@ -2957,8 +3022,10 @@ LP_API lp_tensor *lp_batchnorm(lp_net *net, lp_tensor *x, const char *label)
 {
     if (!lpi_building(net, x, "batchnorm")) return NULL;
     int        c = x->dim[x->rank - 1];
-    lp_tensor *w = lp_parameter(net, lpi_name(net, "%s.weight", label ? label : ""), 1, &c, LP_INIT_ONE, LP_ROLE_AUTO);
-    lp_tensor *b = lp_parameter(net, lpi_name(net, "%s.bias", label ? label : ""), 1, &c, LP_INIT_ZERO, LP_ROLE_AUTO);
+    lp_tensor *w = lp_parameter(net, lpi_name(net, "%s.weight", label ? label : ""), 1, &c,
+                                LP_INIT_ONE, LP_ROLE_AUTO);
+    lp_tensor *b = lp_parameter(net, lpi_name(net, "%s.bias", label ? label : ""), 1, &c,
+                                LP_INIT_ZERO, LP_ROLE_AUTO);
     if (!b) return NULL;
     lpi_node *node = lpi_new_node(net, &lpi_ops[LPI_OP_BATCHNORM], label, x, w, b, x->rank, x->dim);
     if (!node) return NULL;
@@ -2968,17 +3035,23 @@ LP_API lp_tensor *lp_batchnorm(lp_net *net, lp_tensor *x, const char *label)
     return lpi_out(node);
 }
 
-static lp_tensor *lpi_pooling(lp_net *net, int op, lp_tensor *x, int kh, int kw, int stride, int pad, int rank)
+static lp_tensor *lpi_pooling(lp_net *net, int op, lp_tensor *x, int kh, int kw, int stride,
+                              int pad, int rank)
 {
     const char *what = lpi_ops[op].name;
     if (!lpi_building(net, x, what)) return NULL;
     if (x->rank != 4)
-        return LPI_BUILD_FAIL(net, LP_ERR_SHAPE, "%s: input \"%s\" %t, expected [n,h,w,c]", what, x->name, x->priv);
-    if (kh < 1 || stride < 1 || pad < 0 || pad > kh / 2 || kh > x->dim[1] + 2 * pad || kw > x->dim[2] + 2 * pad)
-        return LPI_BUILD_FAIL(net, LP_ERR_ARGUMENT, "%s: window %dx%d, stride %d, pad %d do not fit input \"%s\" %t",
+        return LPI_BUILD_FAIL(net, LP_ERR_SHAPE, "%s: input \"%s\" %t, expected [n,h,w,c]", what,
+                              x->name, x->priv);
+    if (kh < 1 || stride < 1 || pad < 0 || pad > kh / 2 || kh > x->dim[1] + 2 * pad
+        || kw > x->dim[2] + 2 * pad)
+        return LPI_BUILD_FAIL(net, LP_ERR_ARGUMENT,
+                              "%s: window %dx%d, stride %d, pad %d do not fit input \"%s\" %t",
                               what, kh, kw, stride, pad, x->name, x->priv);
-    int       dim[4] = { x->dim[0], (x->dim[1] + 2 * pad - kh) / stride + 1, (x->dim[2] + 2 * pad - kw) / stride + 1, x->dim[3] };
-    lpi_geom  g = { dim[0], x->dim[1], x->dim[2], dim[3], dim[1], dim[2], dim[3], kh, kw, stride, pad, pad };
+    int dim[4] = {x->dim[0], (x->dim[1] + 2 * pad - kh) / stride + 1,
+                  (x->dim[2] + 2 * pad - kw) / stride + 1, x->dim[3]};
+    lpi_geom g = {dim[0], x->dim[1], x->dim[2], dim[3], dim[1], dim[2],
+                  dim[3], kh,        kw,        stride, pad,    pad};
     if (rank == 2) dim[1] = dim[3];
     lpi_node *node = lpi_new_node(net, &lpi_ops[op], NULL, x, NULL, NULL, rank, dim);
     if (node) node->geom = g;
@@ -3003,12 +3076,15 @@ LP_API lp_tensor *lp_subsample(lp_net *net, lp_tensor *x, int stride, int channe
 {
     if (!lpi_building(net, x, "subsample")) return NULL;
     if (x->rank != 4 || stride < 1 || channels < x->dim[3])
-        return LPI_BUILD_FAIL(net, LP_ERR_SHAPE, "subsample: input \"%s\" %t, stride %d, %d channels; expected "
-                              "[n,h,w,c], stride >= 1, channels >= c", x->name, x->priv, stride, channels);
-    int       dim[4] = { x->dim[0], (x->dim[1] - 1) / stride + 1, (x->dim[2] - 1) / stride + 1, channels };
+        return LPI_BUILD_FAIL(net, LP_ERR_SHAPE,
+                              "subsample: input \"%s\" %t, stride %d, %d channels; expected "
+                              "[n,h,w,c], stride >= 1, channels >= c",
+                              x->name, x->priv, stride, channels);
+    int dim[4] = {x->dim[0], (x->dim[1] - 1) / stride + 1, (x->dim[2] - 1) / stride + 1, channels};
     lpi_node *node = lpi_new_node(net, &lpi_ops[LPI_OP_SUBSAMPLE], NULL, x, NULL, NULL, 4, dim);
     if (!node) return NULL;
-    lpi_geom g = { dim[0], x->dim[1], x->dim[2], x->dim[3], dim[1], dim[2], channels, 1, 1, stride, 0, 0 };
+    lpi_geom g = {dim[0],   x->dim[1], x->dim[2], x->dim[3], dim[1], dim[2],
+                  channels, 1,         1,         stride,    0,      0};
     node->geom = g;
     return lpi_out(node);
 }
@@ -3017,24 +3093,32 @@ LP_API lp_tensor *lp_dropout(lp_net *net, lp_tensor *x, float p)
 {
     if (!lpi_building(net, x, "dropout")) return NULL;
     if (!(p >= 0 && p < 1))
-        return LPI_BUILD_FAIL(net, LP_ERR_ARGUMENT, "dropout of \"%s\": p must be in [0, 1)", x->name);
-    lpi_node *node = lpi_new_node(net, &lpi_ops[LPI_OP_DROPOUT], NULL, x, NULL, NULL, x->rank, x->dim);
+        return LPI_BUILD_FAIL(net, LP_ERR_ARGUMENT, "dropout of \"%s\": p must be in [0, 1)",
+                              x->name);
+    lpi_node *node =
+        lpi_new_node(net, &lpi_ops[LPI_OP_DROPOUT], NULL, x, NULL, NULL, x->rank, x->dim);
     if (node) node->p = p;
     return lpi_out(node);
 }
 
-LP_API lp_tensor *lp_cross_entropy(lp_net *net, lp_tensor *logits, lp_tensor *labels, float smoothing)
+LP_API lp_tensor *lp_cross_entropy(lp_net *net, lp_tensor *logits, lp_tensor *labels,
+                                   float smoothing)
 {
     int one = 1;
     if (!lpi_building(net, logits, "cross_entropy")) return NULL;
     if (!labels || !labels->priv->is_labels)
-        return LPI_BUILD_FAIL(net, LP_ERR_ARGUMENT, "cross_entropy: its labels must come from lp_labels");
+        return LPI_BUILD_FAIL(net, LP_ERR_ARGUMENT,
+                              "cross_entropy: its labels must come from lp_labels");
     if (logits->rank != 2 || logits->dim[0] != labels->dim[0])
-        return LPI_BUILD_FAIL(net, LP_ERR_SHAPE, "cross_entropy: logits \"%s\" %t do not fit labels \"%s\" %t "
-                              "(expected [n, classes] and [n])", logits->name, logits->priv, labels->name, labels->priv);
+        return LPI_BUILD_FAIL(net, LP_ERR_SHAPE,
+                              "cross_entropy: logits \"%s\" %t do not fit labels \"%s\" %t "
+                              "(expected [n, classes] and [n])",
+                              logits->name, logits->priv, labels->name, labels->priv);
     if (!(smoothing >= 0 && smoothing < 1))
-        return LPI_BUILD_FAIL(net, LP_ERR_ARGUMENT, "cross_entropy of \"%s\": smoothing must be in [0, 1)", logits->name);
-    lpi_node *node = lpi_new_node(net, &lpi_ops[LPI_OP_CROSS_ENTROPY], "loss", logits, labels, NULL, 1, &one);
+        return LPI_BUILD_FAIL(net, LP_ERR_ARGUMENT,
+                              "cross_entropy of \"%s\": smoothing must be in [0, 1)", logits->name);
+    lpi_node *node =
+        lpi_new_node(net, &lpi_ops[LPI_OP_CROSS_ENTROPY], "loss", logits, labels, NULL, 1, &one);
     if (node) node->p = smoothing;
     return lpi_out(node);
 }
@@ -3042,9 +3126,11 @@ LP_API lp_tensor *lp_cross_entropy(lp_net *net, lp_tensor *logits, lp_tensor *la
 LP_API lp_tensor *lp_mean_squared_error(lp_net *net, lp_tensor *a, lp_tensor *b)
 {
     int one = 1;
-    if (!lpi_building(net, a, "mean_squared_error") || !lpi_building(net, b, "mean_squared_error")) return NULL;
+    if (!lpi_building(net, a, "mean_squared_error") || !lpi_building(net, b, "mean_squared_error"))
+        return NULL;
     if (!lpi_same_shape(a, b))
-        return LPI_BUILD_FAIL(net, LP_ERR_SHAPE, "mean_squared_error: \"%s\" %t and \"%s\" %t have different shapes",
+        return LPI_BUILD_FAIL(net, LP_ERR_SHAPE,
+                              "mean_squared_error: \"%s\" %t and \"%s\" %t have different shapes",
                               a->name, a->priv, b->name, b->priv);
     return lpi_out(lpi_new_node(net, &lpi_ops[LPI_OP_MSE], "loss", a, b, NULL, 1, &one));
 }
@@ -3057,7 +3143,7 @@ LP_API lp_tensor *lp_mean_squared_error(lp_net *net, lp_tensor *a, lp_tensor *b)
    come to lie where activations have died.
 
        memory = theta | phi x slots | stats x slots | momenta, delta, SWA | gradients
-                | saved by BatchNorm | slots | workspace of the hungriest op                       */
+                | saved by BatchNorm | slots | workspace of the hungriest op */
 
 typedef struct lpi_slot {
     ptrdiff_t size, offset;
@@ -3088,7 +3174,8 @@ static void lpi_extend(lpi_slot *s, int birth, int death)
 /* Does backward of this node read its input i? */
 static int lpi_reads(const lpi_node *node, int i)
 {
-    return i == 0 ? (node->op->flags & LPI_READS_X0) != 0 : i == 1 && (node->op->flags & LPI_READS_X1) != 0;
+    return i == 0 ? (node->op->flags & LPI_READS_X0) != 0
+                  : i == 1 && (node->op->flags & LPI_READS_X1) != 0;
 }
 
 /* Time of the last reader of t's value. */
@@ -3119,8 +3206,8 @@ static void lpi_plan_values(lp_net *net, lpi_plan *plan)
         if (!node) continue;
         lpi_tensor *x = node->in[0], *y = node->out;
         int         last = lpi_last_read(net, plan, y, i);
-        int in_place = (node->op->flags & LPI_IN_PLACE) && x->kind == LPI_RESULT && x->size == y->size
-                       && plan->slot[x->data_slot].death == i;
+        int in_place = (node->op->flags & LPI_IN_PLACE) && x->kind == LPI_RESULT
+                       && x->size == y->size && plan->slot[x->data_slot].death == i;
         if (in_place) lpi_extend(&plan->slot[y->data_slot = x->data_slot], i, last);
         else y->data_slot = lpi_new_slot(plan, y->size, i, last);
     }
@@ -3188,7 +3275,8 @@ static ptrdiff_t lpi_node_workspace(const lp_net *net, const lpi_node *node)
     if (node->op == &lpi_ops[LPI_OP_BATCHNORM]) return columns;
     if (node->op != &lpi_ops[LPI_OP_MATMUL]) return 0;
     ptrdiff_t n = out->pub.dim[0], in = node->in[0]->row;
-    ptrdiff_t gemm = lpi_maxp(lpi_gemm_scratch(n, c, in), lpi_maxp(lpi_gemm_scratch(in, c, n), lpi_gemm_scratch(n, in, c)));
+    ptrdiff_t gemm = lpi_maxp(lpi_gemm_scratch(n, c, in),
+                              lpi_maxp(lpi_gemm_scratch(in, c, n), lpi_gemm_scratch(n, in, c)));
     return lpi_maxp(columns, lanes * gemm);
 }
 
@@ -3197,8 +3285,9 @@ static void lpi_fuse(lp_net *net)
 {
     for (lpi_node *node = net->nodes; node; node = node->next) {
         lpi_tensor *x = node->in[0];
-        if (node->op != &lpi_ops[LPI_OP_RELU] || !x->node || x->node->op != &lpi_ops[LPI_OP_BATCHNORM]
-            || x->users != 1 || x->keep) continue;
+        if (node->op != &lpi_ops[LPI_OP_RELU] || !x->node
+            || x->node->op != &lpi_ops[LPI_OP_BATCHNORM] || x->users != 1 || x->keep)
+            continue;
         x->node->out = node->out;
         node->out->node = x->node;
         x->node->relu = node->skip = 1;
@@ -3232,13 +3321,16 @@ static lp_status lpi_close(lp_net *net, lp_tensor *loss)
         return lpi_fail(net, LP_ERR_ARGUMENT, "the loss is NULL or not the result of an op");
     if (net->closed) {
         if (net->loss == loss->priv) return LP_OK;
-        return lpi_fail(net, LP_ERR_ORDER, "the graph was closed with another loss, \"%s\"", net->loss->pub.name);
+        return lpi_fail(net, LP_ERR_ORDER, "the graph was closed with another loss, \"%s\"",
+                        net->loss->pub.name);
     }
     lpi_node *last = loss->priv->node;
     int       is_loss = (last->op->flags & LPI_LOSS) != 0;
     if (!is_loss && !net->desc.inference)
-        return lpi_fail(net, LP_ERR_ARGUMENT, "\"%s\" is not a loss: training needs cross entropy or mean squared "
-                        "error (or set lp_desc.inference)", loss->name);
+        return lpi_fail(net, LP_ERR_ARGUMENT,
+                        "\"%s\" is not a loss: training needs cross entropy or mean squared "
+                        "error (or set lp_desc.inference)",
+                        loss->name);
     net->loss = loss->priv;
     net->logits = is_loss ? last->in[0] : net->loss;
     net->loss->keep = net->logits->keep = 1;
@@ -3248,7 +3340,10 @@ static lp_status lpi_close(lp_net *net, lp_tensor *loss)
             if (head->in[i]->family) head->in[i]->family |= LP_LATE_HEAD;
     lpi_fuse(net);
     net->order = (lpi_node **)lpi_take(&net->arena, sizeof *net->order * (size_t)net->node_count);
-    if (!net->order) return lpi_fail(net, LP_ERR_MEMORY, "the graph's arena is full: raise lp_desc.graph_bytes (now %l)", (int64_t)net->arena.size);
+    if (!net->order)
+        return lpi_fail(net, LP_ERR_MEMORY,
+                        "the graph's arena is full: raise lp_desc.graph_bytes (now %l)",
+                        (int64_t)net->arena.size);
     for (lpi_node *node = net->nodes; node; node = node->next)
         net->order[node->index] = node->skip ? NULL : node;
     last->live = 1;
@@ -3257,8 +3352,10 @@ static lp_status lpi_close(lp_net *net, lp_tensor *loss)
             if (net->order[i]->in[q]->node) net->order[i]->in[q]->node->live = 1;
     lpi_assign(net);
     if (net->n_phi == 0 && net->desc.late.members > 1)
-        return lpi_fail(net, LP_ERR_ARGUMENT, "lp_desc.late.members is %d, but no parameter belongs to the chosen "
-                        "families", net->desc.late.members);
+        return lpi_fail(net, LP_ERR_ARGUMENT,
+                        "lp_desc.late.members is %d, but no parameter belongs to the chosen "
+                        "families",
+                        net->desc.late.members);
     net->closed = 1;
     return LP_OK;
 }
@@ -3276,8 +3373,12 @@ static lp_status lpi_plan_memory(lp_net *net, int training, lpi_plan *plan, lpi_
     plan->training = training;
     plan->times = training ? 2 * net->node_count : net->node_count;
     plan->slots = 0;
-    plan->slot = (lpi_slot *)lpi_take(&net->arena, sizeof(lpi_slot) * (size_t)(2 * net->tensor_count));
-    if (!plan->slot) return lpi_fail(net, LP_ERR_MEMORY, "the graph's arena is full: raise lp_desc.graph_bytes (now %l)", (int64_t)net->arena.size);
+    plan->slot =
+        (lpi_slot *)lpi_take(&net->arena, sizeof(lpi_slot) * (size_t)(2 * net->tensor_count));
+    if (!plan->slot)
+        return lpi_fail(net, LP_ERR_MEMORY,
+                        "the graph's arena is full: raise lp_desc.graph_bytes (now %l)",
+                        (int64_t)net->arena.size);
     net->slots = k > 1 ? k + 1 : 1;
     weights = net->n_theta + net->slots * (net->n_phi + net->n_stats);
     l->vectors = weights;
@@ -3302,10 +3403,13 @@ static lp_status lpi_plan_memory(lp_net *net, int training, lpi_plan *plan, lpi_
 
 static size_t lpi_layout_bytes(const lpi_layout *l)
 {
-    return (size_t)(l->vectors + l->gradients + l->saved + l->slots + l->workspace) * sizeof(lp_real) + LPI_ALIGN;
+    return (size_t)(l->vectors + l->gradients + l->saved + l->slots + l->workspace)
+               * sizeof(lp_real)
+           + LPI_ALIGN;
 }
 
-LP_API lp_status lp_memory_required(lp_net *net, lp_tensor *loss, size_t *training, size_t *inference)
+LP_API lp_status lp_memory_required(lp_net *net, lp_tensor *loss, size_t *training,
+                                    size_t *inference)
 {
     lpi_plan   plan;
     lpi_layout layout;
@@ -3361,12 +3465,14 @@ static void lpi_init_weights(lp_net *net)
         lp_real *w = lpi_value(net, t);
         double   sd = lpi_sqrt(2.0 * t->pub.dim[t->pub.rank - 1] / (double)t->size);
         for (ptrdiff_t i = 0; i < t->size; i++)
-            w[i] = t->init == LP_INIT_KAIMING
-                       ? (lp_real)(sd * lp_random_normal(net->desc.seed, (uint64_t)t->index, (uint64_t)i))
-                       : (lp_real)(t->init == LP_INIT_ONE);
+            w[i] =
+                t->init == LP_INIT_KAIMING ? (
+                    lp_real)(sd * lp_random_normal(net->desc.seed, (uint64_t)t->index, (uint64_t)i))
+                                           : (lp_real)(t->init == LP_INIT_ONE);
     }
     for (lpi_node *node = net->nodes; node; node = node->next)
-        for (ptrdiff_t j = node->saved_size / 9; node->stats >= 0 && j < node->saved_size / 9 * 2; j++)
+        for (ptrdiff_t j = node->saved_size / 9; node->stats >= 0 && j < node->saved_size / 9 * 2;
+             j++)
             net->stats[node->stats + j] = 1;
 }
 
@@ -3398,19 +3504,24 @@ LP_API lp_status lp_compile(lp_net *net, lp_tensor *loss, void *memory, size_t b
     if (net->compiled) return lpi_fail(net, LP_ERR_ORDER, "lp_compile was called before");
     lp_status st = lpi_close(net, loss);
     if (st != LP_OK) return st;
-    net->estimated = (int64_t *)lpi_take(&net->arena, sizeof(int64_t) * (size_t)(net->desc.late.members + 1));
-    net->run_theta = (lpi_run_of *)lpi_take(&net->arena, sizeof(lpi_run_of) * (size_t)(2 * net->tensor_count));
+    net->estimated =
+        (int64_t *)lpi_take(&net->arena, sizeof(int64_t) * (size_t)(net->desc.late.members + 1));
+    net->run_theta =
+        (lpi_run_of *)lpi_take(&net->arena, sizeof(lpi_run_of) * (size_t)(2 * net->tensor_count));
     size_t mark = net->arena.used;
     if (!net->estimated || !net->run_theta
         || lpi_plan_memory(net, !net->desc.inference, &plan, &layout) != LP_OK)
-        return lpi_fail(net, LP_ERR_MEMORY, "the graph's arena is full: raise lp_desc.graph_bytes (now %l)", (int64_t)net->arena.size);
+        return lpi_fail(net, LP_ERR_MEMORY,
+                        "the graph's arena is full: raise lp_desc.graph_bytes (now %l)",
+                        (int64_t)net->arena.size);
     net->memory_bytes = lpi_layout_bytes(&layout);
     if (memory && bytes < net->memory_bytes)
         return lpi_fail(net, LP_ERR_MEMORY, "lp_compile needs %l bytes, but the caller gave %l",
                         (int64_t)net->memory_bytes, (int64_t)bytes);
     net->memory = memory ? memory : LP_MALLOC(net->memory_bytes);
     if (!net->memory)
-        return lpi_fail(net, LP_ERR_MEMORY, "%l bytes could not be allocated", (int64_t)net->memory_bytes);
+        return lpi_fail(net, LP_ERR_MEMORY, "%l bytes could not be allocated",
+                        (int64_t)net->memory_bytes);
     net->memory_owned = !memory;
     LP_HUGEPAGE(net->memory, net->memory_bytes);
     memset(net->memory, 0, net->memory_bytes);
@@ -3427,7 +3538,8 @@ LP_API lp_status lp_compile(lp_net *net, lp_tensor *loss, void *memory, size_t b
         lpi_run_of *run = net->run_theta + (late ? net->tensor_count : 0);
         int         n = 0;
         for (lpi_tensor *t = net->tensors; t; t = t->next) {
-            if (t->kind != LPI_PARAMETER || t->frozen || (t->role == LP_ROLE_LATE) != late) continue;
+            if (t->kind != LPI_PARAMETER || t->frozen || (t->role == LP_ROLE_LATE) != late)
+                continue;
             ptrdiff_t end = t->offset + lpi_round_up(t->size, 16);
             if (n > 0 && run[n - 1].end == t->offset) run[n - 1].end = end;
             else run[n].begin = t->offset, run[n].end = end, n++;
@@ -3480,13 +3592,19 @@ static const char *lpi_check_desc(const lp_desc *d)
     if (d->threads < 1 || d->threads > 256) return "lp_desc.threads must be in 1..256";
     if (!lpi_find_row(d->isa)) return "lp_desc.isa is not available on this processor";
     if (d->late.families > 7u) return "lp_desc.late.families has an unknown bit";
-    if (d->late.members < 1 || d->late.members > 1024) return "lp_desc.late.members (K) must be in 1..1024";
-    if (!(d->late.sigma0 >= 0 && d->late.sigma0 <= 1e6f)) return "lp_desc.late.sigma0 must be in [0, 1e6]";
-    if (!(d->late.gamma > 0 && d->late.gamma <= 1e6f)) return "lp_desc.late.gamma must be in (0, 1e6]";
+    if (d->late.members < 1 || d->late.members > 1024)
+        return "lp_desc.late.members (K) must be in 1..1024";
+    if (!(d->late.sigma0 >= 0 && d->late.sigma0 <= 1e6f))
+        return "lp_desc.late.sigma0 must be in [0, 1e6]";
+    if (!(d->late.gamma > 0 && d->late.gamma <= 1e6f))
+        return "lp_desc.late.gamma must be in (0, 1e6]";
     for (int i = 0; i < 2; i++) {
-        if (!(o[i]->lr_scale >= 0 && o[i]->lr_scale <= 1e6f)) return "lp_optim.lr_scale must be in [0, 1e6]";
-        if (!(o[i]->momentum >= 0 && o[i]->momentum < 1)) return "lp_optim.momentum must be in [0, 1)";
-        if (!(o[i]->weight_decay >= 0 && o[i]->weight_decay <= 1e6f)) return "lp_optim.weight_decay must be in [0, 1e6]";
+        if (!(o[i]->lr_scale >= 0 && o[i]->lr_scale <= 1e6f))
+            return "lp_optim.lr_scale must be in [0, 1e6]";
+        if (!(o[i]->momentum >= 0 && o[i]->momentum < 1))
+            return "lp_optim.momentum must be in [0, 1)";
+        if (!(o[i]->weight_decay >= 0 && o[i]->weight_decay <= 1e6f))
+            return "lp_optim.weight_decay must be in [0, 1e6]";
     }
 #ifdef LP_NO_TRAINING
     if (!d->inference) return "lp_desc.inference must be 1: built with LP_NO_TRAINING";
@@ -3600,7 +3718,8 @@ static lp_status lpi_select(lp_net *net, int which)
     }
     if (which == LP_AVERAGED) which = 0;
     if (which < 0 || which >= net->members)
-        return lpi_fail(net, LP_ERR_ARGUMENT, "member %d, expected 0..%d, LP_AVERAGED (or, for lp_predict, LP_ENSEMBLE)",
+        return lpi_fail(net, LP_ERR_ARGUMENT,
+                        "member %d, expected 0..%d, LP_AVERAGED (or, for lp_predict, LP_ENSEMBLE)",
                         which, net->members - 1);
     lpi_view(net, which);
     return LP_OK;
@@ -3624,7 +3743,8 @@ LP_API lp_status lp_set_batch(lp_net *net, int rows)
     lp_status st = lpi_ready(net);
     if (st != LP_OK) return st;
     if (rows < 1 || rows > net->capacity)
-        return lpi_fail(net, LP_ERR_ARGUMENT, "%d rows, expected 1..%d, the batch capacity", rows, net->capacity);
+        return lpi_fail(net, LP_ERR_ARGUMENT, "%d rows, expected 1..%d, the batch capacity", rows,
+                        net->capacity);
     net->rows = rows;
     return LP_OK;
 }
@@ -3675,7 +3795,8 @@ LP_API lp_status lp_predict(lp_net *net, int which, lp_real *probs)
 
 LP_API lp_real *lp_values(lp_net *net, lp_tensor *parameter, int which)
 {
-    if (lpi_ready(net) != LP_OK || !parameter || parameter->priv->kind != LPI_PARAMETER) return NULL;
+    if (lpi_ready(net) != LP_OK || !parameter || parameter->priv->kind != LPI_PARAMETER)
+        return NULL;
     if (lpi_select(net, which) != LP_OK) return NULL;
     if (which >= 0) net->average_step = -1; /* the caller may write */
     return lpi_value(net, parameter->priv);
@@ -3686,7 +3807,8 @@ LP_API lp_real *lp_statistics(lp_net *net, const char *label, int which)
     if (lpi_ready(net) != LP_OK || !label || lpi_select(net, which) != LP_OK) return NULL;
     if (which >= 0) net->average_step = -1;
     for (lpi_node *node = net->nodes; node; node = node->next)
-        if (node->stats >= 0 && strcmp(node->label, label) == 0) return net->now_stats + node->stats;
+        if (node->stats >= 0 && strcmp(node->label, label) == 0)
+            return net->now_stats + node->stats;
     return NULL;
 }
 
@@ -3695,8 +3817,11 @@ static lp_status lpi_training_ready(lp_net *net)
 {
     lp_status st = lpi_ready(net);
     if (st != LP_OK) return st;
-    if (net->desc.inference) return lpi_fail(net, LP_ERR_ORDER, "training, but the net was compiled for inference");
-    if (net->swapped) return lpi_fail(net, LP_ERR_ORDER, "training while the SWA mean is swapped in: call lp_swa_swap");
+    if (net->desc.inference)
+        return lpi_fail(net, LP_ERR_ORDER, "training, but the net was compiled for inference");
+    if (net->swapped)
+        return lpi_fail(net, LP_ERR_ORDER,
+                        "training while the SWA mean is swapped in: call lp_swa_swap");
     return LP_OK;
 }
 
@@ -3775,20 +3900,24 @@ static void lpi_backward(lp_net *net, double scale)
     net->training = 0;
 }
 
-/* The minibatch's loss and gradient for the member whose turn it is, into (or onto) g_theta, g_phi. */
+/* The minibatch's loss and gradient for the member whose turn it is, into g_theta and g_phi. */
 static lp_status lpi_gradient(lp_net *net, double scale)
 {
     lpi_view(net, net->k);
     lp_status st = lpi_forward(net, 1, 1);
     if (st == LP_OK && !lpi_finite(net->loss_value))
-        st = lpi_fail(net, LP_ERR_NONFINITE, "step %l, member %d of %d: the loss is not finite; nothing was changed",
+        st = lpi_fail(net, LP_ERR_NONFINITE,
+                      "step %l, member %d of %d: the loss is not finite; nothing was changed",
                       net->step, net->k, net->members);
     if (st != LP_OK) return st;
     lpi_backward(net, scale);
-    double norm2 = lpi_square(net, net->g_theta, net->n_theta) + lpi_square(net, net->g_phi, net->n_phi);
+    double norm2 =
+        lpi_square(net, net->g_theta, net->n_theta) + lpi_square(net, net->g_phi, net->n_phi);
     if (!lpi_finite(norm2))
-        return lpi_fail(net, LP_ERR_NONFINITE, "step %l, member %d of %d: the gradient is not finite; nothing was "
-                        "changed", net->step, net->k, net->members);
+        return lpi_fail(net, LP_ERR_NONFINITE,
+                        "step %l, member %d of %d: the gradient is not finite; nothing was "
+                        "changed",
+                        net->step, net->k, net->members);
     return LP_OK;
 }
 
@@ -3820,8 +3949,8 @@ LP_API const lp_real *lp_gradients(lp_net *net, lp_tensor *parameter)
 /* ------------------------------------------------------------------------------- >>optim
    U(w, g): one step of SGD on a flat vector, run by run of trainable elements. */
 
-static void lpi_update(lp_net *net, const lp_optim *optim, lp_real lr, const lpi_run_of *run, int runs,
-                       const lp_real *g, lp_real *momentum, lp_real *w)
+static void lpi_update(lp_net *net, const lp_optim *optim, lp_real lr, const lpi_run_of *run,
+                       int runs, const lp_real *g, lp_real *momentum, lp_real *w)
 {
     for (int r = 0; r < runs; r++) {
         lpi_n   i = run[r].begin;
@@ -3831,7 +3960,8 @@ static void lpi_update(lp_net *net, const lp_optim *optim, lp_real lr, const lpi
 }
 static void lpi_update_theta(lp_net *net, lp_real lr, const lp_real *g)
 {
-    lpi_update(net, &net->desc.optim_base, lr, net->run_theta, net->runs_theta, g, net->mom_theta, net->theta);
+    lpi_update(net, &net->desc.optim_base, lr, net->run_theta, net->runs_theta, g, net->mom_theta,
+               net->theta);
 }
 
 /* --------------------------------------------------------------------------- >>latephase
@@ -3843,19 +3973,22 @@ LP_API lp_status lp_step(lp_net *net, float lr)
     lp_status st = lpi_training_ready(net);
     if (st == LP_OK && !(lr >= 0 && lr <= 1e30f))
         st = lpi_fail(net, LP_ERR_ARGUMENT, "the learning rate must be finite and >= 0");
-    if (st == LP_OK && !net->pending) st = lpi_fail(net, LP_ERR_ORDER, "lp_step: call lp_gradient first");
+    if (st == LP_OK && !net->pending)
+        st = lpi_fail(net, LP_ERR_ORDER, "lp_step: call lp_gradient first");
     if (st != LP_OK) return st;
     lpi_fp fp = lpi_fp_enter();
-    lpi_update(net, &net->desc.optim_late, (lp_real)lr, net->run_phi, net->runs_phi, net->g_phi, /* U_phi */
+    lpi_update(net, &net->desc.optim_late, (lp_real)lr, net->run_phi, net->runs_phi,
+               net->g_phi, /* U_phi */
                net->mom_phi + net->k * net->n_phi, net->phi + net->k * net->n_phi);
     if (!net->begun) {
-        lpi_update_theta(net, (lp_real)lr, net->g_theta);                          /* plain SGD     */
+        lpi_update_theta(net, (lp_real)lr, net->g_theta); /* plain SGD     */
     } else {
-        lpi_vec v = lpi_vec_of(net, net->n_theta, (lp_real)net->desc.late.gamma, net->g_theta, net->delta);
+        lpi_vec v =
+            lpi_vec_of(net, net->n_theta, (lp_real)net->desc.late.gamma, net->g_theta, net->delta);
         if (net->k == 0) lpi_zero(net->delta, net->n_theta);
-        lpi_vec_run(net, lpi_axpy_item, &v);                           /* Dtheta += gamma g_theta   */
-        if (++net->k == net->members) {                                /* the turn is complete      */
-            lpi_update_theta(net, (lp_real)lr, net->delta);            /* U_theta                   */
+        lpi_vec_run(net, lpi_axpy_item, &v);                /* Dtheta += gamma g_theta   */
+        if (++net->k == net->members) {                     /* the turn is complete      */
+            lpi_update_theta(net, (lp_real)lr, net->delta); /* U_theta                   */
             net->k = 0;
         }
     }
@@ -3868,7 +4001,8 @@ LP_API lp_status lp_step(lp_net *net, float lr)
 LP_API lp_status lp_train_step(lp_net *net, float lr, lp_real *loss)
 {
     lp_status st = lpi_training_ready(net);
-    if (st == LP_OK && net->pending) st = lpi_fail(net, LP_ERR_ORDER, "lp_train_step between lp_gradient and lp_step");
+    if (st == LP_OK && net->pending)
+        st = lpi_fail(net, LP_ERR_ORDER, "lp_train_step between lp_gradient and lp_step");
     if (st == LP_OK && !(lr >= 0 && lr <= 1e30f))
         st = lpi_fail(net, LP_ERR_ARGUMENT, "the learning rate must be finite and >= 0");
     if (st == LP_OK) st = lp_gradient(net, 1, loss);
@@ -3885,9 +4019,11 @@ static void lpi_perturb(lp_net *net, int k)
         double   sum = 0;
         for (lpi_n i = 0; i < t->size; i++) sum += (double)w[i] * (double)w[i];
         double   sd = (double)net->desc.late.sigma0 * lpi_sqrt(sum / (double)t->size);
-        uint64_t seed = lpi_mix(net->desc.seed + 0x6C617465u + (uint64_t)k); /* apart from the init */
+        uint64_t seed =
+            lpi_mix(net->desc.seed + 0x6C617465u + (uint64_t)k); /* apart from the init */
         for (lpi_n i = 0; i < t->size; i++)
-            w[i] = (lp_real)((double)w[i] + sd * lp_random_normal(seed, (uint64_t)t->index, (uint64_t)i));
+            w[i] = (lp_real)((double)w[i]
+                             + sd * lp_random_normal(seed, (uint64_t)t->index, (uint64_t)i));
     }
 }
 
@@ -3895,9 +4031,13 @@ LP_API lp_status lp_late_begin(lp_net *net)
 {
     lp_status st = lpi_training_ready(net);
     if (st != LP_OK) return st;
-    if (net->n_phi == 0) return lpi_fail(net, LP_ERR_ORDER, "lp_late_begin: no late-phase family was chosen in lp_desc.late");
-    if (net->begun) return lpi_fail(net, LP_ERR_ORDER, "lp_late_begin: the late phase has begun before");
-    if (net->pending) return lpi_fail(net, LP_ERR_ORDER, "lp_late_begin between lp_gradient and lp_step");
+    if (net->n_phi == 0)
+        return lpi_fail(net, LP_ERR_ORDER,
+                        "lp_late_begin: no late-phase family was chosen in lp_desc.late");
+    if (net->begun)
+        return lpi_fail(net, LP_ERR_ORDER, "lp_late_begin: the late phase has begun before");
+    if (net->pending)
+        return lpi_fail(net, LP_ERR_ORDER, "lp_late_begin between lp_gradient and lp_step");
     net->members = net->desc.late.members;
     for (int k = 1; k < net->members; k++) {
         lpi_copy(net->phi + k * net->n_phi, net->phi, net->n_phi);
@@ -3938,12 +4078,14 @@ static void lpi_average_bn(lp_net *net, const lpi_node *node)
     for (lpi_n j = 0; j < c; j++) {
         double a = 0, b = 0;
         for (int k = 0; k < net->members; k++) {
-            const lp_real *phi = net->phi + k * net->n_phi, *s = net->stats + k * net->n_stats + node->stats;
+            const lp_real *phi = net->phi + k * net->n_phi,
+                          *s = net->stats + k * net->n_stats + node->stats;
             double         ak = (double)phi[gamma + j] / lpi_sqrt((double)s[c + j] + LPI_BN_EPS);
             a += ak / net->members;
             b += ((double)phi[beta + j] - (double)s[j] * ak) / net->members;
         }
-        lp_real *phi = net->phi + last * net->n_phi, *s = net->stats + last * net->n_stats + node->stats;
+        lp_real *phi = net->phi + last * net->n_phi,
+                *s = net->stats + last * net->n_stats + node->stats;
         phi[gamma + j] = (lp_real)(a * lpi_sqrt((double)s[c + j] + LPI_BN_EPS));
         phi[beta + j] = (lp_real)(b + a * (double)s[j]);
     }
@@ -3954,7 +4096,8 @@ static void lpi_average(lp_net *net, lp_average how)
     lpi_mean_of_slabs(net, net->phi, net->n_phi);
     lpi_mean_of_slabs(net, net->stats, net->n_stats);
     for (lpi_node *node = net->nodes; node && how == LP_AVERAGE_AFFINE; node = node->next)
-        if (node->stats >= 0 && node->in[1]->role == LP_ROLE_LATE && node->in[2]->role == LP_ROLE_LATE)
+        if (node->stats >= 0 && node->in[1]->role == LP_ROLE_LATE
+            && node->in[2]->role == LP_ROLE_LATE)
             lpi_average_bn(net, node);
 }
 
@@ -3963,9 +4106,11 @@ LP_API lp_status lp_late_average(lp_net *net, lp_average how)
 {
     lp_status st = lpi_ready(net);
     if (st != LP_OK) return st;
-    if (!net->begun) return lpi_fail(net, LP_ERR_ORDER, "lp_late_average: the late phase has not begun");
+    if (!net->begun)
+        return lpi_fail(net, LP_ERR_ORDER, "lp_late_average: the late phase has not begun");
     if (how != LP_AVERAGE_AFFINE && how != LP_AVERAGE_MEAN)
-        return lpi_fail(net, LP_ERR_ARGUMENT, "lp_late_average: how must be LP_AVERAGE_AFFINE or LP_AVERAGE_MEAN");
+        return lpi_fail(net, LP_ERR_ARGUMENT,
+                        "lp_late_average: how must be LP_AVERAGE_AFFINE or LP_AVERAGE_MEAN");
     lpi_fp fp = lpi_fp_enter();
     if (net->members > 1) {
         lpi_average(net, how);
@@ -3992,8 +4137,11 @@ LP_API lp_status lp_bn_reset(lp_net *net)
 LP_API lp_status lp_bn_estimate(lp_net *net, int which)
 {
     lp_status st = lpi_ready(net);
-    if (st == LP_OK && net->desc.inference) st = lpi_fail(net, LP_ERR_ORDER, "lp_bn_estimate: the net was compiled for inference");
-    if (st == LP_OK && which < 0) st = lpi_fail(net, LP_ERR_ARGUMENT, "lp_bn_estimate: which is %d, expected a member", which);
+    if (st == LP_OK && net->desc.inference)
+        st = lpi_fail(net, LP_ERR_ORDER, "lp_bn_estimate: the net was compiled for inference");
+    if (st == LP_OK && which < 0)
+        st =
+            lpi_fail(net, LP_ERR_ARGUMENT, "lp_bn_estimate: which is %d, expected a member", which);
     if (st == LP_OK) st = lpi_select(net, which);
     if (st != LP_OK) return st;
     lpi_fp fp = lpi_fp_enter();
@@ -4013,14 +4161,16 @@ static void lpi_swa_parts(lp_net *net, lp_real *now[3], lp_real *mean[3], lpi_n 
     int k = net->desc.late.members;
     now[0] = net->theta, now[1] = net->phi, now[2] = net->stats;
     mean[0] = net->swa, mean[1] = mean[0] + net->n_theta, mean[2] = mean[1] + k * net->n_phi;
-    size[0] = net->n_theta, size[1] = net->members * net->n_phi, size[2] = net->members * net->n_stats;
+    size[0] = net->n_theta, size[1] = net->members * net->n_phi,
+    size[2] = net->members * net->n_stats;
 }
 
 static lp_status lpi_swa_ready(lp_net *net)
 {
     lp_status st = lpi_ready(net);
     if (st == LP_OK && (!net->desc.swa || net->desc.inference))
-        st = lpi_fail(net, LP_ERR_ORDER, "stochastic weight averaging needs lp_desc.swa = 1 and a net for training");
+        st = lpi_fail(net, LP_ERR_ORDER,
+                      "stochastic weight averaging needs lp_desc.swa = 1 and a net for training");
     return st;
 }
 
@@ -4030,7 +4180,8 @@ LP_API lp_status lp_swa_add(lp_net *net)
     lp_real  *now[3], *mean[3];
     lpi_n     size[3];
     lp_status st = lpi_swa_ready(net);
-    if (st == LP_OK && net->swapped) st = lpi_fail(net, LP_ERR_ORDER, "lp_swa_add while the mean is swapped in");
+    if (st == LP_OK && net->swapped)
+        st = lpi_fail(net, LP_ERR_ORDER, "lp_swa_add while the mean is swapped in");
     if (st != LP_OK) return st;
     lpi_swa_parts(net, now, mean, size);
     lp_real t = 1 / (lp_real)++net->swa_count;
@@ -4049,8 +4200,10 @@ LP_API lp_status lp_swa_swap(lp_net *net)
     lp_real  *now[3], *mean[3];
     lpi_n     size[3];
     lp_status st = lpi_swa_ready(net);
-    if (st == LP_OK && !net->swa_count) st = lpi_fail(net, LP_ERR_ORDER, "lp_swa_swap: call lp_swa_add first");
-    if (st == LP_OK && net->pending) st = lpi_fail(net, LP_ERR_ORDER, "lp_swa_swap between lp_gradient and lp_step");
+    if (st == LP_OK && !net->swa_count)
+        st = lpi_fail(net, LP_ERR_ORDER, "lp_swa_swap: call lp_swa_add first");
+    if (st == LP_OK && net->pending)
+        st = lpi_fail(net, LP_ERR_ORDER, "lp_swa_swap between lp_gradient and lp_step");
     if (st != LP_OK) return st;
     lpi_swa_parts(net, now, mean, size);
     for (int i = 0; i < 3; i++)
@@ -4084,12 +4237,14 @@ LP_API float lp_lr_steps(float lr0, float factor, const double *milestones, int 
 LP_API float lp_lr_cosine(float lr0, float lr1, double total, double t)
 {
     if (t >= total) return lr1;
-    return (float)((double)lr1 + ((double)lr0 - (double)lr1) * (1 + lpi_cos_turn(0.5 * t / total)) / 2);
+    return (float)((double)lr1
+                   + ((double)lr0 - (double)lr1) * (1 + lpi_cos_turn(0.5 * t / total)) / 2);
 }
 
 /* ----------------------------------------------------------------------------- >>metrics
-   Accuracy, negative log-likelihood, Brier score (Brier 1950) and expected calibration error over 15
-   equal bins of confidence (Guo et al. 2017): sum over bins n_b/n |accuracy_b - confidence_b|. */
+   Accuracy, negative log-likelihood, Brier score (Brier 1950) and expected calibration error over
+   15 equal bins of confidence (Guo et al. 2017): sum over bins of
+   n_b/n |accuracy_b - confidence_b|. */
 
 LP_API lp_metrics lp_metrics_zero(void)
 {
@@ -4098,7 +4253,8 @@ LP_API lp_metrics lp_metrics_zero(void)
     return m;
 }
 
-LP_API void lp_metrics_add(lp_metrics *m, const lp_real *probs, const int32_t *labels, int rows, int classes)
+LP_API void lp_metrics_add(lp_metrics *m, const lp_real *probs, const int32_t *labels, int rows,
+                           int classes)
 {
     for (int i = 0; i < rows; i++, probs += classes) {
         if (labels[i] < 0 || labels[i] >= classes) continue;
@@ -4150,7 +4306,8 @@ static lp_tensor *lpi_wrn_block(lp_net *net, lp_tensor *x, int index, int filter
     lp_tensor *h = lp_conv(net, a, lpi_name(net, "blocks.%d.conv1", index), filters, 3, stride);
     h = lpi_bn_relu(net, h, lpi_name(net, "blocks.%d.bn2", index));
     h = lp_conv(net, h, lpi_name(net, "blocks.%d.conv2", index), filters, 3, 1);
-    if (x->dim[3] != filters) x = lp_conv(net, a, lpi_name(net, "blocks.%d.short", index), filters, 1, stride);
+    if (x->dim[3] != filters)
+        x = lp_conv(net, a, lpi_name(net, "blocks.%d.short", index), filters, 1, stride);
     return lp_add(net, h, x);
 }
 
@@ -4158,8 +4315,10 @@ LP_API lp_tensor *lp_wrn(lp_net *net, lp_tensor *x, int depth, int width, int cl
 {
     if (!lpi_building(net, x, "lp_wrn")) return NULL;
     if (depth < 10 || (depth - 4) % 6 != 0 || width < 1 || width > 1024 || classes < 1)
-        return LPI_BUILD_FAIL(net, LP_ERR_ARGUMENT, "lp_wrn: depth %d, width %d, classes %d; expected depth 6n+4 >= 10, "
-                              "width 1..1024, classes >= 1", depth, width, classes);
+        return LPI_BUILD_FAIL(net, LP_ERR_ARGUMENT,
+                              "lp_wrn: depth %d, width %d, classes %d; expected depth 6n+4 >= 10, "
+                              "width 1..1024, classes >= 1",
+                              depth, width, classes);
     int        n = (depth - 4) / 6;
     lp_tensor *h = lp_conv(net, x, "conv0", 16, 3, 1);
     for (int i = 0; i < 3 * n; i++)
@@ -4169,10 +4328,12 @@ LP_API lp_tensor *lp_wrn(lp_net *net, lp_tensor *x, int depth, int width, int cl
 }
 
 /* Post-activation block: relu(bn2(conv2(relu(bn1(conv1(x))))) + option A shortcut of x). */
-static lp_tensor *lpi_resnet_block(lp_net *net, lp_tensor *x, int layer, int index, int filters, int stride)
+static lp_tensor *lpi_resnet_block(lp_net *net, lp_tensor *x, int layer, int index, int filters,
+                                   int stride)
 {
     if (!x) return NULL;
-    lp_tensor *h = lp_conv(net, x, lpi_name(net, "layer%d.%d.conv1", layer, index), filters, 3, stride);
+    lp_tensor *h =
+        lp_conv(net, x, lpi_name(net, "layer%d.%d.conv1", layer, index), filters, 3, stride);
     h = lpi_bn_relu(net, h, lpi_name(net, "layer%d.%d.bn1", layer, index));
     h = lp_conv(net, h, lpi_name(net, "layer%d.%d.conv2", layer, index), filters, 3, 1);
     h = lp_batchnorm(net, h, lpi_name(net, "layer%d.%d.bn2", layer, index));
@@ -4184,8 +4345,10 @@ LP_API lp_tensor *lp_resnet_cifar(lp_net *net, lp_tensor *x, int depth, int clas
 {
     if (!lpi_building(net, x, "lp_resnet_cifar")) return NULL;
     if (depth < 8 || (depth - 2) % 6 != 0 || classes < 1)
-        return LPI_BUILD_FAIL(net, LP_ERR_ARGUMENT, "lp_resnet_cifar: depth %d, classes %d; expected depth 6n+2 >= 8, "
-                              "classes >= 1", depth, classes);
+        return LPI_BUILD_FAIL(net, LP_ERR_ARGUMENT,
+                              "lp_resnet_cifar: depth %d, classes %d; expected depth 6n+2 >= 8, "
+                              "classes >= 1",
+                              depth, classes);
     int        n = (depth - 2) / 6;
     lp_tensor *h = lpi_bn_relu(net, lp_conv(net, x, "conv1", 16, 3, 1), "bn1");
     for (int i = 0; i < 3 * n; i++)
@@ -4195,16 +4358,18 @@ LP_API lp_tensor *lp_resnet_cifar(lp_net *net, lp_tensor *x, int depth, int clas
 
 #ifndef LP_NO_TRAINING
 /* --------------------------------------------------------------------------- >>gradcheck
-   (L(w + h d) - L(w - h d)) / 2h against g . d, for a unit direction d: one element in double, a random
-   direction in float, where a single element drowns in rounding.  The parameter's own gradient
-   buffer holds the original weights meanwhile. */
+   (L(w + h d) - L(w - h d)) / 2h against g . d.  In double d is one element.  In float, where a
+   single element drowns in rounding, d takes the signs of g over a random half of the elements (a
+   random direction would be nearly orthogonal to g), as a unit vector.  The parameter's own
+   gradient buffer holds the original weights meanwhile. */
 
-static double lpi_direction(const lp_net *net, const lpi_tensor *t, int check, lpi_n i)
+static double lpi_direction(const lp_net *net, const lpi_tensor *t, int check, lpi_n i, lp_real g)
 {
     uint64_t stream = ((uint64_t)t->index << 20) + (uint64_t)check;
     if (sizeof(lp_real) == sizeof(double))
         return i == (lpi_n)(lp_random(net->desc.seed, stream, 0) % (uint64_t)t->size);
-    return (lp_random(net->desc.seed, stream, (uint64_t)i) & 1 ? 1 : -1) / lpi_sqrt((double)t->size);
+    if (t->size > 1 && (lp_random(net->desc.seed, stream, (uint64_t)i) & 1)) return 0;
+    return (g < 0 ? -1 : 1) / lpi_sqrt(0.5 * (double)t->size);
 }
 
 /* One comparison; the gradient is computed anew. */
@@ -4212,20 +4377,25 @@ static lp_status lpi_check_direction(lp_net *net, lpi_tensor *t, int check, doub
 {
     lp_status st = lpi_gradient(net, 1);
     if (st != LP_OK) return st;
-    double   norm = lpi_sqrt(lpi_square(net, net->g_theta, net->n_theta) + lpi_square(net, net->g_phi, net->n_phi));
+    double norm = lpi_sqrt(lpi_square(net, net->g_theta, net->n_theta)
+                           + lpi_square(net, net->g_phi, net->n_phi));
     lp_real *w = lpi_value(net, t), *g = lpi_grad(net, t);
     double   analytic = 0, loss[2];
-    for (lpi_n i = 0; i < t->size; i++) analytic += (double)g[i] * lpi_direction(net, t, check, i);
-    lpi_copy(g, w, t->size);
+    for (lpi_n i = 0; i < t->size; i++) {
+        double d = lpi_direction(net, t, check, i, g[i]);
+        analytic += (double)g[i] * d;
+        g[i] = w[i];
+        w[i] = (lp_real)((double)w[i] + h * d);
+    }
     for (int side = 0; side < 2 && st == LP_OK; side++) {
-        for (lpi_n i = 0; i < t->size; i++)
-            w[i] = (lp_real)((double)g[i] + (side ? -h : h) * lpi_direction(net, t, check, i));
         st = lpi_forward(net, 1, 1);
         loss[side] = net->loss_value;
+        for (lpi_n i = 0; i < t->size; i++) w[i] = 2 * g[i] - w[i]; /* to the other side */
     }
     lpi_copy(w, g, t->size);
     if (st != LP_OK) return st;
-    double numeric = (loss[0] - loss[1]) / (2 * h), difference = analytic - numeric, floor = 1e-3 * norm;
+    double numeric = (loss[0] - loss[1]) / (2 * h), difference = analytic - numeric,
+           floor = 1e-3 * norm;
     double a = analytic < 0 ? -analytic : analytic, b = numeric < 0 ? -numeric : numeric;
     double scale = a > b ? a : b;
     if (scale < floor) scale = floor;
@@ -4233,12 +4403,16 @@ static lp_status lpi_check_direction(lp_net *net, lpi_tensor *t, int check, doub
     return LP_OK;
 }
 
-LP_API lp_status lp_gradient_check(lp_net *net, int checks, double h, double *worst, const char **where)
+LP_API lp_status lp_gradient_check(lp_net *net, int checks, double h, double *worst,
+                                   const char **where)
 {
     lp_status st = lpi_training_ready(net);
     if (st != LP_OK) return st;
-    if (net->pending) return lpi_fail(net, LP_ERR_ORDER, "lp_gradient_check between lp_gradient and lp_step");
-    if (checks < 1 || !(h > 0) || !worst) return lpi_fail(net, LP_ERR_ARGUMENT, "lp_gradient_check: checks >= 1, h > 0 and worst are needed");
+    if (net->pending)
+        return lpi_fail(net, LP_ERR_ORDER, "lp_gradient_check between lp_gradient and lp_step");
+    if (checks < 1 || !(h > 0) || !worst)
+        return lpi_fail(net, LP_ERR_ARGUMENT,
+                        "lp_gradient_check: checks >= 1, h > 0 and worst are needed");
     lpi_fp fp = lpi_fp_enter();
     *worst = 0;
     if (where) *where = "";
@@ -4267,8 +4441,12 @@ typedef struct lpi_state {
 
 static lpi_state lpi_state_now(const lp_net *net)
 {
-    lpi_state s = { 0x4C505331u, (uint32_t)sizeof(lp_real), net->n_theta, net->n_phi, net->n_stats, net->vectors,
-                    net->step, net->members, net->k, net->begun, net->swa_count, net->swapped };
+    lpi_state s = {0x4C505331u,    (uint32_t)sizeof(lp_real),
+                   net->n_theta,   net->n_phi,
+                   net->n_stats,   net->vectors,
+                   net->step,      net->members,
+                   net->k,         net->begun,
+                   net->swa_count, net->swapped};
     return s;
 }
 
@@ -4282,7 +4460,8 @@ LP_API lp_status lp_state_save(lp_net *net, void *to)
     lp_status st = lpi_ready(net);
     if (st != LP_OK) return st;
     if (!to) return lpi_fail(net, LP_ERR_ARGUMENT, "lp_state_save: no memory was given");
-    if (net->pending) return lpi_fail(net, LP_ERR_ORDER, "lp_state_save between lp_gradient and lp_step");
+    if (net->pending)
+        return lpi_fail(net, LP_ERR_ORDER, "lp_state_save between lp_gradient and lp_step");
     lpi_state s = lpi_state_now(net);
     memcpy(to, &s, sizeof s);
     memcpy((char *)to + sizeof s, net->theta, (size_t)net->vectors * sizeof(lp_real));
@@ -4295,15 +4474,17 @@ LP_API lp_status lp_state_load(lp_net *net, const void *from, size_t bytes)
     lpi_state s, here;
     if (st != LP_OK) return st;
     if (!from || bytes != lp_state_bytes(net))
-        return lpi_fail(net, LP_ERR_ARGUMENT, "lp_state_load: %l bytes, but a state of this net has %l", (int64_t)bytes,
+        return lpi_fail(net, LP_ERR_ARGUMENT,
+                        "lp_state_load: %l bytes, but a state of this net has %l", (int64_t)bytes,
                         (int64_t)lp_state_bytes(net));
     memcpy(&s, from, sizeof s);
     here = lpi_state_now(net);
-    if (s.magic != here.magic || s.real != here.real || s.n_theta != here.n_theta || s.n_phi != here.n_phi
-        || s.n_stats != here.n_stats || s.vectors != here.vectors || s.step < 0 || s.swa_count < 0
-        || (s.swapped & ~(int64_t)1) || (s.begun & ~(int64_t)1) || s.k < 0 || s.k >= s.members
-        || s.members != (s.begun ? net->desc.late.members : 1))
-        return lpi_fail(net, LP_ERR_ARGUMENT, "lp_state_load: these bytes are not a state of a net like this one");
+    if (s.magic != here.magic || s.real != here.real || s.n_theta != here.n_theta
+        || s.n_phi != here.n_phi || s.n_stats != here.n_stats || s.vectors != here.vectors
+        || s.step < 0 || s.swa_count < 0 || (s.swapped & ~(int64_t)1) || (s.begun & ~(int64_t)1)
+        || s.k < 0 || s.k >= s.members || s.members != (s.begun ? net->desc.late.members : 1))
+        return lpi_fail(net, LP_ERR_ARGUMENT,
+                        "lp_state_load: these bytes are not a state of a net like this one");
     memcpy(net->theta, (const char *)from + sizeof s, (size_t)net->vectors * sizeof(lp_real));
     net->step = s.step;
     net->members = (int)s.members;

@@ -1,6 +1,6 @@
 /* Benchmark of latephase.h: training and inference rates, GEMM, the cost of the late phase.
    Build: cc -O2 tests/bench.c -o bench -lpthread        Run: ./bench [--threads N] [--isa NAME] [WHAT ...]
-   WHAT: sgemm, wrn-D-W-B (depth, width, batch), late (WRN-16-1, plain against late-phase minibatches).
+   WHAT: sgemm, sgemm-MxNxK, wrn-D-W-B (depth, width, batch), late (WRN-16-1, plain against late-phase minibatches).
    Every line is for machines: result key=value ... */
 #define _POSIX_C_SOURCE 199309L
 #define LP_IMPLEMENTATION
@@ -155,6 +155,9 @@ int main(int argc, char **argv)
             int size[] = { 256, 512, 1024, 2048 };
             for (int s = 0; s < 4; s++) bench_gemm(desc.isa, size[s], size[s], size[s]);
             bench_gemm(desc.isa, 4096, 160, 144);
+            done++;
+        } else if (sscanf(argv[i], "sgemm-%dx%dx%d", &d, &w, &b) == 3 && d > 0 && w > 0 && b > 0) {
+            bench_gemm(desc.isa, d, w, b);
             done++;
         } else if (strcmp(argv[i], "late") == 0) bench_late(desc), done++;
         else if (sscanf(argv[i], "wrn-%d-%d-%d", &d, &w, &b) == 3) bench_wrn(desc, d, w, b), done++;

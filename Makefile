@@ -1,0 +1,56 @@
+# latephase.h needs no build; this file builds and runs what stands around it.
+# `make help` lists the targets; CC, CFLAGS, DATA and ARGS may be set on the command line.
+
+CC     ?= cc
+CFLAGS ?= -O2
+LIBS    = -lpthread
+B       = build
+DATA   ?= data/cifar10
+ARGS   ?=
+PYTHON ?= python3
+
+SHARED   = latephase.h $(wildcard examples/*.h)
+PROGRAMS = $(B)/demo $(B)/cifar
+TESTS    = $(B)/unit $(B)/ops $(B)/algorithm $(B)/gradcheck $(B)/gradcheck64 $(B)/bits
+
+.PHONY: all run test check bench bench-peers cifar clean help
+.DEFAULT_GOAL = help
+
+all: $(PROGRAMS) ## build the programs
+
+run: $(B)/demo ## train on a made-up data set, no download: the two-minute demonstration
+	$(B)/demo $(ARGS)
+
+test: $(TESTS) $(PROGRAMS) ## all tests, in less than 5 minutes
+	sh tests/run.sh quick $(B)
+
+check: $(TESTS) $(PROGRAMS) ## the exhaustive form of test: every compiler, level and machine
+	sh tests/run.sh full $(B)
+
+bench: $(B)/bench ## rates of this machine: GEMM, Wide ResNets, the cost of the late phase
+	$(B)/bench sgemm late wrn-16-1-128 wrn-16-4-128 $(ARGS)
+
+bench-peers: $(B)/bench ## the same beside OpenBLAS and PyTorch, where they are installed
+	sh tests/peers.sh $(B)
+
+cifar: $(B)/cifar ## fetch CIFAR-10, then train WRN-16-1 for 15 epochs (about half an hour on a laptop)
+	sh data_scripts/get_cifar10.sh $(DATA)
+	$(B)/cifar --data $(DATA) $(ARGS)
+
+clean: ## remove what was built
+	rm -rf $(B)
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-12s %s\n", $$1, $$2}'
+
+$(B):
+	mkdir -p $(B)
+
+$(B)/demo $(B)/cifar: $(B)/%: examples/%.c $(SHARED) | $(B)
+	$(CC) $(CFLAGS) $< -o $@ $(LIBS)
+
+$(B)/gradcheck64: tests/gradcheck.c $(SHARED) | $(B)
+	$(CC) $(CFLAGS) -DLP_REAL=double $< -o $@ $(LIBS)
+
+$(B)/%: tests/%.c $(SHARED) $(wildcard tests/*.h) | $(B)
+	$(CC) $(CFLAGS) $< -o $@ $(LIBS)

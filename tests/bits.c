@@ -1,0 +1,204 @@
+/* bits.c - same seed, same bits: for any number of threads and every row with fused multiply-add.
+
+   Prints "bits fnv=..." (fused rows) and "bits scalar=..." (the plain row), which must be the same for
+   every compiler, optimisation level and machine; tests/matrix.sh compares them. */
+#define LP_IMPLEMENTATION
+#include "../latephase.h"
+#include "test.h"
+
+/* Weights of both roles, momenta, statistics: the state after its header, as hash of the words. */
+static uint64_t hash_of(lp_net *net)
+{
+    size_t   bytes = lp_state_bytes(net);
+    char    *state = (char *)test_alloc(bytes);
+    uint64_t h = TEST_FNV;
+    CHECK(lp_state_save(net, state) == LP_OK);
+    h = test_hash_words(h, state + sizeof(lpi_state), (bytes - sizeof(lpi_state)) / 4);
+    free(state);
+    return h;
+}
+
+/* A user's parallel_for: the lanes backwards, one after the other. */
+static void backwards(void *user, int lanes, lp_task task, void *arg)
+{
+    (void)user;
+    for (int lane = lanes; lane-- > 0;) task(arg, lane);
+}
+
+/* `steps` late-phase steps of a small WRN with every kind of op's neighbour: strides, odd channels,
+   dropout, a shorter minibatch. */
+static uint64_t train(lp_isa isa, int threads, lp_parallel_for hook, int steps)
+{
+    lp_desc d = lp_desc_default();
+    d.isa = isa;
+    d.threads = threads;
+    d.parallel_for = hook;
+    d.late = lp_late_default(3);
+    d.late.sigma0 = 0.1f;
+    d.swa = 1;
+    lp_net    *net = lp_create(&d);
+    lp_tensor *x = lp_input(net, "x", 6, 12, 12, 3), *y = lp_labels(net, "y", 6);
+    lp_tensor *h = lp_conv(net, lp_dropout(net, x, 0.1f), "stem", 5, 5, 1);
+    h = lp_maxpool(net, lp_relu(net, lp_batchnorm(net, h, "stem.bn")), 3, 1, 1);
+    lp_tensor *loss = lp_cross_entropy(net, lp_wrn(net, h, 10, 1, 7), y, 0.1f);
+    lp_set_batch(net, 6);
+    if (!CHECK(lp_compile(net, loss, NULL, 0) == LP_OK)) return puts(lp_error(net)), 0;
+    for (int t = 0; t < steps; t++) {
+        if (t == steps / 4) CHECK(lp_late_begin(net) == LP_OK);
+        int rows = t % 5 == 4 ? 4 : 6;
+        lp_set_batch(net, rows);
+        for (int i = 0; i < rows * 432; i++)
+            x->data[i] = (float)test_random((uint64_t)t, (uint64_t)i);
+        for (int i = 0; i < rows; i++) y->labels[i] = (t + i) % 7;
+        CHECK(lp_train_step(net, 0.05f, NULL) == LP_OK);
+        if (t % 4 == 3) CHECK(lp_swa_add(net) == LP_OK);
+    }
+    uint64_t hash = hash_of(net);
+    CHECK(lp_late_average(net, LP_AVERAGE_AFFINE) == LP_OK);
+    hash ^= hash_of(net);
+    lp_destroy(net);
+    return hash;
+}
+
+static int steps(void) { return test_small ? 6 : 26; } /* 20 of 26 are late-phase */
+
+/* The row that all others must equal: the lowest with FMA, else the plain one. */
+static lp_isa reference(void)
+{
+    return lp_isa_available(LP_ISA_SCALAR_FMA) ? LP_ISA_SCALAR_FMA : LP_ISA_SCALAR;
+}
+
+/* Work shared out differently must not change a bit. */
+static void threads(void)
+{
+    static const int count[] = { 2, 3, 7 };
+    uint64_t         one = train(LP_ISA_AUTO, 1, NULL, steps());
+    for (int i = 0; i < 3; i++) {
+        test_context("threads=%d", count[i]);
+        CHECK(train(LP_ISA_AUTO, count[i], NULL, steps()) == one);
+    }
+    test_context("own parallel_for");
+    CHECK(train(LP_ISA_AUTO, 4, backwards, steps()) == one);
+}
+
+/* Every fused row must compute every element by the same chain of operations. */
+static void rows(void)
+{
+    uint64_t want = train(reference(), 1, NULL, steps());
+    for (int isa = LP_ISA_SCALAR_FMA; isa < LP_ISA_COUNT; isa++) {
+        if (!lp_isa_available((lp_isa)isa)) continue;
+        test_context("isa=%s", lp_isa_name((lp_isa)isa));
+        CHECK(train((lp_isa)isa, 2, NULL, steps()) == want);
+    }
+    printf("bits fnv=%016llx\n", (unsigned long long)want);
+    printf("bits scalar=%016llx\n", (unsigned long long)train(LP_ISA_SCALAR, 1, NULL, steps()));
+}
+
+/* A seed must matter, or the hashes above compare nothing. */
+static void hash_sees_steps(void)
+{
+    CHECK(train(reference(), 1, NULL, 4) != train(reference(), 1, NULL, 5));
+    if (reference() != LP_ISA_SCALAR)
+        CHECK(train(reference(), 1, NULL, 6) != train(LP_ISA_SCALAR, 1, NULL, 6));
+}
+
+/* ---- kernel by kernel, over awkward sizes */
+
+enum { MOST = 2100 };
+static void fill(float *v, int n, uint64_t seed)
+{
+    for (int i = 0; i < n; i++) v[i] = (float)test_random(seed, (uint64_t)i) * 3;
+}
+
+static uint64_t column_kernels(const lpi_row *row, int n, int c)
+{
+    float  x[MOST], dy[MOST], y[MOST], v[6][40], out[2][40];
+    lpi_bn bn = { v[0], v[1], v[2], v[3], v[4], v[5] };
+    fill(x, n * c, 1), fill(dy, n * c, 2);
+    for (int i = 0; i < 6; i++) fill(v[i], c, 10 + (uint64_t)i);
+    uint64_t h = TEST_FNV;
+    row->col_sum(n, c, x, out[0]);
+    row->col_square(n, c, x, v[0], out[1]);
+    h = test_hash_words(test_hash_words(h, out[0], (size_t)c), out[1], (size_t)c);
+    for (int relu = 0; relu < 2; relu++) {
+        row->scale_shift(n, c, x, v[1], v[2], relu, y);
+        h = test_hash_words(h, y, (size_t)(n * c));
+        row->bn_sums(n, c, x, dy, &bn, relu, out[0], out[1]);
+        h = test_hash_words(test_hash_words(h, out[0], (size_t)c), out[1], (size_t)c);
+        row->bn_grad(n, c, x, dy, &bn, relu, relu, y);
+        h = test_hash_words(h, y, (size_t)(n * c));
+    }
+    return h;
+}
+
+static uint64_t vector_kernels(const lpi_row *row, int n)
+{
+    float    a[MOST], b[MOST], y[MOST], w[MOST];
+    lp_optim nesterov = { 0.7f, 0.9f, 0.01f, 1 }, plain = { 1, 0.9f, 0.01f, 0 };
+    fill(a, n, 3), fill(b, n, 4), fill(y, n, 5), fill(w, n, 6);
+    row->relu_grad(n, a, b, 1, y);
+    row->axpy(n, 0.3f, a, y);
+    row->lerp(n, 0.2f, b, y);
+    row->sgd(n, 0.1f, &nesterov, a, y, w);
+    row->sgd(n, 0.1f, &plain, b, y, w);
+    uint64_t h = test_hash_words(test_hash_words(TEST_FNV, y, (size_t)n), w, (size_t)n);
+    row->relu(n, a, y);
+    row->add(n, y, b, w);
+    double square = row->square(n, w);
+    h = test_hash_words(h, w, (size_t)n);
+    return h ^ lpi_to_bits(square);
+}
+
+static uint64_t gemm_kernel(const lpi_row *row, int m, int n, int k)
+{
+    static float a[65 * 800], b[800 * 70], c[65 * 70], work[1000000];
+    fill(a, m * k, 7), fill(b, k * n, 8), fill(c, m * n, 9);
+    CHECK(lp_gemm_work(m, n, k) <= 1000000);
+    CHECK(lp_gemm(row->isa, m, n, k, a, k, 1, b, n, 1, c, n, 1, work) == LP_OK);
+    CHECK(lp_gemm(row->isa, m, n, k, a, 1, m, b, 1, k, c, n, 1, work) == LP_OK); /* transposed */
+    return test_hash_words(TEST_FNV, c, (size_t)(m * n));
+}
+
+static void kernels(void)
+{
+    static const int channels[] = { 1, 3, 8, 16, 17, 33 }, sizes[] = { 1, 5, 16, 37, 2048, 2099 };
+    static const int gemm[][3] = { { 1, 1, 1 }, { 5, 3, 7 }, { 12, 32, 64 }, { 13, 33, 65 },
+                                   { 64, 70, 800 }, { 25, 16, 385 }, { 7, 15, 256 } };
+    const lpi_row   *want = lpi_find_row(reference());
+    for (int isa = LP_ISA_SCALAR_FMA; isa < LP_ISA_COUNT; isa++) {
+        const lpi_row *row = lpi_find_row((lp_isa)isa);
+        if (!row) continue;
+        for (int i = 0; i < 6; i++) {
+            test_context("isa=%s c=%d n=%d", lp_isa_name((lp_isa)isa), channels[i], sizes[i]);
+            CHECK(column_kernels(row, 61, channels[i]) == column_kernels(want, 61, channels[i]));
+            CHECK(vector_kernels(row, sizes[i]) == vector_kernels(want, sizes[i]));
+        }
+        for (int i = 0; i < 7; i++) {
+            test_context("isa=%s gemm %dx%dx%d", lp_isa_name((lp_isa)isa), gemm[i][0], gemm[i][1], gemm[i][2]);
+            CHECK(gemm_kernel(row, gemm[i][0], gemm[i][1], gemm[i][2])
+                  == gemm_kernel(want, gemm[i][0], gemm[i][1], gemm[i][2]));
+        }
+    }
+}
+
+/* Rounding modes and flushed denormals of the host must not leak in, nor be lost. */
+static void floating_point_environment(void)
+{
+#ifdef LPI_X86
+    uint64_t want = train(reference(), 2, NULL, 4);
+    unsigned old = __builtin_ia32_stmxcsr(), odd = old | 0xE040; /* toward zero, FTZ, DAZ */
+    __builtin_ia32_ldmxcsr(odd);
+    uint64_t got = train(reference(), 2, NULL, 4);
+    unsigned after = __builtin_ia32_stmxcsr();
+    __builtin_ia32_ldmxcsr(old);
+    CHECK((after & 0xFFC0) == (odd & 0xFFC0));
+    CHECK(got == want);
+#endif
+}
+
+static const test_case cases[] = { T(kernels), T(rows), T(threads), T(hash_sees_steps),
+                                   T(floating_point_environment) };
+int main(int argc, char **argv)
+{
+    return test_main(argc, argv, "bits", cases, sizeof cases / sizeof cases[0]);
+}

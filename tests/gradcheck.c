@@ -1,0 +1,158 @@
+/* gradcheck.c - backward against central differences.
+
+   Built with -DLP_REAL=double every element's derivative must agree to 1e-6.  In float, where a single
+   element drowns in rounding, directional derivatives must agree to 3e-2 with h = 1e-3: rounding of the
+   loss is worth 1e-7 / h = 1e-4 of it, and in nets this small the ReLUs that flip within the step are
+   worth up to 2 % (the error falls with h until rounding takes over; in double it vanishes). */
+#define LP_IMPLEMENTATION
+#include "../latephase.h"
+#include "test.h"
+
+static int in_double(void) { return sizeof(lp_real) == sizeof(double); }
+
+typedef struct fixture {
+    lp_net    *net;
+    lp_tensor *labels;
+} fixture;
+
+static fixture begin(int rows)
+{
+    lp_desc d = lp_desc_default();
+    fixture f;
+    d.threads = 2;
+    f.net = lp_create(&d);
+    f.labels = lp_labels(f.net, "labels", rows);
+    return f;
+}
+
+/* Inputs are parameters here, so that their gradient is checked too. */
+static lp_tensor *variable(fixture *f, const char *name, int a, int b, int c, int d)
+{
+    int dim[4] = { a, b, c, d };
+    return lp_parameter(f->net, name, d ? 4 : 2, dim, LP_INIT_KAIMING, LP_ROLE_BASE);
+}
+
+/* Logits -> loss, random values everywhere, check. */
+static void check_loss(fixture *f, lp_tensor *loss, int checks)
+{
+    double      worst = 1;
+    const char *where = "?";
+    if (!CHECK(lp_compile(f->net, loss, NULL, 0) == LP_OK)) puts(lp_error(f->net));
+    for (int i = 0; lp_parameter_at(f->net, i); i++) {
+        lp_tensor *t = lp_parameter_at(f->net, i);
+        lp_real   *w = lp_values(f->net, t, LP_SINGLE);
+        for (int j = 0; w && j < t->dim[0] * t->dim[1] * t->dim[2] * t->dim[3]; j++)
+            w[j] += (lp_real)(0.5 * test_random((uint64_t)i + 7, (uint64_t)j));
+    }
+    for (int i = 0; i < f->labels->dim[0]; i++) f->labels->labels[i] = (i * 5 + 1) % 3;
+    lp_status st = lp_gradient_check(f->net, checks, in_double() ? 1e-5 : 1e-3, &worst, &where);
+    if (!CHECK(st == LP_OK)) puts(lp_error(f->net));
+    double limit = in_double() ? 1e-6 : 3e-2;
+    test_report(worst <= limit, __FILE__, __LINE__, "error %.3g > %g in %s", worst, limit, where);
+    lp_destroy(f->net);
+}
+
+/* Any tensor [n, ...] -> 3 classes -> cross entropy. */
+static void check_through(fixture *f, lp_tensor *h)
+{
+    check_loss(f, lp_cross_entropy(f->net, lp_linear(f->net, h, "to3", 3), f->labels, 0.1f), 6);
+}
+
+static void conv(void)
+{
+    for (int k = 1; k <= 7; k++)
+        for (int stride = 1; stride <= 3; stride++) {
+            test_context("k=%d stride=%d", k, stride);
+            fixture f = begin(2);
+            check_through(&f, lp_conv(f.net, variable(&f, "x", 2, 8, 9, 3), "conv", 5, k, stride));
+        }
+}
+
+static void conv_explicit(void)
+{
+    int one = 4, dim[4] = { 3, 2, 3, 4 };
+    for (int pad = 0; pad < 4; pad++) {
+        test_context("pad=%d", pad);
+        fixture    f = begin(2);
+        lp_tensor *w = lp_parameter(f.net, "w", 4, dim, LP_INIT_KAIMING, LP_ROLE_AUTO);
+        lp_tensor *b = lp_parameter(f.net, "b", 1, &one, LP_INIT_ZERO, LP_ROLE_AUTO);
+        check_through(&f, lp_conv2d(f.net, variable(&f, "x", 2, 5, 6, 3), w, b, "conv", 2, pad));
+    }
+}
+
+static void linear(void)
+{
+    fixture f = begin(5);
+    check_through(&f, lp_linear(f.net, variable(&f, "x", 5, 17, 1, 0), "fc", 6));
+}
+
+static void batchnorm(void)
+{
+    for (int relu = 0; relu < 2; relu++) {
+        fixture    f = begin(3);
+        lp_tensor *h = lp_batchnorm(f.net, variable(&f, "x", 3, 4, 4, 5), "bn");
+        check_through(&f, relu ? lp_relu(f.net, h) : h);
+    }
+}
+
+/* x is read by three ops and added to itself: gradients accumulate, in-place memory must not clash. */
+static void shared_tensors(void)
+{
+    fixture    f = begin(2);
+    lp_tensor *x = variable(&f, "x", 2, 6, 6, 4);
+    lp_tensor *a = lp_relu(f.net, lp_conv(f.net, x, "a", 4, 3, 1));
+    lp_tensor *b = lp_add(f.net, a, lp_add(f.net, x, x));
+    lp_tensor *c = lp_relu(f.net, lp_batchnorm(f.net, b, "bn"));
+    check_through(&f, lp_add(f.net, lp_add(f.net, c, b), lp_add(f.net, a, c)));
+}
+
+static void pools(void)
+{
+    fixture    f = begin(2);
+    lp_tensor *x = variable(&f, "x", 2, 7, 8, 3);
+    lp_tensor *a = lp_avgpool(f.net, lp_maxpool(f.net, x, 3, 2, 1));
+    lp_tensor *b = lp_avgpool(f.net, lp_avgpool2d(f.net, x, 2, 2));
+    check_through(&f, lp_add(f.net, a, b));
+}
+
+static void subsample(void)
+{
+    fixture f = begin(2);
+    check_through(&f, lp_subsample(f.net, variable(&f, "x", 2, 5, 7, 3), 2, 8));
+}
+
+static void dropout(void)
+{
+    fixture f = begin(4);
+    check_through(&f, lp_dropout(f.net, variable(&f, "x", 4, 20, 1, 0), 0.4f));
+}
+
+static void mean_squared_error(void)
+{
+    fixture f = begin(4);
+    lp_tensor *a = variable(&f, "a", 4, 9, 1, 0), *b = variable(&f, "b", 4, 9, 1, 0);
+    check_loss(&f, lp_mean_squared_error(f.net, a, b), 6);
+}
+
+static void wrn(void)
+{
+    fixture f = begin(4);
+    if (test_small) return;
+    check_loss(&f, lp_cross_entropy(f.net, lp_wrn(f.net, variable(&f, "x", 4, 8, 8, 3), 10, 1, 3),
+                                    f.labels, 0), in_double() ? 3 : 1);
+}
+
+static void resnet(void)
+{
+    fixture f = begin(4);
+    if (test_small) return;
+    check_loss(&f, lp_cross_entropy(f.net, lp_resnet_cifar(f.net, variable(&f, "x", 4, 8, 8, 3), 8, 3),
+                                    f.labels, 0), in_double() ? 3 : 1);
+}
+
+static const test_case cases[] = { T(conv), T(conv_explicit), T(linear), T(batchnorm), T(shared_tensors),
+                                   T(pools), T(subsample), T(dropout), T(mean_squared_error), T(wrn), T(resnet) };
+int main(int argc, char **argv)
+{
+    return test_main(argc, argv, "gradcheck", cases, sizeof cases / sizeof cases[0]);
+}

@@ -1,0 +1,917 @@
+/* ops.c - values and gradients of every operation against naive.h, for every kernel row that the
+   processor has, with shapes chosen to hit vector tails, Winograd borders and both paddings.
+
+   cc -O2 tests/ops.c -o ops -lm -lpthread && ./ops [--small] [--filter NAME] */
+#include <assert.h>
+#include "test.h"
+#include "naive.h"
+#define LP_ASSERT(c) assert(c)
+#define LP_IMPLEMENTATION
+#include "../latephase.h"
+
+/* Rounding of one float is 6e-8.  Sums of up to a few thousand products, in any order, stay within
+   some 30 of these of the largest result; exp and log add a few.  Winograd's transforms lose about
+   four bits more (Lavin and Gray 2016, section 5.3). */
+#define TOL_SUM 3e-6
+#define TOL_CONV 1e-5
+
+/* -------------------------------------------------------------------------------- fixture
+   A net x -> op -> y -> mean squared error against `target`, where x and target are parameters, so
+   that lp_gradients shows dL/dx.  The reference gets the same numbers in double. */
+
+typedef struct fixture {
+    lp_net    *net;
+    lp_tensor *x, *y, *target;
+} fixture;
+
+static size_t size_of(const lp_tensor *t)
+{
+    size_t n = 1;
+    for (int i = 0; t && i < t->rank; i++) n *= (size_t)t->dim[i];
+    return n;
+}
+
+/* n random numbers in (-scale, scale) + offset that a float holds exactly; free them. */
+static double *numbers(size_t n, uint64_t seed, double scale, double offset)
+{
+    double *d = (double *)test_alloc(n * sizeof *d);
+    for (size_t i = 0; i < n; i++) d[i] = (double)(float)(scale * test_random(seed, i) + offset);
+    return d;
+}
+
+static double *zeros(size_t n)
+{
+    double *d = (double *)test_alloc(n * sizeof *d);
+    for (size_t i = 0; i < n; i++) d[i] = 0;
+    return d;
+}
+
+static void copy(lp_real *to, const double *from, size_t n)
+{
+    if (CHECK(to != NULL)) for (size_t i = 0; i < n; i++) to[i] = (lp_real)from[i];
+}
+
+static void set(lp_net *net, lp_tensor *parameter, const double *v)
+{
+    copy(lp_values(net, parameter, 0), v, size_of(parameter));
+}
+
+static lp_tensor *parameter(lp_net *net, const char *name, int rank, int a, int b, int c, int d)
+{
+    int dim[4];
+    dim[0] = a; dim[1] = b; dim[2] = c; dim[3] = d;
+    return lp_parameter(net, name, rank, dim, LP_INIT_KAIMING, LP_ROLE_BASE);
+}
+
+static fixture begin(lp_isa isa)
+{
+    fixture f = { NULL, NULL, NULL, NULL };
+    lp_desc desc = lp_desc_default();
+    desc.isa = isa;
+    desc.threads = 2;
+    f.net = lp_create(&desc);
+    return f;
+}
+
+/* Adds target and loss, compiles.  0 when something failed. */
+static int finish(fixture *f)
+{
+    lp_status st;
+    const int *dim = f->y ? f->y->dim : NULL;
+    lp_keep(f->net, f->y);
+    if (!dim) return CHECK_TEXT(lp_error(f->net), "the builders succeed");
+    f->target = lp_parameter(f->net, "target", f->y->rank, dim, LP_INIT_ZERO, LP_ROLE_BASE);
+    st = lp_compile(f->net, lp_mean_squared_error(f->net, f->y, f->target), NULL, 0);
+    return test_report(st == LP_OK, __FILE__, __LINE__, "lp_compile: %s", lp_error(f->net));
+}
+
+/* The mean squared error of y against t and its gradient dy = 2 (y - t) / size. */
+static void residual(const double *y, const double *t, size_t n, double *dy, double *loss)
+{
+    *loss = 0;
+    for (size_t i = 0; i < n; i++) {
+        dy[i] = 2 * (y[i] - t[i]) / (double)n;
+        *loss += (y[i] - t[i]) * (y[i] - t[i]) / (double)n;
+    }
+}
+
+/* Runs the net on target t; checks y, the loss and dL/dx (unless dx is NULL). */
+static void check_run(fixture *f, const double *y, const double *t, double loss, const double *dx,
+                      double tolerance)
+{
+    lp_real l = 0;
+    set(f->net, f->target, t);
+    CHECK_INT(lp_gradient(f->net, 1, &l), LP_OK);
+    CHECK_ARRAY(f->y->data, y, size_of(f->y), tolerance);
+    CHECK_NEAR(l, loss, tolerance * (fabs(loss) + 1));
+    if (dx) CHECK_ARRAY(lp_gradients(f->net, f->x), dx, size_of(f->x), tolerance);
+}
+
+/* Every row in turn; in the small form only the fastest. */
+static lp_isa next_isa(lp_isa isa)
+{
+    int i = (int)isa + 1;
+    while (i < LP_ISA_COUNT && (test_small || !lp_isa_available((lp_isa)i))) i++;
+    return (lp_isa)i;
+}
+#define EACH_ISA(isa) lp_isa isa = test_small ? LP_ISA_AUTO : LP_ISA_SCALAR; isa < LP_ISA_COUNT; \
+                      isa = next_isa(isa)
+
+/* ---------------------------------------------------------------------------- convolution */
+
+typedef struct conv_reference {
+    double *x, *w, *b, *t, *y, *dy, *dx, *dw, *db, loss;
+    size_t nx, nw, ny;
+} conv_reference;
+
+static conv_reference conv_reference_of(const naive_geometry *g, int bias)
+{
+    conv_reference r;
+    r.nx = (size_t)(g->n * g->h * g->w * g->c);
+    r.nw = (size_t)(g->k * g->k * g->c * g->f);
+    r.ny = (size_t)(g->n * g->oh * g->ow * g->f);
+    r.x = numbers(r.nx, 1, 1, 0);
+    r.w = numbers(r.nw, 2, 1, 0);
+    r.b = numbers((size_t)g->f, 3, 1, 0);
+    r.t = numbers(r.ny, 4, 1, 0);
+    r.y = zeros(r.ny), r.dy = zeros(r.ny), r.dx = zeros(r.nx), r.dw = zeros(r.nw);
+    r.db = zeros((size_t)g->f);
+    naive_conv(g, r.x, r.w, bias ? r.b : NULL, r.y);
+    residual(r.y, r.t, r.ny, r.dy, &r.loss);
+    naive_conv_back(g, r.x, r.w, r.dy, r.dx, r.dw, r.db);
+    return r;
+}
+
+static void conv_reference_free(conv_reference *r)
+{
+    double *all[9];
+    all[0] = r->x, all[1] = r->w, all[2] = r->b, all[3] = r->t, all[4] = r->y;
+    all[5] = r->dy, all[6] = r->dx, all[7] = r->dw, all[8] = r->db;
+    for (int i = 0; i < 9; i++) free(all[i]);
+}
+
+/* Training net: y, dx, dw, db. */
+static void conv_training(const naive_geometry *g, const conv_reference *r, int pad, int bias,
+                          lp_isa isa)
+{
+    fixture f = begin(isa);
+    lp_tensor *w, *b;
+    f.x = parameter(f.net, "x", 4, g->n, g->h, g->w, g->c);
+    w = parameter(f.net, "w", 4, g->k, g->k, g->c, g->f);
+    b = bias ? parameter(f.net, "b", 1, g->f, 1, 1, 1) : NULL;
+    f.y = lp_conv2d(f.net, f.x, w, b, "conv", g->stride, pad);
+    if (finish(&f) && CHECK_INT(size_of(f.y), r->ny)) {
+        set(f.net, f.x, r->x);
+        set(f.net, w, r->w);
+        if (bias) set(f.net, b, r->b);
+        check_run(&f, r->y, r->t, r->loss, r->dx, TOL_CONV);
+        CHECK_ARRAY(lp_gradients(f.net, w), r->dw, r->nw, TOL_CONV);
+        if (bias) CHECK_ARRAY(lp_gradients(f.net, b), r->db, (size_t)g->f, TOL_CONV);
+    }
+    lp_destroy(f.net);
+}
+
+/* Inference net, x an input: its plan reuses buffers, and the first layer has no dx. */
+static void conv_inference(const naive_geometry *g, const conv_reference *r, int pad, int bias,
+                           lp_isa isa)
+{
+    lp_desc desc = lp_desc_default();
+    desc.isa = isa;
+    desc.inference = 1;
+    lp_net *net = lp_create(&desc);
+    lp_tensor *x = lp_input(net, "x", g->n, g->h, g->w, g->c);
+    lp_tensor *w = parameter(net, "w", 4, g->k, g->k, g->c, g->f);
+    lp_tensor *b = bias ? parameter(net, "b", 1, g->f, 1, 1, 1) : NULL;
+    lp_tensor *y = lp_conv2d(net, x, w, b, "conv", g->stride, pad);
+    if (CHECK_INT(lp_compile(net, y, NULL, 0), LP_OK)) {
+        set(net, w, r->w);
+        if (bias) set(net, b, r->b);
+        copy(x->data, r->x, r->nx);
+        CHECK_INT(lp_forward(net, LP_SINGLE, 0, NULL), LP_OK);
+        CHECK_ARRAY(y->data, r->y, r->ny, TOL_CONV);
+    }
+    lp_destroy(net);
+}
+
+static void conv_case(int n, int h, int w, int c, int filters, int k, int stride, int pad)
+{
+    naive_geometry g = naive_shape(n, h, w, c, filters, k, stride, pad);
+    int bias = (c + filters + k) % 2;
+    conv_reference r;
+    if (g.oh < 1 || g.ow < 1) return;
+    r = conv_reference_of(&g, bias);
+    for (EACH_ISA(isa)) {
+        test_context("%s: [%d,%d,%d,%d] filters %d kernel %d stride %d pad %d",
+                     lp_isa_name(isa), n, h, w, c, filters, k, stride, pad);
+        conv_training(&g, &r, pad, bias, isa);
+        conv_inference(&g, &r, pad, bias, isa);
+    }
+    conv_reference_free(&r);
+}
+
+/* Breaks when a tap, border, stride or channel tail is mishandled: all kernel sizes, strides and
+   paddings, with channel counts that leave every kind of vector tail. */
+static void conv_all_kernels(void)
+{
+    static const int channels[6] = { 1, 3, 5, 16, 17, 33 };
+    int turn = 0;
+    for (int k = 1; k <= 7; k++) for (int stride = 1; stride <= 3; stride++)
+    for (int pad = LP_SAME; pad <= k / 2; pad++, turn++)
+        if (!test_small || turn % 5 == 0)
+            conv_case(2, 9, 7, channels[turn % 6], channels[(turn / 2 + 3) % 6], k, stride, pad);
+}
+
+/* Breaks when fast 3x3 convolution gets a tile border wrong: maps that divide by 4 and maps that
+   leave 1, 2, 3 over, in each direction; maps smaller than a tile. */
+static void conv_winograd_borders(void)
+{
+    for (int h = 1; h <= 9; h += test_small ? 3 : 1)
+        for (int w = 1; w <= 9; w += test_small ? 4 : 1) conv_case(2, h, w, 16, 17, 3, 1, LP_SAME);
+}
+
+/* Breaks when the cutting of work into blocks is wrong: shapes of real nets. */
+static void conv_real_shapes(void)
+{
+    conv_case(2, 16, 16, 3, 16, 3, 1, LP_SAME);
+    if (test_small) return;
+    conv_case(3, 32, 32, 16, 16, 3, 1, LP_SAME);
+    conv_case(2, 32, 32, 16, 32, 3, 2, LP_SAME);
+    conv_case(5, 16, 16, 32, 32, 3, 1, LP_SAME);
+    conv_case(7, 8, 8, 64, 64, 3, 1, LP_SAME);
+    conv_case(2, 8, 8, 160, 96, 3, 1, LP_SAME);
+    conv_case(4, 16, 16, 32, 64, 1, 2, LP_SAME);
+    conv_case(1, 8, 8, 400, 40, 1, 1, LP_SAME);
+    conv_case(1, 64, 48, 3, 8, 7, 2, 3);
+}
+
+/* Breaks when lp_conv's own "same" padding or weight layout differs from lp_conv2d's. */
+static void conv_layer(void)
+{
+    naive_geometry g = naive_shape(2, 8, 6, 3, 5, 3, 2, -1);
+    conv_reference r = conv_reference_of(&g, 0);
+    fixture f = begin(LP_ISA_AUTO);
+    f.x = parameter(f.net, "x", 4, 2, 8, 6, 3);
+    f.y = lp_conv(f.net, f.x, "conv", 5, 3, 2);
+    if (finish(&f)) {
+        set(f.net, f.x, r.x);
+        set(f.net, lp_find(f.net, "conv.weight"), r.w);
+        check_run(&f, r.y, r.t, r.loss, r.dx, TOL_CONV);
+    }
+    lp_destroy(f.net);
+    conv_reference_free(&r);
+}
+
+/* --------------------------------------------------------------------------------- linear */
+
+static void linear_case(int n, int h, int w, int c, int out, int bias, lp_isa isa)
+{
+    int in = h * w * c;
+    size_t nx = (size_t)(n * in), nw = (size_t)(in * out), ny = (size_t)(n * out);
+    double *x = numbers(nx, 1, 1, 0), *wt = numbers(nw, 2, 1, 0), *t = numbers(ny, 4, 1, 0);
+    double *b = numbers((size_t)out, 3, 1, 0), *y = zeros(ny), *dy = zeros(ny), *dx = zeros(nx);
+    double *dw = zeros(nw), *db = zeros((size_t)out), loss;
+    fixture f = begin(isa);
+    lp_tensor *wp, *bp;
+    naive_linear(x, wt, bias ? b : NULL, n, in, out, y);
+    residual(y, t, ny, dy, &loss);
+    naive_linear_back(x, wt, dy, n, in, out, dx, dw, db);
+    f.x = h * w == 1 ? parameter(f.net, "x", 2, n, c, 1, 1) : parameter(f.net, "x", 4, n, h, w, c);
+    wp = parameter(f.net, "w", 2, in, out, 1, 1);
+    bp = bias ? parameter(f.net, "b", 1, out, 1, 1, 1) : NULL;
+    f.y = lp_matmul(f.net, f.x, wp, bp, "linear");
+    if (finish(&f)) {
+        set(f.net, f.x, x);
+        set(f.net, wp, wt);
+        if (bias) set(f.net, bp, b);
+        check_run(&f, y, t, loss, dx, TOL_SUM);
+        CHECK_ARRAY(lp_gradients(f.net, wp), dw, nw, TOL_SUM);
+        if (bias) CHECK_ARRAY(lp_gradients(f.net, bp), db, (size_t)out, TOL_SUM);
+    }
+    lp_destroy(f.net);
+    free(x), free(wt), free(t), free(b), free(y), free(dy), free(dx), free(dw), free(db);
+}
+
+/* Breaks when a GEMM tail or the bias is wrong: one row, one column, odd sizes, flattened maps. */
+static void linear_values(void)
+{
+    static const int shape[8][6] = { /* n, h, w, c, out, bias */
+        { 1, 1, 1, 1, 1, 1 }, { 2, 1, 1, 3, 5, 0 }, { 7, 1, 1, 17, 10, 1 }, { 13, 1, 1, 33, 31, 1 },
+        { 3, 2, 5, 7, 16, 0 }, { 33, 1, 1, 64, 100, 1 }, { 5, 4, 4, 16, 1, 1 },
+        { 64, 1, 1, 500, 65, 1 } };
+    for (EACH_ISA(isa)) for (int i = 0; i < (test_small ? 6 : 8); i++) {
+        const int *s = shape[i];
+        test_context("%s: [%d,%d,%d,%d] to %d", lp_isa_name(isa), s[0], s[1], s[2], s[3], s[4]);
+        linear_case(s[0], s[1], s[2], s[3], s[4], s[5], isa);
+    }
+}
+
+/* ------------------------------------------------------------------------------ BatchNorm */
+
+typedef struct norm_reference {
+    double *x, *gamma, *beta, *t, *mean, *var, *y, *dy, *dx, *dgamma, *dbeta, loss;
+} norm_reference;
+
+static norm_reference norm_reference_of(int rows, int c, double offset)
+{
+    size_t nc = (size_t)c, nx = (size_t)rows * nc;
+    norm_reference r;
+    r.x = numbers(nx, 1, 1, offset), r.gamma = numbers(nc, 2, 1, 1), r.beta = numbers(nc, 3, 1, 0);
+    r.t = numbers(nx, 4, 1, 0), r.mean = zeros(nc), r.var = zeros(nc), r.y = zeros(nx);
+    r.dy = zeros(nx), r.dx = zeros(nx), r.dgamma = zeros(nc), r.dbeta = zeros(nc);
+    naive_moments(r.x, rows, c, r.mean, r.var);
+    naive_norm(r.x, rows, c, r.mean, r.var, r.gamma, r.beta, r.y);
+    residual(r.y, r.t, nx, r.dy, &r.loss);
+    naive_norm_back(r.x, rows, c, r.mean, r.var, r.gamma, r.dy, r.dx, r.dgamma, r.dbeta);
+    return r;
+}
+
+static void norm_reference_free(norm_reference *r)
+{
+    free(r->x), free(r->gamma), free(r->beta), free(r->t), free(r->mean), free(r->var), free(r->y);
+    free(r->dy), free(r->dx), free(r->dgamma), free(r->dbeta);
+}
+
+/* After one update running = 0.9 (0, 1) + 0.1 (mean, unbiased variance). */
+static void norm_running(fixture *f, const norm_reference *r, int rows, int c, double tolerance)
+{
+    double *s = zeros((size_t)(2 * c)), *y = zeros((size_t)(rows * c));
+    for (int j = 0; j < c; j++) {
+        s[j] = 0.1 * r->mean[j];
+        s[c + j] = 0.9 + 0.1 * r->var[j] * rows / (rows - 1);
+    }
+    CHECK_INT(lp_step(f->net, 0), LP_OK);
+    CHECK_ARRAY(lp_statistics(f->net, "bn", 0), s, (size_t)c, tolerance);
+    CHECK_ARRAY(lp_statistics(f->net, "bn", 0) + c, s + c, (size_t)c, tolerance);
+    naive_norm(r->x, rows, c, s, s + c, r->gamma, r->beta, y);
+    CHECK_INT(lp_forward(f->net, LP_SINGLE, 0, NULL), LP_OK);
+    CHECK_ARRAY(f->y->data, y, (size_t)(rows * c), tolerance);
+    free(s), free(y);
+}
+
+static void norm_case(int n, int h, int w, int c, double offset, double tolerance, lp_isa isa)
+{
+    int rows = n * h * w;
+    norm_reference r = norm_reference_of(rows, c, offset);
+    fixture f = begin(isa);
+    lp_real *s;
+    f.x = h * w == 1 ? parameter(f.net, "x", 2, n, c, 1, 1) : parameter(f.net, "x", 4, n, h, w, c);
+    f.y = lp_batchnorm(f.net, f.x, "bn");
+    if (finish(&f)) {
+        lp_tensor *gamma = lp_find(f.net, "bn.weight"), *beta = lp_find(f.net, "bn.bias");
+        s = lp_statistics(f.net, "bn", 0);
+        CHECK(s && s[0] == 0 && s[c] == 1); /* running statistics start as (0, 1) */
+        set(f.net, f.x, r.x), set(f.net, gamma, r.gamma), set(f.net, beta, r.beta);
+        check_run(&f, r.y, r.t, r.loss, r.dx, tolerance);
+        CHECK_ARRAY(lp_gradients(f.net, gamma), r.dgamma, (size_t)c, tolerance);
+        CHECK_ARRAY(lp_gradients(f.net, beta), r.dbeta, (size_t)c, tolerance);
+        norm_running(&f, &r, rows, c, tolerance);
+    }
+    lp_destroy(f.net);
+    norm_reference_free(&r);
+}
+
+/* Breaks when statistics, their unbiasing, momentum, or either pass is wrong. */
+static void batchnorm_values(void)
+{
+    static const int channels[6] = { 1, 3, 5, 16, 17, 33 };
+    for (EACH_ISA(isa)) for (int i = 0; i < 6; i++) {
+        test_context("%s: %d channels", lp_isa_name(isa), channels[i]);
+        norm_case(5, 3, 4, channels[i], 0, 1e-5, isa); /* two sums and a cancellation in dx */
+        norm_case(9, 1, 1, channels[i], 0.5, 1e-5, isa);
+    }
+}
+
+/* Breaks when the variance is computed as E x^2 - (E x)^2, or sums run in one long float chain:
+   131,072 values around 100 with spread 0.6.  x - mean itself is exact to 100 * 6e-8 / 0.6. */
+static void batchnorm_cancellation(void)
+{
+    norm_case(test_small ? 4 : 128, 32, 32, 2, 100, 1e-4, LP_ISA_AUTO);
+}
+
+/* Breaks when one value per channel makes n/(n-1) infinite: the running variance must stay
+   finite. */
+static void batchnorm_single_value(void)
+{
+    fixture f = begin(LP_ISA_AUTO);
+    f.x = parameter(f.net, "x", 2, 1, 3, 1, 1);
+    f.y = lp_batchnorm(f.net, f.x, "bn");
+    if (finish(&f)) {
+        lp_status st = lp_train_step(f.net, 0.1f, NULL);
+        lp_real *s = lp_statistics(f.net, "bn", 0);
+        for (int i = 0; i < 6; i++) CHECK(st != LP_OK || (s[i] - s[i] == 0 && s[i] < 2));
+    }
+    lp_destroy(f.net);
+}
+
+/* ------------------------------------------------------------------- relu, add, in place */
+
+/* Breaks when relu's mask is wrong or when it overwrites a parameter it reads. */
+static void relu_values(void)
+{
+    double *x = numbers(7 * 11, 1, 1, 0), *y = zeros(77), *t = numbers(77, 4, 1, 0);
+    double *dy = zeros(77), loss;
+    for (EACH_ISA(isa)) {
+        fixture f = begin(isa);
+        f.x = parameter(f.net, "x", 2, 7, 11, 1, 1);
+        f.y = lp_relu(f.net, f.x);
+        x[5] = 0;
+        for (int i = 0; i < 77; i++) y[i] = x[i] < 0 ? 0 : x[i];
+        residual(y, t, 77, dy, &loss);
+        for (int i = 0; i < 77; i++) if (!(x[i] > 0)) dy[i] = 0;
+        if (finish(&f)) {
+            set(f.net, f.x, x);
+            check_run(&f, y, t, loss, dy, TOL_SUM);
+            CHECK_ARRAY(lp_values(f.net, f.x, 0), x, 77, 0);
+        }
+        lp_destroy(f.net);
+    }
+    free(x), free(y), free(t), free(dy);
+}
+
+/* Breaks when relu hides NaN (x > 0 ? x : 0) or writes over the caller's input. */
+static void relu_nan(void)
+{
+    for (EACH_ISA(isa)) {
+        lp_desc desc = lp_desc_default();
+        desc.isa = isa;
+        desc.inference = 1;
+        lp_net *net = lp_create(&desc);
+        lp_tensor *x = lp_input_rows(net, "x", 2, 19), *y = lp_relu(net, x);
+        test_context("%s", lp_isa_name(isa));
+        if (CHECK_INT(lp_compile(net, y, NULL, 0), LP_OK)) {
+            for (int i = 0; i < 38; i++) x->data[i] = (lp_real)(i - 20);
+            x->data[0] = x->data[18] = (lp_real)NAN;
+            x->data[30] = (lp_real)INFINITY;
+            lp_forward(net, LP_SINGLE, 0, NULL);
+            CHECK(y->data[0] != y->data[0] && y->data[18] != y->data[18]);
+            CHECK(y->data[1] == 0 && y->data[20] == 0 && y->data[21] == 1 && y->data[30] > 1e30f);
+            CHECK(x->data[1] == -19 && x->data[37] == 17);
+        }
+        lp_destroy(net);
+    }
+}
+
+/* x is used three times, r twice, s twice: add(r, x), relu in place, add(u, u). */
+static lp_tensor *tangle(lp_net *net, lp_tensor *x, lp_tensor *at[4], int keep)
+{
+    at[0] = lp_relu(net, x);
+    at[1] = lp_add(net, at[0], x);
+    at[2] = lp_relu(net, at[1]);
+    at[3] = lp_add(net, lp_add(net, at[2], at[2]), lp_add(net, at[1], x));
+    for (int i = 0; keep && i < 3; i++) lp_keep(net, at[i]);
+    return at[3];
+}
+
+/* Breaks when an op works in place on a tensor that somebody still needs, forward or backward:
+   r = relu x, s = r + x, u = relu s, y = 2 u + s + x; kept and not kept, x linear in w. */
+static void add_in_place(void)
+{
+    double *w = numbers(35, 1, 1, 0), *t = numbers(35, 2, 1, 0), *y = zeros(35), *d = zeros(35), l;
+    double *r = zeros(35), *s = zeros(35), *u = zeros(35);
+    for (int i = 0; i < 35; i++) {
+        r[i] = w[i] > 0 ? w[i] : 0, s[i] = r[i] + w[i], u[i] = s[i] > 0 ? s[i] : 0;
+        y[i] = 2 * u[i] + s[i] + w[i];
+    }
+    residual(y, t, 35, d, &l);
+    for (int i = 0; i < 35; i++) d[i] *= w[i] > 0 ? 2 * 2 + 2 + 1 : 1 + 1;
+    for (int keep = 0; keep < 2; keep++) {
+        lp_tensor *at[4];
+        fixture f = begin(LP_ISA_AUTO);
+        test_context("keep %d", keep);
+        f.x = parameter(f.net, "x", 2, 5, 7, 1, 1);
+        f.y = tangle(f.net, f.x, at, keep);
+        if (finish(&f)) {
+            set(f.net, f.x, w);
+            check_run(&f, y, t, l, d, TOL_SUM);
+            if (keep) CHECK_ARRAY(at[0]->data, r, 35, 0);
+            if (keep) CHECK_ARRAY(at[1]->data, s, 35, TOL_SUM);
+            if (keep) CHECK_ARRAY(at[2]->data, u, 35, TOL_SUM);
+            CHECK_ARRAY(lp_values(f.net, f.x, 0), w, 35, 0);
+        }
+        lp_destroy(f.net);
+    }
+    free(w), free(t), free(y), free(d), free(r), free(s), free(u);
+}
+
+/* Breaks when fusing BatchNorm with relu forgets another reader of the BatchNorm's output. */
+static void batchnorm_relu_shared(void)
+{
+    norm_reference r = norm_reference_of(20, 3, 0);
+    double y[60], dy[60], dx[60], dg[3], db[3], loss;
+    fixture f = begin(LP_ISA_AUTO);
+    lp_tensor *b;
+    for (int i = 0; i < 60; i++) y[i] = r.y[i] + (r.y[i] > 0 ? r.y[i] : 0);
+    residual(y, r.t, 60, dy, &loss);
+    for (int i = 0; i < 60; i++) dy[i] *= r.y[i] > 0 ? 2 : 1;
+    naive_norm_back(r.x, 20, 3, r.mean, r.var, r.gamma, dy, dx, dg, db);
+    f.x = parameter(f.net, "x", 2, 20, 3, 1, 1);
+    b = lp_batchnorm(f.net, f.x, "bn");
+    f.y = lp_add(f.net, b, lp_relu(f.net, b));
+    if (finish(&f)) {
+        set(f.net, f.x, r.x), set(f.net, lp_find(f.net, "bn.weight"), r.gamma);
+        set(f.net, lp_find(f.net, "bn.bias"), r.beta);
+        check_run(&f, y, r.t, loss, dx, 1e-5);
+        CHECK_ARRAY(lp_gradients(f.net, lp_find(f.net, "bn.weight")), dg, 3, 1e-5);
+    }
+    lp_destroy(f.net);
+    norm_reference_free(&r);
+}
+
+/* conv-BN-relu-conv: what of it is kept must not change a bit of the result. */
+static uint64_t keep_hash(int keep)
+{
+    lp_desc desc = lp_desc_default();
+    lp_net *net = lp_create(&desc);
+    lp_tensor *x = lp_input(net, "x", 4, 8, 8, 3), *y = lp_labels(net, "y", 4), *at[4];
+    uint64_t hash = TEST_FNV;
+    at[0] = lp_conv(net, x, "c1", 8, 3, 1), at[1] = lp_batchnorm(net, at[0], "b1");
+    at[2] = lp_relu(net, at[1]), at[3] = lp_conv(net, at[2], "c2", 8, 3, 1);
+    for (int i = 0; i < 4; i++) if (keep >> i & 1) lp_keep(net, at[i]);
+    lp_tensor *h = lp_linear(net, lp_avgpool(net, lp_add(net, at[3], at[0])), "fc", 3);
+    CHECK_INT(lp_compile(net, lp_cross_entropy(net, h, y, 0), NULL, 0), LP_OK);
+    for (int step = 0; step < 2; step++) {
+        for (int i = 0; i < 768; i++) x->data[i] = (lp_real)test_random(1, (uint64_t)i);
+        for (int i = 0; i < 4; i++) y->labels[i] = i % 3;
+        CHECK_INT(lp_train_step(net, 0.1f, NULL), LP_OK);
+    }
+    for (int i = 0; i < 4; i++) CHECK(!(keep >> i & 1) || at[i]->data != NULL);
+    for (int i = 0; lp_parameter_at(net, i); i++) {
+        lp_tensor *p = lp_parameter_at(net, i);
+        hash = test_hash(hash, lp_values(net, p, 0), size_of(p) * sizeof(lp_real));
+    }
+    lp_destroy(net);
+    return hash;
+}
+
+/* Breaks when lp_keep changes arithmetic (fused and unfused must agree bit for bit). */
+static void keep_changes_nothing(void)
+{
+    uint64_t plain = keep_hash(0);
+    for (int keep = 1; keep < 16; keep++) {
+        test_context("keep mask %d", keep);
+        CHECK(keep_hash(keep) == plain);
+    }
+}
+
+/* ---------------------------------------------------------------------------------- pools */
+
+static void pool_case(int largest, int n, int h, int w, int c, int k, int stride, int pad)
+{
+    naive_geometry g = naive_shape(n, h, w, c, c, k, stride, pad);
+    size_t nx = (size_t)(n * h * w * c), ny = (size_t)(n * g.oh * g.ow * c);
+    double *x = numbers(nx, 1, 1, -2), *t = numbers(ny, 2, 1, 0), *y = zeros(ny); /* all below 0 */
+    double *dy = zeros(ny), *dx = zeros(nx), loss;
+    naive_pool(&g, largest, x, y, NULL, NULL);
+    residual(y, t, ny, dy, &loss);
+    naive_pool(&g, largest, x, y, dy, dx);
+    for (EACH_ISA(isa)) {
+        fixture f = begin(isa);
+        test_context("%s: max %d [%d,%d,%d,%d] kernel %d stride %d pad %d", lp_isa_name(isa),
+                     largest, n, h, w, c, k, stride, pad);
+        f.x = parameter(f.net, "x", 4, n, h, w, c);
+        f.y = largest ? lp_maxpool(f.net, f.x, k, stride, pad)
+                      : lp_avgpool2d(f.net, f.x, k, stride);
+        if (finish(&f) && CHECK_INT(size_of(f.y), ny)) {
+            set(f.net, f.x, x);
+            check_run(&f, y, t, loss, dx, TOL_SUM);
+        }
+        lp_destroy(f.net);
+    }
+    free(x), free(t), free(y), free(dy), free(dx);
+}
+
+/* Breaks when a window, its stride, its padding (minus infinity, not zero) or the gradient of
+   overlapping windows is wrong. */
+static void pool_values(void)
+{
+    static const int channels[4] = { 1, 5, 16, 33 };
+    int turn = 0;
+    for (int k = 1; k <= 4; k++) for (int stride = 1; stride <= 3; stride++, turn++) {
+        pool_case(0, 2, 9, 7, channels[turn % 4], k, stride, 0);
+        for (int pad = 0; pad <= k / 2; pad++)
+            pool_case(1, 2, 9, 7, channels[turn % 4], k, stride, pad);
+    }
+}
+
+/* Breaks when equal values share or duplicate the gradient: the first maximum takes all of it. */
+static void maxpool_ties(void)
+{
+    fixture f = begin(LP_ISA_AUTO);
+    f.x = parameter(f.net, "x", 4, 1, 2, 2, 1);
+    f.y = lp_maxpool(f.net, f.x, 2, 2, 0);
+    if (finish(&f)) {
+        double x[4] = { 3, 3, 3, 3 }, y = 3, t = 2, dx[4] = { 2, 0, 0, 0 };
+        set(f.net, f.x, x);
+        check_run(&f, &y, &t, 1, dx, TOL_SUM);
+    }
+    lp_destroy(f.net);
+}
+
+static void avgpool_case(int n, int h, int w, int c, lp_isa isa)
+{
+    int pixels = h * w;
+    size_t nx = (size_t)(n * pixels * c), ny = (size_t)(n * c);
+    double *x = numbers(nx, 1, 1, 0), *t = numbers(ny, 2, 1, 0), *y = zeros(ny), *dy = zeros(ny);
+    double *dx = zeros(nx), loss;
+    fixture f = begin(isa);
+    naive_global_mean(x, n, pixels, c, y);
+    residual(y, t, ny, dy, &loss);
+    for (int i = 0; i < n * pixels * c; i++) dx[i] = dy[i / (pixels * c) * c + i % c] / pixels;
+    f.x = parameter(f.net, "x", 4, n, h, w, c);
+    f.y = lp_avgpool(f.net, f.x);
+    if (finish(&f) && CHECK_INT(f.y->rank, 2)) {
+        set(f.net, f.x, x);
+        check_run(&f, y, t, loss, dx, TOL_SUM);
+    }
+    lp_destroy(f.net);
+    free(x), free(t), free(y), free(dy), free(dx);
+}
+
+/* Breaks when the global mean forgets a pixel or a channel tail. */
+static void avgpool_values(void)
+{
+    for (EACH_ISA(isa)) {
+        test_context("%s", lp_isa_name(isa));
+        avgpool_case(3, 8, 8, 17, isa);
+        avgpool_case(1, 1, 1, 1, isa);
+        avgpool_case(2, 5, 3, 33, isa);
+        avgpool_case(5, 7, 2, 64, isa);
+    }
+}
+
+static void subsample_case(int h, int w, int c, int stride, int channels)
+{
+    int oh = (h + stride - 1) / stride, ow = (w + stride - 1) / stride, front = (channels - c) / 2;
+    size_t nx = (size_t)(2 * h * w * c), ny = (size_t)(2 * oh * ow * channels);
+    double *x = numbers(nx, 1, 1, 0), *t = numbers(ny, 2, 1, 0), *y = zeros(ny), *dy = zeros(ny);
+    double *dx = zeros(nx), loss;
+    fixture f = begin(LP_ISA_AUTO);
+    for (int back = 0; back < 2; back++) {
+        for (int i = 0; i < 2 * oh * ow * c; i++) {
+            int ox = i / c % ow, oy = i / c / ow % oh, b = i / c / ow / oh;
+            int from = ((b * h + oy * stride) * w + ox * stride) * c + i % c;
+            int to = ((b * oh + oy) * ow + ox) * channels + front + i % c;
+            if (back) dx[from] = dy[to]; else y[to] = x[from];
+        }
+        residual(y, t, ny, dy, &loss);
+    }
+    f.x = parameter(f.net, "x", 4, 2, h, w, c);
+    f.y = lp_subsample(f.net, f.x, stride, channels);
+    test_context("[2,%d,%d,%d] stride %d to %d channels", h, w, c, stride, channels);
+    if (finish(&f) && CHECK_INT(size_of(f.y), ny)) {
+        set(f.net, f.x, x);
+        check_run(&f, y, t, loss, dx, TOL_SUM);
+    }
+    lp_destroy(f.net);
+    free(x), free(t), free(y), free(dy), free(dx);
+}
+
+/* Breaks when option A's shortcut takes the wrong pixels or pads on one side. */
+static void subsample_values(void)
+{
+    subsample_case(8, 8, 16, 2, 32);
+    subsample_case(6, 4, 3, 2, 5);
+    subsample_case(5, 7, 4, 3, 4);
+    subsample_case(4, 4, 2, 1, 6);
+}
+
+/* -------------------------------------------------------------------------------- dropout */
+
+/* Checks one training pass of dropout (p = 0.25) on x: survivors are x / 0.75 and their share is
+   right within five standard deviations; the gradient has the same mask.  Returns a hash. */
+static uint64_t dropout_pass(fixture *f, int n)
+{
+    const lp_real *dx, *x, *y;
+    int zeroed = 0;
+    CHECK_INT(lp_gradient(f->net, 1, NULL), LP_OK);
+    dx = lp_gradients(f->net, f->x), x = lp_values(f->net, f->x, 0), y = f->y->data;
+    if (!CHECK(dx && x && y)) return 0;
+    for (int i = 0; i < n; i++) {
+        double want = y[i] != 0 ? (double)x[i] / 0.75 : 0;
+        zeroed += y[i] == 0;
+        CHECK_NEAR(y[i], want, 1e-6);
+        CHECK_NEAR(dx[i] * (lp_real)n, y[i] != 0 ? 2 * (want - 0.5) / 0.75 : 0, 1e-5);
+    }
+    CHECK_NEAR(zeroed, 0.25 * n, 5 * sqrt(n * 0.25 * 0.75));
+    return test_hash(TEST_FNV, y, (size_t)n * sizeof *y);
+}
+
+static int dropout_net(fixture *f, float p, uint64_t seed, int n)
+{
+    lp_desc desc = lp_desc_default();
+    desc.seed = seed;
+    f->net = lp_create(&desc);
+    f->x = parameter(f->net, "x", 2, n / 100, 100, 1, 1);
+    f->y = lp_dropout(f->net, f->x, p);
+    if (!finish(f)) return 0;
+    for (int i = 0; i < n; i++) {
+        lp_values(f->net, f->x, 0)[i] = (lp_real)(1.5 + 0.5 * test_random(1, (uint64_t)i));
+        lp_values(f->net, f->target, 0)[i] = 0.5f;
+    }
+    return 1;
+}
+
+/* Breaks when the mask's rate, scale, or the agreement of forward and backward is off; when the
+   same step gives another mask, or the next step the same. */
+static void dropout_training(void)
+{
+    int n = test_small ? 2000 : 40000;
+    fixture f, g, other;
+    if (dropout_net(&f, 0.25f, 1, n) && dropout_net(&g, 0.25f, 1, n)
+        && dropout_net(&other, 0.25f, 2, n)) {
+        uint64_t first = dropout_pass(&f, n), second;
+        CHECK(dropout_pass(&g, n) == first);
+        CHECK(dropout_pass(&other, n) != first);
+        CHECK_INT(lp_step(f.net, 0), LP_OK);
+        second = dropout_pass(&f, n);
+        CHECK(second != first);
+    }
+    lp_destroy(f.net), lp_destroy(g.net), lp_destroy(other.net);
+}
+
+/* Breaks when evaluation drops or scales anything, or p = 0 is not the identity in training. */
+static void dropout_identity(void)
+{
+    fixture f, g;
+    if (dropout_net(&f, 0.5f, 1, 2000)) {
+        CHECK_INT(lp_forward(f.net, LP_SINGLE, 0, NULL), LP_OK);
+        CHECK_BITS(f.y->data, lp_values(f.net, f.x, 0), 2000 * sizeof(lp_real));
+    }
+    if (dropout_net(&g, 0, 1, 2000)) {
+        CHECK_INT(lp_gradient(g.net, 1, NULL), LP_OK);
+        CHECK_BITS(g.y->data, lp_values(g.net, g.x, 0), 2000 * sizeof(lp_real));
+    }
+    lp_destroy(f.net), lp_destroy(g.net);
+}
+
+/* --------------------------------------------------------------------------------- losses */
+
+static void cross_entropy_case(int n, int classes, double scale, float smoothing, lp_isa isa)
+{
+    size_t size = (size_t)(n * classes);
+    double *z = numbers(size, 1, scale, 0), *dz = zeros(size), *p = zeros(size), want;
+    lp_real l = 0, *probs = (lp_real *)test_alloc(size * sizeof *probs);
+    fixture f = begin(isa);
+    lp_tensor *y = lp_labels(f.net, "label", n);
+    f.x = parameter(f.net, "logits", 2, n, classes, 1, 1);
+    if (CHECK_INT(lp_compile(f.net, lp_cross_entropy(f.net, f.x, y, smoothing), NULL, 0), LP_OK)) {
+        set(f.net, f.x, z);
+        for (int i = 0; i < n; i++) y->labels[i] = (i * 7 + 3) % classes;
+        want = naive_cross_entropy(z, y->labels, n, classes, (double)smoothing, dz);
+        CHECK_INT(lp_gradient(f.net, 1, &l), LP_OK);
+        CHECK_NEAR(l, want, TOL_SUM * (1 + fabs(want)));
+        if (classes > 1) CHECK_ARRAY(lp_gradients(f.net, f.x), dz, size, TOL_SUM);
+        naive_softmax(z, n, classes, p);
+        CHECK_INT(lp_predict(f.net, LP_SINGLE, probs), LP_OK);
+        CHECK_ARRAY(probs, p, size, TOL_SUM);
+    }
+    lp_destroy(f.net);
+    free(z), free(dz), free(p), free(probs);
+}
+
+/* Breaks when the maximum is not subtracted (scale 200 overflows exp), smoothing is misplaced or
+   a vector tail of classes is dropped. */
+static void cross_entropy_values(void)
+{
+    static const int classes[7] = { 1, 2, 3, 10, 17, 100, 1000 };
+    for (EACH_ISA(isa)) for (int i = 0; i < (test_small ? 5 : 7); i++) {
+        test_context("%s: %d classes", lp_isa_name(isa), classes[i]);
+        cross_entropy_case(6, classes[i], 3, 0, isa);
+        cross_entropy_case(5, classes[i], 3, 0.1f, isa);
+        cross_entropy_case(7, classes[i], 200, 0.3f, isa);
+    }
+}
+
+/* Breaks when the squared error forgets an operand's gradient, the factor 2 or the mean. */
+static void mean_squared_error_values(void)
+{
+    double *a = numbers(3 * 37, 1, 2, 0), *b = numbers(3 * 37, 2, 2, 0), *d = zeros(111), want;
+    for (EACH_ISA(isa)) {
+        fixture f = begin(isa);
+        lp_real l = 0;
+        lp_tensor *other;
+        f.x = parameter(f.net, "a", 2, 3, 37, 1, 1);
+        other = parameter(f.net, "b", 2, 3, 37, 1, 1);
+        lp_tensor *loss = lp_mean_squared_error(f.net, f.x, other);
+        if (CHECK_INT(lp_compile(f.net, loss, NULL, 0), LP_OK)) {
+            set(f.net, f.x, a), set(f.net, other, b);
+            residual(a, b, 111, d, &want);
+            CHECK_INT(lp_gradient(f.net, 1, &l), LP_OK);
+            CHECK_NEAR(l, want, TOL_SUM * want);
+            CHECK_ARRAY(lp_gradients(f.net, f.x), d, 111, TOL_SUM);
+            for (int i = 0; i < 111; i++) d[i] = -d[i];
+            CHECK_ARRAY(lp_gradients(f.net, other), d, 111, TOL_SUM);
+        }
+        lp_destroy(f.net);
+    }
+    free(a), free(b), free(d);
+}
+
+/* Breaks when a weight used by two layers gets only one layer's gradient. */
+static void shared_weight(void)
+{
+    naive_geometry g = naive_shape(2, 5, 5, 3, 3, 3, 1, -1);
+    conv_reference r = conv_reference_of(&g, 0);
+    double *y = zeros(r.ny), *dy = zeros(r.ny), *d1 = zeros(r.ny), *dx = zeros(r.nx);
+    double *dw = zeros(r.nw), *dw1 = zeros(r.nw), loss;
+    fixture f = begin(LP_ISA_AUTO);
+    lp_tensor *w;
+    naive_conv(&g, r.y, r.w, NULL, y);
+    residual(y, r.t, r.ny, dy, &loss);
+    naive_conv_back(&g, r.y, r.w, dy, d1, dw1, NULL);
+    naive_conv_back(&g, r.x, r.w, d1, dx, dw, NULL);
+    for (size_t i = 0; i < r.nw; i++) dw[i] += dw1[i];
+    f.x = parameter(f.net, "x", 4, 2, 5, 5, 3);
+    w = parameter(f.net, "w", 4, 3, 3, 3, 3);
+    f.y = lp_conv2d(f.net, lp_conv2d(f.net, f.x, w, NULL, "a", 1, LP_SAME), w, NULL, "b", 1,
+                    LP_SAME);
+    if (finish(&f)) {
+        set(f.net, f.x, r.x), set(f.net, w, r.w);
+        check_run(&f, y, r.t, loss, dx, TOL_CONV);
+        CHECK_ARRAY(lp_gradients(f.net, w), dw, r.nw, TOL_CONV);
+    }
+    lp_destroy(f.net);
+    conv_reference_free(&r);
+    free(y), free(dy), free(d1), free(dx), free(dw), free(dw1);
+}
+
+/* ----------------------------------------------------------------------------------- gemm */
+
+/* C = A B (+ C) with A, B transposed or not, at an odd element offset, ldc > n; checks the values,
+   that gaps of C and the memory behind the work space stay as they were, and (accumulate = 0)
+   that NaN in C is not read. */
+static void gemm_case(lp_isa isa, int m, int n, int k, int ta, int tb, int accumulate)
+{
+    int ldc = n + 3;
+    size_t work = lp_gemm_work(m, n, k), nc = (size_t)(m * ldc);
+    double *a = numbers((size_t)(m * k), 1, 1, 0), *b = numbers((size_t)(k * n), 2, 1, 0);
+    double *want = numbers(nc, 3, 1, 0);
+    lp_real *fa = (lp_real *)test_alloc((size_t)(m * k + 1) * sizeof *fa) + 1;
+    lp_real *fb = (lp_real *)test_alloc((size_t)(k * n + 1) * sizeof *fb) + 1;
+    lp_real *c = (lp_real *)test_alloc((nc + 1) * sizeof *c) + 1;
+    lp_real *w = (lp_real *)test_alloc((work + 8) * sizeof *w);
+    copy(fa, a, (size_t)(m * k)), copy(fb, b, (size_t)(k * n)), copy(c, want, nc);
+    for (size_t i = 0; i < work + 8; i++) w[i] = 7;
+    for (int i = 0; i < m * n; i++) {
+        double s = accumulate ? want[i / n * ldc + i % n] : 0;
+        for (int p = 0; p < k; p++)
+            s += a[ta ? p * m + i / n : i / n * k + p] * b[tb ? i % n * k + p : p * n + i % n];
+        want[i / n * ldc + i % n] = s;
+        if (!accumulate) c[i / n * ldc + i % n] = (lp_real)NAN;
+    }
+    CHECK_INT(lp_gemm(isa, m, n, k, fa, ta ? 1 : k, ta ? m : 1, fb, tb ? 1 : n, tb ? k : 1, c, ldc,
+                      accumulate, w), LP_OK);
+    CHECK_ARRAY(c, want, nc, TOL_SUM);
+    for (int i = 0; i < m * ldc; i++)
+        if (i % ldc >= n) CHECK((double)c[i] == want[i]);
+    for (size_t i = work; i < work + 8; i++) CHECK(w[i] == 7);
+    free(a), free(b), free(want), free(fa - 1), free(fb - 1), free(c - 1), free(w);
+}
+
+/* Breaks when a tile tail, a packing or a K block border is wrong. */
+static void gemm_values(void)
+{
+    static const int size[][3] = { { 1, 1, 1 }, { 2, 3, 4 }, { 5, 7, 3 }, { 6, 16, 9 },
+        { 12, 32, 8 }, { 13, 33, 17 }, { 7, 15, 31 }, { 31, 31, 31 }, { 1, 65, 40 }, { 65, 1, 40 },
+        { 33, 47, 500 }, { 100, 70, 385 }, { 50, 420, 20 }, { 200, 9, 1000 } };
+    int count = test_small ? 10 : (int)(sizeof size / sizeof size[0]);
+    for (EACH_ISA(isa)) for (int i = 0; i < count; i++) for (int v = 0; v < 8; v++) {
+        test_context("%s: %d x %d x %d variant %d", lp_isa_name(isa), size[i][0], size[i][1],
+                     size[i][2], v);
+        gemm_case(isa, size[i][0], size[i][1], size[i][2], v & 1, v >> 1 & 1, v >> 2);
+    }
+}
+
+/* Breaks when a row that the processor lacks is run, or sizes below 1 are accepted blindly. */
+static void gemm_arguments(void)
+{
+    lp_real one = 1, c = 5, work[4096];
+    if (!CHECK(lp_gemm_work(1, 1, 1) <= 4096)) return;
+    for (int i = 0; i < LP_ISA_COUNT; i++)
+        if (!lp_isa_available((lp_isa)i))
+            CHECK_INT(lp_gemm((lp_isa)i, 1, 1, 1, &one, 1, 1, &one, 1, 1, &c, 1, 0, work),
+                      LP_ERR_ARGUMENT);
+    CHECK_INT(lp_gemm((lp_isa)99, 1, 1, 1, &one, 1, 1, &one, 1, 1, &c, 1, 0, work),
+              LP_ERR_ARGUMENT);
+    CHECK_INT(lp_gemm(LP_ISA_AUTO, -1, 1, 1, &one, 1, 1, &one, 1, 1, &c, 1, 0, work),
+              LP_ERR_ARGUMENT);
+    CHECK_INT(lp_gemm(LP_ISA_AUTO, 1, 1, 1, NULL, 1, 1, &one, 1, 1, &c, 1, 0, work),
+              LP_ERR_ARGUMENT);
+    CHECK_INT(lp_gemm(LP_ISA_AUTO, 1, 2, 1, &one, 1, 1, &one, 1, 1, &c, 1, 0, work),
+              LP_ERR_ARGUMENT); /* ldc < n */
+    CHECK(c == 5);
+}
+
+static const test_case cases[] = {
+    T(conv_all_kernels), T(conv_winograd_borders), T(conv_real_shapes), T(conv_layer),
+    T(linear_values), T(batchnorm_values), T(batchnorm_cancellation), T(batchnorm_single_value),
+    T(relu_values), T(relu_nan), T(add_in_place), T(batchnorm_relu_shared),
+    T(keep_changes_nothing), T(pool_values), T(maxpool_ties), T(avgpool_values),
+    T(subsample_values), T(dropout_training), T(dropout_identity), T(cross_entropy_values),
+    T(mean_squared_error_values), T(shared_weight), T(gemm_values), T(gemm_arguments),
+};
+
+int main(int argc, char **argv)
+{
+    return test_main(argc, argv, "ops", cases, sizeof cases / sizeof cases[0]);
+}

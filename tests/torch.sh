@@ -1,0 +1,11 @@
+#!/bin/sh
+# Compares WRN-10-1 with PyTorch, where a python3 with torch is installed.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+for python in ${PYTHON:-} python3 /usr/bin/python3; do
+    if "$python" -c 'import torch' 2>/dev/null; then
+        exec "$python" tests/torch_compare.py
+    fi
+done
+echo "skipped: no python3 with torch (Debian: python3-torch)"
+echo "0 passed, 0 failed, 1 skipped"

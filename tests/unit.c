@@ -1,0 +1,1786 @@
+/* unit.c - the contract of every function in latephase.h that is not arithmetic: errors and their
+   words, memory, order of calls, refused steps, state, schedules, metrics, models.
+
+   cc -O2 tests/unit.c -o unit -lm -lpthread && ./unit [--small] [--filter NAME] */
+#include <assert.h>
+#include <fenv.h>
+#include "test.h"
+
+static void *hook_malloc(size_t n);
+static void  hook_free(void *p);
+#define LP_MALLOC(n) hook_malloc(n)
+#define LP_FREE(p) hook_free(p)
+#define LP_ASSERT(c) assert(c)
+#define LP_IMPLEMENTATION
+#include "../latephase.h"
+
+/* Counting, failing allocation: number `hook_fail` (from 0) and all after it fail. */
+static long   hook_calls, hook_live, hook_fail = -1;
+static size_t hook_largest;
+
+static void *hook_malloc(size_t n)
+{
+    void *p = NULL;
+    if (hook_fail < 0 || hook_calls < hook_fail) p = malloc(n);
+    hook_calls++;
+    if (p) hook_live++;
+    if (n > hook_largest) hook_largest = n;
+    return p;
+}
+
+static void hook_free(void *p)
+{
+    if (p) hook_live--;
+    free(p);
+}
+
+/* -------------------------------------------------------------------------------- fixture
+   A small net with everything in it: conv - BN - relu - dropout - mean - head on 6x6x2 images. */
+
+enum { N = 8, CLASSES = 3, PIXELS = 6 * 6 * 2 };
+
+typedef struct tiny {
+    lp_net    *net;
+    lp_tensor *x, *y, *loss;
+} tiny;
+
+static lp_desc tiny_desc(int members)
+{
+    lp_desc desc = lp_desc_default();
+    desc.threads = 2;
+    if (members) desc.late = lp_late_default(members);
+    return desc;
+}
+
+static tiny tiny_build(const lp_desc *desc, int n, float dropout)
+{
+    tiny t;
+    lp_tensor *h;
+    t.net = lp_create(desc);
+    t.x = lp_input(t.net, "image", n, 6, 6, 2);
+    t.y = lp_labels(t.net, "label", n);
+    h = lp_relu(t.net, lp_batchnorm(t.net, lp_conv(t.net, t.x, "conv1", 5, 3, 1), "bn1"));
+    h = lp_conv(t.net, lp_dropout(t.net, h, dropout), "conv2", 7, 3, 2);
+    h = lp_relu(t.net, lp_batchnorm(t.net, h, "bn2"));
+    h = lp_linear(t.net, lp_avgpool(t.net, h), "fc", CLASSES);
+    t.loss = lp_cross_entropy(t.net, h, t.y, 0);
+    return t;
+}
+
+static tiny tiny_compiled(const lp_desc *desc, int n, float dropout)
+{
+    tiny t = tiny_build(desc, n, dropout);
+    lp_status st = lp_compile(t.net, t.loss, NULL, 0);
+    test_report(st == LP_OK, __FILE__, __LINE__, "lp_compile: %s", lp_error(t.net));
+    if (st != LP_OK) exit(1); /* nothing below would make sense */
+    return t;
+}
+
+/* Minibatch number `step`: noise plus a class-dependent stripe. */
+static void tiny_fill(tiny *t, int step, int rows)
+{
+    for (int i = 0; i < rows; i++) t->y->labels[i] = (int32_t)(test_mix((uint64_t)(step * 99 + i))
+                                                               % CLASSES);
+    for (int i = 0; i < rows * PIXELS; i++) {
+        double v = test_random((uint64_t)step + 7, (uint64_t)i);
+        t->x->data[i] = (lp_real)(v + (i / 12 % 3 == t->y->labels[i / PIXELS] ? 0.5 : 0));
+    }
+}
+
+static void tiny_train(tiny *t, int from, int to)
+{
+    for (int step = from; step < to; step++) {
+        lp_status st;
+        tiny_fill(t, step, N);
+        st = lp_train_step(t->net, 0.05f, NULL);
+        if (!test_report(st == LP_OK, __FILE__, __LINE__, "step %d: %s", step, lp_error(t->net)))
+            return;
+    }
+}
+
+static size_t size_of(const lp_tensor *t)
+{
+    size_t n = 1;
+    for (int i = 0; t && i < t->rank; i++) n *= (size_t)t->dim[i];
+    return n;
+}
+
+/* The whole training state; free it.  Asking for an averaged weight first brings the average, which
+   is part of the state, up to date. */
+static char *snapshot(lp_net *net)
+{
+    size_t bytes = lp_state_bytes(net);
+    char *s = (char *)test_alloc(bytes);
+    lp_values(net, lp_parameter_at(net, 0), LP_AVERAGED);
+    memset(s, 0x55, bytes);
+    CHECK(bytes > 0);
+    CHECK_INT(lp_state_save(net, s), LP_OK);
+    return s;
+}
+
+static void check_same_state(lp_net *a, lp_net *b, int line)
+{
+    char *sa = snapshot(a), *sb = snapshot(b);
+    int same = lp_state_bytes(a) == lp_state_bytes(b) && !memcmp(sa, sb, lp_state_bytes(a));
+    test_report(same, __FILE__, line, "the two nets differ");
+    free(sa), free(sb);
+}
+#define CHECK_SAME_STATE(a, b) check_same_state(a, b, __LINE__)
+
+/* Fails unless the net's state is the snapshot's; frees the snapshot. */
+static void check_unchanged(lp_net *net, char *before, int line)
+{
+    char *after = snapshot(net);
+    test_bits(before, after, lp_state_bytes(net), __FILE__, line, "state");
+    free(before), free(after);
+}
+#define CHECK_UNCHANGED(net, before) check_unchanged(net, before, __LINE__)
+
+/* Weights of member k and statistics of both nets are the same bits. */
+static void check_same_weights(lp_net *a, lp_net *b, int k, int line)
+{
+    for (int i = 0; lp_parameter_at(a, i); i++) {
+        lp_tensor *p = lp_parameter_at(a, i), *q = lp_parameter_at(b, i);
+        test_bits(lp_values(a, p, k), lp_values(b, q, k), size_of(p) * sizeof(lp_real), __FILE__,
+                  line, p->name);
+    }
+    test_bits(lp_statistics(a, "bn1", k), lp_statistics(b, "bn1", k), 10 * sizeof(lp_real),
+              __FILE__, line, "bn1");
+    test_bits(lp_statistics(a, "bn2", k), lp_statistics(b, "bn2", k), 14 * sizeof(lp_real),
+              __FILE__, line, "bn2");
+}
+#define CHECK_SAME_WEIGHTS(a, b, k) check_same_weights(a, b, k, __LINE__)
+
+/* ---------------------------------------------------------------------------- shape errors */
+
+/* A net with an image [2,8,8,3], rows [2,5] and parameters to misuse. */
+typedef struct bench {
+    lp_net    *net;
+    lp_tensor *image, *rows, *label, *w, *m, *b;
+} bench;
+
+static lp_tensor *shaped(lp_net *net, const char *name, int rank, int a, int b, int c, int d)
+{
+    int dim[4];
+    dim[0] = a, dim[1] = b, dim[2] = c, dim[3] = d;
+    return lp_parameter(net, name, rank, dim, LP_INIT_KAIMING, LP_ROLE_AUTO);
+}
+
+static bench bench_new(void)
+{
+    bench s;
+    lp_desc desc = tiny_desc(0);
+    s.net = lp_create(&desc);
+    s.image = lp_input(s.net, "image", 2, 8, 8, 3);
+    s.rows = lp_input_rows(s.net, "rows", 2, 5);
+    s.label = lp_labels(s.net, "label", 2);
+    s.w = shaped(s.net, "w", 4, 3, 3, 3, 4);
+    s.m = shaped(s.net, "m", 2, 5, 6, 1, 1);
+    s.b = shaped(s.net, "b", 1, 4, 1, 1, 1);
+    CHECK(s.b != NULL && lp_error(s.net)[0] == 0);
+    return s;
+}
+
+/* A size below 1, and a value that fits no input, may be called an argument or a shape. */
+#define BAD_SIZE LP_STATUS_COUNT
+static int same_status(lp_status st, lp_status want)
+{
+    return want == BAD_SIZE ? st == LP_ERR_ARGUMENT || st == LP_ERR_SHAPE : st == want;
+}
+
+/* The error that `result` (NULL) left: its status, stickiness, and the words in it.  Destroys. */
+static void refused(bench *s, const lp_tensor *result, lp_status want, int line, const char *label,
+                    const int *one, int count1, const int *two, int count2)
+{
+    char first[512];
+    lp_tensor *later;
+    snprintf(first, sizeof first, "%s", lp_error(s->net));
+    test_report(result == NULL, __FILE__, line, "the builder accepted it");
+    test_report(first[0] != 0, __FILE__, line, "lp_error is empty");
+    test_report(!label || strstr(first, label), __FILE__, line, "\"%s\" does not name \"%s\"",
+                first, label ? label : "");
+    test_report(!one || test_names_sizes(first, count1, one), __FILE__, line,
+                "\"%s\" does not name the first shape", first);
+    test_report(!two || test_names_sizes(first, count2, two), __FILE__, line,
+                "\"%s\" does not name the second shape", first);
+    later = lp_linear(s->net, s->rows, "later", 3); /* valid, but comes after the error */
+    test_report(later == NULL, __FILE__, line, "a later builder ran");
+    lp_conv(s->net, s->image, "other", 4, 9, 1);    /* invalid, must not replace the first error */
+    later = lp_cross_entropy(s->net, later, s->label, 0);
+    test_report(same_status(lp_compile(s->net, later, NULL, 0), want), __FILE__, line,
+                "lp_compile does not give status %d", (int)want);
+    test_report(!strcmp(first, lp_error(s->net)), __FILE__, line, "\"%s\" became \"%s\"", first,
+                lp_error(s->net));
+    lp_destroy(s->net);
+}
+
+/* Runs the expression on a fresh bench `s` and expects status `st` and a text with the words. */
+#define REFUSED(expression, st, label)                                                          \
+    do {                                                                                        \
+        bench s = bench_new();                                                                  \
+        lp_tensor *r = (expression);                                                            \
+        test_context("%s", #expression);                                                        \
+        refused(&s, r, st, __LINE__, label, NULL, 0, NULL, 0);                                  \
+    } while (0)
+#define REFUSED_SHAPES(expression, label, one, two)                                             \
+    do {                                                                                        \
+        bench s = bench_new();                                                                  \
+        lp_tensor *r = (expression);                                                            \
+        test_context("%s", #expression);                                                        \
+        refused(&s, r, LP_ERR_SHAPE, __LINE__, label, one, sizeof one / sizeof *one, two,       \
+                sizeof two / sizeof *two);                                                      \
+    } while (0)
+
+/* Breaks when a misfit is accepted, or its message does not name the layer and both shapes. */
+static void errors_shapes(void)
+{
+    static const int image[] = { 2, 8, 8, 3 }, rows[] = { 2, 5 }, conv5[] = { 3, 3, 5, 4 };
+    static const int w[] = { 3, 3, 3, 4 }, bias7[] = { 7 }, four[] = { 4 }, m76[] = { 7, 6 };
+    static const int six[] = { 2, 6 }, image4[] = { 2, 8, 8, 4 }, only6[] = { 6 };
+    REFUSED_SHAPES(lp_conv2d(s.net, s.image, shaped(s.net, "p", 4, 3, 3, 5, 4), NULL, "stem", 1, 0),
+                   "stem", image, conv5);
+    REFUSED_SHAPES(lp_conv2d(s.net, s.image, s.w, shaped(s.net, "p", 1, 7, 1, 1, 1), "stem", 1, 0),
+                   "stem", bias7, four);
+    REFUSED_SHAPES(lp_conv2d(s.net, s.rows, s.w, NULL, "stem", 1, 0), "stem", rows, w);
+    REFUSED_SHAPES(lp_matmul(s.net, s.rows, shaped(s.net, "p", 2, 7, 6, 1, 1), NULL, "top"), "top",
+                   rows, m76);
+    REFUSED_SHAPES(lp_matmul(s.net, s.rows, s.m, s.b, "top"), "top", four, only6);
+    REFUSED_SHAPES(lp_add(s.net, s.rows, lp_linear(s.net, s.rows, "top", 6)), "add", rows, six);
+    REFUSED_SHAPES(lp_add(s.net, s.image, lp_conv(s.net, s.image, "stem", 4, 3, 1)), "add", image,
+                   image4);
+    REFUSED_SHAPES(lp_mean_squared_error(s.net, s.rows, lp_linear(s.net, s.rows, "top", 6)),
+                   "mean", rows, six);
+}
+
+/* Breaks when an op accepts a rank or size it cannot work on. */
+static void errors_ranks(void)
+{
+    REFUSED(lp_conv(s.net, s.rows, "stem", 4, 3, 1), LP_ERR_SHAPE, "stem");
+    REFUSED(lp_conv2d(s.net, s.image, s.m, NULL, "stem", 1, 0), LP_ERR_SHAPE, "stem");
+    REFUSED(lp_conv2d(s.net, s.image, shaped(s.net, "p", 4, 9, 9, 3, 4), NULL, "stem", 1, 0),
+            BAD_SIZE, "stem"); /* 9x9 on 8x8 without padding: no output */
+    REFUSED(lp_matmul(s.net, s.rows, s.w, NULL, "top"), LP_ERR_SHAPE, "top");
+    REFUSED(lp_avgpool(s.net, s.rows), LP_ERR_SHAPE, "5");
+    REFUSED(lp_avgpool2d(s.net, s.rows, 2, 2), LP_ERR_SHAPE, NULL);
+    REFUSED(lp_avgpool2d(s.net, s.image, 9, 1), BAD_SIZE, NULL);
+    REFUSED(lp_maxpool(s.net, s.image, 9, 1, 0), BAD_SIZE, NULL);
+    REFUSED(lp_subsample(s.net, s.rows, 2, 8), LP_ERR_SHAPE, NULL);
+    REFUSED(lp_cross_entropy(s.net, s.image, s.label, 0), LP_ERR_SHAPE, NULL);
+    REFUSED(lp_cross_entropy(s.net, s.rows, lp_labels(s.net, "l3", 3), 0), LP_ERR_SHAPE, NULL);
+    REFUSED(lp_wrn(s.net, s.rows, 10, 1, 10), LP_ERR_SHAPE, NULL);
+    REFUSED(lp_resnet_cifar(s.net, s.rows, 8, 10), LP_ERR_SHAPE, NULL);
+}
+
+/* Breaks when labels and numbers are mixed up (each is memory of another type), or NULL that is not
+   the echo of an earlier error is taken. */
+static void errors_wrong_tensor(void)
+{
+    REFUSED(lp_relu(s.net, s.label), BAD_SIZE, NULL);
+    REFUSED(lp_linear(s.net, s.label, "top", 3), BAD_SIZE, "top");
+    REFUSED(lp_conv(s.net, NULL, "stem", 4, 3, 1), LP_ERR_ARGUMENT, "stem");
+    REFUSED(lp_matmul(s.net, s.rows, NULL, NULL, "top"), LP_ERR_ARGUMENT, "top");
+    REFUSED(lp_add(s.net, s.rows, NULL), LP_ERR_ARGUMENT, "add");
+    REFUSED(lp_cross_entropy(s.net, s.rows, NULL, 0), LP_ERR_ARGUMENT, NULL);
+    REFUSED(lp_cross_entropy(s.net, s.rows, s.rows, 0), BAD_SIZE, NULL);
+    REFUSED(lp_cross_entropy(s.net, s.label, s.label, 0), BAD_SIZE, NULL);
+}
+
+/* Breaks when a value outside its documented range is accepted; the text names the layer. */
+static void errors_arguments(void)
+{
+    REFUSED(lp_conv(s.net, s.image, "stem", 4, 8, 1), LP_ERR_ARGUMENT, "stem");
+    REFUSED(lp_conv(s.net, s.image, "stem", 4, 0, 1), LP_ERR_ARGUMENT, "stem");
+    REFUSED(lp_conv(s.net, s.image, "stem", 4, 3, 0), LP_ERR_ARGUMENT, "stem");
+    REFUSED(lp_conv(s.net, s.image, "stem", 4, 3, 8), LP_ERR_ARGUMENT, "stem");
+    REFUSED(lp_conv(s.net, s.image, "stem", 0, 3, 1), LP_ERR_ARGUMENT, "stem");
+    REFUSED(lp_conv(s.net, s.image, "stem", -4, 3, 1), LP_ERR_ARGUMENT, "stem");
+    REFUSED(lp_conv2d(s.net, s.image, s.w, NULL, "stem", 0, 0), LP_ERR_ARGUMENT, "stem");
+    REFUSED(lp_conv2d(s.net, s.image, s.w, NULL, "stem", 1, -2), LP_ERR_ARGUMENT, "stem");
+    REFUSED(lp_linear(s.net, s.rows, "top", 0), LP_ERR_ARGUMENT, "top");
+    REFUSED(lp_linear(s.net, s.rows, "top", -1), LP_ERR_ARGUMENT, "top");
+    REFUSED(lp_avgpool2d(s.net, s.image, 0, 1), LP_ERR_ARGUMENT, NULL);
+    REFUSED(lp_avgpool2d(s.net, s.image, 2, 0), LP_ERR_ARGUMENT, NULL);
+    REFUSED(lp_maxpool(s.net, s.image, 2, 0, 0), LP_ERR_ARGUMENT, NULL);
+    REFUSED(lp_maxpool(s.net, s.image, 3, 1, 2), LP_ERR_ARGUMENT, NULL);
+    REFUSED(lp_maxpool(s.net, s.image, 3, 1, -1), LP_ERR_ARGUMENT, NULL);
+    REFUSED(lp_subsample(s.net, s.image, 0, 3), BAD_SIZE, NULL);
+    REFUSED(lp_subsample(s.net, s.image, 2, 2), BAD_SIZE, NULL);
+    REFUSED(lp_dropout(s.net, s.rows, 1), LP_ERR_ARGUMENT, NULL);
+    REFUSED(lp_dropout(s.net, s.rows, -0.5f), LP_ERR_ARGUMENT, NULL);
+    REFUSED(lp_dropout(s.net, s.rows, (float)NAN), LP_ERR_ARGUMENT, NULL);
+    REFUSED(lp_cross_entropy(s.net, s.rows, s.label, 1), LP_ERR_ARGUMENT, NULL);
+    REFUSED(lp_cross_entropy(s.net, s.rows, s.label, (float)NAN), LP_ERR_ARGUMENT, NULL);
+}
+
+/* Breaks when sizes are not checked: zero, negative, or too many elements for 31 bits. */
+static void errors_sizes(void)
+{
+    static const int huge[4] = { 65536, 65536, 65536, 65536 };
+    REFUSED(lp_input(s.net, "in", 0, 8, 8, 3), BAD_SIZE, "in");
+    REFUSED(lp_input(s.net, "in", 2, -8, 8, 3), BAD_SIZE, "in");
+    REFUSED(lp_input_rows(s.net, "in", 2, 0), BAD_SIZE, "in");
+    REFUSED(lp_labels(s.net, "in", 0), BAD_SIZE, "in");
+    REFUSED(lp_input(s.net, "in", 1 << 30, 4, 4, 4), BAD_SIZE, "in");
+    REFUSED(lp_input(s.net, "in", 65536, 65536, 65536, 65536), BAD_SIZE, "in");
+    REFUSED(lp_linear(s.net, s.rows, "top", 2147483647), BAD_SIZE, "top");
+    REFUSED(lp_conv(s.net, s.image, "stem", 2147483647, 3, 1), BAD_SIZE, "stem");
+    REFUSED(shaped(s.net, "p", 0, 1, 1, 1, 1), BAD_SIZE, "p");
+    REFUSED(shaped(s.net, "p", 2, 0, 3, 1, 1), BAD_SIZE, "p");
+    REFUSED(lp_parameter(s.net, "p", 5, huge, LP_INIT_ZERO, LP_ROLE_AUTO), BAD_SIZE, "p");
+    REFUSED(lp_parameter(s.net, "p", 4, huge, LP_INIT_ZERO, LP_ROLE_AUTO), BAD_SIZE, "p");
+    REFUSED(lp_parameter(s.net, "p", 2, NULL, LP_INIT_ZERO, LP_ROLE_AUTO), BAD_SIZE, "p");
+    REFUSED(lp_conv2d(s.net, s.image, s.w, NULL, "stem", 1, 2147483647), BAD_SIZE, "stem");
+    REFUSED(lp_maxpool(s.net, s.image, 2147483647, 1, 1073741823), BAD_SIZE, NULL);
+    REFUSED(lp_subsample(s.net, s.image, 2147483647, 2147483647), BAD_SIZE, NULL);
+}
+
+/* Breaks when a model accepts a depth it cannot have. */
+static void errors_models(void)
+{
+    REFUSED(lp_wrn(s.net, s.image, 11, 1, 10), LP_ERR_ARGUMENT, "11");
+    REFUSED(lp_wrn(s.net, s.image, 4, 1, 10), LP_ERR_ARGUMENT, "4");
+    REFUSED(lp_wrn(s.net, s.image, -2, 1, 10), LP_ERR_ARGUMENT, NULL);
+    REFUSED(lp_wrn(s.net, s.image, 10, 0, 10), LP_ERR_ARGUMENT, NULL);
+    REFUSED(lp_wrn(s.net, s.image, 10, 1, 0), LP_ERR_ARGUMENT, NULL);
+    REFUSED(lp_resnet_cifar(s.net, s.image, 21, 10), LP_ERR_ARGUMENT, "21");
+    REFUSED(lp_resnet_cifar(s.net, s.image, 2, 10), LP_ERR_ARGUMENT, "2");
+    REFUSED(lp_resnet_cifar(s.net, s.image, 8, 0), LP_ERR_ARGUMENT, NULL);
+}
+
+/* Breaks when two things can have one name, or a thing none. */
+static void errors_names(void)
+{
+    REFUSED(lp_input_rows(s.net, "image", 2, 3), LP_ERR_NAME, "image");
+    REFUSED(lp_labels(s.net, "image", 2), LP_ERR_NAME, "image");
+    REFUSED(shaped(s.net, "w", 2, 3, 3, 1, 1), LP_ERR_NAME, "w");
+    REFUSED((lp_linear(s.net, s.rows, "top", 3), lp_linear(s.net, s.rows, "top", 3)), LP_ERR_NAME,
+            "top");
+    REFUSED((lp_conv(s.net, s.image, "bn", 3, 3, 1), lp_batchnorm(s.net, s.image, "bn")),
+            LP_ERR_NAME, "bn");
+    REFUSED(lp_input_rows(s.net, NULL, 2, 3), LP_ERR_NAME, NULL);
+    REFUSED(lp_input_rows(s.net, "", 2, 3), LP_ERR_NAME, NULL);
+    REFUSED(lp_conv(s.net, s.image, NULL, 3, 3, 1), LP_ERR_NAME, NULL);
+    REFUSED(lp_linear(s.net, s.rows, "", 3), LP_ERR_NAME, NULL);
+}
+
+/* Breaks when the net keeps the caller's name pointer instead of a copy. */
+static void names_are_copied(void)
+{
+    lp_desc desc = tiny_desc(0);
+    lp_net *net = lp_create(&desc);
+    char name[8] = "alpha";
+    lp_tensor *x = lp_input_rows(net, name, 2, 3);
+    memcpy(name, "omega", 5);
+    CHECK(lp_find(net, "alpha") == x && x != NULL);
+    CHECK(lp_find(net, "omega") == NULL);
+    CHECK(lp_find(net, NULL) == NULL);
+    lp_destroy(net);
+}
+
+/* Breaks when long names are cut: two layers whose labels differ at the end only. */
+static void names_are_long(void)
+{
+    lp_desc desc = tiny_desc(0);
+    lp_net *net = lp_create(&desc);
+    char a[201], b[201], weight[220];
+    lp_tensor *x = lp_input_rows(net, "x", 2, 3);
+    memset(a, 'n', 200), a[200] = 0;
+    memcpy(b, a, 201), b[199] = 'm';
+    snprintf(weight, sizeof weight, "%s.weight", a);
+    CHECK(lp_linear(net, x, a, 3) != NULL);
+    CHECK(lp_linear(net, x, b, 3) != NULL);
+    CHECK_TEXT(lp_error(net), "");
+    CHECK(lp_find(net, weight) != NULL && lp_find(net, a) != lp_find(net, b));
+    lp_destroy(net);
+}
+
+/* --------------------------------------------------------------------------------- lp_desc */
+
+/* Compiles the tiny net with a descriptor and expects ARGUMENT with a text naming `word`. */
+static void refuse_desc(const lp_desc *desc, const char *word, int line)
+{
+    tiny t = tiny_build(desc, N, 0);
+    lp_status st = lp_compile(t.net, t.loss, NULL, 0);
+    test_report(t.net != NULL, __FILE__, line, "lp_create gave NULL for a bad %s", word);
+    test_report(st == LP_ERR_ARGUMENT, __FILE__, line, "bad %s: status %d", word, (int)st);
+    test_report(strstr(lp_error(t.net), word) != NULL, __FILE__, line, "\"%s\" does not say \"%s\"",
+                lp_error(t.net), word);
+    lp_destroy(t.net);
+}
+#define REFUSE_DESC(assignment, word)                                                           \
+    do {                                                                                        \
+        lp_desc desc = tiny_desc(3);                                                            \
+        assignment;                                                                             \
+        test_context("%s", #assignment);                                                        \
+        refuse_desc(&desc, word, __LINE__);                                                     \
+    } while (0)
+
+/* Breaks when a bad descriptor is accepted or its message does not name the field. */
+static void errors_desc(void)
+{
+    REFUSE_DESC(desc.late.members = 0, "members");
+    REFUSE_DESC(desc.late.members = -1, "members");
+    REFUSE_DESC(desc.late.members = 1025, "members");
+    REFUSE_DESC(desc.late.families = 64, "families");
+    REFUSE_DESC(desc.late.sigma0 = -0.1f, "sigma0");
+    REFUSE_DESC(desc.late.sigma0 = (float)NAN, "sigma0");
+    REFUSE_DESC(desc.late.sigma0 = (float)INFINITY, "sigma0");
+    REFUSE_DESC(desc.late.gamma = 0, "gamma");
+    REFUSE_DESC(desc.late.gamma = -1, "gamma");
+    REFUSE_DESC(desc.late.gamma = (float)NAN, "gamma");
+    REFUSE_DESC(desc.optim_base.momentum = 1, "momentum");
+    REFUSE_DESC(desc.optim_late.momentum = -0.1f, "momentum");
+    REFUSE_DESC(desc.optim_late.momentum = (float)NAN, "momentum");
+    REFUSE_DESC(desc.optim_base.weight_decay = -1, "weight_decay");
+    REFUSE_DESC(desc.optim_base.lr_scale = -1, "lr_scale");
+    REFUSE_DESC(desc.optim_late.nesterov = 2, "nesterov");
+    REFUSE_DESC(desc.threads = 0, "threads");
+    REFUSE_DESC(desc.threads = 257, "threads");
+    REFUSE_DESC(desc.isa = (lp_isa)77, "isa");
+}
+
+/* Breaks when a row that this processor lacks is accepted. */
+static void errors_isa(void)
+{
+    for (int i = 0; i < LP_ISA_COUNT; i++) {
+        lp_desc desc = tiny_desc(0);
+        tiny t;
+        desc.isa = (lp_isa)i;
+        t = tiny_build(&desc, N, 0);
+        CHECK_INT(lp_compile(t.net, t.loss, NULL, 0),
+                  lp_isa_available((lp_isa)i) ? LP_OK : LP_ERR_ARGUMENT);
+        if (i && lp_isa_available((lp_isa)i)) CHECK_INT(lp_get_info(t.net).isa, i);
+        lp_destroy(t.net);
+    }
+    CHECK(lp_isa_available(LP_ISA_AUTO) && lp_isa_available(LP_ISA_SCALAR));
+    CHECK(!lp_isa_available((lp_isa)99) && !lp_isa_available((lp_isa)-1));
+    CHECK(!strcmp(lp_isa_name(LP_ISA_AVX2), "avx2") && lp_isa_name((lp_isa)99) != NULL);
+}
+
+/* Breaks when defaults drift from what the header promises. */
+static void desc_defaults(void)
+{
+    lp_desc d = lp_desc_default();
+    lp_late l = lp_late_default(7);
+    CHECK(d.seed == 1 && d.isa == LP_ISA_AUTO && d.threads >= 1 && !d.swa && !d.inference);
+    CHECK(d.late.families == LP_LATE_NONE && d.late.members == 1);
+    CHECK(d.optim_base.momentum == 0.9f && d.optim_base.weight_decay == 5e-4f);
+    CHECK(d.optim_late.momentum == 0.9f && d.optim_late.weight_decay == 5e-4f);
+    CHECK(d.optim_base.nesterov == 1 && d.optim_base.lr_scale == 1 && d.optim_late.lr_scale == 1);
+    CHECK(!d.graph_memory && !d.parallel_for && d.graph_bytes == 1 << 20);
+    CHECK(l.families == (LP_LATE_BN | LP_LATE_HEAD) && l.members == 7);
+    CHECK(l.sigma0 == 0 && l.gamma == 1);
+}
+
+/* Breaks when a status has no sentence. */
+static void status_texts(void)
+{
+    for (int i = 0; i < LP_STATUS_COUNT; i++) CHECK(strlen(lp_status_text((lp_status)i)) > 3);
+    CHECK(lp_status_text((lp_status)99) != NULL && lp_status_text((lp_status)-1) != NULL);
+}
+
+/* Breaks when a function dereferences the NULL that lp_create gives when memory is short: a
+   program that does not check it must reach lp_compile's status. */
+static void null_net(void)
+{
+    lp_net *net = NULL;
+    lp_tensor *x = lp_input(net, "x", 1, 4, 4, 1), *h = lp_relu(net, x);
+    CHECK(!x && !h && !lp_conv(net, x, "c", 1, 3, 1) && !lp_labels(net, "y", 1));
+    CHECK(lp_compile(net, h, NULL, 0) != LP_OK);
+    CHECK(lp_error(net) != NULL);
+    CHECK(lp_train_step(net, 0.1f, NULL) != LP_OK);
+    CHECK(lp_find(net, "x") == NULL && lp_parameter_at(net, 0) == NULL);
+    lp_keep(net, NULL), lp_freeze(net, NULL), lp_destroy(net);
+}
+
+/* --------------------------------------------------------------------------- order of calls */
+
+/* Breaks when work is accepted before lp_compile, or builders after it. */
+static void order_compile(void)
+{
+    lp_desc desc = tiny_desc(3);
+    tiny t = tiny_build(&desc, N, 0);
+    lp_real p[N * CLASSES];
+    CHECK_INT(lp_train_step(t.net, 0.1f, NULL), LP_ERR_ORDER);
+    CHECK_INT(lp_late_begin(t.net), LP_ERR_ORDER);
+    CHECK_INT(lp_predict(t.net, LP_SINGLE, p), LP_ERR_ORDER);
+    CHECK_INT(lp_forward(t.net, LP_SINGLE, 0, NULL), LP_ERR_ORDER);
+    CHECK_INT(lp_set_batch(t.net, 1), LP_ERR_ORDER);
+    CHECK_INT(lp_step(t.net, 0.1f), LP_ERR_ORDER);
+    CHECK(lp_error(t.net)[0] != 0);
+    lp_destroy(t.net);
+    t = tiny_compiled(&desc, N, 0);
+    CHECK_INT(lp_compile(t.net, t.loss, NULL, 0), LP_ERR_ORDER);
+    CHECK(lp_relu(t.net, t.x) == NULL);
+    tiny_fill(&t, 0, N);
+    CHECK_INT(lp_train_step(t.net, 0.1f, NULL), LP_OK); /* a refused call does no harm */
+    lp_destroy(t.net);
+}
+
+/* Breaks when T0 can come twice, or an average without a late phase. */
+static void order_late(void)
+{
+    lp_desc desc = tiny_desc(3);
+    tiny t = tiny_compiled(&desc, N, 0);
+    char *before;
+    CHECK_INT(lp_late_average(t.net, LP_AVERAGE_AFFINE), LP_ERR_ORDER);
+    CHECK_INT(lp_get_info(t.net).members, 1);
+    CHECK_INT(lp_late_begin(t.net), LP_OK);
+    CHECK_INT(lp_get_info(t.net).members, 3);
+    before = snapshot(t.net);
+    CHECK_INT(lp_late_begin(t.net), LP_ERR_ORDER);
+    CHECK_INT(lp_late_average(t.net, (lp_average)7), LP_ERR_ARGUMENT);
+    CHECK_UNCHANGED(t.net, before);
+    CHECK_INT(lp_late_average(t.net, LP_AVERAGE_MEAN), LP_OK);
+    CHECK_INT(lp_get_info(t.net).members, 1);
+    CHECK_INT(lp_late_average(t.net, LP_AVERAGE_MEAN), LP_ERR_ORDER);
+    CHECK_INT(lp_late_begin(t.net), LP_OK); /* a second late phase */
+    tiny_train(&t, 0, 4);
+    lp_destroy(t.net);
+}
+
+/* Breaks when SWA runs without its memory, without a mean, or training runs on swapped weights. */
+static void order_swa(void)
+{
+    lp_desc desc = tiny_desc(2);
+    tiny t = tiny_compiled(&desc, N, 0);
+    CHECK_INT(lp_swa_add(t.net), LP_ERR_ORDER);
+    CHECK_INT(lp_swa_swap(t.net), LP_ERR_ORDER);
+    lp_destroy(t.net);
+    desc.swa = 1;
+    t = tiny_compiled(&desc, N, 0);
+    CHECK_INT(lp_swa_swap(t.net), LP_ERR_ORDER); /* nothing collected yet */
+    tiny_train(&t, 0, 2);
+    CHECK_INT(lp_swa_add(t.net), LP_OK);
+    CHECK_INT(lp_swa_swap(t.net), LP_OK);
+    CHECK_INT(lp_train_step(t.net, 0.1f, NULL), LP_ERR_ORDER);
+    CHECK_INT(lp_gradient(t.net, 1, NULL), LP_ERR_ORDER);
+    CHECK_INT(lp_swa_add(t.net), LP_ERR_ORDER);
+    CHECK_INT(lp_late_begin(t.net), LP_ERR_ORDER);
+    CHECK_INT(lp_swa_swap(t.net), LP_OK);
+    tiny_train(&t, 2, 4);
+    lp_destroy(t.net);
+}
+
+/* Breaks when an inference net pretends to train, or cannot predict. */
+static void order_inference(void)
+{
+    lp_desc desc = tiny_desc(0);
+    lp_real p[N * CLASSES];
+    tiny t;
+    desc.inference = 1;
+    t = tiny_compiled(&desc, N, 0.5f);
+    tiny_fill(&t, 0, N);
+    CHECK_INT(lp_train_step(t.net, 0.1f, NULL), LP_ERR_ORDER);
+    CHECK_INT(lp_gradient(t.net, 1, NULL), LP_ERR_ORDER);
+    CHECK_INT(lp_predict(t.net, LP_SINGLE, p), LP_OK);
+    for (int i = 0; i < N; i++)
+        CHECK_NEAR(p[3 * i] + p[3 * i + 1] + p[3 * i + 2], 1, 1e-6);
+    lp_destroy(t.net);
+}
+
+/* Breaks when which, rows or lr outside their range are accepted, or a refusal changes state. */
+static void call_arguments(void)
+{
+    lp_desc desc = tiny_desc(3);
+    tiny t = tiny_compiled(&desc, N, 0);
+    lp_real p[N * CLASSES];
+    char *before;
+    tiny_train(&t, 0, 2);
+    before = snapshot(t.net);
+    CHECK_INT(lp_set_batch(t.net, 0), LP_ERR_ARGUMENT);
+    CHECK_INT(lp_set_batch(t.net, N + 1), LP_ERR_ARGUMENT);
+    CHECK_INT(lp_set_batch(t.net, -1), LP_ERR_ARGUMENT);
+    CHECK_INT(lp_train_step(t.net, -0.1f, NULL), LP_ERR_ARGUMENT);
+    CHECK_INT(lp_train_step(t.net, (float)NAN, NULL), LP_ERR_ARGUMENT);
+    CHECK_INT(lp_train_step(t.net, (float)INFINITY, NULL), LP_ERR_ARGUMENT);
+    CHECK_INT(lp_predict(t.net, 1, p), LP_ERR_ARGUMENT);  /* one member now */
+    CHECK_INT(lp_predict(t.net, -3, p), LP_ERR_ARGUMENT);
+    CHECK_INT(lp_predict(t.net, LP_SINGLE, NULL), LP_ERR_ARGUMENT);
+    CHECK_INT(lp_bn_estimate(t.net, 1), LP_ERR_ARGUMENT);
+    CHECK_INT(lp_bn_estimate(t.net, LP_ENSEMBLE), LP_ERR_ARGUMENT);
+    CHECK_INT(lp_forward(t.net, LP_ENSEMBLE, 0, NULL), LP_ERR_ARGUMENT);
+    CHECK(lp_values(t.net, lp_parameter_at(t.net, 0), 3) == NULL);
+    CHECK(lp_values(t.net, t.x, 0) == NULL && lp_values(t.net, NULL, 0) == NULL);
+    CHECK(lp_statistics(t.net, "bn9", 0) == NULL);
+    CHECK(lp_statistics(t.net, "bn1", LP_ENSEMBLE) == NULL);
+    CHECK(lp_parameter_at(t.net, -1) == NULL && lp_parameter_at(t.net, 999) == NULL);
+    CHECK_UNCHANGED(t.net, before);
+    lp_destroy(t.net);
+}
+
+/* --------------------------------------------------------------------------------- memory */
+
+/* Breaks when the plan asks for another amount than it announced. */
+static void memory_announced(void)
+{
+    for (int inference = 0; inference < 2; inference++) {
+        lp_desc desc = tiny_desc(3);
+        size_t train = 0, infer = 0, want;
+        tiny t;
+        desc.inference = inference;
+        desc.graph_bytes = 1 << 16;
+        t = tiny_build(&desc, N, 0.1f);
+        CHECK_INT(lp_memory_required(t.net, t.loss, &train, &infer), LP_OK);
+        CHECK_INT(lp_memory_required(t.net, t.loss, NULL, NULL), LP_OK);
+        CHECK(infer > 0 && infer < train);
+        want = inference ? infer : train;
+        hook_calls = 0, hook_largest = 0;
+        CHECK_INT(lp_compile(t.net, t.loss, NULL, 0), LP_OK);
+        CHECK_INT(hook_calls, 1);
+        CHECK_INT(hook_largest, want);
+        CHECK_INT(lp_get_info(t.net).bytes, want);
+        lp_destroy(t.net);
+    }
+}
+
+/* Breaks when caller's memory is overrun, or must be aligned: every offset within a cache line,
+   guard bytes on both sides, and the same bits as with the net's own memory. */
+static void memory_supplied(void)
+{
+    lp_desc desc = tiny_desc(2);
+    tiny own = tiny_compiled(&desc, N, 0.1f);
+    size_t need = 0;
+    tiny_train(&own, 0, 3);
+    for (size_t offset = 0; offset < 64; offset += test_small ? 13 : 1) {
+        tiny t = tiny_build(&desc, N, 0.1f);
+        char *block, *m;
+        CHECK_INT(lp_memory_required(t.net, t.loss, &need, NULL), LP_OK);
+        block = (char *)test_alloc(need + 256);
+        m = block + 64 + offset;
+        memset(block, 0x5A, need + 256);
+        hook_calls = 0;
+        CHECK_INT(lp_compile(t.net, t.loss, m, need), LP_OK);
+        tiny_train(&t, 0, 3);
+        CHECK_INT(hook_calls, 0);
+        CHECK_SAME_STATE(own.net, t.net);
+        lp_destroy(t.net);
+        for (size_t i = 0; i < 64 + offset; i++) CHECK(block[i] == 0x5A);
+        for (size_t i = 64 + offset + need; i < need + 256; i++) CHECK(block[i] == 0x5A);
+        free(block);
+    }
+    lp_destroy(own.net);
+}
+
+/* Breaks when too little memory is accepted, or the message does not say how much is missing. */
+static void memory_too_small(void)
+{
+    for (int less = 1; less < 4000; less *= 15) {
+        lp_desc desc = tiny_desc(2);
+        tiny t = tiny_build(&desc, N, 0);
+        size_t need = 0;
+        char *m, number[32];
+        CHECK_INT(lp_memory_required(t.net, t.loss, &need, NULL), LP_OK);
+        m = (char *)test_alloc(need);
+        CHECK_INT(lp_compile(t.net, t.loss, m, need - (size_t)less), LP_ERR_MEMORY);
+        snprintf(number, sizeof number, "%lu", (unsigned long)need);
+        CHECK_TEXT(lp_error(t.net), number);
+        snprintf(number, sizeof number, "%lu", (unsigned long)need - (unsigned long)less);
+        CHECK_TEXT(lp_error(t.net), number);
+        CHECK_INT(lp_compile(t.net, t.loss, m, need), LP_OK); /* another try is allowed */
+        lp_destroy(t.net);
+        free(m);
+    }
+}
+
+/* One life: build, compile, train, late phase, SWA, average, predict. */
+static lp_status whole_life(long *compiled_calls)
+{
+    lp_desc desc = tiny_desc(2);
+    lp_real p[N * CLASSES];
+    tiny t;
+    lp_status st;
+    desc.swa = 1;
+    t = tiny_build(&desc, N, 0.1f);
+    st = lp_compile(t.net, t.loss, NULL, 0);
+    *compiled_calls = hook_calls;
+    if (st == LP_OK) {
+        tiny_train(&t, 0, 2);
+        CHECK_INT(lp_late_begin(t.net), LP_OK);
+        tiny_train(&t, 2, 5);
+        CHECK_INT(lp_swa_add(t.net), LP_OK);
+        CHECK_INT(lp_predict(t.net, LP_AVERAGED, p), LP_OK);
+        CHECK_INT(lp_predict(t.net, LP_ENSEMBLE, p), LP_OK);
+        CHECK_INT(lp_swa_swap(t.net), LP_OK);
+        CHECK_INT(lp_bn_reset(t.net), LP_OK);
+        CHECK_INT(lp_bn_estimate(t.net, 0), LP_OK);
+        CHECK_INT(lp_bn_estimate(t.net, 1), LP_OK);
+        CHECK_INT(lp_late_average(t.net, LP_AVERAGE_AFFINE), LP_OK);
+        CHECK_INT(lp_predict(t.net, LP_SINGLE, p), LP_OK);
+    } else CHECK(!t.net || lp_error(t.net)[0] != 0);
+    lp_destroy(t.net);
+    return st;
+}
+
+/* Breaks when anything after lp_compile allocates, or lp_destroy forgets a block. */
+static void memory_training_allocates_nothing(void)
+{
+    long compiled = 0;
+    hook_calls = hook_live = 0;
+    CHECK_INT(whole_life(&compiled), LP_OK);
+    CHECK_INT(hook_calls, compiled);
+    CHECK(compiled > 0);
+    CHECK_INT(hook_live, 0);
+}
+
+/* Breaks when a failed allocation crashes, leaks or is reported as something else. */
+static void memory_failing_allocations(void)
+{
+    lp_status st = LP_ERR_MEMORY;
+    for (hook_fail = 0; st != LP_OK && hook_fail < 1000; hook_fail++) {
+        long compiled;
+        hook_calls = hook_live = 0;
+        st = whole_life(&compiled);
+        test_context("allocation %ld fails", hook_fail);
+        CHECK(st == LP_OK || st == LP_ERR_MEMORY || !hook_fail); /* 0: lp_create gives NULL */
+        CHECK_INT(hook_live, 0);
+    }
+    CHECK(hook_fail > 1 && hook_fail < 1000);
+    hook_fail = -1;
+}
+
+/* Breaks when a graph too large for its arena overruns it, or the message hides which one. */
+static void memory_graph_arena(void)
+{
+    int outcome[2] = { 0, 0 };
+    for (size_t bytes = 16; bytes <= 1 << 17; bytes += bytes / 3) {
+        lp_desc desc = tiny_desc(2);
+        char *block = (char *)test_alloc(bytes + 64);
+        tiny t;
+        lp_status st;
+        memset(block, 0x5A, bytes + 64);
+        desc.graph_bytes = bytes, desc.graph_memory = block;
+        test_context("graph of %lu bytes", (unsigned long)bytes);
+        t = tiny_build(&desc, N, 0);
+        st = lp_compile(t.net, t.loss, NULL, 0);
+        CHECK(st == LP_OK || st == LP_ERR_MEMORY || !t.net);
+        if (t.net && st != LP_OK) CHECK_TEXT(lp_error(t.net), "graph_bytes");
+        outcome[st == LP_OK]++;
+        lp_destroy(t.net);
+        for (size_t i = bytes; i < bytes + 64; i++) CHECK(block[i] == 0x5A);
+        free(block);
+    }
+    CHECK(outcome[0] > 2 && outcome[1] > 2);
+}
+
+/* Breaks when an inference net plans one buffer per layer: 12 layers must need little more than
+   3, because buffers whose tensor is dead are reused. */
+static void memory_inference_reuses(void)
+{
+    size_t bytes[2] = { 0, 0 };
+    for (int deep = 0; deep < 2; deep++) {
+        lp_desc desc = lp_desc_default();
+        char name[8] = "c00";
+        lp_net *net;
+        lp_tensor *h;
+        desc.inference = 1;
+        net = lp_create(&desc);
+        h = lp_input(net, "x", 8, 32, 32, 8);
+        for (int i = 0; i < (deep ? 12 : 3); i++) {
+            name[1] = (char)('0' + i / 10), name[2] = (char)('0' + i % 10);
+            h = lp_conv(net, h, name, 8, 1, 1);
+        }
+        CHECK_INT(lp_memory_required(net, h, NULL, &bytes[deep]), LP_OK);
+        lp_destroy(net);
+    }
+    CHECK(bytes[1] < bytes[0] + 8 * 32 * 32 * 8 * sizeof(lp_real)); /* less than one map more */
+}
+
+/* --------------------------------------------------------------------------- refused steps */
+
+/* Minibatches that cannot be learned from.  0: NaN in the input; 1: overflow in the first layer;
+   2, 3: a label too small, too large. */
+static lp_status spoil(tiny *t, int how)
+{
+    tiny_fill(t, 77, N);
+    if (how == 0) t->x->data[N * PIXELS / 2] = (lp_real)NAN;
+    if (how == 1) for (int i = 0; i < N * PIXELS; i++) t->x->data[i] *= (lp_real)3e38;
+    if (how == 2) t->y->labels[N - 1] = -1;
+    if (how == 3) t->y->labels[0] = CLASSES;
+    return how < 2 ? LP_ERR_NONFINITE : LP_ERR_LABEL;
+}
+
+/* Breaks when a refused step leaves anything behind: weights, momenta, statistics, the turn's sum
+   and counters keep their bits, and training goes on as if it had not been; plain and for each
+   member of a turn. */
+static void refused_steps(void)
+{
+    for (int how = 0; how < 4; how++) for (int at = 1; at < 7; at++) {
+        lp_desc desc = tiny_desc(3);
+        tiny good = tiny_compiled(&desc, N, 0.1f), bad = tiny_compiled(&desc, N, 0.1f);
+        for (int i = 0; i < 8; i++) {
+            test_context("kind %d at step %d, now %d", how, at, i);
+            if (i == 2) lp_late_begin(good.net), lp_late_begin(bad.net);
+            if (i == at) {
+                lp_status want = spoil(&bad, how);
+                char *before = snapshot(bad.net);
+                CHECK_INT(lp_train_step(bad.net, 0.05f, NULL), want);
+                CHECK_UNCHANGED(bad.net, before);
+            }
+            tiny_train(&good, i, i + 1), tiny_train(&bad, i, i + 1);
+        }
+        CHECK_SAME_STATE(good.net, bad.net);
+        lp_destroy(good.net), lp_destroy(bad.net);
+    }
+}
+
+/* Breaks when the message does not let the user find the culprit. */
+static void refused_words(void)
+{
+    lp_desc desc = tiny_desc(3);
+    tiny t = tiny_compiled(&desc, N, 0);
+    char words[64];
+    tiny_train(&t, 0, 12);
+    lp_late_begin(t.net);
+    tiny_train(&t, 12, 13);
+    spoil(&t, 0);
+    CHECK_INT(lp_train_step(t.net, 0.05f, NULL), LP_ERR_NONFINITE);
+    snprintf(words, sizeof words, "step %ld", (long)lp_get_info(t.net).step);
+    CHECK_TEXT(lp_error(t.net), words);
+    CHECK_TEXT(lp_error(t.net), "member 1");
+    t.y->labels[2] = 41;
+    CHECK_INT(lp_train_step(t.net, 0.05f, NULL), LP_ERR_LABEL);
+    CHECK_TEXT(lp_error(t.net), "41");
+    CHECK_TEXT(lp_error(t.net), "2");
+    lp_destroy(t.net);
+}
+
+/* Breaks when only the loss is tested: here it is 1e20, and the gradient 2e40 is infinite. */
+static void refused_gradient(void)
+{
+    lp_desc desc = tiny_desc(0);
+    lp_net *net = lp_create(&desc);
+    lp_tensor *x = lp_input_rows(net, "x", 1, 1), *t = lp_input_rows(net, "t", 1, 1);
+    lp_tensor *w = shaped(net, "w", 2, 1, 1, 1, 1);
+    lp_tensor *loss = lp_mean_squared_error(net, lp_matmul(net, x, w, NULL, "m"), t);
+    lp_real l = 0;
+    CHECK_INT(lp_compile(net, loss, NULL, 0), LP_OK);
+    x->data[0] = (lp_real)1e30, t->data[0] = 0, lp_values(net, w, 0)[0] = (lp_real)1e-20;
+    CHECK_INT(lp_forward(net, LP_SINGLE, 1, &l), LP_OK);
+    CHECK(l > 1e19f && l < 1e21f);
+    CHECK_INT(lp_train_step(net, 0.1f, NULL), LP_ERR_NONFINITE);
+    CHECK(lp_values(net, w, 0)[0] == (lp_real)1e-20);
+    x->data[0] = 1;
+    CHECK_INT(lp_train_step(net, 0.1f, NULL), LP_OK);
+    lp_destroy(net);
+}
+
+/* Breaks when a refused half step is half applied: the pending gradient goes.  (The statistics of
+   the accepted half stay; they do not touch training, so the weights then agree.) */
+static void refused_accumulation(void)
+{
+    lp_desc desc = tiny_desc(0);
+    tiny a = tiny_compiled(&desc, N, 0), b = tiny_compiled(&desc, N, 0);
+    tiny_fill(&a, 1, N);
+    CHECK_INT(lp_gradient(a.net, 1, NULL), LP_OK);
+    spoil(&a, 0);
+    CHECK_INT(lp_gradient(a.net, 1, NULL), LP_ERR_NONFINITE);
+    CHECK_INT(lp_step(a.net, 0.05f), LP_ERR_ORDER); /* nothing is pending */
+    tiny_fill(&a, 2, N), tiny_fill(&b, 2, N);
+    CHECK_INT(lp_gradient(a.net, 1, NULL), LP_OK);
+    CHECK_INT(lp_gradient(b.net, 1, NULL), LP_OK);
+    CHECK_INT(lp_step(a.net, 0.05f), LP_OK);
+    CHECK_INT(lp_step(b.net, 0.05f), LP_OK);
+    for (int i = 0; lp_parameter_at(a.net, i); i++) {
+        lp_tensor *p = lp_parameter_at(a.net, i), *q = lp_parameter_at(b.net, i);
+        CHECK_BITS(lp_values(a.net, p, 0), lp_values(b.net, q, 0), size_of(p) * sizeof(lp_real));
+    }
+    lp_destroy(a.net), lp_destroy(b.net);
+}
+
+/* -------------------------------------------------------------------------------- training */
+
+/* Breaks when the step in two halves differs from the whole one in any bit. */
+static void step_in_halves(void)
+{
+    lp_desc desc = tiny_desc(3);
+    tiny a = tiny_compiled(&desc, N, 0.1f), b = tiny_compiled(&desc, N, 0.1f);
+    for (int i = 0; i < 9; i++) {
+        lp_real la = 0, lb = 1;
+        if (i == 2) lp_late_begin(a.net), lp_late_begin(b.net);
+        tiny_fill(&a, i, N), tiny_fill(&b, i, N);
+        CHECK_INT(lp_train_step(a.net, 0.05f, &la), LP_OK);
+        CHECK_INT(lp_gradient(b.net, 1, &lb), LP_OK);
+        CHECK_INT(lp_step(b.net, 0.05f), LP_OK);
+        CHECK_BITS(&la, &lb, sizeof la);
+    }
+    CHECK_SAME_STATE(a.net, b.net);
+    lp_destroy(a.net), lp_destroy(b.net);
+}
+
+/* A net without BatchNorm, where the mean over a minibatch is the mean over its parts. */
+static tiny plain_net(void)
+{
+    lp_desc desc = tiny_desc(0);
+    tiny t;
+    lp_tensor *h;
+    t.net = lp_create(&desc);
+    t.x = lp_input(t.net, "image", N, 6, 6, 2);
+    t.y = lp_labels(t.net, "label", N);
+    h = lp_relu(t.net, lp_conv(t.net, t.x, "conv1", 5, 3, 1));
+    t.loss = lp_cross_entropy(t.net, lp_linear(t.net, h, "fc", CLASSES), t.y, 0);
+    CHECK_INT(lp_compile(t.net, t.loss, NULL, 0), LP_OK);
+    return t;
+}
+
+/* Breaks when accumulation overwrites, or scales wrongly: two halves at 1/2 equal one whole up to
+   the rounding of another order of sums (1e-5 over three steps). */
+static void accumulation(void)
+{
+    tiny whole = plain_net(), parts = plain_net();
+    for (int step = 0; step < 3; step++) {
+        tiny_fill(&whole, step, N);
+        CHECK_INT(lp_train_step(whole.net, 0.05f, NULL), LP_OK);
+        CHECK_INT(lp_set_batch(parts.net, N / 2), LP_OK);
+        for (int half = 0; half < 2; half++) {
+            memcpy(parts.x->data, whole.x->data + half * N / 2 * PIXELS,
+                   N / 2 * PIXELS * sizeof(lp_real));
+            memcpy(parts.y->labels, whole.y->labels + half * N / 2, N / 2 * sizeof(int32_t));
+            CHECK_INT(lp_gradient(parts.net, 0.5f, NULL), LP_OK);
+        }
+        CHECK_INT(lp_step(parts.net, 0.05f), LP_OK);
+    }
+    for (int i = 0; lp_parameter_at(whole.net, i); i++) {
+        lp_tensor *p = lp_parameter_at(whole.net, i), *q = lp_parameter_at(parts.net, i);
+        for (size_t j = 0; j < size_of(p); j++)
+            CHECK_NEAR(lp_values(parts.net, q, 0)[j], lp_values(whole.net, p, 0)[j], 1e-5);
+    }
+    lp_destroy(whole.net), lp_destroy(parts.net);
+}
+
+/* Breaks when looking (predict, forward, gradients, statistics) disturbs training: in the middle
+   of a turn, and between the halves of a step. */
+static void looking_is_harmless(void)
+{
+    lp_desc desc = tiny_desc(3);
+    tiny a = tiny_compiled(&desc, N, 0.1f), b = tiny_compiled(&desc, N, 0.1f);
+    lp_real p[N * CLASSES], l;
+    for (int i = 0; i < 8; i++) {
+        if (i == 1) lp_late_begin(a.net), lp_late_begin(b.net);
+        tiny_fill(&a, i, N), tiny_fill(&b, i, N);
+        CHECK_INT(lp_gradient(a.net, 1, NULL), LP_OK);
+        CHECK_INT(lp_gradient(b.net, 1, NULL), LP_OK);
+        CHECK_INT(lp_predict(a.net, LP_AVERAGED, p), LP_OK);
+        CHECK_INT(lp_predict(a.net, LP_ENSEMBLE, p), LP_OK);
+        CHECK_INT(lp_predict(a.net, i ? 2 : 0, p), LP_OK);
+        CHECK_INT(lp_forward(a.net, LP_AVERAGED, 1, &l), LP_OK);
+        CHECK_INT(lp_forward(a.net, i ? 1 : 0, 1, &l), LP_OK);
+        CHECK_INT(lp_step(a.net, 0.05f), LP_OK);
+        CHECK_INT(lp_step(b.net, 0.05f), LP_OK);
+        CHECK_INT(lp_predict(a.net, LP_AVERAGED, p), LP_OK);
+        test_context("after step %d", i);
+        CHECK_SAME_STATE(a.net, b.net);
+    }
+    lp_destroy(a.net), lp_destroy(b.net);
+}
+
+/* Breaks when a step writes to the caller's inputs (relu in place on the image, say). */
+static void inputs_stay(void)
+{
+    lp_desc desc = tiny_desc(0);
+    lp_net *net = lp_create(&desc);
+    lp_tensor *x = lp_input_rows(net, "x", 4, 6), *y = lp_labels(net, "y", 4);
+    lp_tensor *h = lp_linear(net, lp_dropout(net, lp_relu(net, x), 0.5f), "fc", 2);
+    lp_real before[24];
+    CHECK_INT(lp_compile(net, lp_cross_entropy(net, h, y, 0), NULL, 0), LP_OK);
+    for (int i = 0; i < 24; i++) x->data[i] = before[i] = (lp_real)test_random(3, (uint64_t)i);
+    for (int i = 0; i < 4; i++) y->labels[i] = i % 2;
+    for (int i = 0; i < 3; i++) CHECK_INT(lp_train_step(net, 0.1f, NULL), LP_OK);
+    CHECK_BITS(before, x->data, sizeof before);
+    CHECK(y->labels[1] == 1 && y->labels[2] == 0);
+    lp_destroy(net);
+}
+
+/* Breaks when rows beyond the batch in use reach any result: they hold NaN and bad labels here,
+   and the net must equal one built for the smaller batch bit for bit. */
+static void smaller_batch(void)
+{
+    for (int rows = 1; rows < N; rows += 2) {
+        lp_desc desc = tiny_desc(2);
+        tiny big = tiny_compiled(&desc, N, 0.1f), fit = tiny_compiled(&desc, rows, 0.1f);
+        lp_real p[N * CLASSES], q[N * CLASSES], lp = 0, lq = 1;
+        test_context("%d rows of %d", rows, N);
+        CHECK_INT(lp_set_batch(big.net, rows), LP_OK);
+        for (int i = 0; i < 5; i++) {
+            if (i == 1) lp_late_begin(big.net), lp_late_begin(fit.net);
+            tiny_fill(&big, i, rows), tiny_fill(&fit, i, rows);
+            for (int j = rows * PIXELS; j < N * PIXELS; j++) big.x->data[j] = (lp_real)NAN;
+            for (int j = rows; j < N; j++) big.y->labels[j] = 1000;
+            CHECK_INT(lp_train_step(big.net, 0.05f, &lp), LP_OK);
+            CHECK_INT(lp_train_step(fit.net, 0.05f, &lq), LP_OK);
+            CHECK_BITS(&lp, &lq, sizeof lp);
+        }
+        for (int k = 0; k < 2; k++) CHECK_SAME_WEIGHTS(big.net, fit.net, k);
+        for (int i = 0; i < N * CLASSES; i++) p[i] = q[i] = 9;
+        CHECK_INT(lp_predict(big.net, LP_ENSEMBLE, p), LP_OK);
+        CHECK_INT(lp_predict(fit.net, LP_ENSEMBLE, q), LP_OK);
+        CHECK_BITS(p, q, sizeof p); /* rows behind stay 9 in both */
+        lp_destroy(big.net), lp_destroy(fit.net);
+    }
+}
+
+/* Breaks when a frozen parameter moves (by momentum or weight decay) or others do not. */
+static void freeze(void)
+{
+    static const char *frozen[3] = { "conv1.weight", "bn2.bias", "fc.weight" };
+    lp_desc desc = tiny_desc(2);
+    tiny t = tiny_build(&desc, N, 0), same = tiny_compiled(&desc, N, 0);
+    for (int i = 0; i < 3; i++) lp_freeze(t.net, lp_find(t.net, frozen[i]));
+    CHECK_INT(lp_compile(t.net, t.loss, NULL, 0), LP_OK);
+    tiny_train(&t, 0, 2);
+    CHECK_INT(lp_late_begin(t.net), LP_OK);
+    tiny_train(&t, 2, 6);
+    for (int i = 0; lp_parameter_at(t.net, i); i++) {
+        lp_tensor *p = lp_parameter_at(t.net, i), *q = lp_parameter_at(same.net, i);
+        int still = !memcmp(lp_values(t.net, p, 1 % lp_get_info(t.net).members),
+                            lp_values(same.net, q, 0), size_of(p) * sizeof(lp_real));
+        int want = !strcmp(p->name, frozen[0]) || !strcmp(p->name, frozen[1])
+                   || !strcmp(p->name, frozen[2]);
+        test_report(still == want, __FILE__, __LINE__, "%s %s", p->name,
+                    still ? "stayed" : "moved");
+    }
+    CHECK_INT(lp_gradient(t.net, 1, NULL), LP_OK);
+    CHECK(lp_gradients(t.net, lp_find(t.net, "conv1.weight")) == NULL);
+    CHECK(lp_gradients(t.net, lp_find(t.net, "conv2.weight")) != NULL);
+    lp_destroy(t.net), lp_destroy(same.net);
+}
+
+/* Breaks when names, shapes or order of parameters are not as documented. */
+static void find(void)
+{
+    static const int conv[] = { 3, 3, 2, 5 }, fc[] = { 7, CLASSES };
+    lp_desc desc = tiny_desc(0);
+    tiny t = tiny_build(&desc, N, 0);
+    lp_tensor *w = lp_find(t.net, "conv1.weight"), *f = lp_find(t.net, "fc.weight");
+    CHECK(lp_find(t.net, "image") == t.x && lp_find(t.net, "label") == t.y);
+    CHECK(lp_find(t.net, "nothing") == NULL && lp_find(t.net, "conv1.bias") == NULL);
+    CHECK(lp_find(t.net, "bn1.weight") && lp_find(t.net, "bn1.bias") && lp_find(t.net, "fc.bias"));
+    if (CHECK(w && w->rank == 4)) CHECK_BITS(w->dim, conv, sizeof conv);
+    if (CHECK(f && f->rank == 2)) CHECK_BITS(f->dim, fc, sizeof fc);
+    if (CHECK(lp_find(t.net, "conv2"))) CHECK_INT(lp_find(t.net, "conv2")->dim[1], 3);
+    CHECK_INT(lp_get_info(t.net).parameters, 90 + 10 + 315 + 14 + 21 + 3);
+    CHECK_INT(lp_get_info(t.net).statistics, 2 * (5 + 7));
+    CHECK_INT(lp_compile(t.net, t.loss, NULL, 0), LP_OK);
+    CHECK_INT(lp_get_info(t.net).classes, CLASSES);
+    CHECK(lp_parameter_at(t.net, 7) != NULL && lp_parameter_at(t.net, 8) == NULL);
+    lp_destroy(t.net);
+}
+
+/* Breaks when the late count of a family is wrong. */
+static void late_counts(void)
+{
+    static const struct { unsigned families; int late; } want[] = { /* NONE: below */
+        { LP_LATE_BN, 24 }, { LP_LATE_HEAD, 24 },
+        { LP_LATE_BN | LP_LATE_HEAD, 48 }, { LP_LATE_FULL, 453 },
+        { LP_LATE_FULL | LP_LATE_BN, 453 } };
+    for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
+        lp_desc desc = tiny_desc(2);
+        tiny t;
+        desc.late.families = want[i].families;
+        t = tiny_compiled(&desc, N, 0);
+        test_context("families %u", want[i].families);
+        CHECK_INT(lp_get_info(t.net).late, want[i].late);
+        CHECK_INT(lp_get_info(t.net).parameters, 453);
+        lp_destroy(t.net);
+    }
+}
+
+/* Breaks when K copies of nothing are accepted, or a late phase begins without late weights. */
+static void late_needs_weights(void)
+{
+    lp_desc desc = tiny_desc(2);
+    tiny t;
+    desc.late.families = LP_LATE_NONE;
+    t = tiny_build(&desc, N, 0);
+    CHECK_INT(lp_compile(t.net, t.loss, NULL, 0), LP_ERR_ARGUMENT);
+    CHECK_TEXT(lp_error(t.net), "members");
+    lp_destroy(t.net);
+    desc.late.members = 1;
+    t = tiny_compiled(&desc, N, 0);
+    CHECK_INT(lp_get_info(t.net).late, 0);
+    CHECK_INT(lp_late_begin(t.net), LP_ERR_ORDER);
+    lp_destroy(t.net);
+}
+
+/* Breaks when a parameter's own role does not win over the families. */
+static void late_by_role(void)
+{
+    static const int dim[2] = { 4, 3 };
+    lp_desc desc = tiny_desc(2);
+    lp_net *net;
+    lp_tensor *x, *y, *a, *b;
+    desc.late.families = LP_LATE_FULL;
+    net = lp_create(&desc);
+    x = lp_input_rows(net, "x", 2, 4), y = lp_labels(net, "y", 2);
+    a = lp_parameter(net, "a", 2, dim, LP_INIT_KAIMING, LP_ROLE_LATE);
+    b = lp_parameter(net, "b", 2, dim, LP_INIT_KAIMING, LP_ROLE_BASE);
+    x = lp_add(net, lp_matmul(net, x, a, NULL, "one"), lp_matmul(net, x, b, NULL, "two"));
+    CHECK_INT(lp_compile(net, lp_cross_entropy(net, x, y, 0), NULL, 0), LP_OK);
+    CHECK_INT(lp_get_info(net).late, 12);
+    CHECK_INT(lp_late_begin(net), LP_OK);
+    CHECK(lp_values(net, a, 0) != lp_values(net, a, 1));
+    CHECK(lp_values(net, b, 0) == lp_values(net, b, 1));
+    lp_destroy(net);
+}
+
+/* Breaks when a second loss, built but not compiled, replaces the loss that is trained. */
+static void second_loss(void)
+{
+    lp_real seen[2];
+    for (int extra = 0; extra < 2; extra++) {
+        lp_desc desc = tiny_desc(0);
+        tiny t = tiny_build(&desc, N, 0);
+        lp_tensor *logits = lp_find(t.net, "fc");
+        if (extra) lp_mean_squared_error(t.net, logits, lp_relu(t.net, logits));
+        CHECK_INT(lp_compile(t.net, t.loss, NULL, 0), LP_OK);
+        tiny_fill(&t, 1, N);
+        CHECK_INT(lp_train_step(t.net, 0.1f, &seen[extra]), LP_OK);
+        lp_destroy(t.net);
+    }
+    CHECK_BITS(&seen[0], &seen[1], sizeof seen[0]);
+}
+
+/* Breaks when the parts of an accumulated minibatch meet the same dropout mask: with p = 1/2 and
+   equal masks the weights without a gradient after both would be those after the first. */
+static void accumulation_dropout(void)
+{
+    lp_desc desc = tiny_desc(0);
+    lp_net *net = lp_create(&desc);
+    lp_tensor *x = lp_input_rows(net, "x", 1, 64), *t = lp_input_rows(net, "t", 1, 1), *w;
+    w = shaped(net, "w", 2, 64, 1, 1, 1);
+    x = lp_dropout(net, x, 0.5f);
+    x = lp_mean_squared_error(net, lp_matmul(net, x, w, NULL, "m"), t);
+    CHECK_INT(lp_compile(net, x, NULL, 0), LP_OK);
+    lp_real first[64];
+    int same = 1;
+    for (int i = 0; i < 64; i++) lp_find(net, "x")->data[i] = 1;
+    t->data[0] = 100;
+    CHECK_INT(lp_gradient(net, 1, NULL), LP_OK);
+    memcpy(first, lp_gradients(net, w), sizeof first);
+    CHECK_INT(lp_gradient(net, 1, NULL), LP_OK);
+    for (int i = 0; i < 64; i++) same &= (first[i] == 0) == (lp_gradients(net, w)[i] == 0);
+    CHECK(!same);
+    lp_destroy(net);
+}
+
+/* Breaks when one member started at step 0 is not plain SGD bit for bit. */
+static void one_member(void)
+{
+    lp_desc late = tiny_desc(1), none = tiny_desc(0);
+    tiny a = tiny_compiled(&late, N, 0.1f), b = tiny_compiled(&none, N, 0.1f);
+    CHECK_INT(lp_late_begin(a.net), LP_OK);
+    tiny_train(&a, 0, 6), tiny_train(&b, 0, 6);
+    CHECK_SAME_WEIGHTS(a.net, b.net, 0);
+    CHECK_INT(lp_late_average(a.net, LP_AVERAGE_MEAN), LP_OK);
+    CHECK_SAME_WEIGHTS(a.net, b.net, 0);
+    lp_destroy(a.net), lp_destroy(b.net);
+}
+
+/* Breaks when the counters do not follow the turn. */
+static void counters(void)
+{
+    lp_desc desc = tiny_desc(3);
+    tiny t = tiny_compiled(&desc, N, 0);
+    CHECK(lp_get_info(t.net).step == 0 && lp_get_info(t.net).member == 0);
+    tiny_train(&t, 0, 4);
+    CHECK(lp_get_info(t.net).step == 4 && lp_get_info(t.net).member == 0);
+    lp_late_begin(t.net);
+    for (int i = 0; i < 7; i++) {
+        CHECK_INT(lp_get_info(t.net).member, i % 3);
+        tiny_train(&t, i, i + 1);
+    }
+    CHECK_INT(lp_get_info(t.net).step, 11);
+    lp_destroy(t.net);
+}
+
+/* Do two parameters have the same values? */
+static int alike(lp_net *a, lp_net *b, const char *name_a, const char *name_b)
+{
+    const lp_real *p = lp_values(a, lp_find(a, name_a), 0);
+    const lp_real *q = lp_values(b, lp_find(b, name_b), 0);
+    return CHECK(p && q) && !memcmp(p, q, size_of(lp_find(a, name_a)) * sizeof *p);
+}
+
+/* Breaks when the parameter named `name` does not start at mean 0 with deviation `std`.
+   The sample deviation of n normals is off by 1/sqrt(2n): five of those are allowed. */
+static void check_normal(lp_net *net, const char *name, double std)
+{
+    lp_tensor *p = lp_find(net, name);
+    size_t n = size_of(p);
+    lp_real *v = lp_values(net, p, 0);
+    double sum = 0, square = 0;
+    if (!CHECK(v && n)) return;
+    for (size_t i = 0; i < n; i++) sum += (double)v[i], square += (double)v[i] * (double)v[i];
+    test_context("%s", name);
+    CHECK_NEAR(sum / (double)n / std, 0, 5 / sqrt((double)n));
+    CHECK_NEAR(sqrt(square / (double)n) / std, 1, 5 / sqrt(2 * (double)n));
+}
+
+/* Breaks when weights do not start as documented, or two tensors start alike. */
+static void initial_weights(void)
+{
+    lp_desc desc = tiny_desc(0);
+    lp_net *net;
+    lp_tensor *x, *a, *b, *y;
+    desc.inference = 1;
+    net = lp_create(&desc);
+    x = lp_input(net, "x", 1, 4, 4, 20);
+    a = lp_conv(net, x, "a", 30, 3, 1), b = lp_conv(net, x, "b", 30, 3, 1);
+    y = lp_linear(net, lp_batchnorm(net, lp_add(net, a, b), "bn"), "fc", 40);
+    CHECK_INT(lp_compile(net, y, NULL, 0), LP_OK);
+    check_normal(net, "a.weight", sqrt(2.0 / (9 * 20)));
+    check_normal(net, "b.weight", sqrt(2.0 / (9 * 20)));
+    check_normal(net, "fc.weight", sqrt(2.0 / (4 * 4 * 30)));
+    CHECK(!alike(net, net, "a.weight", "b.weight"));
+    for (int i = 0; i < 30; i++) {
+        CHECK(lp_values(net, lp_find(net, "bn.weight"), 0)[i] == 1);
+        CHECK(lp_values(net, lp_find(net, "bn.bias"), 0)[i] == 0);
+        CHECK(lp_values(net, lp_find(net, "fc.bias"), 0)[i] == 0);
+    }
+    lp_destroy(net);
+}
+
+/* Breaks when the seed is ignored, or threads change the start or the training. */
+static void seeds(void)
+{
+    lp_desc one = tiny_desc(2), two = tiny_desc(2), other = tiny_desc(2);
+    tiny a, b, c;
+    one.threads = 1, two.threads = 5, other.seed = 2;
+    a = tiny_compiled(&one, N, 0.2f), b = tiny_compiled(&two, N, 0.2f);
+    c = tiny_compiled(&other, N, 0.2f);
+    CHECK(alike(a.net, b.net, "conv2.weight", "conv2.weight"));
+    CHECK(!alike(a.net, c.net, "conv2.weight", "conv2.weight"));
+    tiny_train(&a, 0, 3), tiny_train(&b, 0, 3);
+    CHECK_SAME_WEIGHTS(a.net, b.net, 0);
+    lp_destroy(a.net), lp_destroy(b.net), lp_destroy(c.net);
+}
+
+/* --------------------------------------------------------------------- predict, averaging */
+
+/* A net that is `extra` minibatches into a late phase of K = 3, noise 0.1. */
+static tiny late_net(int extra)
+{
+    lp_desc desc = tiny_desc(3);
+    tiny t;
+    desc.late.sigma0 = 0.1f;
+    desc.swa = 1;
+    t = tiny_compiled(&desc, N, 0);
+    tiny_train(&t, 0, 4);
+    CHECK_INT(lp_late_begin(t.net), LP_OK);
+    tiny_train(&t, 4, 4 + extra);
+    return t;
+}
+
+/* Breaks when the ensemble is not the mean of the members' probabilities (one rounding each). */
+static void predict_ensemble(void)
+{
+    tiny t = late_net(7);
+    lp_real p[3][N * CLASSES], e[N * CLASSES];
+    tiny_fill(&t, 50, N);
+    for (int k = 0; k < 3; k++) CHECK_INT(lp_predict(t.net, k, p[k]), LP_OK);
+    CHECK_INT(lp_predict(t.net, LP_ENSEMBLE, e), LP_OK);
+    for (int i = 0; i < N * CLASSES; i++)
+        CHECK_NEAR(e[i], ((double)p[0][i] + (double)p[1][i] + (double)p[2][i]) / 3, 3e-7);
+    CHECK(memcmp(p[0], p[1], sizeof e) != 0); /* the members do differ */
+    lp_destroy(t.net);
+}
+
+/* Breaks when prediction looks at labels, which nobody has then. */
+static void predict_without_labels(void)
+{
+    tiny t = late_net(2);
+    lp_real p[N * CLASSES], q[N * CLASSES];
+    tiny_fill(&t, 50, N);
+    CHECK_INT(lp_predict(t.net, LP_ENSEMBLE, p), LP_OK);
+    for (int i = 0; i < N; i++) t.y->labels[i] = -5;
+    CHECK_INT(lp_predict(t.net, LP_ENSEMBLE, q), LP_OK);
+    CHECK_BITS(p, q, sizeof p);
+    CHECK_INT(lp_forward(t.net, 0, 0, NULL), LP_ERR_LABEL);
+    lp_destroy(t.net);
+}
+
+/* Breaks when the average shown during training is not the model that lp_late_average makes. */
+static void predict_averaged(void)
+{
+    tiny t = late_net(7);
+    lp_real shown[N * CLASSES], made[N * CLASSES];
+    tiny_fill(&t, 50, N);
+    CHECK_INT(lp_predict(t.net, LP_AVERAGED, shown), LP_OK);
+    CHECK_INT(lp_late_average(t.net, LP_AVERAGE_AFFINE), LP_OK);
+    CHECK_INT(lp_predict(t.net, LP_SINGLE, made), LP_OK);
+    CHECK_BITS(shown, made, sizeof made);
+    CHECK_INT(lp_predict(t.net, LP_ENSEMBLE, made), LP_OK); /* of one */
+    CHECK_BITS(shown, made, sizeof made);
+    lp_destroy(t.net);
+}
+
+/* Breaks when a swap loses the training weights, or is not an exchange. */
+static void swa_swaps_back(void)
+{
+    tiny a = late_net(4), b = late_net(4);
+    lp_real p[N * CLASSES], q[N * CLASSES];
+    CHECK_INT(lp_swa_add(a.net), LP_OK);
+    CHECK_INT(lp_swa_add(b.net), LP_OK);
+    tiny_train(&a, 8, 12), tiny_train(&b, 8, 12);
+    CHECK_INT(lp_predict(a.net, 1, p), LP_OK);
+    CHECK_INT(lp_swa_swap(a.net), LP_OK);
+    CHECK_INT(lp_predict(a.net, 1, q), LP_OK);
+    CHECK(memcmp(p, q, sizeof p) != 0);
+    CHECK_INT(lp_swa_swap(a.net), LP_OK);
+    CHECK_INT(lp_predict(a.net, 1, q), LP_OK);
+    CHECK_BITS(p, q, sizeof p);
+    CHECK_SAME_STATE(a.net, b.net);
+    tiny_train(&a, 12, 16), tiny_train(&b, 12, 16);
+    CHECK_SAME_STATE(a.net, b.net);
+    lp_destroy(a.net), lp_destroy(b.net);
+}
+
+/* ---------------------------------------------------------------------------- surroundings */
+
+/* A short life under the caller's floating-point environment; the state at its end. */
+static char *life_state(size_t *bytes)
+{
+    lp_desc desc = tiny_desc(2);
+    lp_real p[N * CLASSES];
+    tiny t;
+    char *s;
+    desc.swa = 1, desc.late.sigma0 = 0.1f;
+    t = tiny_compiled(&desc, N, 0.1f);
+    tiny_train(&t, 0, 2);
+    lp_late_begin(t.net);
+    tiny_train(&t, 2, 5);
+    CHECK_INT(lp_swa_add(t.net), LP_OK);
+    tiny_train(&t, 5, 7);
+    CHECK_INT(lp_swa_add(t.net), LP_OK);
+    tiny_train(&t, 7, 9);
+    CHECK_INT(lp_swa_add(t.net), LP_OK);
+    CHECK_INT(lp_predict(t.net, LP_ENSEMBLE, p), LP_OK);
+    lp_values(t.net, lp_parameter_at(t.net, 0), LP_AVERAGED);
+    s = snapshot(t.net);
+    *bytes = lp_state_bytes(t.net);
+    lp_destroy(t.net);
+    return s;
+}
+
+/* Breaks when the caller's rounding mode changes a bit of the result, or comes back changed.
+   (valgrind rounds to nearest whatever the mode, which does no harm here.) */
+static void rounding_mode(void)
+{
+    size_t n = 0;
+    char *nearest = life_state(&n), *upward;
+#ifdef FE_UPWARD
+    int old = fegetround();
+    if (fesetround(FE_UPWARD) == 0) {
+        upward = life_state(&n);
+        CHECK_INT(fegetround(), FE_UPWARD);
+        fesetround(old);
+        CHECK_BITS(nearest, upward, n);
+        free(upward);
+    }
+#else
+    (void)upward;
+#endif
+    free(nearest);
+}
+
+#ifdef LPI_THREADS
+static void *life_thread(void *to)
+{
+    size_t n;
+    *(char **)to = life_state(&n);
+    return NULL;
+}
+
+/* Breaks when two nets share anything: three live at the same time and must agree.  (The harness's
+   counters are not atomic: a lost count is harmless.) */
+static void nets_in_threads(void)
+{
+    pthread_t thread[3];
+    char *state[3], *alone;
+    size_t n = 0;
+    alone = life_state(&n);
+    for (int i = 0; i < 3; i++)
+        CHECK_INT(pthread_create(&thread[i], NULL, life_thread, state + i), 0);
+    for (int i = 0; i < 3; i++) CHECK_INT(pthread_join(thread[i], NULL), 0);
+    for (int i = 0; i < 3; i++) {
+        CHECK_BITS(alone, state[i], n);
+        free(state[i]);
+    }
+    free(alone);
+}
+#else
+static void nets_in_threads(void) { }
+#endif
+
+/* ------------------------------------------------------------------------------------ state */
+
+/* Breaks when a snapshot misses anything: taken mid-turn with a running SWA mean, loaded into a
+   fresh net and into the same net later, training repeats every bit. */
+static void state_continues(void)
+{
+    lp_desc desc = tiny_desc(3);
+    tiny a = late_net(5), b;
+    char *state;
+    desc.late.sigma0 = 0.1f, desc.swa = 1;
+    b = tiny_compiled(&desc, N, 0);
+    CHECK_INT(lp_swa_add(a.net), LP_OK);
+    state = snapshot(a.net);
+    CHECK_INT(lp_state_bytes(a.net), lp_state_bytes(b.net));
+    CHECK_INT(lp_state_load(b.net, state, lp_state_bytes(a.net)), LP_OK);
+    CHECK_SAME_STATE(a.net, b.net);
+    CHECK_INT(lp_get_info(b.net).members, 3);
+    CHECK_INT(lp_get_info(b.net).member, lp_get_info(a.net).member);
+    tiny_train(&a, 9, 15), tiny_train(&b, 9, 15);
+    CHECK_INT(lp_swa_add(a.net), LP_OK);
+    CHECK_INT(lp_swa_add(b.net), LP_OK);
+    CHECK_SAME_STATE(a.net, b.net);
+    CHECK_INT(lp_state_load(a.net, state, lp_state_bytes(a.net)), LP_OK);
+    tiny_train(&a, 9, 15);
+    CHECK_INT(lp_swa_add(a.net), LP_OK);
+    CHECK_SAME_STATE(a.net, b.net);
+    free(state);
+    lp_destroy(a.net), lp_destroy(b.net);
+}
+
+/* Breaks when dropout's masks are not a function of the saved counters. */
+static void state_dropout(void)
+{
+    lp_desc desc = tiny_desc(2);
+    tiny a = tiny_compiled(&desc, N, 0.4f), b = tiny_compiled(&desc, N, 0.4f);
+    char *state;
+    tiny_train(&a, 0, 3);
+    state = snapshot(a.net);
+    CHECK_INT(lp_state_load(b.net, state, lp_state_bytes(b.net)), LP_OK);
+    tiny_train(&a, 3, 6), tiny_train(&b, 3, 6);
+    CHECK_SAME_STATE(a.net, b.net);
+    free(state);
+    lp_destroy(a.net), lp_destroy(b.net);
+}
+
+/* Breaks when bytes of another net, of another size or at random are accepted, or a refusal
+   leaves a half-loaded net. */
+static void state_refuses(void)
+{
+    tiny t = late_net(2);
+    size_t bytes = lp_state_bytes(t.net);
+    char *state = snapshot(t.net), *junk = (char *)test_alloc(bytes);
+    for (int members = 2; members < 5; members++) {
+        lp_desc desc = tiny_desc(members);
+        tiny other = tiny_compiled(&desc, N, 0);
+        char *s = snapshot(other.net);
+        CHECK(lp_state_load(t.net, s, lp_state_bytes(other.net)) != LP_OK); /* K, or no SWA */
+        free(s);
+        lp_destroy(other.net);
+    }
+    tiny_train(&t, 6, 7);
+    char *before = snapshot(t.net);
+    CHECK(lp_state_load(t.net, NULL, bytes) != LP_OK);
+    CHECK(lp_state_load(t.net, state, 0) != LP_OK);
+    CHECK(lp_state_load(t.net, state, 7) != LP_OK);
+    CHECK(lp_state_load(t.net, state, bytes - 1) != LP_OK);
+    CHECK(lp_state_load(t.net, state, bytes + 1) != LP_OK);
+    for (int fill = 0; fill < 256; fill += 51) {
+        memset(junk, fill, bytes);
+        CHECK(lp_state_load(t.net, junk, bytes) != LP_OK);
+    }
+    CHECK_INT(lp_state_save(t.net, NULL), LP_ERR_ARGUMENT);
+    CHECK_UNCHANGED(t.net, before);
+    free(state), free(junk);
+    lp_destroy(t.net);
+}
+
+/* Breaks when a damaged header makes later calls read out of bounds (run under sanitizers): each
+   of the first 512 bytes set to four values, then a step and a prediction of every member. */
+static void state_fuzz(void)
+{
+    tiny t = late_net(2);
+    size_t bytes = lp_state_bytes(t.net);
+    char *good = snapshot(t.net), *bad = (char *)test_alloc(bytes);
+    lp_real p[N * CLASSES];
+    for (size_t i = 0; i < 512 && i < bytes; i += test_small ? 3 : 1) for (int v = 0; v < 4; v++) {
+        memcpy(bad, good, bytes);
+        bad[i] = (char)(v == 0 ? 0 : v == 1 ? 0xFF : v == 2 ? 0x80 : bad[i] + 1);
+        if (lp_state_load(t.net, bad, bytes) == LP_OK) {
+            lp_info info = lp_get_info(t.net);
+            CHECK(info.members >= 1 && info.members <= 3);
+            CHECK(info.member >= 0 && info.member < info.members);
+            lp_predict(t.net, info.members - 1, p);
+            lp_train_step(t.net, 0.01f, NULL);
+        }
+    }
+    CHECK_INT(lp_state_load(t.net, good, bytes), LP_OK);
+    free(good), free(bad);
+    lp_destroy(t.net);
+}
+
+/* ----------------------------------------------------------------- schedules and metrics */
+
+/* Breaks when an end point, the slope or a milestone is off. */
+static void schedules(void)
+{
+    static const double at[2] = { 10, 20 };
+    CHECK_NEAR(lp_lr_linear(0.1f, 0.001f, 100, 180, 0), 0.1, 1e-8);
+    CHECK_NEAR(lp_lr_linear(0.1f, 0.001f, 100, 180, 100), 0.1, 1e-8);
+    CHECK_NEAR(lp_lr_linear(0.1f, 0.001f, 100, 180, 140), 0.0505, 1e-8);
+    CHECK_NEAR(lp_lr_linear(0.1f, 0.001f, 100, 180, 160), 0.02575, 1e-8);
+    CHECK_NEAR(lp_lr_linear(0.1f, 0.001f, 100, 180, 180), 0.001, 1e-9);
+    CHECK_NEAR(lp_lr_linear(0.1f, 0.001f, 100, 180, 500), 0.001, 1e-9);
+    CHECK_NEAR(lp_lr_linear(1, 2, 5, 5, 4), 1, 0);
+    CHECK_NEAR(lp_lr_linear(1, 2, 5, 5, 6), 2, 0);
+    CHECK_NEAR(lp_lr_linear(1, 2, 5, 5, 5), 1.5, 0.5); /* either, not 0/0 */
+    CHECK_NEAR(lp_lr_steps(1, 0.1f, at, 2, 9.99), 1, 0);
+    CHECK_NEAR(lp_lr_steps(1, 0.1f, at, 2, 10), 0.1, 1e-7);
+    CHECK_NEAR(lp_lr_steps(1, 0.1f, at, 2, 19), 0.1, 1e-7);
+    CHECK_NEAR(lp_lr_steps(1, 0.1f, at, 2, 20), 0.01, 1e-8);
+    CHECK_NEAR(lp_lr_steps(0.5f, 0.1f, NULL, 0, 20), 0.5, 0);
+    CHECK_NEAR(lp_lr_cosine(0.1f, 0, 100, 0), 0.1, 1e-8);
+    CHECK_NEAR(lp_lr_cosine(0.1f, 0, 100, 25), 0.1 * (1 + sqrt(0.5)) / 2, 1e-8);
+    CHECK_NEAR(lp_lr_cosine(0.1f, 0, 100, 50), 0.05, 1e-8);
+    CHECK_NEAR(lp_lr_cosine(0.3f, 0.1f, 100, 75), 0.1 + 0.2 * (1 - sqrt(0.5)) / 2, 1e-7);
+    CHECK_NEAR(lp_lr_cosine(0.1f, 0.01f, 100, 100), 0.01, 1e-9);
+    CHECK_NEAR(lp_lr_cosine(0.1f, 0.01f, 100, 1000), 0.01, 1e-9);
+}
+
+/* Breaks when a formula is off; worked by hand.  Two images in bins of their own, then two that
+   share a bin (confidence 0.70 and 0.72, one right: |0.5 - 0.71|). */
+static void metrics_by_hand(void)
+{
+    static const lp_real p[6] = { 0.7f, 0.2f, 0.1f, 0.1f, 0.55f, 0.35f };
+    static const lp_real q[4] = { 0.7f, 0.3f, 0.28f, 0.72f };
+    static const int32_t label[2] = { 0, 2 }, same[2] = { 0, 0 };
+    lp_metrics m = lp_metrics_zero();
+    lp_metrics_add(&m, p, label, 2, 3);
+    CHECK_NEAR(m.images, 2, 0);
+    CHECK_NEAR(lp_accuracy(&m), 0.5, 1e-12);
+    CHECK_NEAR(lp_nll(&m), -(log(0.7) + log(0.35)) / 2, 1e-6);
+    CHECK_NEAR(lp_brier(&m), (0.14 + 0.01 + 0.3025 + 0.4225) / 2, 1e-6);
+    CHECK_NEAR(lp_ece(&m), (0.3 + 0.55) / 2, 1e-6);
+    m = lp_metrics_zero();
+    lp_metrics_add(&m, q, same, 1, 2), lp_metrics_add(&m, q + 2, same, 1, 2);
+    CHECK_NEAR(lp_ece(&m), 0.21, 1e-6);
+    CHECK_NEAR(lp_brier(&m), (0.18 + 2 * 0.72 * 0.72) / 2, 1e-6);
+}
+
+/* Breaks at the edges: certainty (last bin, not one past it), probability zero, bad labels, NaN,
+   nothing added. */
+static void metrics_edges(void)
+{
+    static const lp_real sure[2] = { 1, 0 };
+    static const int32_t right = 0, wrong = 1, bad[2] = { -1, 2 };
+    lp_real nan[2];
+    lp_metrics m = lp_metrics_zero();
+    CHECK(lp_accuracy(&m) == 0 && lp_nll(&m) == 0 && lp_brier(&m) == 0 && lp_ece(&m) == 0);
+    lp_metrics_add(&m, sure, &right, 1, 2);
+    CHECK(m.bin_images[14] == 1 && lp_ece(&m) == 0 && lp_nll(&m) == 0 && lp_accuracy(&m) == 1);
+    m = lp_metrics_zero();
+    lp_metrics_add(&m, sure, &wrong, 1, 2);
+    CHECK_NEAR(lp_nll(&m), 38 * log(10.0), 1e-4); /* the floor 1e-38 as a float: 6e-8 off */
+    CHECK(lp_ece(&m) == 1 && lp_brier(&m) == 2 && lp_accuracy(&m) == 0);
+    lp_metrics_add(&m, sure, bad, 1, 2), lp_metrics_add(&m, sure, bad + 1, 1, 2);
+    CHECK_NEAR(m.images, 1, 0);
+    nan[0] = nan[1] = (lp_real)NAN;
+    lp_metrics_add(&m, nan, &right, 1, 2);
+    CHECK_NEAR(m.images, 2, 0);
+}
+
+/* --------------------------------------------------------------------------- random numbers */
+
+/* Breaks when a bit is biased or seed, stream and index are mixed up. */
+static void random_bits(void)
+{
+    int n = test_small ? 4000 : 100000, ones[64];
+    for (int which = 0; which < 3; which++) {
+        memset(ones, 0, sizeof ones);
+        for (int i = 0; i < n; i++) {
+            uint64_t j = (uint64_t)i, v;
+            v = lp_random(which == 0 ? j : 5, which == 1 ? j : 6, which == 2 ? j : 7);
+            for (int b = 0; b < 64; b++) ones[b] += (int)(v >> b & 1);
+        }
+        for (int b = 0; b < 64; b++) CHECK_NEAR(ones[b], n / 2.0, 5 * sqrt(n / 4.0));
+    }
+    CHECK(lp_random(1, 2, 3) == lp_random(1, 2, 3));
+    CHECK(lp_random(1, 2, 3) != lp_random(2, 1, 3) && lp_random(1, 2, 3) != lp_random(1, 3, 2));
+    CHECK(lp_random(0, 0, 0) != lp_random(0, 0, 1) && lp_random(1, 0, 0) != lp_random(0, 1, 0));
+}
+
+/* Breaks when the uniform leaves [0, 1), is uneven, or neighbours are correlated.  For 16 bins
+   chi-square with 15 degrees of freedom exceeds 44 once in 10,000 seeds. */
+static void random_uniform(void)
+{
+    int n = test_small ? 4000 : 200000, bins[16];
+    double sum = 0, lag = 0, last = 0.5, chi = 0;
+    memset(bins, 0, sizeof bins);
+    for (int i = 0; i < n; i++) {
+        double u = lp_random_uniform(3, 4, (uint64_t)i);
+        if (!CHECK(u >= 0 && u < 1)) return;
+        sum += u, lag += (u - 0.5) * (last - 0.5), last = u;
+        bins[(int)(u * 16)]++;
+    }
+    for (int b = 0; b < 16; b++) chi += pow(bins[b] - n / 16.0, 2) / (n / 16.0);
+    CHECK_NEAR(sum / n, 0.5, 5 * sqrt(1.0 / 12 / n));
+    CHECK_NEAR(lag / n, 0, 5 / 12.0 / sqrt(n));
+    CHECK(chi < 44);
+}
+
+/* Breaks when the normal's moments or tails are wrong: five standard errors of each moment, and
+   the share beyond 1, 2, 3 deviations. */
+static void random_normal(void)
+{
+    int n = test_small ? 4000 : 200000;
+    static const double beyond[3] = { 0.317311, 0.045500, 0.0026998 };
+    double m[5] = { 0, 0, 0, 0, 0 }, tail[3] = { 0, 0, 0 }, lag = 0, last = 0;
+    for (int i = 0; i < n; i++) {
+        double z = lp_random_normal(3, 4, (uint64_t)i), power = 1;
+        for (int j = 0; j < 5; j++, power *= z) m[j] += power / n;
+        for (int j = 0; j < 3; j++) tail[j] += fabs(z) > j + 1;
+        lag += z * last / n, last = z;
+    }
+    CHECK_NEAR(m[1], 0, 5 / sqrt(n));
+    CHECK_NEAR(m[2], 1, 5 * sqrt(2.0 / n));
+    CHECK_NEAR(m[3], 0, 5 * sqrt(15.0 / n));
+    CHECK_NEAR(m[4], 3, 5 * sqrt(96.0 / n));
+    CHECK_NEAR(lag, 0, 5 / sqrt(n));
+    for (int j = 0; j < 3; j++)
+        CHECK_NEAR(tail[j] / n, beyond[j], 5 * sqrt(beyond[j] * (1 - beyond[j]) / n));
+}
+
+/* Breaks when an index is lost or doubled, or orders are not equally likely: 6 orders of 3, chi-
+   square with 5 degrees of freedom exceeds 26 once in 10,000 seeds. */
+static void shuffle(void)
+{
+    static const int sizes[5] = { 0, 1, 2, 17, 1000 };
+    int32_t order[1002], count[9] = { 0, 0, 0, 0, 0, 0, 0, 0, 0 };
+    double chi = 0;
+    for (int s = 0; s < 5; s++) {
+        char seen[1000];
+        int n = sizes[s];
+        memset(seen, 0, sizeof seen);
+        order[n] = -7;
+        lp_shuffle(1, 2, order, n);
+        for (int i = 0; i < n; i++)
+            if (CHECK(order[i] >= 0 && order[i] < n)) CHECK(!seen[order[i]]++);
+        CHECK_INT(order[n], -7);
+    }
+    for (int i = 0; i < 6000; i++) {
+        lp_shuffle(1, (uint64_t)i, order, 3);
+        count[order[0] * 3 + order[1]]++;
+    }
+    for (int i = 0; i < 9; i++) if (i % 4) chi += pow(count[i] - 1000, 2) / 1000;
+    CHECK(chi < 26);
+}
+
+/* ---------------------------------------------------------------------------------- models */
+
+static ptrdiff_t count_parameters(lp_net *net)
+{
+    ptrdiff_t n = 0;
+    for (int i = 0; lp_parameter_at(net, i); i++) n += (ptrdiff_t)size_of(lp_parameter_at(net, i));
+    return n;
+}
+
+static void check_shape(lp_net *net, const char *name, int rank, int a, int b, int c, int d)
+{
+    lp_tensor *t = lp_find(net, name);
+    int want[4];
+    want[0] = a, want[1] = b, want[2] = c, want[3] = d;
+    test_context("%s", name);
+    if (CHECK(t != NULL) && CHECK_INT(t->rank, rank)) CHECK_BITS(t->dim, want, (size_t)rank * 4);
+}
+
+/* Breaks when the Wide ResNet is not the published one: 36,479,194 parameters. */
+static void model_wrn(void)
+{
+    lp_desc desc = lp_desc_default();
+    lp_net *net = lp_create(&desc);
+    lp_tensor *x = lp_input(net, "image", 4, 32, 32, 3), *y = lp_wrn(net, x, 28, 10, 10);
+    if (!CHECK(y != NULL)) puts(lp_error(net));
+    CHECK_INT(count_parameters(net), 36479194);
+    CHECK_INT(lp_get_info(net).parameters, 36479194);
+    if (y) CHECK(y->rank == 2 && y->dim[0] == 4 && y->dim[1] == 10);
+    check_shape(net, "conv0.weight", 4, 3, 3, 3, 16);
+    check_shape(net, "blocks.0.bn1.weight", 1, 16, 0, 0, 0);
+    check_shape(net, "blocks.0.conv1.weight", 4, 3, 3, 16, 160);
+    check_shape(net, "blocks.0.bn2.bias", 1, 160, 0, 0, 0);
+    check_shape(net, "blocks.0.short.weight", 4, 1, 1, 16, 160);
+    check_shape(net, "blocks.4.conv1.weight", 4, 3, 3, 160, 320);
+    check_shape(net, "blocks.8.short.weight", 4, 1, 1, 320, 640);
+    check_shape(net, "blocks.11.conv2.weight", 4, 3, 3, 640, 640);
+    check_shape(net, "bn.weight", 1, 640, 0, 0, 0);
+    check_shape(net, "fc.weight", 2, 640, 10, 0, 0);
+    check_shape(net, "fc.bias", 1, 10, 0, 0, 0);
+    CHECK(!lp_find(net, "blocks.1.short.weight") && !lp_find(net, "blocks.12.bn1.weight"));
+    lp_destroy(net);
+}
+
+/* Breaks when the CIFAR ResNet's names or shapes differ from the public weights': 269,722
+   parameters in 19 convolutions, 19 BatchNorms and a linear layer. */
+static void model_resnet(void)
+{
+    lp_desc desc = lp_desc_default();
+    lp_net *net = lp_create(&desc);
+    int tensors = 0;
+    lp_tensor *x = lp_input(net, "image", 4, 32, 32, 3), *y = lp_resnet_cifar(net, x, 20, 10);
+    lp_tensor *label = lp_labels(net, "label", 4);
+    if (!CHECK(y != NULL)) puts(lp_error(net));
+    while (lp_parameter_at(net, tensors)) tensors++;
+    CHECK_INT(tensors, 19 + 2 * 19 + 2);
+    CHECK_INT(count_parameters(net), 269722);
+    check_shape(net, "conv1.weight", 4, 3, 3, 3, 16);
+    check_shape(net, "bn1.weight", 1, 16, 0, 0, 0);
+    check_shape(net, "bn1.bias", 1, 16, 0, 0, 0);
+    check_shape(net, "layer1.0.conv1.weight", 4, 3, 3, 16, 16);
+    check_shape(net, "layer1.2.bn2.bias", 1, 16, 0, 0, 0);
+    check_shape(net, "layer2.0.conv1.weight", 4, 3, 3, 16, 32);
+    check_shape(net, "layer2.0.bn1.weight", 1, 32, 0, 0, 0);
+    check_shape(net, "layer2.0.conv2.weight", 4, 3, 3, 32, 32);
+    check_shape(net, "layer3.2.conv2.weight", 4, 3, 3, 64, 64);
+    check_shape(net, "layer3.2.bn2.weight", 1, 64, 0, 0, 0);
+    check_shape(net, "linear.weight", 2, 64, 10, 0, 0);
+    check_shape(net, "linear.bias", 1, 10, 0, 0, 0);
+    CHECK_INT(lp_compile(net, lp_cross_entropy(net, y, label, 0), NULL, 0), LP_OK);
+    CHECK(lp_statistics(net, "layer3.2.bn2", 0) != NULL);
+    lp_destroy(net);
+}
+
+/* Breaks when a model does not learn: WRN-10-1 memorises eight images. */
+static void model_learns(void)
+{
+    lp_desc desc = tiny_desc(2);
+    lp_net *net = lp_create(&desc);
+    lp_tensor *x = lp_input(net, "image", N, 8, 8, 3), *y = lp_labels(net, "label", N);
+    lp_real l = 0, first = 0;
+    lp_tensor *loss = lp_cross_entropy(net, lp_wrn(net, x, 10, 1, 4), y, 0);
+    CHECK_INT(lp_compile(net, loss, NULL, 0), LP_OK);
+    for (int i = 0; i < N * 192; i++) x->data[i] = (lp_real)test_random(8, (uint64_t)i);
+    for (int i = 0; i < N; i++) y->labels[i] = i % 4;
+    for (int step = 0; step < (test_small ? 10 : 40); step++) {
+        if (step == 5) CHECK_INT(lp_late_begin(net), LP_OK);
+        CHECK_INT(lp_train_step(net, 0.05f, &l), LP_OK);
+        if (!step) first = l;
+    }
+    CHECK(first > 0.9f && l < (test_small ? 0.9f : 0.1f) * first);
+    lp_destroy(net);
+}
+
+static const test_case cases[] = {
+    T(errors_shapes), T(errors_ranks), T(errors_wrong_tensor), T(errors_arguments),
+    T(errors_sizes), T(errors_models), T(errors_names), T(names_are_copied), T(names_are_long),
+    T(errors_desc), T(errors_isa), T(desc_defaults), T(status_texts), T(null_net),
+    T(order_compile), T(order_late), T(order_swa), T(order_inference), T(call_arguments),
+    T(memory_announced), T(memory_supplied), T(memory_too_small),
+    T(memory_training_allocates_nothing), T(memory_failing_allocations), T(memory_graph_arena),
+    T(memory_inference_reuses), T(refused_steps), T(refused_words), T(refused_gradient),
+    T(refused_accumulation), T(step_in_halves), T(accumulation), T(looking_is_harmless),
+    T(inputs_stay), T(smaller_batch), T(freeze), T(find), T(late_counts), T(late_needs_weights),
+    T(late_by_role), T(second_loss), T(accumulation_dropout), T(one_member), T(counters),
+    T(initial_weights), T(seeds), T(predict_ensemble), T(predict_without_labels),
+    T(predict_averaged), T(swa_swaps_back), T(rounding_mode), T(nets_in_threads),
+    T(state_continues), T(state_dropout), T(state_refuses), T(state_fuzz), T(schedules),
+    T(metrics_by_hand), T(metrics_edges), T(random_bits), T(random_uniform), T(random_normal),
+    T(shuffle), T(model_wrn), T(model_resnet), T(model_learns),
+};
+
+int main(int argc, char **argv)
+{
+    return test_main(argc, argv, "unit", cases, sizeof cases / sizeof cases[0]);
+}
