@@ -3,7 +3,7 @@
 
 CC     ?= cc
 CFLAGS ?= -O2
-LIBS    = -lpthread
+LIBS    = -lpthread -lm
 B       = build
 DATA   ?= data/cifar10
 ARGS   ?=

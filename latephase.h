@@ -161,7 +161,9 @@ int main(void)
 #define LP_VERSION_MINOR 1
 
 #if !defined(LP_API)
-#if defined(LP_STATIC)
+#if defined(LP_STATIC) && (defined(__GNUC__) || defined(__clang__))
+#define LP_API static __attribute__((unused))
+#elif defined(LP_STATIC)
 #define LP_API static
 #else
 #define LP_API extern
@@ -322,7 +324,7 @@ LP_API lp_tensor *lp_cross_entropy(lp_net *net, lp_tensor *logits, lp_tensor *la
 LP_API lp_tensor *lp_mean_squared_error(lp_net *net, lp_tensor *a, lp_tensor *b);
 
 /* Models.  Wide ResNet (Zagoruyko and Komodakis 2016), depth = 6n+4, x [n,h,w,c] -> logits
-   [n, classes]; and the CIFAR ResNet of He et al. 2016, depth = 6n+2.  h and w multiples of 4. */
+   [n, classes]; and the CIFAR ResNet of He et al. 2016, depth = 6n+2. */
 LP_API lp_tensor *lp_wrn(lp_net *net, lp_tensor *x, int depth, int width, int classes);
 LP_API lp_tensor *lp_resnet_cifar(lp_net *net, lp_tensor *x, int depth, int classes);
 
@@ -347,6 +349,12 @@ enum {
 };
 LP_API lp_status lp_predict(lp_net *net, int which, lp_real *probs);
 
+/* How members become one model. */
+typedef enum lp_average {
+    LP_AVERAGE_AFFINE, /* exact mean of the affine maps of each BatchNorm that is late-phase   */
+    LP_AVERAGE_MEAN    /* mean weights and statistics; re-estimate these: lp_bn_estimate       */
+} lp_average;
+
 #ifndef LP_NO_TRAINING
 /* One minibatch of Algorithm 1: forward, backward, update.  lr >= 0.  *loss (may be NULL) is the
    minibatch's loss.  LP_ERR_NONFINITE names step and member; the step then changed nothing. */
@@ -355,11 +363,7 @@ LP_API lp_status lp_train_step(lp_net *net, float lr, lp_real *loss);
    keeps its own, an SWA mean collected so far is dropped.  Once per late phase. */
 LP_API lp_status lp_late_begin(lp_net *net);
 /* Ends the late phase: the members become one plain model, LP_SINGLE; an unfinished turn is
-   dropped. Momentum of phi starts again at zero. */
-typedef enum lp_average {
-    LP_AVERAGE_AFFINE, /* exact mean of each BatchNorm's affine map                            */
-    LP_AVERAGE_MEAN    /* mean weights and statistics; re-estimate them: lp_bn_estimate        */
-} lp_average;
+   dropped.  Momentum of phi starts again at zero. */
 LP_API lp_status lp_late_average(lp_net *net, lp_average how);
 
 /* BatchNorm statistics from data: lp_bn_reset, then for each minibatch in the inputs lp_bn_estimate
@@ -413,16 +417,18 @@ LP_API lp_tensor *lp_conv2d(lp_net *net, lp_tensor *x, lp_tensor *w, lp_tensor *
 /* x [n, ...] as [n, in] times w [in, out] plus bias [out] or NULL. */
 LP_API lp_tensor *lp_matmul(lp_net *net, lp_tensor *x, lp_tensor *w, lp_tensor *bias,
                             const char *label);
-/* Before compiling: keep this tensor's data readable / never train this parameter. */
-LP_API void lp_keep(lp_net *net, lp_tensor *t);
-LP_API void lp_freeze(lp_net *net, lp_tensor *t);
+/* Before lp_memory_required and lp_compile: keep this tensor's data readable / never train this
+   parameter.  (A parameter that does not lead to the loss is not trained either.) */
+LP_API lp_status lp_keep(lp_net *net, lp_tensor *t);
+LP_API lp_status lp_freeze(lp_net *net, lp_tensor *t);
 /* The tensor of that name (inputs and parameters, label of a layer for its output), or NULL. */
 LP_API lp_tensor *lp_find(lp_net *net, const char *name);
 /* The i-th parameter, or NULL when i is past the last. */
 LP_API lp_tensor *lp_parameter_at(lp_net *net, int i);
 /* Its values, to read or write: dim[] elements; for late-phase parameters those of member `which`.
    BatchNorm running statistics of label L are found by lp_statistics(net, "L", which): mean [c],
-   then variance [c].  NULL if there is no such thing. */
+   then variance [c].  NULL if there is no such thing.  Ask again before you write later: that tells
+   the net that its average is out of date. */
 LP_API lp_real *lp_values(lp_net *net, lp_tensor *parameter, int which);
 LP_API lp_real *lp_statistics(lp_net *net, const char *label, int which);
 
@@ -500,7 +506,6 @@ LP_API void     lp_shuffle(uint64_t seed, uint64_t stream, int32_t *order, int n
    What differs between compilers and processors, in one place. */
 
 #include <stdarg.h>
-#include <string.h>
 
 #if !defined(LP_MALLOC) != !defined(LP_FREE)
 #error "latephase.h: define both LP_MALLOC and LP_FREE, or neither"
@@ -537,6 +542,15 @@ LP_API void     lp_shuffle(uint64_t seed, uint64_t stream, int32_t *order, int n
 #define LPI_UNUSED __attribute__((unused))
 #else
 #define LPI_UNUSED
+#endif
+
+#if defined(LP_NO_STDLIB) && defined(LPI_GNUC) /* no header needed, calls memcpy and memset */
+#define lpi_memcpy __builtin_memcpy
+#define lpi_memset __builtin_memset
+#else
+#include <string.h>
+#define lpi_memcpy memcpy
+#define lpi_memset memset
 #endif
 
 #if defined(LPI_GNUC) && (defined(__x86_64__) || (defined(__i386__) && defined(__SSE2__)))
@@ -593,12 +607,23 @@ static ptrdiff_t lpi_minp(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
 static ptrdiff_t lpi_maxp(ptrdiff_t a, ptrdiff_t b) { return a > b ? a : b; }
 static ptrdiff_t lpi_ceil_div(ptrdiff_t a, ptrdiff_t b) { return (a + b - 1) / b; }
 static ptrdiff_t lpi_round_up(ptrdiff_t a, ptrdiff_t b) { return lpi_ceil_div(a, b) * b; }
+static size_t lpi_length(const char *s)
+{
+    size_t n = 0;
+    while (s[n]) n++;
+    return n;
+}
+static int lpi_equal(const char *a, const char *b)
+{
+    while (*a && *a == *b) a++, b++;
+    return *a == *b;
+}
 /* Copies / clears n elements. */
 static void lpi_copy(lp_real *to, const lp_real *from, ptrdiff_t n)
 {
-    memcpy(to, from, (size_t)n * sizeof *to);
+    lpi_memcpy(to, from, (size_t)n * sizeof *to);
 }
-static void lpi_zero(lp_real *to, ptrdiff_t n) { memset(to, 0, (size_t)n * sizeof *to); }
+static void lpi_zero(lp_real *to, ptrdiff_t n) { lpi_memset(to, 0, (size_t)n * sizeof *to); }
 
 /* ----------------------------------------------------------------------------- >>threads
    lpi_for(team, items, fn, arg) calls fn(arg, item, lane) for every item.  A team has a fixed
@@ -754,7 +779,7 @@ static void lpi_pool_stop(lpi_pool *pool)
 /* Starts up to `workers` threads; fewer if the system refuses.  worker [workers]. */
 static void lpi_pool_start(lpi_pool *pool, lpi_worker *worker, int workers)
 {
-    memset(pool, 0, sizeof *pool);
+    lpi_memset(pool, 0, sizeof *pool);
     pthread_mutex_init(&pool->mutex, NULL);
     pthread_cond_init(&pool->wake, NULL);
     pthread_cond_init(&pool->done, NULL);
@@ -795,7 +820,7 @@ static void *lpi_take(lpi_arena *arena, size_t n)
     size_t at = (arena->used + 15u) & ~(size_t)15u;
     if (at > arena->size || n > arena->size - at) return NULL;
     arena->used = at + n;
-    memset(arena->base + at, 0, n);
+    lpi_memset(arena->base + at, 0, n);
     return arena->base + at;
 }
 
@@ -846,14 +871,14 @@ LP_API void lp_shuffle(uint64_t seed, uint64_t stream, int32_t *order, int n)
 static double lpi_from_bits(uint64_t u)
 {
     double d;
-    memcpy(&d, &u, sizeof d);
+    lpi_memcpy(&d, &u, sizeof d);
     return d;
 }
 
 static uint64_t lpi_to_bits(double d)
 {
     uint64_t u;
-    memcpy(&u, &d, sizeof u);
+    lpi_memcpy(&u, &d, sizeof u);
     return u;
 }
 
@@ -1054,7 +1079,8 @@ static inline LPI_TARGET void lpi_st_avx2(float *p, lpi_n m, __m256 v)
 #define LPI_SUB(a, b) _mm512_sub_ps(a, b)
 #define LPI_MUL(a, b) _mm512_mul_ps(a, b)
 #define LPI_FMA(a, b, c) _mm512_fmadd_ps(a, b, c)
-#define LPI_RELU(x) _mm512_max_ps(_mm512_setzero_ps(), x) /* x if x is NaN */
+#define LPI_RELU(x) /* x if x is NaN; maskz: g++ warns of the plain form */ \
+    _mm512_maskz_max_ps((__mmask16)0xFFFF, _mm512_setzero_ps(), x)
 #define LPI_GATE(x, g) \
     _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_GT_OQ), g)
 #endif
@@ -1608,22 +1634,6 @@ typedef struct lpi_geom {
     int top, left;       /* zero rows above, columns to the left */
 } lpi_geom;
 
-/* One residue r of a dimension in the data gradient: taps first + s j, j < taps, and outputs
-   o = i + shift - j. */
-typedef struct lpi_phase {
-    int first, taps, shift, size;
-} lpi_phase;
-
-static lpi_phase lpi_phase_of(int r, int pad, int kernel, int stride, int size)
-{
-    lpi_phase p;
-    p.first = (r + pad) % stride;
-    p.taps = p.first < kernel ? (kernel - p.first + stride - 1) / stride : 0;
-    p.shift = (r + pad - p.first) / stride;
-    p.size = r < size ? (size - r + stride - 1) / stride : 0;
-    return p;
-}
-
 static lpi_n lpi_padded_size(const lpi_geom *g)
 {
     lpi_n x = (lpi_n)((g->oh - 1) * g->stride + g->kh) * ((g->ow - 1) * g->stride + g->kw) * g->c;
@@ -1774,6 +1784,22 @@ static void lpi_conv_weights(const lpi_team *team, lpi_conv_job *job)
     job->parts = lpi_weight_size(job->g) > 65536 ? job->g->kh : 1;
     lpi_for(team, job->groups * job->parts, lpi_conv_weights_item, job);
     lpi_for(team, (int)lpi_ceil_div(lpi_weight_size(job->g), 4096), lpi_conv_fold_item, job);
+}
+
+/* One residue r of a dimension in the data gradient: taps first + s j, j < taps, and outputs
+   o = i + shift - j. */
+typedef struct lpi_phase {
+    int first, taps, shift, size;
+} lpi_phase;
+
+static lpi_phase lpi_phase_of(int r, int pad, int kernel, int stride, int size)
+{
+    lpi_phase p;
+    p.first = (r + pad) % stride;
+    p.taps = p.first < kernel ? (kernel - p.first + stride - 1) / stride : 0;
+    p.shift = (r + pad - p.first) / stride;
+    p.size = r < size ? (size - r + stride - 1) / stride : 0;
+    return p;
 }
 
 /* Packs, phase by phase, the turned and transposed taps: B[(ti, tj, f), c] = W[tap, c, f]. */
@@ -1928,10 +1954,10 @@ struct lp_net {
     lpi_node  **order;                       /* [node_count]                                   */
     int         closed, compiled;            /* no more builders; memory is there               */
 
-    /* The vectors.  Slots 0..K-1 of phi and stats are the members, slot K the average. */
+    /* The vectors.  phi, stats: a slab for each member; mean_phi, mean_stats: their average.  */
     ptrdiff_t n_theta, n_phi, n_stats, vectors; /* elements; vectors: all of the state         */
-    int       slots;
-    lp_real  *theta, *phi, *stats, *mom_theta, *mom_phi, *delta, *swa, *g_theta, *g_phi;
+    lp_real  *theta, *phi, *stats, *mom_theta, *mom_phi, *delta, *swa;
+    lp_real  *mean_phi, *mean_stats, *g_theta, *g_phi;
     lp_real  *now_phi, *now_stats;           /* the slab in use: of one member or the average  */
     lpi_run_of *run_theta, *run_phi;
     int         runs_theta, runs_phi;
@@ -1948,8 +1974,8 @@ struct lp_net {
     int      pending;                        /* minibatches in g_theta, g_phi                  */
     int64_t  swa_count;
     int      swapped;
-    int64_t  average_step;                   /* step at which slot K was computed, or -1       */
-    int64_t *estimated;                      /* [slots] images seen by lp_bn_estimate          */
+    int64_t  average_step;                   /* step at which the average was taken, or -1     */
+    int64_t *estimated;                      /* [K] images seen by lp_bn_estimate          */
 };
 
 /* Writes fmt into out: %s string, %d int, %l int64, %t shape of an lpi_tensor, %% percent. */
@@ -2001,57 +2027,58 @@ static lp_status lpi_fail(lp_net *net, lp_status status, const char *fmt, ...)
 /* The same for builders: the first one sticks. */
 #define LPI_BUILD_FAIL(net, ...) ((net)->failed = lpi_fail(net, __VA_ARGS__), (lp_tensor *)NULL)
 
-/* A formatted name in the graph's arena; NULL (and failure) when that is full. */
+static void *lpi_arena_full(lp_net *net, const char *at)
+{
+    if (!net->failed)
+        net->failed = lpi_fail(net, LP_ERR_MEMORY,
+                               "the graph's arena is full at \"%s\": raise lp_desc.graph_bytes "
+                               "(now %l)", at, (int64_t)net->arena.size);
+    return NULL;
+}
+
+/* A formatted name, written straight into the graph's arena; NULL (and failure) when it is full. */
 static const char *lpi_name(lp_net *net, const char *fmt, ...)
 {
-    char    text[128];
+    char   *text = (char *)lpi_take(&net->arena, 1);
+    size_t  cap = net->arena.size - net->arena.used;
     va_list ap;
+    if (!text) return (const char *)lpi_arena_full(net, fmt);
     va_start(ap, fmt);
-    lpi_format(text, sizeof text, fmt, ap);
+    lpi_format(text, cap, fmt, ap);
     va_end(ap);
-    char *copy = (char *)lpi_take(&net->arena, strlen(text) + 1);
-    if (copy) memcpy(copy, text, strlen(text) + 1);
-    else if (!net->failed)
-        net->failed = lpi_fail(net, LP_ERR_MEMORY, "the graph's arena is full at \"%s\": raise "
-                               "lp_desc.graph_bytes (now %l)", text, (int64_t)net->arena.size);
-    return copy;
+    size_t n = lpi_length(text);
+    if (n + 2 > cap) return (const char *)lpi_arena_full(net, fmt);
+    net->arena.used += n;
+    return text;
 }
 
 static lpi_tensor *lpi_find_named(const lp_net *net, const char *name, int results)
 {
     for (lpi_tensor *t = net->tensors; t; t = t->next)
-        if ((results || t->kind != LPI_RESULT) && strcmp(t->pub.name, name) == 0) return t;
+        if ((results || t->kind != LPI_RESULT) && lpi_equal(t->pub.name, name)) return t;
     return NULL;
 }
 
-static lpi_tensor *lpi_new_tensor(lp_net *net, const char *name, int kind, int rank, const int *dim)
+static lpi_tensor *lpi_new_tensor(lp_net *net, const char *name, int kind, int rank,
+                                  const int *dim)
 {
-    if (!name || !*name)
-        return (void)LPI_BUILD_FAIL(net, LP_ERR_NAME, "an input, parameter or layer has no name"),
-               (lpi_tensor *)NULL;
-    if (kind != LPI_RESULT && lpi_find_named(net, name, 0))
-        return (void)LPI_BUILD_FAIL(net, LP_ERR_NAME, "the name \"%s\" is used twice", name),
-               (lpi_tensor *)NULL;
     int64_t size = 1;
-    for (int i = 0; i < rank; i++) {
+    if (net->failed) return NULL;
+    if (!name || !*name)
+        (void)LPI_BUILD_FAIL(net, LP_ERR_NAME, "an input, parameter or layer has no name");
+    else if (kind != LPI_RESULT && lpi_find_named(net, name, 0))
+        (void)LPI_BUILD_FAIL(net, LP_ERR_NAME, "the name \"%s\" is used twice", name);
+    for (int i = 0; i < rank && !net->failed; i++) {
         if (dim[i] < 1)
-            return (void)LPI_BUILD_FAIL(net, LP_ERR_SHAPE,
-                                        "\"%s\": dimension %d is %d, expected >= 1", name, i,
-                                        dim[i]),
-                   (lpi_tensor *)NULL;
-        if ((size *= dim[i]) > 2147483647)
-            return (void)LPI_BUILD_FAIL(net, LP_ERR_SHAPE, "\"%s\" has 2^31 elements or more",
-                                        name),
-                   (lpi_tensor *)NULL;
+            (void)LPI_BUILD_FAIL(net, LP_ERR_SHAPE, "\"%s\": dimension %d is %d, expected >= 1",
+                                  name, i, dim[i]);
+        else if ((size *= dim[i]) > 2147483647)
+            (void)LPI_BUILD_FAIL(net, LP_ERR_SHAPE, "\"%s\" has 2^31 elements or more", name);
     }
+    if (net->failed) return NULL;
     lpi_tensor *t = (lpi_tensor *)lpi_take(&net->arena, sizeof *t);
-    const char *copy = lpi_name(net, "%s", name);
-    if (!t || !copy)
-        return (void)LPI_BUILD_FAIL(net, LP_ERR_MEMORY,
-                                    "the graph's arena is full at \"%s\": raise "
-                                    "lp_desc.graph_bytes (now %l)",
-                                    name, (int64_t)net->arena.size),
-               (lpi_tensor *)NULL;
+    const char *copy = t ? lpi_name(net, "%s", name) : NULL;
+    if (!copy) return (lpi_tensor *)lpi_arena_full(net, name);
     t->pub.name = copy;
     t->pub.rank = rank;
     t->pub.priv = t;
@@ -2073,7 +2100,7 @@ static lpi_node *lpi_new_node(lp_net *net, const lpi_op *op, const char *label, 
     const char *name = label && *label ? label : lpi_name(net, "%s(%s)", op->name, x0->name);
     if (!name) return NULL;
     lpi_node *node = (lpi_node *)lpi_take(&net->arena, sizeof *node);
-    if (!node) return (void)lpi_name(net, "%s", name), (lpi_node *)NULL;
+    if (!node) return (lpi_node *)lpi_arena_full(net, name);
     node->out = lpi_new_tensor(net, name, LPI_RESULT, rank, dim);
     if (!node->out) return NULL;
     node->op = op;
@@ -2099,20 +2126,25 @@ static lp_tensor *lpi_closed(lp_net *net, const char *what)
     return NULL;
 }
 
-/* Opens every builder: quiet after a failure, sticky when the graph is closed or input missing. */
-static int lpi_building(lp_net *net, const lp_tensor *x, const char *what)
+/* Opens every builder: quiet after a failure, sticky when an input is missing or a layer has no
+   name (label NULL: the op needs none). */
+static int lpi_building(lp_net *net, const lp_tensor *x, const char *what, const char *label)
 {
     if (!net || net->failed) return 0;
     if (net->closed) return lpi_closed(net, what) != NULL;
-    if (!x || x->priv->is_labels) {
+    if (label && !*label)
+        net->failed = lpi_fail(net, LP_ERR_NAME, "a %s layer has no name", what);
+    else if (!x)
+        net->failed = lpi_fail(net, LP_ERR_ARGUMENT, "%s \"%s\": an input is NULL", what,
+                               label ? label : "");
+    else if (x->priv->is_labels)
         net->failed = lpi_fail(net, LP_ERR_ARGUMENT,
-                               x ? "%s: its input are labels, expected a tensor of numbers"
-                                 : "%s: its input is NULL",
-                               what);
-        return 0;
-    }
-    return 1;
+                               "%s \"%s\": its input \"%s\" holds labels, expected numbers", what,
+                               label ? label : "", x->name);
+    return !net->failed;
 }
+/* For labels that must be there. */
+static const char *lpi_label(const char *label) { return label ? label : ""; }
 
 /* ---- reading a node while it runs */
 
@@ -2233,7 +2265,7 @@ static lpi_n lpi_blocks(lpi_n rows, lpi_n c) { return lpi_ceil_div(rows, lpi_blo
 static lpi_columns lpi_columns_of(const lp_net *net, lpi_n rows, lpi_n c)
 {
     lpi_columns m;
-    memset(&m, 0, sizeof m);
+    lpi_memset(&m, 0, sizeof m);
     m.row = net->row;
     m.rows = rows;
     m.c = c;
@@ -2278,7 +2310,7 @@ static void lpi_col_sums(lp_net *net, lpi_n rows, lpi_n c, const lp_real *x, int
 static lpi_conv_job lpi_conv_job_of(const lp_net *net, const lpi_node *node, lpi_geom *geom)
 {
     lpi_conv_job job;
-    memset(&job, 0, sizeof job);
+    lpi_memset(&job, 0, sizeof job);
     *geom = node->geom;
     geom->n = lpi_rows(net, node->out);
     job.g = geom;
@@ -2512,6 +2544,17 @@ static void lpi_batchnorm_backward(lp_net *net, lpi_node *node)
     lpi_for(&net->team, (int)blocks, lpi_bn_grad_item, &m);
 }
 
+static int lpi_bn_finite(const lp_net *net)
+{
+    for (const lpi_node *node = net->nodes; node; node = node->next) {
+        if (node->stats < 0) continue;
+        lpi_bn_saved s = lpi_bn_saved_of(node);
+        for (lpi_n j = 0; j < node->saved_size / 9; j++)
+            if (!lpi_finite((double)s.k.mean[j]) || !lpi_finite((double)s.variance[j])) return 0;
+    }
+    return 1;
+}
+
 /* running += momentum (batch - running), for every BatchNorm, in the slab in use. */
 static void lpi_bn_commit(lp_net *net, double momentum)
 {
@@ -2541,7 +2584,7 @@ typedef struct lpi_pool_job {
 static lpi_pool_job lpi_pool_job_of(const lp_net *net, const lpi_node *node)
 {
     lpi_pool_job job;
-    memset(&job, 0, sizeof job);
+    lpi_memset(&job, 0, sizeof job);
     job.g = &node->geom;
     job.x = lpi_value(net, node->in[0]);
     job.y = lpi_value(net, node->out);
@@ -2711,20 +2754,22 @@ static void lpi_subsample_backward(lp_net *net, lpi_node *node)
 }
 #endif
 
-/* ---- dropout (Srivastava et al. 2014): the mask is a function of (seed, step, node, element) */
+/* ---- dropout (Srivastava et al. 2014): the mask is a function of (seed, step, minibatch of an
+   accumulated step, node, element) */
+
+static int lpi_drops(const lp_net *net, const lpi_node *node, lpi_n i)
+{
+    uint64_t seed = lpi_mix(lpi_mix(net->desc.seed + (uint64_t)net->step) + (uint64_t)net->pending);
+    return lp_random_uniform(seed, 1000u + (uint64_t)node->index, (uint64_t)i) < (double)node->p;
+}
 
 static lp_status lpi_dropout_forward(lp_net *net, lpi_node *node)
 {
     lpi_n          n = lpi_count(net, node->out);
     const lp_real *x = lpi_value(net, node->in[0]);
     lp_real       *y = lpi_value(net, node->out), scale = (lp_real)(1 / (1 - (double)node->p));
-    uint64_t       seed = lpi_mix(net->desc.seed + (uint64_t)net->step);
-    for (lpi_n i = 0; i < n; i++) {
-        int drop = net->training
-                   && lp_random_uniform(seed, 1000u + (uint64_t)node->index, (uint64_t)i)
-                          < (double)node->p;
-        y[i] = !net->training ? x[i] : drop ? 0 : x[i] * scale;
-    }
+    for (lpi_n i = 0; i < n; i++)
+        y[i] = !net->training ? x[i] : lpi_drops(net, node, i) ? 0 : x[i] * scale;
     return LP_OK;
 }
 #ifndef LP_NO_TRAINING
@@ -2732,13 +2777,10 @@ static void lpi_dropout_backward(lp_net *net, lpi_node *node)
 {
     lpi_n          n = lpi_count(net, node->out);
     const lp_real *dy = lpi_grad(net, node->out);
-    lp_real       *dx = lpi_grad(net, node->in[0]), scale = (lp_real)(1 / (1 - (double)node->p));
-    uint64_t       seed = lpi_mix(net->desc.seed + (uint64_t)net->step);
-    int            accumulate = lpi_adds(net, node, 0);
+    lp_real *dx = lpi_grad(net, node->in[0]), scale = (lp_real)(1 / (1 - (double)node->p));
+    int      accumulate = lpi_adds(net, node, 0);
     for (lpi_n i = 0; i < n; i++) {
-        int drop =
-            lp_random_uniform(seed, 1000u + (uint64_t)node->index, (uint64_t)i) < (double)node->p;
-        lp_real g = drop ? 0 : dy[i] * scale;
+        lp_real g = lpi_drops(net, node, i) ? 0 : dy[i] * scale;
         dx[i] = accumulate ? dx[i] + g : g;
     }
 }
@@ -2908,22 +2950,24 @@ static lp_tensor *lpi_out(lpi_node *node) { return node ? &node->out->pub : NULL
 
 LP_API lp_tensor *lp_relu(lp_net *net, lp_tensor *x)
 {
-    if (!lpi_building(net, x, "relu")) return NULL;
+    if (!lpi_building(net, x, "relu", NULL)) return NULL;
     return lpi_out(lpi_new_node(net, &lpi_ops[LPI_OP_RELU], NULL, x, NULL, NULL, x->rank, x->dim));
 }
 
 static int lpi_same_shape(const lp_tensor *a, const lp_tensor *b)
 {
-    return a->rank == b->rank && memcmp(a->dim, b->dim, sizeof a->dim) == 0
-           && a->priv->batched == b->priv->batched;
+    int same = a->rank == b->rank && a->priv->batched == b->priv->batched;
+    for (int i = 0; i < 4; i++) same &= a->dim[i] == b->dim[i];
+    return same;
 }
 
 LP_API lp_tensor *lp_add(lp_net *net, lp_tensor *a, lp_tensor *b)
 {
-    if (!lpi_building(net, a, "add") || !lpi_building(net, b, "add")) return NULL;
+    if (!lpi_building(net, a, "add", NULL) || !lpi_building(net, b, "add", NULL)) return NULL;
     if (!lpi_same_shape(a, b))
         return LPI_BUILD_FAIL(net, LP_ERR_SHAPE,
-                              "add: \"%s\" %t and \"%s\" %t have different shapes", a->name,
+                              "add: \"%s\" %t and \"%s\" %t have different shapes, or only "
+                              "one follows the batch", a->name,
                               a->priv, b->name, b->priv);
     return lpi_out(lpi_new_node(net, &lpi_ops[LPI_OP_ADD], NULL, a, b, NULL, a->rank, a->dim));
 }
@@ -2931,7 +2975,8 @@ LP_API lp_tensor *lp_add(lp_net *net, lp_tensor *a, lp_tensor *b)
 LP_API lp_tensor *lp_conv2d(lp_net *net, lp_tensor *x, lp_tensor *w, lp_tensor *bias,
                             const char *label, int stride, int pad)
 {
-    if (!lpi_building(net, x, "conv2d") || !lpi_building(net, w, "conv2d")) return NULL;
+    if (!lpi_building(net, x, "conv2d", label)) return NULL;
+    if (!lpi_building(net, w, "conv2d", label)) return NULL;
     const char *who = label ? label : "conv2d";
     if (x->rank != 4 || w->rank != 4 || w->priv->batched || x->dim[3] != w->dim[2])
         return LPI_BUILD_FAIL(net, LP_ERR_SHAPE,
@@ -2971,7 +3016,7 @@ LP_API lp_tensor *lp_conv2d(lp_net *net, lp_tensor *x, lp_tensor *w, lp_tensor *
 LP_API lp_tensor *lp_conv(lp_net *net, lp_tensor *x, const char *label, int filters, int kernel,
                           int stride)
 {
-    if (!lpi_building(net, x, "conv")) return NULL;
+    if (!lpi_building(net, x, "conv", lpi_label(label))) return NULL;
     if (x->rank != 4)
         return LPI_BUILD_FAIL(net, LP_ERR_SHAPE, "conv \"%s\": input \"%s\" %t, expected [n,h,w,c]",
                               label ? label : "", x->name, x->priv);
@@ -2989,7 +3034,8 @@ LP_API lp_tensor *lp_conv(lp_net *net, lp_tensor *x, const char *label, int filt
 LP_API lp_tensor *lp_matmul(lp_net *net, lp_tensor *x, lp_tensor *w, lp_tensor *bias,
                             const char *label)
 {
-    if (!lpi_building(net, x, "matmul") || !lpi_building(net, w, "matmul")) return NULL;
+    if (!lpi_building(net, x, "matmul", label)) return NULL;
+    if (!lpi_building(net, w, "matmul", label)) return NULL;
     const char *who = label ? label : "matmul";
     if (w->rank != 2 || w->priv->batched || x->priv->row != w->dim[0])
         return LPI_BUILD_FAIL(net, LP_ERR_SHAPE,
@@ -3006,7 +3052,7 @@ LP_API lp_tensor *lp_matmul(lp_net *net, lp_tensor *x, lp_tensor *w, lp_tensor *
 
 LP_API lp_tensor *lp_linear(lp_net *net, lp_tensor *x, const char *label, int out)
 {
-    if (!lpi_building(net, x, "linear")) return NULL;
+    if (!lpi_building(net, x, "linear", lpi_label(label))) return NULL;
     if (out < 1)
         return LPI_BUILD_FAIL(net, LP_ERR_ARGUMENT, "linear \"%s\": %d outputs, expected >= 1",
                               label ? label : "", out);
@@ -3020,7 +3066,7 @@ LP_API lp_tensor *lp_linear(lp_net *net, lp_tensor *x, const char *label, int ou
 
 LP_API lp_tensor *lp_batchnorm(lp_net *net, lp_tensor *x, const char *label)
 {
-    if (!lpi_building(net, x, "batchnorm")) return NULL;
+    if (!lpi_building(net, x, "batchnorm", lpi_label(label))) return NULL;
     int        c = x->dim[x->rank - 1];
     lp_tensor *w = lp_parameter(net, lpi_name(net, "%s.weight", label ? label : ""), 1, &c,
                                 LP_INIT_ONE, LP_ROLE_AUTO);
@@ -3039,12 +3085,12 @@ static lp_tensor *lpi_pooling(lp_net *net, int op, lp_tensor *x, int kh, int kw,
                               int pad, int rank)
 {
     const char *what = lpi_ops[op].name;
-    if (!lpi_building(net, x, what)) return NULL;
+    if (!lpi_building(net, x, what, NULL)) return NULL;
     if (x->rank != 4)
         return LPI_BUILD_FAIL(net, LP_ERR_SHAPE, "%s: input \"%s\" %t, expected [n,h,w,c]", what,
                               x->name, x->priv);
-    if (kh < 1 || stride < 1 || pad < 0 || pad > kh / 2 || kh > x->dim[1] + 2 * pad
-        || kw > x->dim[2] + 2 * pad)
+    if (kh < 1 || stride < 1 || pad < 0 || pad > kh / 2 || kh > x->dim[1] + (int64_t)2 * pad
+        || kw > x->dim[2] + (int64_t)2 * pad || pad > 32767)
         return LPI_BUILD_FAIL(net, LP_ERR_ARGUMENT,
                               "%s: window %dx%d, stride %d, pad %d do not fit input \"%s\" %t",
                               what, kh, kw, stride, pad, x->name, x->priv);
@@ -3060,7 +3106,7 @@ static lp_tensor *lpi_pooling(lp_net *net, int op, lp_tensor *x, int kh, int kw,
 
 LP_API lp_tensor *lp_avgpool(lp_net *net, lp_tensor *x)
 {
-    if (!lpi_building(net, x, "avgpool")) return NULL;
+    if (!lpi_building(net, x, "avgpool", NULL)) return NULL;
     return lpi_pooling(net, LPI_OP_AVGPOOL, x, x->dim[1], x->dim[2], 1, 0, 2);
 }
 LP_API lp_tensor *lp_avgpool2d(lp_net *net, lp_tensor *x, int k, int stride)
@@ -3074,7 +3120,7 @@ LP_API lp_tensor *lp_maxpool(lp_net *net, lp_tensor *x, int k, int stride, int p
 
 LP_API lp_tensor *lp_subsample(lp_net *net, lp_tensor *x, int stride, int channels)
 {
-    if (!lpi_building(net, x, "subsample")) return NULL;
+    if (!lpi_building(net, x, "subsample", NULL)) return NULL;
     if (x->rank != 4 || stride < 1 || channels < x->dim[3])
         return LPI_BUILD_FAIL(net, LP_ERR_SHAPE,
                               "subsample: input \"%s\" %t, stride %d, %d channels; expected "
@@ -3091,7 +3137,7 @@ LP_API lp_tensor *lp_subsample(lp_net *net, lp_tensor *x, int stride, int channe
 
 LP_API lp_tensor *lp_dropout(lp_net *net, lp_tensor *x, float p)
 {
-    if (!lpi_building(net, x, "dropout")) return NULL;
+    if (!lpi_building(net, x, "dropout", NULL)) return NULL;
     if (!(p >= 0 && p < 1))
         return LPI_BUILD_FAIL(net, LP_ERR_ARGUMENT, "dropout of \"%s\": p must be in [0, 1)",
                               x->name);
@@ -3105,7 +3151,7 @@ LP_API lp_tensor *lp_cross_entropy(lp_net *net, lp_tensor *logits, lp_tensor *la
                                    float smoothing)
 {
     int one = 1;
-    if (!lpi_building(net, logits, "cross_entropy")) return NULL;
+    if (!lpi_building(net, logits, "cross_entropy", NULL)) return NULL;
     if (!labels || !labels->priv->is_labels)
         return LPI_BUILD_FAIL(net, LP_ERR_ARGUMENT,
                               "cross_entropy: its labels must come from lp_labels");
@@ -3126,11 +3172,13 @@ LP_API lp_tensor *lp_cross_entropy(lp_net *net, lp_tensor *logits, lp_tensor *la
 LP_API lp_tensor *lp_mean_squared_error(lp_net *net, lp_tensor *a, lp_tensor *b)
 {
     int one = 1;
-    if (!lpi_building(net, a, "mean_squared_error") || !lpi_building(net, b, "mean_squared_error"))
+    const char *what = "mean_squared_error";
+    if (!lpi_building(net, a, what, NULL) || !lpi_building(net, b, what, NULL))
         return NULL;
     if (!lpi_same_shape(a, b))
         return LPI_BUILD_FAIL(net, LP_ERR_SHAPE,
-                              "mean_squared_error: \"%s\" %t and \"%s\" %t have different shapes",
+                              "mean_squared_error: \"%s\" %t and \"%s\" %t have different "
+                              "shapes, or only one follows the batch",
                               a->name, a->priv, b->name, b->priv);
     return lpi_out(lpi_new_node(net, &lpi_ops[LPI_OP_MSE], "loss", a, b, NULL, 1, &one));
 }
@@ -3142,7 +3190,7 @@ LP_API lp_tensor *lp_mean_squared_error(lp_net *net, lp_tensor *a, lp_tensor *b)
    packed, largest first, each at the lowest address that is free during its life: gradients
    come to lie where activations have died.
 
-       memory = theta | phi x slots | stats x slots | momenta, delta, SWA | gradients
+       memory = theta | phi x K | statistics x K | momenta, delta, SWA | average | gradients
                 | saved by BatchNorm | slots | workspace of the hungriest op */
 
 typedef struct lpi_slot {
@@ -3341,9 +3389,7 @@ static lp_status lpi_close(lp_net *net, lp_tensor *loss)
     lpi_fuse(net);
     net->order = (lpi_node **)lpi_take(&net->arena, sizeof *net->order * (size_t)net->node_count);
     if (!net->order)
-        return lpi_fail(net, LP_ERR_MEMORY,
-                        "the graph's arena is full: raise lp_desc.graph_bytes (now %l)",
-                        (int64_t)net->arena.size);
+        return (void)lpi_arena_full(net, "lp_compile"), LP_ERR_MEMORY;
     for (lpi_node *node = net->nodes; node; node = node->next)
         net->order[node->index] = node->skip ? NULL : node;
     last->live = 1;
@@ -3362,26 +3408,23 @@ static lp_status lpi_close(lp_net *net, lp_tensor *loss)
 
 /* Sizes of all regions, in elements; see the picture above. */
 typedef struct lpi_layout {
-    ptrdiff_t vectors, gradients, saved, slots, workspace;
+    ptrdiff_t vectors, mean, gradients, saved, slots, workspace;
 } lpi_layout;
 
 static lp_status lpi_plan_memory(lp_net *net, int training, lpi_plan *plan, lpi_layout *l)
 {
     int       k = net->desc.late.members;
-    ptrdiff_t weights, w = 0;
-    memset(l, 0, sizeof *l);
+    ptrdiff_t w = 0;
+    lpi_memset(l, 0, sizeof *l);
     plan->training = training;
     plan->times = training ? 2 * net->node_count : net->node_count;
     plan->slots = 0;
     plan->slot =
         (lpi_slot *)lpi_take(&net->arena, sizeof(lpi_slot) * (size_t)(2 * net->tensor_count));
     if (!plan->slot)
-        return lpi_fail(net, LP_ERR_MEMORY,
-                        "the graph's arena is full: raise lp_desc.graph_bytes (now %l)",
-                        (int64_t)net->arena.size);
-    net->slots = k > 1 ? k + 1 : 1;
-    weights = net->n_theta + net->slots * (net->n_phi + net->n_stats);
-    l->vectors = weights;
+        return (void)lpi_arena_full(net, "lp_compile"), LP_ERR_MEMORY;
+    l->vectors = net->n_theta + k * (net->n_phi + net->n_stats);
+    l->mean = k > 1 ? net->n_phi + net->n_stats : 0;
     if (training) {
         l->vectors += net->n_theta + k * net->n_phi + (net->n_phi ? net->n_theta : 0);
         if (net->desc.swa) l->vectors += net->n_theta + k * (net->n_phi + net->n_stats);
@@ -3403,7 +3446,7 @@ static lp_status lpi_plan_memory(lp_net *net, int training, lpi_plan *plan, lpi_
 
 static size_t lpi_layout_bytes(const lpi_layout *l)
 {
-    return (size_t)(l->vectors + l->gradients + l->saved + l->slots + l->workspace)
+    return (size_t)(l->vectors + l->mean + l->gradients + l->saved + l->slots + l->workspace)
                * sizeof(lp_real)
            + LPI_ALIGN;
 }
@@ -3432,13 +3475,15 @@ static void lpi_place(lp_net *net, const lpi_plan *plan, const lpi_layout *l, lp
     int k = net->desc.late.members;
     net->theta = at;
     net->phi = net->theta + net->n_theta;
-    net->stats = net->phi + net->slots * net->n_phi;
-    net->mom_theta = net->stats + net->slots * net->n_stats;
+    net->stats = net->phi + k * net->n_phi;
+    net->mom_theta = net->stats + k * net->n_stats;
     net->mom_phi = net->mom_theta + net->n_theta;
     net->delta = net->mom_phi + k * net->n_phi;
     net->swa = net->delta + (net->n_phi ? net->n_theta : 0);
     net->vectors = l->vectors;
-    net->g_theta = at + l->vectors;
+    net->mean_phi = at + l->vectors;
+    net->mean_stats = net->mean_phi + net->n_phi;
+    net->g_theta = net->mean_phi + l->mean;
     net->g_phi = net->g_theta + net->n_theta;
     lp_real *saved = net->g_theta + l->gradients, *slots = saved + l->saved;
     net->workspace = slots + l->slots;
@@ -3511,9 +3556,7 @@ LP_API lp_status lp_compile(lp_net *net, lp_tensor *loss, void *memory, size_t b
     size_t mark = net->arena.used;
     if (!net->estimated || !net->run_theta
         || lpi_plan_memory(net, !net->desc.inference, &plan, &layout) != LP_OK)
-        return lpi_fail(net, LP_ERR_MEMORY,
-                        "the graph's arena is full: raise lp_desc.graph_bytes (now %l)",
-                        (int64_t)net->arena.size);
+        return (void)lpi_arena_full(net, "lp_compile"), LP_ERR_MEMORY;
     net->memory_bytes = lpi_layout_bytes(&layout);
     if (memory && bytes < net->memory_bytes)
         return lpi_fail(net, LP_ERR_MEMORY, "lp_compile needs %l bytes, but the caller gave %l",
@@ -3524,7 +3567,7 @@ LP_API lp_status lp_compile(lp_net *net, lp_tensor *loss, void *memory, size_t b
                         (int64_t)net->memory_bytes);
     net->memory_owned = !memory;
     LP_HUGEPAGE(net->memory, net->memory_bytes);
-    memset(net->memory, 0, net->memory_bytes);
+    lpi_memset(net->memory, 0, net->memory_bytes);
     lpi_fp fp = lpi_fp_enter();
     lpi_place(net, &plan, &layout, (lp_real *)(void *)lpi_align(net->memory));
     net->arena.used = mark; /* the plan is done with */
@@ -3538,7 +3581,8 @@ LP_API lp_status lp_compile(lp_net *net, lp_tensor *loss, void *memory, size_t b
         lpi_run_of *run = net->run_theta + (late ? net->tensor_count : 0);
         int         n = 0;
         for (lpi_tensor *t = net->tensors; t; t = t->next) {
-            if (t->kind != LPI_PARAMETER || t->frozen || (t->role == LP_ROLE_LATE) != late)
+            if (t->kind != LPI_PARAMETER || t->frozen || (t->role == LP_ROLE_LATE) != late
+                || t->grad_slot < 0)
                 continue;
             ptrdiff_t end = t->offset + lpi_round_up(t->size, 16);
             if (n > 0 && run[n - 1].end == t->offset) run[n - 1].end = end;
@@ -3562,7 +3606,7 @@ LP_API lp_desc lp_desc_default(void)
 {
     lp_desc  d;
     lp_optim sgd = { 1, 0.9f, 5e-4f, 1 };
-    memset(&d, 0, sizeof d);
+    lpi_memset(&d, 0, sizeof d);
     d.seed = 1;
     d.threads = lpi_processors();
     d.isa = LP_ISA_AUTO;
@@ -3603,6 +3647,7 @@ static const char *lpi_check_desc(const lp_desc *d)
             return "lp_optim.lr_scale must be in [0, 1e6]";
         if (!(o[i]->momentum >= 0 && o[i]->momentum < 1))
             return "lp_optim.momentum must be in [0, 1)";
+        if (o[i]->nesterov & ~1) return "lp_optim.nesterov must be 0 or 1";
         if (!(o[i]->weight_decay >= 0 && o[i]->weight_decay <= 1e6f))
             return "lp_optim.weight_decay must be in [0, 1e6]";
     }
@@ -3645,13 +3690,29 @@ LP_API void lp_destroy(lp_net *net)
     if (arena) LP_FREE(arena);
 }
 
-LP_API void lp_keep(lp_net *net, lp_tensor *t)
+/* Opens lp_keep and lp_freeze. */
+static lp_status lpi_mark(lp_net *net, const lp_tensor *t, const char *what)
 {
-    if (net && !net->closed && t) t->priv->keep = 1;
+    if (!net || net->failed) return net ? net->failed : LP_ERR_ARGUMENT;
+    if (net->closed) return (void)lpi_closed(net, what), LP_ERR_ORDER;
+    if (!t) return lpi_fail(net, LP_ERR_ARGUMENT, "%s: the tensor is NULL", what);
+    return LP_OK;
 }
-LP_API void lp_freeze(lp_net *net, lp_tensor *t)
+
+LP_API lp_status lp_keep(lp_net *net, lp_tensor *t)
 {
-    if (net && !net->closed && t && t->priv->kind == LPI_PARAMETER) t->priv->frozen = 1;
+    lp_status st = lpi_mark(net, t, "lp_keep");
+    if (st == LP_OK) t->priv->keep = 1;
+    return st;
+}
+
+LP_API lp_status lp_freeze(lp_net *net, lp_tensor *t)
+{
+    lp_status st = lpi_mark(net, t, "lp_freeze");
+    if (st == LP_OK && t->priv->kind != LPI_PARAMETER)
+        st = lpi_fail(net, LP_ERR_ARGUMENT, "lp_freeze: \"%s\" is not a parameter", t->name);
+    if (st == LP_OK) t->priv->frozen = 1;
+    return st;
 }
 
 LP_API lp_tensor *lp_find(lp_net *net, const char *name)
@@ -3670,7 +3731,7 @@ LP_API lp_tensor *lp_parameter_at(lp_net *net, int i)
 LP_API lp_info lp_get_info(const lp_net *net)
 {
     lp_info info;
-    memset(&info, 0, sizeof info);
+    lpi_memset(&info, 0, sizeof info);
     if (!net) return info;
     for (const lpi_tensor *t = net->tensors; t; t = t->next) {
         if (t->kind != LPI_PARAMETER) continue;
@@ -3711,9 +3772,12 @@ static void lpi_average(lp_net *net, lp_average how); /* >>average */
 static lp_status lpi_select(lp_net *net, int which)
 {
     if (which == LP_AVERAGED && net->members > 1) {
+        lpi_fp fp = lpi_fp_enter();
         if (net->average_step != net->step) lpi_average(net, LP_AVERAGE_AFFINE);
+        lpi_fp_leave(fp);
         net->average_step = net->step;
-        lpi_view(net, net->slots - 1);
+        net->now_phi = net->mean_phi;
+        net->now_stats = net->mean_stats;
         return LP_OK;
     }
     if (which == LP_AVERAGED) which = 0;
@@ -3731,7 +3795,8 @@ static lp_status lpi_forward(lp_net *net, int training, int with_loss)
     net->training = training;
     for (int i = 0; i < net->node_count && st == LP_OK; i++) {
         lpi_node *node = net->order[i];
-        if (!node || (!with_loss && (node->op->flags & LPI_LOSS))) continue;
+        if (!node) continue;
+        if ((node->op->flags & LPI_LOSS) && !(with_loss && node->out == net->loss)) continue;
         st = node->op->forward(net, node);
     }
     net->training = 0;
@@ -3754,10 +3819,9 @@ LP_API lp_status lp_forward(lp_net *net, int which, int training, lp_real *loss)
     lp_status st = lpi_ready(net);
     if (st == LP_OK && (training != 0) > !net->desc.inference)
         st = lpi_fail(net, LP_ERR_ORDER, "a training pass, but the net was compiled for inference");
-    if (st == LP_OK) st = lpi_select(net, which);
-    if (st != LP_OK) return st;
     lpi_fp fp = lpi_fp_enter();
-    st = lpi_forward(net, training != 0, 1);
+    if (st == LP_OK) st = lpi_select(net, which);
+    if (st == LP_OK) st = lpi_forward(net, training != 0, 1);
     lpi_fp_leave(fp);
     if (st == LP_OK && loss) *loss = *net->loss->pub.data;
     return st;
@@ -3807,7 +3871,7 @@ LP_API lp_real *lp_statistics(lp_net *net, const char *label, int which)
     if (lpi_ready(net) != LP_OK || !label || lpi_select(net, which) != LP_OK) return NULL;
     if (which >= 0) net->average_step = -1;
     for (lpi_node *node = net->nodes; node; node = node->next)
-        if (node->stats >= 0 && strcmp(node->label, label) == 0)
+        if (node->stats >= 0 && lpi_equal(node->label, label))
             return net->now_stats + node->stats;
     return NULL;
 }
@@ -3907,7 +3971,7 @@ static lp_status lpi_gradient(lp_net *net, double scale)
     lp_status st = lpi_forward(net, 1, 1);
     if (st == LP_OK && !lpi_finite(net->loss_value))
         st = lpi_fail(net, LP_ERR_NONFINITE,
-                      "step %l, member %d of %d: the loss is not finite; nothing was changed",
+                      "step %l, member %d of 0..%d: the loss is not finite; nothing was changed",
                       net->step, net->k, net->members);
     if (st != LP_OK) return st;
     lpi_backward(net, scale);
@@ -3915,7 +3979,7 @@ static lp_status lpi_gradient(lp_net *net, double scale)
         lpi_square(net, net->g_theta, net->n_theta) + lpi_square(net, net->g_phi, net->n_phi);
     if (!lpi_finite(norm2))
         return lpi_fail(net, LP_ERR_NONFINITE,
-                        "step %l, member %d of %d: the gradient is not finite; nothing was "
+                        "step %l, member %d of 0..%d: the gradient is not finite; nothing was "
                         "changed",
                         net->step, net->k, net->members);
     return LP_OK;
@@ -4056,14 +4120,13 @@ LP_API lp_status lp_late_begin(lp_net *net)
 #endif
 
 /* ----------------------------------------------------------------------------- >>average
-   K members -> slot K: phi = mean phi_k, s = mean s_k; AFFINE then gives BatchNorms with late scale
+   K members -> one: phi = mean phi_k, s = mean s_k; AFFINE then gives BatchNorms with late scale
    and shift the mean of the K affine maps:
      a = mean_k gamma_k / sqrt(v_k + eps),  b = mean_k (beta_k - mean_k gamma_k / sqrt(v_k + eps)),
      gamma = a sqrt(v + eps),  beta = b + a mean. */
 
-static void lpi_mean_of_slabs(const lp_net *net, lp_real *slabs, lpi_n n)
+static void lpi_mean_of_slabs(const lp_net *net, const lp_real *slabs, lpi_n n, lp_real *out)
 {
-    lp_real *out = slabs + (net->slots - 1) * n;
     for (lpi_n i = 0; i < n; i++) {
         double sum = 0;
         for (int k = 0; k < net->members; k++) sum += (double)slabs[k * n + i];
@@ -4074,7 +4137,6 @@ static void lpi_mean_of_slabs(const lp_net *net, lp_real *slabs, lpi_n n)
 static void lpi_average_bn(lp_net *net, const lpi_node *node)
 {
     lpi_n c = node->saved_size / 9, gamma = node->in[1]->offset, beta = node->in[2]->offset;
-    int   last = net->slots - 1;
     for (lpi_n j = 0; j < c; j++) {
         double a = 0, b = 0;
         for (int k = 0; k < net->members; k++) {
@@ -4084,8 +4146,7 @@ static void lpi_average_bn(lp_net *net, const lpi_node *node)
             a += ak / net->members;
             b += ((double)phi[beta + j] - (double)s[j] * ak) / net->members;
         }
-        lp_real *phi = net->phi + last * net->n_phi,
-                *s = net->stats + last * net->n_stats + node->stats;
+        lp_real *phi = net->mean_phi, *s = net->mean_stats + node->stats;
         phi[gamma + j] = (lp_real)(a * lpi_sqrt((double)s[c + j] + LPI_BN_EPS));
         phi[beta + j] = (lp_real)(b + a * (double)s[j]);
     }
@@ -4093,8 +4154,8 @@ static void lpi_average_bn(lp_net *net, const lpi_node *node)
 
 static void lpi_average(lp_net *net, lp_average how)
 {
-    lpi_mean_of_slabs(net, net->phi, net->n_phi);
-    lpi_mean_of_slabs(net, net->stats, net->n_stats);
+    lpi_mean_of_slabs(net, net->phi, net->n_phi, net->mean_phi);
+    lpi_mean_of_slabs(net, net->stats, net->n_stats, net->mean_stats);
     for (lpi_node *node = net->nodes; node && how == LP_AVERAGE_AFFINE; node = node->next)
         if (node->stats >= 0 && node->in[1]->role == LP_ROLE_LATE
             && node->in[2]->role == LP_ROLE_LATE)
@@ -4114,8 +4175,8 @@ LP_API lp_status lp_late_average(lp_net *net, lp_average how)
     lpi_fp fp = lpi_fp_enter();
     if (net->members > 1) {
         lpi_average(net, how);
-        lpi_copy(net->phi, net->phi + (net->slots - 1) * net->n_phi, net->n_phi);
-        lpi_copy(net->stats, net->stats + (net->slots - 1) * net->n_stats, net->n_stats);
+        lpi_copy(net->phi, net->mean_phi, net->n_phi);
+        lpi_copy(net->stats, net->mean_stats, net->n_stats);
     }
     lpi_fp_leave(fp);
     lpi_zero(net->mom_phi, net->n_phi);
@@ -4129,7 +4190,7 @@ LP_API lp_status lp_late_average(lp_net *net, lp_average how)
 LP_API lp_status lp_bn_reset(lp_net *net)
 {
     lp_status st = lpi_ready(net);
-    for (int k = 0; st == LP_OK && k < net->slots; k++) net->estimated[k] = 0;
+    for (int k = 0; st == LP_OK && k < net->members; k++) net->estimated[k] = 0;
     return st;
 }
 
@@ -4146,6 +4207,9 @@ LP_API lp_status lp_bn_estimate(lp_net *net, int which)
     if (st != LP_OK) return st;
     lpi_fp fp = lpi_fp_enter();
     st = lpi_forward(net, 1, 0);
+    if (st == LP_OK && !lpi_bn_finite(net))
+        st = lpi_fail(net, LP_ERR_NONFINITE, "lp_bn_estimate, member %d: the statistics of this "
+                      "minibatch are not finite; nothing was changed", which);
     if (st == LP_OK) {
         int64_t n = net->estimated[which] += net->rows;
         lpi_bn_commit(net, (double)net->rows / (double)n);
@@ -4184,8 +4248,8 @@ LP_API lp_status lp_swa_add(lp_net *net)
         st = lpi_fail(net, LP_ERR_ORDER, "lp_swa_add while the mean is swapped in");
     if (st != LP_OK) return st;
     lpi_swa_parts(net, now, mean, size);
-    lp_real t = 1 / (lp_real)++net->swa_count;
     lpi_fp  fp = lpi_fp_enter();
+    lp_real t = 1 / (lp_real)++net->swa_count;
     for (int i = 0; i < 3; i++) {
         lpi_vec v = lpi_vec_of(net, size[i], t, now[i], mean[i]);
         if (i == 2 || net->swa_count == 1) lpi_copy(mean[i], now[i], size[i]);
@@ -4249,7 +4313,7 @@ LP_API float lp_lr_cosine(float lr0, float lr1, double total, double t)
 LP_API lp_metrics lp_metrics_zero(void)
 {
     lp_metrics m;
-    memset(&m, 0, sizeof m);
+    lpi_memset(&m, 0, sizeof m);
     return m;
 }
 
@@ -4313,7 +4377,7 @@ static lp_tensor *lpi_wrn_block(lp_net *net, lp_tensor *x, int index, int filter
 
 LP_API lp_tensor *lp_wrn(lp_net *net, lp_tensor *x, int depth, int width, int classes)
 {
-    if (!lpi_building(net, x, "lp_wrn")) return NULL;
+    if (!lpi_building(net, x, "lp_wrn", NULL)) return NULL;
     if (depth < 10 || (depth - 4) % 6 != 0 || width < 1 || width > 1024 || classes < 1)
         return LPI_BUILD_FAIL(net, LP_ERR_ARGUMENT,
                               "lp_wrn: depth %d, width %d, classes %d; expected depth 6n+4 >= 10, "
@@ -4343,7 +4407,7 @@ static lp_tensor *lpi_resnet_block(lp_net *net, lp_tensor *x, int layer, int ind
 
 LP_API lp_tensor *lp_resnet_cifar(lp_net *net, lp_tensor *x, int depth, int classes)
 {
-    if (!lpi_building(net, x, "lp_resnet_cifar")) return NULL;
+    if (!lpi_building(net, x, "lp_resnet_cifar", NULL)) return NULL;
     if (depth < 8 || (depth - 2) % 6 != 0 || classes < 1)
         return LPI_BUILD_FAIL(net, LP_ERR_ARGUMENT,
                               "lp_resnet_cifar: depth %d, classes %d; expected depth 6n+2 >= 8, "
@@ -4463,8 +4527,8 @@ LP_API lp_status lp_state_save(lp_net *net, void *to)
     if (net->pending)
         return lpi_fail(net, LP_ERR_ORDER, "lp_state_save between lp_gradient and lp_step");
     lpi_state s = lpi_state_now(net);
-    memcpy(to, &s, sizeof s);
-    memcpy((char *)to + sizeof s, net->theta, (size_t)net->vectors * sizeof(lp_real));
+    lpi_memcpy(to, &s, sizeof s);
+    lpi_memcpy((char *)to + sizeof s, net->theta, (size_t)net->vectors * sizeof(lp_real));
     return LP_OK;
 }
 
@@ -4477,7 +4541,7 @@ LP_API lp_status lp_state_load(lp_net *net, const void *from, size_t bytes)
         return lpi_fail(net, LP_ERR_ARGUMENT,
                         "lp_state_load: %l bytes, but a state of this net has %l", (int64_t)bytes,
                         (int64_t)lp_state_bytes(net));
-    memcpy(&s, from, sizeof s);
+    lpi_memcpy(&s, from, sizeof s);
     here = lpi_state_now(net);
     if (s.magic != here.magic || s.real != here.real || s.n_theta != here.n_theta
         || s.n_phi != here.n_phi || s.n_stats != here.n_stats || s.vectors != here.vectors
@@ -4485,7 +4549,7 @@ LP_API lp_status lp_state_load(lp_net *net, const void *from, size_t bytes)
         || s.k < 0 || s.k >= s.members || s.members != (s.begun ? net->desc.late.members : 1))
         return lpi_fail(net, LP_ERR_ARGUMENT,
                         "lp_state_load: these bytes are not a state of a net like this one");
-    memcpy(net->theta, (const char *)from + sizeof s, (size_t)net->vectors * sizeof(lp_real));
+    lpi_memcpy(net->theta, (const char *)from + sizeof s, (size_t)net->vectors * sizeof(lp_real));
     net->step = s.step;
     net->members = (int)s.members;
     net->k = (int)s.k;

@@ -1,0 +1,390 @@
+/* cifar.c - CIFAR-10 and CIFAR-100 with late-phase weights
+   SPDX-License-Identifier: MIT OR Unlicense
+
+   Trains a Wide ResNet or a CIFAR ResNet; at T0 part of the weights (by default BatchNorm and
+   head) is copied K times, and the copies learn in turns.  Prints what the single model, the
+   members, their average and their ensemble do on the test images.
+
+   Build:  cc -O2 examples/cifar.c -o cifar -lpthread
+   Run:    ./cifar --data DIR                      WRN-16-1, 15 epochs
+           ./cifar --data DIR --preset cifar10_bn  as published: WRN-28-10, 200 epochs
+           ./cifar --help                          all options
+
+   Expected output of ./cifar --data DIR --net wrn-10-1 --epochs 10 --members 4
+   --limit-train 4000 --limit-test 2000 (the result is one line; the speed is the machine's, all
+   other numbers repeat exactly wherever there is fused multiply-add):
+
+     cifar10, 4000 training and 2000 test images
+     wrn-10-1, 77850 parameters, 1130 of them late-phase: 4 members after epoch 6
+     avx512, 2 threads, 85 MB
+     epoch   1/10  lr 0.10000  loss 2.0153  test acc 27.70 %  nll 2.0265  members 1
+     ...
+     epoch  10/10  lr 0.00100  loss 1.3009  test acc 50.05 %  nll 1.3555  members 4
+
+     model                         test accuracy %             test NLL
+     single model at T0                      43.65               1.4966
+     members 1..4                   48.60 .. 51.05     1.3538 .. 1.3724
+     averaged model                          50.05               1.3555
+     ensemble                                50.15               1.3552
+
+     result dataset=cifar10 net=wrn-10-1 late=bn,head seed=1 test_acc=50.05
+            test_nll=1.3555 ensemble_acc=50.15 train_img_s=758.7
+
+   Learning rate: --lr until --lr-from, then linear to --lr-end at --lr-to, then constant; it
+   changes once per epoch, by the number of whole epochs done.  T0 = E: after E whole epochs.  SWA
+   from S: the weights at the ends of the epochs S, S+1, ... are averaged.  Exit code 1: training
+   failed; 2: wrong options or data. */
+
+#define _POSIX_C_SOURCE 200809L
+#define LP_IMPLEMENTATION
+#include "../latephase.h"
+#include "options.h"
+#include "progress.h"
+#include "images.h"
+#include "trainer.h"
+
+/* -------------------------------------------------------------------------- options */
+
+typedef struct options {
+    common_options common;
+    const char    *data, *net, *late;
+    int            preset, dataset, members, t0, swa_from, batch, cutout, limit_train, limit_test;
+    double         lr, lr_from, lr_to, lr_end, sigma0, gamma, decay, decay_late;
+    int            depth, width; /* of the net; width 0: a CIFAR ResNet */
+    unsigned       families;     /* LP_LATE_...                         */
+} options;
+
+/* The published configurations (von Oswald et al. 2021 and its code); all with lr 0.1, batch
+   128, K = 10, sigma0 0, gamma 1, weight decay 5e-4, BN and head.  The first row is for a run
+   without --preset. */
+typedef struct preset {
+    int         dataset;
+    const char *net;
+    int         epochs;
+    double      lr_from, lr_to, lr_end; /* epochs, epochs, rate                      */
+    int         t0, swa_from;           /* epochs; swa_from 0: no SWA                */
+    int         cutout;                 /* pixels                                    */
+    double      decay_ratio;            /* weight decay of phi over that of theta    */
+} preset;
+
+static const char *const preset_names[] = {
+    "none", "cifar10_bn", "cifar10_bn_swa", "cifar10_wrn14_bn_swa",
+    "cifar100_bn", "cifar100_bn_swa", "cifar100_wrn14_bn_swa", NULL};
+static const preset presets[] = {
+    {CIFAR10, "wrn-16-1", 15, 7.5, 13.5, 0.001, 9, 0, 0, 1},
+    {CIFAR10, "wrn-28-10", 200, 100, 180, 0.001, 120, 0, 0, 1},
+    {CIFAR10, "wrn-28-10", 200, 80, 144, 0.05, 100, 161, 0, 1},
+    {CIFAR10, "wrn-28-14", 300, 80, 240, 0.05, 120, 241, 16, 1},
+    {CIFAR100, "wrn-28-10", 200, 100, 180, 0.001, 120, 0, 0, 10},
+    {CIFAR100, "wrn-28-10", 200, 80, 144, 0.05, 100, 161, 0, 1},
+    {CIFAR100, "wrn-28-14", 300, 80, 240, 0.05, 120, 241, 16, 1},
+};
+
+/* Milestones scale with the number of epochs; epochs 0 means the preset's own. */
+static options default_options(int preset_index, int epochs, double decay)
+{
+    const preset *p = &presets[preset_index];
+    options o;
+    memset(&o, 0, sizeof o);
+    if (!epochs) epochs = p->epochs;
+    double scale = (double)epochs / p->epochs;
+    o.common = common_default(epochs);
+    o.preset = preset_index;
+    o.dataset = p->dataset;
+    o.net = p->net;
+    o.late = "bn,head";
+    o.members = 10;
+    o.batch = 128;
+    o.limit_train = o.limit_test = MAX_IMAGES;
+    o.lr = 0.1;
+    o.lr_from = p->lr_from * scale;
+    o.lr_to = p->lr_to * scale;
+    o.lr_end = p->lr_end;
+    o.t0 = (int)((long long)p->t0 * epochs / p->epochs);
+    if (p->swa_from)
+        o.swa_from = (int)((long long)(p->swa_from - 1) * epochs / p->epochs) + 1;
+    o.cutout = p->cutout;
+    o.gamma = 1;
+    o.decay = decay;
+    o.decay_late = decay * p->decay_ratio;
+    return o;
+}
+
+static void parse_options(options *o, int argc, char **argv, int print_help)
+{
+    const cli_option table[] = {
+        option_text("--data", "DIR", "directory of the CIFAR files (binary version)", &o->data),
+        option_choice("--preset", "NAME", "published setting: ", &o->preset, preset_names),
+        option_choice("--dataset", "NAME", "", &o->dataset, cifar_names),
+        option_text("--net", "NAME", "wrn-D-W (D = 6n+4) or resnet-D (D = 6n+2)", &o->net),
+        option_text("--late", "LIST", "late-phase weights: bn, head, full, none", &o->late),
+        option_int("--members", "K", "copies of the late-phase weights", &o->members, 1, 1024),
+        option_int("--t0", "E", "late phase begins after E epochs", &o->t0, 0, INT_MAX),
+        option_real("--sigma0", "X", "relative noise of the copies", &o->sigma0, 0, 10),
+        option_real("--gamma", "X", "scale of base gradients: 1 sum, 1/K mean", &o->gamma, 1e-6,
+                    1e6),
+        option_int("--swa-from", "E", "average weights from the end of epoch E; 0: never",
+                   &o->swa_from, 0, INT_MAX),
+        option_int("--batch", "N", "images per minibatch", &o->batch, 1, 65536),
+        option_real("--lr", "X", "learning rate at the start", &o->lr, 0, 1e30),
+        option_real("--lr-from", "E", "it falls from epoch E ...", &o->lr_from, 0, 1e6),
+        option_real("--lr-to", "E", "... to epoch E ...", &o->lr_to, 0, 1e6),
+        option_real("--lr-end", "X", "... linearly to X", &o->lr_end, 0, 1e30),
+        option_real("--wd", "X", "weight decay", &o->decay, 0, 10),
+        option_real("--wd-late", "X", "weight decay of late-phase weights", &o->decay_late, 0, 10),
+        option_int("--cutout", "N", "side of the square cut out; 0: none", &o->cutout, 0, SIDE),
+        option_int("--limit-train", "N", "use the first N training images", &o->limit_train, 1,
+                   MAX_IMAGES),
+        option_int("--limit-test", "N", "use the first N test images", &o->limit_test, 1,
+                   MAX_IMAGES),
+        COMMON_OPTIONS(&o->common),
+    };
+    int count = (int)(sizeof table / sizeof *table);
+    options_parse(argc, argv, table, count);
+    if (print_help) options_help("usage: cifar --data DIR [options]", table, count);
+}
+
+/* "wrn-28-10" -> 28, 10; "resnet-20" -> 20, 0.  Printing the numbers again catches whatever is
+   not exactly of this form. */
+static void parse_net(options *o)
+{
+    char again[32] = "";
+    int depth = 0, width = 0, blocks_fit = 0;
+    if (sscanf(o->net, "wrn-%4d-%3d", &depth, &width) == 2) {
+        snprintf(again, sizeof again, "wrn-%d-%d", depth, width);
+        blocks_fit = depth >= 10 && depth % 6 == 4 && width >= 1;
+    } else if (sscanf(o->net, "resnet-%4d", &depth) == 1) {
+        snprintf(again, sizeof again, "resnet-%d", depth);
+        blocks_fit = depth >= 8 && depth % 6 == 2;
+    }
+    if (!blocks_fit || strcmp(again, o->net) != 0)
+        die(EXIT_USAGE, "--net %s: expected wrn-D-W with D = 10, 16, 22, ... and W >= 1, or "
+            "resnet-D with D = 8, 14, 20, ...", o->net);
+    o->depth = depth;
+    o->width = width;
+}
+
+/* "bn,head" -> LP_LATE_BN | LP_LATE_HEAD. */
+static void parse_late(options *o)
+{
+    static const char *const names[] = {"none", "bn", "head", "full"};
+    static const unsigned families[] = {LP_LATE_NONE, LP_LATE_BN, LP_LATE_HEAD, LP_LATE_FULL};
+    int items = 0, known = 0, none = 0;
+    o->families = 0;
+    for (const char *item = o->late; item; items++) {
+        size_t length = strcspn(item, ",");
+        for (int i = 0; i < 4; i++)
+            if (strlen(names[i]) == length && strncmp(names[i], item, length) == 0) {
+                o->families |= families[i];
+                none += i == 0;
+                known++;
+            }
+        item = item[length] ? item + length + 1 : NULL;
+    }
+    if (known < items || (none && items > 1))
+        die(EXIT_USAGE, "--late %s: expected none, or bn, head, full joined by commas", o->late);
+}
+
+static void check_options(options *o)
+{
+    common_check(&o->common);
+    if (!o->data)
+        die(EXIT_USAGE, "--data is missing: expected the directory of the CIFAR files "
+            "(data_scripts/get_%s.sh fetches them)", cifar_names[o->dataset]);
+    parse_net(o);
+    parse_late(o);
+    int begin = o->families ? o->t0 : 0;
+    if (o->families && o->t0 >= o->common.epochs)
+        die(EXIT_USAGE, "--t0 %d: expected less than --epochs %d", o->t0, o->common.epochs);
+    if (o->swa_from && (o->swa_from <= begin || o->swa_from > o->common.epochs))
+        die(EXIT_USAGE, "--swa-from %d: expected %d (after --t0) to %d (--epochs), or 0",
+            o->swa_from, begin + 1, o->common.epochs);
+    if (o->lr_from > o->lr_to)
+        die(EXIT_USAGE, "--lr-from %g: expected at most --lr-to %g", o->lr_from, o->lr_to);
+}
+
+/* The preset, the number of epochs and the weight decay set defaults of other options, so they are
+   read first; then every option given overrides, wherever it stands. */
+static options read_options(int argc, char **argv)
+{
+    const double decay = 5e-4;
+    options first = default_options(0, 0, decay);
+    first.common.epochs = 0;
+    parse_options(&first, argc, argv, 0);
+    options o = default_options(first.preset, first.common.epochs, first.decay);
+    parse_options(&o, argc, argv, first.common.help);
+    if (o.common.help) exit(0);
+    check_options(&o);
+    return o;
+}
+
+/* ---------------------------------------------------------------------------- model */
+
+static lp_desc describe_net(const options *o)
+{
+    lp_desc desc = lp_desc_default();
+    desc.seed = (uint64_t)o->common.seed;
+    desc.threads = o->common.threads;
+    desc.isa = (lp_isa)o->common.isa;
+    desc.late.families = o->families;
+    desc.late.members = o->families ? o->members : 1;
+    desc.late.sigma0 = (float)o->sigma0;
+    desc.late.gamma = (float)o->gamma;
+    desc.optim_base.weight_decay = (float)o->decay;
+    desc.optim_late.weight_decay = (float)o->decay_late;
+    desc.swa = o->swa_from > 0;
+    desc.graph_bytes = ((size_t)1 << 20) + (size_t)o->depth * 16384;
+    return desc;
+}
+
+static trainer build(const options *o, const image_set *train, const image_set *test)
+{
+    const cifar_format *format = &cifar_formats[o->dataset];
+    lp_desc desc = describe_net(o);
+    augmentation a = augmentation_default(desc.seed, format->mean, format->deviation);
+    a.cutout = o->cutout;
+    trainer t = trainer_create(&desc, o->batch, &a, train, test);
+    lp_tensor *logits = o->width
+        ? lp_wrn(t.net, t.image, o->depth, o->width, format->classes)
+        : lp_resnet_cifar(t.net, t.image, o->depth, format->classes);
+    trainer_compile(&t, logits);
+    return t;
+}
+
+static void print_setup(const options *o, const trainer *t)
+{
+    lp_info info = lp_get_info(t->net);
+    if (o->common.quiet) return;
+    printf("%s, %d training and %d test images\n", cifar_names[o->dataset], t->train->count,
+           t->test->count);
+    printf("%s, %ld parameters", o->net, (long)info.parameters);
+    if (o->families)
+        printf(", %ld of them late-phase: %d members after epoch %d", (long)info.late, o->members,
+               o->t0);
+    printf("\n%s, %d thread%s, %.0f MB\n", lp_isa_name(info.isa), o->common.threads,
+           o->common.threads > 1 ? "s" : "", (double)info.bytes / 1e6);
+}
+
+/* ------------------------------------------------------------------------- training */
+
+static void report_epoch(trainer *t, const options *o, FILE *csv, int epoch, double lr,
+                         double loss, const lp_metrics *test)
+{
+    int members = lp_get_info(t->net).members;
+    progress_clear(&t->bar);
+    if (!o->common.quiet)
+        printf("epoch %3d/%d  lr %.5f  loss %.4f  test acc %5.2f %%  nll %.4f  members %d\n",
+               epoch, o->common.epochs, lr, loss, percent(test), lp_nll(test), members);
+    fflush(stdout);
+    if (!csv) return;
+    fprintf(csv, "%d,%.7g,%.6f,%.4f,%.6f,%d,%.3f\n", epoch, lr, loss, percent(test), lp_nll(test),
+            members, t->seconds);
+    csv_flush(csv, o->common.csv);
+}
+
+/* All epochs.  Returns the test metrics of the single model at T0. */
+static lp_metrics train_all(trainer *t, const options *o, FILE *csv)
+{
+    lp_metrics test = lp_metrics_zero(), at_t0 = test;
+    t->bar = progress_start((double)o->common.epochs * t->train->count, "img", o->common.quiet);
+    for (int epoch = 1; epoch <= o->common.epochs; epoch++) {
+        if (o->families && epoch == o->t0 + 1) {
+            at_t0 = test;
+            trainer_check(t, lp_late_begin(t->net));
+        }
+        double lr = (double)lp_lr_linear((float)o->lr, (float)o->lr_end, o->lr_from, o->lr_to,
+                                         epoch - 1);
+        snprintf(t->bar.phase, sizeof t->bar.phase, "epoch %d/%d", epoch, o->common.epochs);
+        double loss = train_epoch(t, epoch, lr);
+        if (o->swa_from && epoch >= o->swa_from) trainer_check(t, lp_swa_add(t->net));
+        test = evaluate(t, t->test, LP_AVERAGED);
+        report_epoch(t, o, csv, epoch, lr, loss, &test);
+    }
+    return at_t0;
+}
+
+/* --------------------------------------------------------------------------- result */
+
+static void print_row(const char *name, const char *suffix, const lp_metrics *m)
+{
+    char full[64];
+    snprintf(full, sizeof full, "%s%s", name, suffix);
+    printf("%-28s %16.2f %20.4f\n", full, percent(m), lp_nll(m));
+}
+
+static void print_members(trainer *t, const char *suffix)
+{
+    double acc[2] = {1e9, -1}, nll[2] = {1e9, -1}; /* smallest, largest */
+    int members = lp_get_info(t->net).members;
+    for (int k = 0; k < members; k++) {
+        lp_metrics m = evaluate(t, t->test, k);
+        double a = percent(&m), n = lp_nll(&m);
+        if (a < acc[0]) acc[0] = a;
+        if (a > acc[1]) acc[1] = a;
+        if (n < nll[0]) nll[0] = n;
+        if (n > nll[1]) nll[1] = n;
+    }
+    char name[64];
+    snprintf(name, sizeof name, "members 1..%d%s", members, suffix);
+    printf("%-28s %7.2f .. %5.2f %10.4f .. %.4f\n", name, acc[0], acc[1], nll[0], nll[1]);
+}
+
+typedef struct outcome {
+    lp_metrics averaged, ensemble;
+} outcome;
+
+/* Rows of the table for the weights as they are now. */
+static outcome print_models(trainer *t, const options *o, const char *suffix)
+{
+    outcome r;
+    r.averaged = r.ensemble = evaluate(t, t->test, LP_AVERAGED);
+    if (!o->families) {
+        print_row("single model", suffix, &r.averaged);
+        return r;
+    }
+    print_members(t, suffix);
+    print_row("averaged model", suffix, &r.averaged);
+    r.ensemble = evaluate(t, t->test, LP_ENSEMBLE);
+    print_row("ensemble", suffix, &r.ensemble);
+    return r;
+}
+
+static outcome print_table(trainer *t, const options *o, const lp_metrics *at_t0)
+{
+    printf("\n%-28s %16s %20s\n", "model", "test accuracy %", "test NLL");
+    if (o->families && o->t0 > 0) print_row("single model at T0", "", at_t0);
+    outcome r = print_models(t, o, "");
+    if (o->swa_from) {
+        swa_apply(t);
+        r = print_models(t, o, ", SWA");
+    }
+    return r;
+}
+
+int main(int argc, char **argv)
+{
+    options o = read_options(argc, argv);
+    const cifar_format *format = &cifar_formats[o.dataset];
+    image_set train = cifar_read_train(format, o.data, o.limit_train);
+    image_set test = cifar_read_test(format, o.data, o.limit_test);
+    if (o.batch > train.count)
+        die(EXIT_USAGE, "--batch %d: expected at most %d, the number of training images", o.batch,
+            train.count);
+    trainer t = build(&o, &train, &test);
+    FILE *csv = csv_open(o.common.csv,
+                         "epoch,lr,train_loss,test_acc,test_nll,members,train_seconds");
+    print_setup(&o, &t);
+
+    lp_metrics at_t0 = train_all(&t, &o, csv);
+    outcome r = print_table(&t, &o, &at_t0);
+    printf("\nresult dataset=%s net=%s late=%s seed=%d test_acc=%.2f test_nll=%.4f "
+           "ensemble_acc=%.2f train_img_s=%.1f\n", format->name, o.net, o.late, o.common.seed,
+           percent(&r.averaged), lp_nll(&r.averaged), percent(&r.ensemble), t.images / t.seconds);
+
+    output_check();
+    csv_close(csv, o.common.csv);
+    trainer_destroy(&t);
+    image_set_free(&train);
+    image_set_free(&test);
+    return 0;
+}

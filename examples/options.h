@@ -1,0 +1,280 @@
+/* options.h - command-line options of the example programs
+   SPDX-License-Identifier: MIT OR Unlicense
+
+   A program lists its options in one table: name, help text, where the value goes, what is
+   allowed.  The table is the help text and the parser; a wrong option ends the program with one
+   line on stderr and exit code 2.  Include latephase.h first. */
+
+#ifndef EXAMPLES_OPTIONS_H
+#define EXAMPLES_OPTIONS_H
+
+#include <errno.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { EXIT_FAILED = 1, EXIT_USAGE = 2 }; /* training failed; wrong options or data */
+
+#if defined(__GNUC__)
+#define DIE_ATTRIBUTES __attribute__((noreturn, format(printf, 2, 3)))
+#else
+#define DIE_ATTRIBUTES
+#endif
+
+/* Ends the program with one line on stderr. */
+static inline void DIE_ATTRIBUTES die(int exit_code, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    fputs("error: ", stderr);
+    vfprintf(stderr, format, args);
+    fputc('\n', stderr);
+    va_end(args);
+    exit(exit_code);
+}
+
+/* Results that could not be written (a full disk, a closed pipe) are a failure. */
+static inline void output_check(void)
+{
+    if (fflush(stdout) != 0 || ferror(stdout)) die(EXIT_FAILED, "cannot write the results");
+}
+
+/* count elements of size bytes, or the end of the program. */
+static inline void *allocate(size_t count, size_t size)
+{
+    void *p = calloc(count ? count : 1, size);
+    if (!p) die(EXIT_FAILED, "out of memory: %zu x %zu bytes", count, size);
+    return p;
+}
+
+/* ------------------------------------------------------------------------ the table */
+
+typedef enum option_kind {
+    OPTION_FLAG,   /* int: 1 when given                        */
+    OPTION_INT,    /* int in [min, max]                        */
+    OPTION_REAL,   /* double in [min, max]                     */
+    OPTION_TEXT,   /* const char *, not empty                  */
+    OPTION_CHOICE  /* int: index in a NULL-terminated list     */
+} option_kind;
+
+typedef struct cli_option {
+    const char        *name, *value, *help; /* "--epochs", "N", "training epochs" */
+    option_kind        kind;
+    void              *target;
+    double             min, max;
+    const char *const *choices;
+} cli_option;
+
+static inline cli_option option_flag(const char *name, const char *help, int *target)
+{
+    cli_option o = {name, "", help, OPTION_FLAG, target, 0, 0, NULL};
+    return o;
+}
+
+static inline cli_option option_int(const char *name, const char *value, const char *help,
+                                    int *target, int min, int max)
+{
+    cli_option o = {name, value, help, OPTION_INT, target, min, max, NULL};
+    return o;
+}
+
+static inline cli_option option_real(const char *name, const char *value, const char *help,
+                                     double *target, double min, double max)
+{
+    cli_option o = {name, value, help, OPTION_REAL, target, min, max, NULL};
+    return o;
+}
+
+static inline cli_option option_text(const char *name, const char *value, const char *help,
+                                     const char **target)
+{
+    cli_option o = {name, value, help, OPTION_TEXT, (void *)target, 0, 0, NULL};
+    return o;
+}
+
+static inline cli_option option_choice(const char *name, const char *value, const char *help,
+                                       int *target, const char *const *choices)
+{
+    cli_option o = {name, value, help, OPTION_CHOICE, target, 0, 0, choices};
+    return o;
+}
+
+/* ------------------------------------------------------------------------- parsing */
+
+/* "a, b or c", the choices of an option. */
+static inline void option_list_choices(const cli_option *o, char *text, size_t size)
+{
+    size_t used = 0;
+    text[0] = 0;
+    for (int i = 0; o->choices[i] && used < size; i++) {
+        const char *separator = i == 0 ? "" : o->choices[i + 1] ? ", " : " or ";
+        int n = snprintf(text + used, size - used, "%s%s", separator, o->choices[i]);
+        used += n > 0 ? (size_t)n : 0;
+    }
+}
+
+/* What the option wants, in words. */
+static inline void option_expectation(const cli_option *o, char *text, size_t size)
+{
+    switch (o->kind) {
+    case OPTION_INT:
+        snprintf(text, size, "a whole number from %.0f to %.0f", o->min, o->max);
+        break;
+    case OPTION_REAL: snprintf(text, size, "a number from %g to %g", o->min, o->max); break;
+    case OPTION_CHOICE: option_list_choices(o, text, size); break;
+    default: snprintf(text, size, "a value (%s)", o->value); break;
+    }
+}
+
+static inline int option_set_number(const cli_option *o, const char *text)
+{
+    /* strtol and strtod alone would also take " 7", "0x7", "nan" and "7x". */
+    const char *allowed = o->kind == OPTION_INT ? "+-0123456789" : "+-.eE0123456789";
+    if (!*text || text[strspn(text, allowed)]) return 0;
+    char *end;
+    errno = 0;
+    double x = o->kind == OPTION_INT ? (double)strtol(text, &end, 10) : strtod(text, &end);
+    if (*end || end == text || (errno && x != 0.0)) return 0;
+    if (!(x >= o->min && x <= o->max)) return 0;
+    if (o->kind == OPTION_INT) *(int *)o->target = (int)x;
+    else *(double *)o->target = x;
+    return 1;
+}
+
+static inline int option_set_choice(const cli_option *o, const char *text)
+{
+    for (int i = 0; o->choices[i]; i++)
+        if (strcmp(o->choices[i], text) == 0) return *(int *)o->target = i, 1;
+    return 0;
+}
+
+/* Returns 0 when the text is not a value of the option. */
+static inline int option_set(const cli_option *o, const char *text)
+{
+    if (o->kind == OPTION_CHOICE) return option_set_choice(o, text);
+    if (o->kind != OPTION_TEXT) return option_set_number(o, text);
+    *(const char **)o->target = text;
+    return *text != 0;
+}
+
+static inline const cli_option *option_find(const cli_option *table, int count, const char *name)
+{
+    for (int i = 0; i < count; i++)
+        if (strcmp(table[i].name, name) == 0) return &table[i];
+    return NULL;
+}
+
+/* Stores every option of the command line in its target.  Parsing twice is harmless: a program
+   may read the options that decide about defaults first, set those, and parse again. */
+static inline void options_parse(int argc, char **argv, const cli_option *table, int count)
+{
+    char expected[256];
+    for (int i = 1; i < argc; i++) {
+        const cli_option *o = option_find(table, count, argv[i]);
+        if (!o) die(EXIT_USAGE, "unknown option '%s'; --help lists all options", argv[i]);
+        if (o->kind == OPTION_FLAG) {
+            *(int *)o->target = 1;
+            continue;
+        }
+        option_expectation(o, expected, sizeof expected);
+        if (i + 1 == argc || strncmp(argv[i + 1], "--", 2) == 0)
+            die(EXIT_USAGE, "%s: the value is missing, expected %s", o->name, expected);
+        if (!option_set(o, argv[++i]))
+            die(EXIT_USAGE, "%s '%s': expected %s", o->name, argv[i], expected);
+    }
+}
+
+/* ---------------------------------------------------------------------------- help */
+
+static inline void option_print_value(const cli_option *o)
+{
+    if (o->kind == OPTION_INT && *(int *)o->target < o->max) printf(" [%d]", *(int *)o->target);
+    if (o->kind == OPTION_REAL) printf(" [%g]", *(double *)o->target);
+    if (o->kind == OPTION_TEXT && *(const char **)o->target)
+        printf(" [%s]", *(const char **)o->target);
+    if (o->kind == OPTION_CHOICE && *(int *)o->target >= 0)
+        printf(" [%s]", o->choices[*(int *)o->target]);
+}
+
+/* The help text; in brackets the values in force. */
+static inline void options_help(const char *usage, const cli_option *table, int count)
+{
+    char choices[256];
+    printf("%s\n\noptions [value in force]:\n", usage);
+    for (int i = 0; i < count; i++) {
+        const cli_option *o = &table[i];
+        printf("  %-13s %-5s %s", o->name, o->value, o->help);
+        if (o->kind == OPTION_CHOICE) {
+            option_list_choices(o, choices, sizeof choices);
+            printf("%s", choices);
+        }
+        option_print_value(o);
+        putchar('\n');
+    }
+}
+
+/* ------------------------------------------------------------------ common options */
+
+typedef struct common_options {
+    int         epochs, seed, threads, isa; /* isa: index in lp_isa            */
+    const char *csv;                        /* NULL: no file                   */
+    int         quiet, help;
+} common_options;
+
+static inline common_options common_default(int epochs)
+{
+    common_options c = {0, 1, 0, LP_ISA_AUTO, NULL, 0, 0};
+    c.epochs = epochs;
+    c.threads = lp_desc_default().threads;
+    return c;
+}
+
+static const char *const isa_choices[] = {"auto", "scalar", "scalar-fma", "avx2", "avx512", NULL};
+
+/* Rows of the table; c is a common_options *. */
+#define COMMON_OPTIONS(c)                                                                       \
+    option_int("--epochs", "N", "training epochs", &(c)->epochs, 1, 100000),                    \
+    option_int("--seed", "N", "seed of weights, order, augmentation", &(c)->seed, 0, 1000000000), \
+    option_int("--threads", "N", "threads; results do not depend on it", &(c)->threads, 1, 256), \
+    option_choice("--isa", "NAME", "instruction set: ", &(c)->isa, isa_choices),                \
+    option_text("--csv", "FILE", "write a table of the course of training", &(c)->csv),         \
+    option_flag("--quiet", "no progress, only the final table and result", &(c)->quiet),        \
+    option_flag("--help", "this text", &(c)->help)
+
+/* What the table cannot say: the processor must have the instruction set. */
+static inline void common_check(const common_options *c)
+{
+    if (!lp_isa_available((lp_isa)c->isa))
+        die(EXIT_USAGE, "--isa %s: expected an instruction set this processor has",
+            isa_choices[c->isa]);
+}
+
+/* ----------------------------------------------------------------------- CSV files */
+
+/* Writes what is buffered, so that a full disk is found now and not at the end. */
+static inline void csv_flush(FILE *csv, const char *path)
+{
+    if (fflush(csv) != 0 || ferror(csv))
+        die(EXIT_USAGE, "--csv %s: cannot write: %s", path, strerror(errno));
+}
+
+/* Opens path and writes the header line; NULL for no path. */
+static inline FILE *csv_open(const char *path, const char *header)
+{
+    if (!path) return NULL;
+    FILE *csv = fopen(path, "w");
+    if (!csv) die(EXIT_USAGE, "--csv %s: cannot open for writing: %s", path, strerror(errno));
+    fprintf(csv, "%s\n", header);
+    csv_flush(csv, path);
+    return csv;
+}
+
+static inline void csv_close(FILE *csv, const char *path)
+{
+    if (csv && fclose(csv) != 0)
+        die(EXIT_USAGE, "--csv %s: cannot write: %s", path, strerror(errno));
+}
+
+#endif
