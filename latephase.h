@@ -83,7 +83,7 @@ int main(void)
    Define before including; those marked (I) matter only with LP_IMPLEMENTATION, the others must
    be the same in every file.
 
-     LP_STATIC          everything is static: private to this file                 default off
+     LP_STATIC          everything is static: private to the file that implements  default off
      LP_API             linkage of public functions                                default extern
      LP_REAL            element type; double is meant for gradient checks (scalar) default float
      LP_NO_STDLIB   (I) freestanding: needs only memcpy, memset (hosted C or yours);
@@ -607,12 +607,6 @@ static ptrdiff_t lpi_minp(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
 static ptrdiff_t lpi_maxp(ptrdiff_t a, ptrdiff_t b) { return a > b ? a : b; }
 static ptrdiff_t lpi_ceil_div(ptrdiff_t a, ptrdiff_t b) { return (a + b - 1) / b; }
 static ptrdiff_t lpi_round_up(ptrdiff_t a, ptrdiff_t b) { return lpi_ceil_div(a, b) * b; }
-static size_t lpi_length(const char *s)
-{
-    size_t n = 0;
-    while (s[n]) n++;
-    return n;
-}
 static int lpi_equal(const char *a, const char *b)
 {
     while (*a && *a == *b) a++, b++;
@@ -1978,8 +1972,9 @@ struct lp_net {
     int64_t *estimated;                      /* [K] images seen by lp_bn_estimate          */
 };
 
-/* Writes fmt into out: %s string, %d int, %l int64, %t shape of an lpi_tensor, %% percent. */
-static void lpi_format(char *out, size_t cap, const char *fmt, va_list ap)
+/* Writes fmt into out [cap], returns its length: %s string, %d int, %l int64, %t shape of an
+   lpi_tensor, %% percent. */
+static size_t lpi_format(char *out, size_t cap, const char *fmt, va_list ap)
 {
     size_t n = 0;
     for (; *fmt && n + 1 < cap; fmt++) {
@@ -2013,6 +2008,7 @@ static void lpi_format(char *out, size_t cap, const char *fmt, va_list ap)
         while (*s && n + 1 < cap) out[n++] = *s++;
     }
     out[n] = 0;
+    return n;
 }
 
 /* Records the sentence and returns the code. */
@@ -2044,9 +2040,8 @@ static const char *lpi_name(lp_net *net, const char *fmt, ...)
     va_list ap;
     if (!text) return (const char *)lpi_arena_full(net, fmt);
     va_start(ap, fmt);
-    lpi_format(text, cap, fmt, ap);
+    size_t n = lpi_format(text, cap, fmt, ap);
     va_end(ap);
-    size_t n = lpi_length(text);
     if (n + 2 > cap) return (const char *)lpi_arena_full(net, fmt);
     net->arena.used += n;
     return text;
@@ -2111,7 +2106,6 @@ static lpi_node *lpi_new_node(lp_net *net, const lpi_op *op, const char *label, 
     node->out->batched = x0->priv->batched && !(op->flags & LPI_LOSS);
     for (int i = 0; i < 3 && x[i]; i++) {
         node->in[node->inputs++] = x[i]->priv;
-        node->out->needs_grad |= x[i]->priv->needs_grad;
         x[i]->priv->users++;
     }
     *net->nodes_end = node;
@@ -2942,7 +2936,6 @@ LP_API lp_tensor *lp_parameter(lp_net *net, const char *name, int rank, const in
     t->init = init;
     t->role = role;
     t->family = role == LP_ROLE_AUTO ? LP_LATE_FULL : 0;
-    t->needs_grad = 1;
     return &t->pub;
 }
 
@@ -3379,6 +3372,12 @@ static lp_status lpi_close(lp_net *net, lp_tensor *loss)
                         "\"%s\" is not a loss: training needs cross entropy or mean squared "
                         "error (or set lp_desc.inference)",
                         loss->name);
+    for (lpi_tensor *t = net->tensors; t; t = t->next) /* in the order of building */
+        if (t->kind == LPI_PARAMETER) t->needs_grad = !t->frozen;
+    for (lpi_node *node = net->nodes; node; node = node->next) {
+        node->out->needs_grad = 0;
+        for (int i = 0; i < node->inputs; i++) node->out->needs_grad |= node->in[i]->needs_grad;
+    }
     net->loss = loss->priv;
     net->logits = is_loss ? last->in[0] : net->loss;
     net->loss->keep = net->logits->keep = 1;
@@ -3972,7 +3971,7 @@ static lp_status lpi_gradient(lp_net *net, double scale)
     if (st == LP_OK && !lpi_finite(net->loss_value))
         st = lpi_fail(net, LP_ERR_NONFINITE,
                       "step %l, member %d of 0..%d: the loss is not finite; nothing was changed",
-                      net->step, net->k, net->members);
+                      net->step, net->k, net->members - 1);
     if (st != LP_OK) return st;
     lpi_backward(net, scale);
     double norm2 =
@@ -3981,7 +3980,7 @@ static lp_status lpi_gradient(lp_net *net, double scale)
         return lpi_fail(net, LP_ERR_NONFINITE,
                         "step %l, member %d of 0..%d: the gradient is not finite; nothing was "
                         "changed",
-                        net->step, net->k, net->members);
+                        net->step, net->k, net->members - 1);
     return LP_OK;
 }
 
