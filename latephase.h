@@ -3354,6 +3354,26 @@ static void lpi_assign(lp_net *net)
         }
 }
 
+/* Whose gradient is wanted: trainable parameters and what is computed from them. */
+static void lpi_mark_gradients(lp_net *net)
+{
+    for (lpi_tensor *t = net->tensors; t; t = t->next)
+        if (t->kind == LPI_PARAMETER) t->needs_grad = !t->frozen;
+    for (lpi_node *node = net->nodes; node; node = node->next) {
+        node->out->needs_grad = 0;
+        for (int i = 0; i < node->inputs; i++) node->out->needs_grad |= node->in[i]->needs_grad;
+    }
+}
+
+/* Which nodes lead to the loss. */
+static void lpi_mark_live(lp_net *net, lpi_node *last)
+{
+    last->live = 1;
+    for (int i = net->node_count - 1; i >= 0; i--)
+        for (int q = 0; net->order[i] && net->order[i]->live && q < net->order[i]->inputs; q++)
+            if (net->order[i]->in[q]->node) net->order[i]->in[q]->node->live = 1;
+}
+
 /* Closes the graph: head family, fusion, order, roles.  Once. */
 static lp_status lpi_close(lp_net *net, lp_tensor *loss)
 {
@@ -3372,12 +3392,7 @@ static lp_status lpi_close(lp_net *net, lp_tensor *loss)
                         "\"%s\" is not a loss: training needs cross entropy or mean squared "
                         "error (or set lp_desc.inference)",
                         loss->name);
-    for (lpi_tensor *t = net->tensors; t; t = t->next) /* in the order of building */
-        if (t->kind == LPI_PARAMETER) t->needs_grad = !t->frozen;
-    for (lpi_node *node = net->nodes; node; node = node->next) {
-        node->out->needs_grad = 0;
-        for (int i = 0; i < node->inputs; i++) node->out->needs_grad |= node->in[i]->needs_grad;
-    }
+    lpi_mark_gradients(net);
     net->loss = loss->priv;
     net->logits = is_loss ? last->in[0] : net->loss;
     net->loss->keep = net->logits->keep = 1;
@@ -3391,10 +3406,7 @@ static lp_status lpi_close(lp_net *net, lp_tensor *loss)
         return (void)lpi_arena_full(net, "lp_compile"), LP_ERR_MEMORY;
     for (lpi_node *node = net->nodes; node; node = node->next)
         net->order[node->index] = node->skip ? NULL : node;
-    last->live = 1;
-    for (int i = net->node_count - 1; i >= 0; i--)
-        for (int q = 0; net->order[i] && net->order[i]->live && q < net->order[i]->inputs; q++)
-            if (net->order[i]->in[q]->node) net->order[i]->in[q]->node->live = 1;
+    lpi_mark_live(net, last);
     lpi_assign(net);
     if (net->n_phi == 0 && net->desc.late.members > 1)
         return lpi_fail(net, LP_ERR_ARGUMENT,
@@ -3540,6 +3552,25 @@ static void lpi_start_team(lp_net *net)
 #endif
 }
 
+/* Runs of trainable elements in theta and phi. */
+static void lpi_find_runs(lp_net *net)
+{
+    for (int late = 0; late < 2; late++) {
+        lpi_run_of *run = net->run_theta + (late ? net->tensor_count : 0);
+        int         n = 0;
+        for (lpi_tensor *t = net->tensors; t; t = t->next) {
+            if (t->kind != LPI_PARAMETER || t->frozen || (t->role == LP_ROLE_LATE) != late
+                || t->grad_slot < 0)
+                continue;
+            ptrdiff_t end = t->offset + lpi_round_up(t->size, 16);
+            if (n > 0 && run[n - 1].end == t->offset) run[n - 1].end = end;
+            else run[n].begin = t->offset, run[n].end = end, n++;
+        }
+        if (late) net->run_phi = run, net->runs_phi = n;
+        else net->runs_theta = n;
+    }
+}
+
 LP_API lp_status lp_compile(lp_net *net, lp_tensor *loss, void *memory, size_t bytes)
 {
     lpi_plan   plan;
@@ -3576,20 +3607,7 @@ LP_API lp_status lp_compile(lp_net *net, lp_tensor *loss, void *memory, size_t b
     net->members = 1;
     net->average_step = -1;
     net->compiled = 1;
-    for (int late = 0; late < 2; late++) { /* runs of trainable elements */
-        lpi_run_of *run = net->run_theta + (late ? net->tensor_count : 0);
-        int         n = 0;
-        for (lpi_tensor *t = net->tensors; t; t = t->next) {
-            if (t->kind != LPI_PARAMETER || t->frozen || (t->role == LP_ROLE_LATE) != late
-                || t->grad_slot < 0)
-                continue;
-            ptrdiff_t end = t->offset + lpi_round_up(t->size, 16);
-            if (n > 0 && run[n - 1].end == t->offset) run[n - 1].end = end;
-            else run[n].begin = t->offset, run[n].end = end, n++;
-        }
-        if (late) net->run_phi = run, net->runs_phi = n;
-        else net->runs_theta = n;
-    }
+    lpi_find_runs(net);
     return LP_OK;
 }
 

@@ -70,8 +70,8 @@ cplusplus() {
     cxx=$1
     has "$cxx" || { skip "$cxx"; return; }
     for flags in "" "-DLP_STATIC" "-DLP_NO_STDLIB -DLP_NO_THREADS"; do
-        level=-O1
-        [ "$mode" = full ] && level=-O2
+        level=-O2
+        [ "$mode" = full ] || [ -z "$flags" ] || level=-O0
         try "C++17 $cxx $flags" "$cxx" -std=c++17 $warn $level $flags -I. -c "$t/impl.cc" -o "$t/$cxx.o"
     done
     try "C++17 $cxx synopsis" "$cxx" -std=c++17 -O0 -I. "$t/synopsis.cc" -o "$t/$cxx.x" -lpthread
@@ -91,7 +91,7 @@ dialects() {
 # ---- one implementation for several files; several private ones; what the linker is asked for
 undefined() { nm -u "$t/nm.o" | awk '{print $NF}' | grep -vE "^(_GLOBAL_OFFSET_TABLE_|__stack_chk_fail|$1)\$"; }
 linking() {
-    try "two files" sh -c "cc -O1 -I. $t/use.c $t/impl.c -o $t/l1 -lpthread && $t/l1"
+    try "two files" sh -c "cc -O0 -I. $t/use.c $t/impl.c -o $t/l1 -lpthread && $t/l1"
     try "two files, LP_STATIC" sh -c "cc -O0 -DLP_STATIC -I. $t/one.c $t/other.c -o $t/l2 -lpthread && $t/l2"
     if has g++; then
         try "C++ uses C" sh -c "cc -O0 -I. -c $t/impl.c -o $t/i.o && g++ -I. $t/use.cc $t/i.o -o $t/l3 -lpthread && $t/l3"
@@ -99,6 +99,7 @@ linking() {
     for flags in "" -DLP_NO_SIMD -DLP_NO_TRAINING; do
         for cc in gcc clang; do
             has $cc || continue
+            [ "$mode" = full ] || [ -z "$flags" ] || [ "$cc $flags" = "gcc -DLP_NO_TRAINING" ] || continue
             try "LP_NO_STDLIB $cc $flags" $cc -O2 -DLP_NO_STDLIB $flags -I. -c "$t/impl.c" -o "$t/nm.o"
             same "LP_NO_STDLIB symbols $cc $flags" "none $(undefined 'mem(cpy|set|move|cmp)')" "none "
         done
@@ -118,7 +119,7 @@ bits() {
         has $cc || continue
         for level in $levels; do
             for std in "-std=c99 -D_POSIX_C_SOURCE=200809L" -std=gnu17; do
-                [ "$mode" = quick ] && [ "$level $std" = "-O0 -std=gnu17" ] && continue
+                case "$mode $cc $level $std" in "quick "*"-O0 -std=gnu17" | "quick clang -O2 -std=c99"*) continue ;; esac
                 try "bits: build $cc $level $std" $cc $std $level tests/bits.c -o "$t/bits" -lpthread
                 got=$("$t/bits" --small | grep '^bits [a-z]*=')
                 same "bits $cc $level $std" "$got" "${want:=$got}"
@@ -143,11 +144,12 @@ bits() {
 # ---- small tests under sanitizers and valgrind
 suites="unit ops algorithm bits"
 memory() {
-    san=gcc
+    san=gcc level=-O0
+    [ "$mode" = full ] && level=-O1
     echo 'int main(void) { return 0; }' >"$t/e.c"
     has clang && clang -fsanitize=address,undefined "$t/e.c" -o "$t/e" 2>/dev/null && san=clang
     for suite in $suites; do
-        try "sanitizers: build $suite" $san -g -O1 -fsanitize=address,undefined \
+        try "sanitizers: build $suite" $san -g $level -fsanitize=address,undefined \
             -fno-sanitize-recover=all tests/$suite.c -o "$t/$suite.san" -lpthread -lm
         try "sanitizers: $suite" "$t/$suite.san" --small
         [ "$mode" = full ] && try "sanitizers, all: $suite" "$t/$suite.san"
