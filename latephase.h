@@ -130,8 +130,9 @@ int main(void)
    The graph is static.  Builders check shapes and record; the first error sticks and every later
    builder returns NULL quietly, so check once, at lp_compile.  lp_compile plans all memory by the
    lifetimes of tensors over forward and backward; after it nothing is allocated.  BatchNorm
-   followed by ReLU is fused, ReLU and add work in place: a tensor swallowed so has no data of its
-   own (data == NULL) unless lp_keep asked for it before compiling.
+   followed by ReLU is fused, ReLU and add work in place, memory is used again: a result can be read
+   after a pass only if lp_keep asked for it before compiling (else its data is NULL).  The loss and
+   its first input, the logits, are always kept.
 
    Backpropagation visits the ops in reverse; each adds (dL/d output)(d output/d input) to the
    gradient of its inputs.  The first to write a gradient overwrites, later ones add.
@@ -140,7 +141,8 @@ int main(void)
    has fused multiply-add (scalar-fma, AVX2, AVX-512).  Reductions have an order fixed by shape,
    work is cut by shape, one FMA chain computes one GEMM element.  Random numbers are functions
    of (seed, stream, index).  Inside entry points rounding is to nearest and denormals are kept.
-   The row LP_ISA_SCALAR multiplies and adds separately and so differs in the last bits.
+   The row LP_ISA_SCALAR multiplies and adds separately and so differs in the last bits.  Do not
+   compile with -ffast-math or clang's -ffp-contract=fast: they override what the file asks for.
 
    Threads.  A net owns a small pool; one net must be used by one thread at a time, two nets never
    meet.  lp_desc.parallel_for replaces the pool.
@@ -192,7 +194,7 @@ typedef float lp_real;
     X(LP_ERR_MEMORY, "memory is short")                                                         \
     X(LP_ERR_ORDER, "the call comes too early or too late")                                     \
     X(LP_ERR_LABEL, "a label is outside its range")                                             \
-    X(LP_ERR_NONFINITE, "a loss or gradient is not finite")
+    X(LP_ERR_NONFINITE, "a loss, gradient or statistic is not finite")
 
 typedef enum lp_status {
 #define LP_X(code, text) code,
@@ -209,7 +211,7 @@ typedef struct lp_net lp_net;
 typedef struct lp_tensor {
     const char *name;
     int         rank, dim[4]; /* dim[0] of inputs and what follows from them: batch capacity   */
-    lp_real    *data;         /* [dim[0], ..., dim[rank-1]]; NULL where fusion swallowed it    */
+    lp_real    *data;         /* [dim...] of inputs, loss, its first input, lp_keep; else NULL */
     int32_t    *labels;       /* [dim[0]] for lp_labels, else NULL                             */
     struct lpi_tensor *priv;
 } lp_tensor;
@@ -296,7 +298,8 @@ LP_API lp_tensor *lp_labels(lp_net *net, const char *name, int n);
 LP_API lp_tensor *lp_conv(lp_net *net, lp_tensor *x, const char *label, int filters, int kernel,
                           int stride);
 /* Batch normalisation over all but the last dimension (Ioffe and Szegedy 2015), eps 1e-5, running
-   statistics with momentum 0.1, the running variance unbiased.  weight 1, bias 0. */
+   statistics with momentum 0.1, the running variance unbiased (of one
+   value: 0).  weight 1, bias 0. */
 LP_API lp_tensor *lp_batchnorm(lp_net *net, lp_tensor *x, const char *label);
 /* x [n, ...] flattened to [n, in] -> x W + b [n, out]; weight [in, out] Kaiming normal, bias 0. */
 LP_API lp_tensor *lp_linear(lp_net *net, lp_tensor *x, const char *label, int out);
@@ -320,8 +323,9 @@ LP_API lp_tensor *lp_dropout(lp_net *net, lp_tensor *x, float p);
    target (1-s) onehot + s/classes, smoothing s in [0, 1). */
 LP_API lp_tensor *lp_cross_entropy(lp_net *net, lp_tensor *logits, lp_tensor *labels,
                                    float smoothing);
-/* Mean over all elements of (a - b)^2; same shape. */
-LP_API lp_tensor *lp_mean_squared_error(lp_net *net, lp_tensor *a, lp_tensor *b);
+/* Mean over all elements of (prediction - target)^2; same shape.  The prediction is kept: read its
+   data after lp_forward (lp_predict would take it for logits). */
+LP_API lp_tensor *lp_mean_squared_error(lp_net *net, lp_tensor *prediction, lp_tensor *target);
 
 /* Models.  Wide ResNet (Zagoruyko and Komodakis 2016), depth = 6n+4, x [n,h,w,c] -> logits
    [n, classes]; and the CIFAR ResNet of He et al. 2016, depth = 6n+2. */
@@ -360,10 +364,11 @@ typedef enum lp_average {
    minibatch's loss.  LP_ERR_NONFINITE names step and member; the step then changed nothing. */
 LP_API lp_status lp_train_step(lp_net *net, float lr, lp_real *loss);
 /* T0: replicates the late-phase weights K times.  Momentum of the copies starts at zero, theta
-   keeps its own, an SWA mean collected so far is dropped.  Once per late phase. */
+   keeps its own, an SWA mean collected so far is dropped.  After lp_late_average it may be called
+   again. */
 LP_API lp_status lp_late_begin(lp_net *net);
 /* Ends the late phase: the members become one plain model, LP_SINGLE; an unfinished turn is
-   dropped.  Momentum of phi starts again at zero. */
+   dropped, and so is an SWA mean.  Momentum of phi starts again at zero. */
 LP_API lp_status lp_late_average(lp_net *net, lp_average how);
 
 /* BatchNorm statistics from data: lp_bn_reset, then for each minibatch in the inputs lp_bn_estimate
@@ -418,14 +423,15 @@ LP_API lp_tensor *lp_conv2d(lp_net *net, lp_tensor *x, lp_tensor *w, lp_tensor *
 LP_API lp_tensor *lp_matmul(lp_net *net, lp_tensor *x, lp_tensor *w, lp_tensor *bias,
                             const char *label);
 /* Before lp_memory_required and lp_compile: keep this tensor's data readable / never train this
-   parameter.  (A parameter that does not lead to the loss is not trained either.) */
+   parameter.  (A parameter that does not lead to the loss is not trained either.)  The
+   running statistics of a BatchNorm go on even when its scale and shift are frozen. */
 LP_API lp_status lp_keep(lp_net *net, lp_tensor *t);
 LP_API lp_status lp_freeze(lp_net *net, lp_tensor *t);
 /* The tensor of that name (inputs and parameters, label of a layer for its output), or NULL. */
 LP_API lp_tensor *lp_find(lp_net *net, const char *name);
 /* The i-th parameter, or NULL when i is past the last. */
 LP_API lp_tensor *lp_parameter_at(lp_net *net, int i);
-/* Its values, to read or write: dim[] elements; for late-phase parameters those of member `which`.
+/* Its values, to read or (members) write: dim[] elements; for late-phase ones those of `which`.
    BatchNorm running statistics of label L are found by lp_statistics(net, "L", which): mean [c],
    then variance [c].  NULL if there is no such thing.  Ask again before you write later: that tells
    the net that its average is out of date. */
@@ -440,19 +446,19 @@ typedef struct lp_info {
     int64_t   step;        /* minibatches trained                                              */
     int       members;     /* K now: 1 before lp_late_begin                                    */
     int       member;      /* whose turn is next                                               */
-    int       classes;     /* last dimension of the logits                                     */
+    int       classes;     /* elements per row of the logits: the loss's first input           */
     lp_isa    isa;         /* the kernel row in use                                            */
 } lp_info;
 LP_API lp_info lp_get_info(const lp_net *net);
 
-/* Forward pass of model `which`; training != 0 uses minibatch statistics and dropout.  Kept tensors
-   and the loss's data are then readable.  Weights and statistics do not change. */
+/* Forward pass of model `which`; training != 0 uses minibatch statistics and dropout, with new
+   masks at each call.  Kept tensors are then readable.  Weights and statistics do not change. */
 LP_API lp_status lp_forward(lp_net *net, int which, int training, lp_real *loss);
 #ifndef LP_NO_TRAINING
 /* lp_train_step in two halves, for gradient accumulation: lp_gradient adds scale times the gradient
-   of the minibatch for the member whose turn it is; lp_step updates with what was added.  A refused
-   lp_gradient discards the pending gradient.  lp_gradients gives the pending dL/dw of a parameter,
-   or NULL. */
+   of the minibatch for the member whose turn it is; lp_step updates with what was added.  BatchNorm
+   statistics move with each lp_gradient.  A refused lp_gradient discards the pending gradient.
+   lp_gradients gives the pending dL/dw of a parameter, or NULL. */
 LP_API lp_status lp_gradient(lp_net *net, float scale, lp_real *loss);
 LP_API lp_status lp_step(lp_net *net, float lr);
 LP_API const lp_real *lp_gradients(lp_net *net, lp_tensor *parameter);
@@ -460,12 +466,13 @@ LP_API const lp_real *lp_gradients(lp_net *net, lp_tensor *parameter);
 /* Compares backward with central differences on the minibatch in the inputs, signed, and changes
    nothing.  checks >= 1: that many elements of each parameter (LP_REAL=double), or directions in
    each parameter (float).  *worst: largest |a - n| / max(|a|, |n|, floor), floor = 1e-3 of the
-   norm of the whole gradient; *where: that parameter's name. */
+   norm of the whole gradient + 1e-5 of the loss; *where: that parameter's name. */
 LP_API lp_status lp_gradient_check(lp_net *net, int checks, double h, double *worst,
                                    const char **where);
 
 /* The exact training state (weights, momenta, statistics, SWA, counters) as bytes of this machine:
-   train on from it and every bit repeats.  lp_state_load checks that it is of such a net. */
+   train on from it and every bit repeats.  lp_state_load checks that names, shapes and roles of the
+   parameters are those of this net; seed and optimiser are not part of it. */
 LP_API size_t    lp_state_bytes(const lp_net *net);
 LP_API lp_status lp_state_save(lp_net *net, void *to);
 LP_API lp_status lp_state_load(lp_net *net, const void *from, size_t bytes);
@@ -553,7 +560,7 @@ LP_API void     lp_shuffle(uint64_t seed, uint64_t stream, int32_t *order, int n
 #define lpi_memset memset
 #endif
 
-#if defined(LPI_GNUC) && (defined(__x86_64__) || (defined(__i386__) && defined(__SSE2__)))
+#if defined(LPI_GNUC) && (defined(__x86_64__) || (defined(__i386__) && defined(__SSE2_MATH__)))
 #define LPI_X86
 #endif
 #if defined(LPI_X86) && !defined(LP_NO_SIMD) && !defined(LP_REAL) && !defined(__MINGW32__)
@@ -607,6 +614,11 @@ static ptrdiff_t lpi_minp(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
 static ptrdiff_t lpi_maxp(ptrdiff_t a, ptrdiff_t b) { return a > b ? a : b; }
 static ptrdiff_t lpi_ceil_div(ptrdiff_t a, ptrdiff_t b) { return (a + b - 1) / b; }
 static ptrdiff_t lpi_round_up(ptrdiff_t a, ptrdiff_t b) { return lpi_ceil_div(a, b) * b; }
+/* Where part i of n things begins when they are cut into `parts` of nearly equal size. */
+static ptrdiff_t lpi_cut(ptrdiff_t n, ptrdiff_t parts, ptrdiff_t i)
+{
+    return i * (n / parts) + lpi_minp(i, n % parts);
+}
 static int lpi_equal(const char *a, const char *b)
 {
     while (*a && *a == *b) a++, b++;
@@ -1509,7 +1521,7 @@ static void lpi_tiles(const lpi_row *row, lpi_n m, lpi_n n, const lpi_window *w,
 {
     lpi_n tiles = lpi_ceil_div(m, row->mr);
     for (lpi_n t = 0; t < tiles; t++) {
-        lpi_n i = t * m / tiles, height = (t + 1) * m / tiles - i;
+        lpi_n i = lpi_cut(m, tiles, t), height = lpi_cut(m, tiles, t + 1) - i;
         lpi_tile(row, height, n, w, a + i * w->rsa, b, ldb, c + i * ldc, ldc, accumulate);
     }
 }
@@ -1540,7 +1552,7 @@ static void lpi_gemm(const lpi_row *row, lpi_n m, lpi_n n, lpi_n k, const lp_rea
             lpi_window w = { 1, kc, pack ? 1 : rsa, csa, 0 };
             if (pack) /* tile t: [kc][height] */
                 for (lpi_n t = 0; t < tiles; t++) {
-                    lpi_n          i = t * mc / tiles, h = (t + 1) * mc / tiles - i;
+                    lpi_n          i = lpi_cut(mc, tiles, t), h = lpi_cut(mc, tiles, t + 1) - i;
                     const lp_real *from = a + (ic + i) * rsa + pc * csa;
                     for (lpi_n r = 0; r < h; r++)
                         for (lpi_n q = 0; q < kc; q++)
@@ -1550,7 +1562,7 @@ static void lpi_gemm(const lpi_row *row, lpi_n m, lpi_n n, lpi_n k, const lp_rea
                 lpi_n nc = lpi_minp(LPI_NC, n - jc);
                 lpi_pack(row, b + pc * rsb + jc * csb, rsb, csb, kc, nc, panels, kc, 0);
                 for (lpi_n t = 0; t < tiles; t++) {
-                    lpi_n          i = t * mc / tiles, h = (t + 1) * mc / tiles - i;
+                    lpi_n          i = lpi_cut(mc, tiles, t), h = lpi_cut(mc, tiles, t + 1) - i;
                     const lp_real *at = pack ? packed + i * kc : a + (ic + i) * rsa + pc * csa;
                     if (pack) w.csa = h;
                     for (lpi_n j = 0, width; j < nc; j += width) {
@@ -1592,7 +1604,7 @@ typedef struct lpi_gemm_job {
 static void lpi_gemm_item(void *arg, int item, int lane)
 {
     const lpi_gemm_job *g = (const lpi_gemm_job *)arg;
-    lpi_n               i = item * g->m / g->items, end = (item + 1) * g->m / g->items;
+    lpi_n               i = lpi_cut(g->m, g->items, item), end = lpi_cut(g->m, g->items, item + 1);
     lpi_gemm(g->row, end - i, g->n, g->k, g->a + i * g->rsa, g->rsa, g->csa, g->b, g->rsb, g->csb,
              g->c + i * g->ldc, g->ldc, g->accumulate, g->work + lane * g->scratch);
 }
@@ -1737,8 +1749,8 @@ static void lpi_conv_weights_item(void *arg, int item, int lane)
     const lpi_conv_job *job = (const lpi_conv_job *)arg;
     const lpi_geom     *g = job->g;
     int                 group = item / job->parts, part = item % job->parts;
-    int                 first = (int)((lpi_n)group * g->n / job->groups);
-    int                 end = (int)((lpi_n)(group + 1) * g->n / job->groups);
+    int first = (int)lpi_cut(g->n, job->groups, group);
+    int end = (int)lpi_cut(g->n, job->groups, group + 1);
     lpi_n               pixels = (lpi_n)g->oh * g->ow, kwc = (lpi_n)g->kw * g->c, pw;
     lp_real *sum = job->partial + group * lpi_weight_size(g);
     lp_real *panel = lpi_conv_scratch(job, lane) + lpi_padded_size(g);
@@ -1890,7 +1902,7 @@ struct lpi_tensor {
     ptrdiff_t  offset;        /* in theta or phi                                                */
     ptrdiff_t  row, size;     /* elements per dim[0], and in all                                */
     lpi_node  *node;          /* producer                                                       */
-    lp_real   *grad;
+    lp_real   *value, *grad;  /* of a result; pub.data shows the value if it is kept            */
     int        users, data_slot, grad_slot; /* plan */
     lpi_tensor *next;
 };
@@ -1966,6 +1978,7 @@ struct lp_net {
     int      members, k;                     /* K in force; whose turn                         */
     int      begun;                          /* lp_late_begin was called                       */
     int      pending;                        /* minibatches in g_theta, g_phi                  */
+    int64_t  draw, passes;                   /* key of dropout; training passes by lp_forward  */
     int64_t  swa_count;
     int      swapped;
     int64_t  average_step;                   /* step at which the average was taken, or -1     */
@@ -2120,6 +2133,9 @@ static lp_tensor *lpi_closed(lp_net *net, const char *what)
     return NULL;
 }
 
+/* A label that must be there, for lpi_building. */
+static const char *lpi_label(const char *label) { return label ? label : ""; }
+
 /* Opens every builder: quiet after a failure, sticky when an input is missing or a layer has no
    name (label NULL: the op needs none). */
 static int lpi_building(lp_net *net, const lp_tensor *x, const char *what, const char *label)
@@ -2130,21 +2146,22 @@ static int lpi_building(lp_net *net, const lp_tensor *x, const char *what, const
         net->failed = lpi_fail(net, LP_ERR_NAME, "a %s layer has no name", what);
     else if (!x)
         net->failed = lpi_fail(net, LP_ERR_ARGUMENT, "%s \"%s\": an input is NULL", what,
-                               label ? label : "");
+                               lpi_label(label));
+    else if (x->priv->node && (x->priv->node->op->flags & LPI_LOSS))
+        net->failed = lpi_fail(net, LP_ERR_ARGUMENT, "%s \"%s\": a loss cannot be an input", what,
+                               lpi_label(label));
     else if (x->priv->is_labels)
         net->failed = lpi_fail(net, LP_ERR_ARGUMENT,
                                "%s \"%s\": its input \"%s\" holds labels, expected numbers", what,
-                               label ? label : "", x->name);
+                               lpi_label(label), x->name);
     return !net->failed;
 }
-/* For labels that must be there. */
-static const char *lpi_label(const char *label) { return label ? label : ""; }
 
 /* ---- reading a node while it runs */
 
 static lp_real *lpi_value(const lp_net *net, const lpi_tensor *t)
 {
-    if (t->kind != LPI_PARAMETER) return t->pub.data;
+    if (t->kind != LPI_PARAMETER) return t->value;
     return (t->role == LP_ROLE_LATE ? net->now_phi : net->theta) + t->offset;
 }
 #ifndef LP_NO_TRAINING
@@ -2332,6 +2349,9 @@ static void lpi_conv2d_backward(lp_net *net, lpi_node *node)
     lpi_geom     geom;
     lpi_conv_job job = lpi_conv_job_of(net, node, &geom);
     job.dy = lpi_grad(net, node->out);
+    if (node->inputs > 2 && lpi_wants(node, 2))
+        lpi_col_sums(net, (lpi_n)geom.n * geom.oh * geom.ow, geom.f, job.dy, lpi_adds(net, node, 2),
+                     lpi_grad(net, node->in[2]));
     if (lpi_wants(node, 1)) {
         job.dx = lpi_grad(net, node->in[1]);
         job.accumulate = lpi_adds(net, node, 1);
@@ -2342,9 +2362,6 @@ static void lpi_conv2d_backward(lp_net *net, lpi_node *node)
         job.accumulate = lpi_adds(net, node, 0);
         lpi_conv_data(&net->team, &job, geom.n);
     }
-    if (node->inputs > 2 && lpi_wants(node, 2))
-        lpi_col_sums(net, (lpi_n)geom.n * geom.oh * geom.ow, geom.f, job.dy, lpi_adds(net, node, 2),
-                     lpi_grad(net, node->in[2]));
 }
 #endif
 
@@ -2369,6 +2386,8 @@ static void lpi_matmul_backward(lp_net *net, lpi_node *node)
     lpi_n          n = lpi_rows(net, node->out), out = node->out->row, in = node->in[0]->row;
     const lp_real *x = lpi_value(net, node->in[0]), *w = lpi_value(net, node->in[1]);
     const lp_real *dy = lpi_grad(net, node->out);
+    if (node->inputs > 2 && lpi_wants(node, 2))
+        lpi_col_sums(net, n, out, dy, lpi_adds(net, node, 2), lpi_grad(net, node->in[2]));
     if (lpi_wants(node, 1)) {
         lpi_gemm_job g = { net->row, in, out, n, 1, in, out, 1, out, 0, 0, x, dy,
                            lpi_grad(net, node->in[1]), net->workspace, lpi_adds(net, node, 1) };
@@ -2379,8 +2398,6 @@ static void lpi_matmul_backward(lp_net *net, lpi_node *node)
                            lpi_grad(net, node->in[0]), net->workspace, lpi_adds(net, node, 0) };
         lpi_gemm_parallel(&net->team, &g);
     }
-    if (node->inputs > 2 && lpi_wants(node, 2))
-        lpi_col_sums(net, n, out, dy, lpi_adds(net, node, 2), lpi_grad(net, node->in[2]));
 }
 #endif
 
@@ -2748,12 +2765,13 @@ static void lpi_subsample_backward(lp_net *net, lpi_node *node)
 }
 #endif
 
-/* ---- dropout (Srivastava et al. 2014): the mask is a function of (seed, step, minibatch of an
-   accumulated step, node, element) */
+/* ---- dropout (Srivastava et al. 2014): the mask is a function of (seed, step, draw, node,
+   element); `draw` tells apart the minibatches of an accumulated step and the passes without a step
+ */
 
 static int lpi_drops(const lp_net *net, const lpi_node *node, lpi_n i)
 {
-    uint64_t seed = lpi_mix(lpi_mix(net->desc.seed + (uint64_t)net->step) + (uint64_t)net->pending);
+    uint64_t seed = lpi_mix(lpi_mix(net->desc.seed + (uint64_t)net->step) + (uint64_t)net->draw);
     return lp_random_uniform(seed, 1000u + (uint64_t)node->index, (uint64_t)i) < (double)node->p;
 }
 
@@ -2986,14 +3004,14 @@ LP_API lp_tensor *lp_conv2d(lp_net *net, lp_tensor *x, lp_tensor *w, lp_tensor *
         return LPI_BUILD_FAIL(net, LP_ERR_SHAPE,
                               "conv \"%s\": bias \"%s\" %t does not fit weight \"%s\" %t", who,
                               bias->name, bias->priv, w->name, w->priv);
-    int h = x->dim[1] + (pad == LP_SAME ? kh - 1 : 2 * pad),
-        wide = x->dim[2] + (pad == LP_SAME ? kw - 1 : 2 * pad);
+    int64_t h = (int64_t)x->dim[1] + (pad == LP_SAME ? kh - 1 : 2 * pad);
+    int64_t wide = (int64_t)x->dim[2] + (pad == LP_SAME ? kw - 1 : 2 * pad);
     if (h < kh || wide < kw)
         return LPI_BUILD_FAIL(
             net, LP_ERR_SHAPE,
             "conv \"%s\": padded input \"%s\" %t is smaller than weight \"%s\" %t", who, x->name,
             x->priv, w->name, w->priv);
-    int       dim[4] = { x->dim[0], (h - kh) / stride + 1, (wide - kw) / stride + 1, f };
+    int dim[4] = { x->dim[0], (int)((h - kh) / stride + 1), (int)((wide - kw) / stride + 1), f };
     lpi_node *node = lpi_new_node(net, &lpi_ops[LPI_OP_CONV], label, x, w, bias, 4, dim);
     if (!node) return NULL;
     lpi_geom g = { dim[0], x->dim[1], x->dim[2], x->dim[3], dim[1], dim[2], f, kh, kw, stride,
@@ -3012,14 +3030,14 @@ LP_API lp_tensor *lp_conv(lp_net *net, lp_tensor *x, const char *label, int filt
     if (!lpi_building(net, x, "conv", lpi_label(label))) return NULL;
     if (x->rank != 4)
         return LPI_BUILD_FAIL(net, LP_ERR_SHAPE, "conv \"%s\": input \"%s\" %t, expected [n,h,w,c]",
-                              label ? label : "", x->name, x->priv);
+                              lpi_label(label), x->name, x->priv);
     if (kernel < 1 || kernel > 7 || filters < 1)
         return LPI_BUILD_FAIL(net, LP_ERR_ARGUMENT,
                               "conv \"%s\": kernel %d, filters %d; expected kernel 1..7, "
                               "filters >= 1",
-                              label ? label : "", kernel, filters);
+                              lpi_label(label), kernel, filters);
     int        dim[4] = { kernel, kernel, x->dim[3], filters };
-    lp_tensor *w = lp_parameter(net, lpi_name(net, "%s.weight", label ? label : ""), 4, dim,
+    lp_tensor *w = lp_parameter(net, lpi_name(net, "%s.weight", lpi_label(label)), 4, dim,
                                 LP_INIT_KAIMING, LP_ROLE_AUTO);
     return w ? lp_conv2d(net, x, w, NULL, label, stride, LP_SAME) : NULL;
 }
@@ -3048,11 +3066,11 @@ LP_API lp_tensor *lp_linear(lp_net *net, lp_tensor *x, const char *label, int ou
     if (!lpi_building(net, x, "linear", lpi_label(label))) return NULL;
     if (out < 1)
         return LPI_BUILD_FAIL(net, LP_ERR_ARGUMENT, "linear \"%s\": %d outputs, expected >= 1",
-                              label ? label : "", out);
+                              lpi_label(label), out);
     int        dim[2] = { (int)x->priv->row, out };
-    lp_tensor *w = lp_parameter(net, lpi_name(net, "%s.weight", label ? label : ""), 2, dim,
+    lp_tensor *w = lp_parameter(net, lpi_name(net, "%s.weight", lpi_label(label)), 2, dim,
                                 LP_INIT_KAIMING, LP_ROLE_AUTO);
-    lp_tensor *b = lp_parameter(net, lpi_name(net, "%s.bias", label ? label : ""), 1, &out,
+    lp_tensor *b = lp_parameter(net, lpi_name(net, "%s.bias", lpi_label(label)), 1, &out,
                                 LP_INIT_ZERO, LP_ROLE_AUTO);
     return b ? lp_matmul(net, x, w, b, label) : NULL;
 }
@@ -3061,9 +3079,9 @@ LP_API lp_tensor *lp_batchnorm(lp_net *net, lp_tensor *x, const char *label)
 {
     if (!lpi_building(net, x, "batchnorm", lpi_label(label))) return NULL;
     int        c = x->dim[x->rank - 1];
-    lp_tensor *w = lp_parameter(net, lpi_name(net, "%s.weight", label ? label : ""), 1, &c,
+    lp_tensor *w = lp_parameter(net, lpi_name(net, "%s.weight", lpi_label(label)), 1, &c,
                                 LP_INIT_ONE, LP_ROLE_AUTO);
-    lp_tensor *b = lp_parameter(net, lpi_name(net, "%s.bias", label ? label : ""), 1, &c,
+    lp_tensor *b = lp_parameter(net, lpi_name(net, "%s.bias", lpi_label(label)), 1, &c,
                                 LP_INIT_ZERO, LP_ROLE_AUTO);
     if (!b) return NULL;
     lpi_node *node = lpi_new_node(net, &lpi_ops[LPI_OP_BATCHNORM], label, x, w, b, x->rank, x->dim);
@@ -3168,6 +3186,11 @@ LP_API lp_tensor *lp_mean_squared_error(lp_net *net, lp_tensor *a, lp_tensor *b)
     const char *what = "mean_squared_error";
     if (!lpi_building(net, a, what, NULL) || !lpi_building(net, b, what, NULL))
         return NULL;
+    if (a->priv->kind == LPI_INPUT)
+        return LPI_BUILD_FAIL(net, LP_ERR_ARGUMENT,
+                              "mean_squared_error: the prediction \"%s\" is an "
+                              "input; is it the target?",
+                              a->name);
     if (!lpi_same_shape(a, b))
         return LPI_BUILD_FAIL(net, LP_ERR_SHAPE,
                               "mean_squared_error: \"%s\" %t and \"%s\" %t have different "
@@ -3397,9 +3420,15 @@ static lp_status lpi_close(lp_net *net, lp_tensor *loss)
     net->logits = is_loss ? last->in[0] : net->loss;
     net->loss->keep = net->logits->keep = 1;
     lpi_node *head = net->logits->node;
+    int       heads = 0;
     if (head && head->op == &lpi_ops[LPI_OP_MATMUL])
         for (int i = 1; i < head->inputs; i++)
-            if (head->in[i]->family) head->in[i]->family |= LP_LATE_HEAD;
+            if (head->in[i]->family) head->in[i]->family |= LP_LATE_HEAD, heads++;
+    if (!heads && (net->desc.late.families & LP_LATE_HEAD))
+        return net->failed = lpi_fail(net, LP_ERR_ARGUMENT,
+                                      "the family head was chosen, but \"%s\", "
+                                      "which feeds the loss, is not a linear layer with parameters",
+                                      net->logits->pub.name);
     lpi_fuse(net);
     net->order = (lpi_node **)lpi_take(&net->arena, sizeof *net->order * (size_t)net->node_count);
     if (!net->order)
@@ -3409,10 +3438,9 @@ static lp_status lpi_close(lp_net *net, lp_tensor *loss)
     lpi_mark_live(net, last);
     lpi_assign(net);
     if (net->n_phi == 0 && net->desc.late.members > 1)
-        return lpi_fail(net, LP_ERR_ARGUMENT,
-                        "lp_desc.late.members is %d, but no parameter belongs to the chosen "
-                        "families",
-                        net->desc.late.members);
+        return net->failed = lpi_fail(net, LP_ERR_ARGUMENT,
+                                      "lp_desc.late.members is %d, but no parameter belongs to the "
+                                      "chosen families", net->desc.late.members);
     net->closed = 1;
     return LP_OK;
 }
@@ -3422,11 +3450,27 @@ typedef struct lpi_layout {
     ptrdiff_t vectors, mean, gradients, saved, slots, workspace;
 } lpi_layout;
 
+/* Refuses nets whose sizes could overflow ptrdiff_t: an upper bound, in 64 bits. */
+static lp_status lpi_check_size(lp_net *net)
+{
+    int64_t most = 0, copies = 4 * (int64_t)net->desc.late.members + 8;
+    for (const lpi_tensor *t = net->tensors; t; t = t->next)
+        most +=
+            (t->size + 32) * (t->kind == LPI_PARAMETER ? copies : 2 + (int64_t)net->desc.threads);
+    if (most > PTRDIFF_MAX / 2 / (int64_t)sizeof(lp_real))
+        return lpi_fail(net, LP_ERR_MEMORY,
+                        "the net needs up to %l elements, more than this machine "
+                        "can address",
+                        most);
+    return LP_OK;
+}
+
 static lp_status lpi_plan_memory(lp_net *net, int training, lpi_plan *plan, lpi_layout *l)
 {
     int       k = net->desc.late.members;
     ptrdiff_t w = 0;
     lpi_memset(l, 0, sizeof *l);
+    if (lpi_check_size(net) != LP_OK) return LP_ERR_MEMORY;
     plan->training = training;
     plan->times = training ? 2 * net->node_count : net->node_count;
     plan->slots = 0;
@@ -3505,8 +3549,9 @@ static void lpi_place(lp_net *net, const lpi_plan *plan, const lpi_layout *l, lp
     for (lpi_tensor *t = net->tensors; t; t = t->next) {
         if (t->kind == LPI_PARAMETER) continue;
         lp_real *p = t->data_slot < 0 ? NULL : slots + plan->slot[t->data_slot].offset;
+        t->value = p;
         if (t->is_labels) t->pub.labels = (int32_t *)(void *)p;
-        else t->pub.data = p;
+        else t->pub.data = t->keep ? p : NULL;
         t->grad = t->grad_slot < 0 ? NULL : slots + plan->slot[t->grad_slot].offset;
     }
     net->now_phi = net->phi;
@@ -3579,22 +3624,28 @@ LP_API lp_status lp_compile(lp_net *net, lp_tensor *loss, void *memory, size_t b
     if (net->compiled) return lpi_fail(net, LP_ERR_ORDER, "lp_compile was called before");
     lp_status st = lpi_close(net, loss);
     if (st != LP_OK) return st;
+    size_t start = net->arena.used;
     net->estimated =
         (int64_t *)lpi_take(&net->arena, sizeof(int64_t) * (size_t)(net->desc.late.members + 1));
     net->run_theta =
         (lpi_run_of *)lpi_take(&net->arena, sizeof(lpi_run_of) * (size_t)(2 * net->tensor_count));
     size_t mark = net->arena.used;
-    if (!net->estimated || !net->run_theta
-        || lpi_plan_memory(net, !net->desc.inference, &plan, &layout) != LP_OK)
+    if (!net->estimated || !net->run_theta)
         return (void)lpi_arena_full(net, "lp_compile"), LP_ERR_MEMORY;
+    st = lpi_plan_memory(net, !net->desc.inference, &plan, &layout);
+    if (st != LP_OK) return st;
     net->memory_bytes = lpi_layout_bytes(&layout);
+    net->memory = NULL;
     if (memory && bytes < net->memory_bytes)
-        return lpi_fail(net, LP_ERR_MEMORY, "lp_compile needs %l bytes, but the caller gave %l",
-                        (int64_t)net->memory_bytes, (int64_t)bytes);
-    net->memory = memory ? memory : LP_MALLOC(net->memory_bytes);
-    if (!net->memory)
-        return lpi_fail(net, LP_ERR_MEMORY, "%l bytes could not be allocated",
-                        (int64_t)net->memory_bytes);
+        st = lpi_fail(net, LP_ERR_MEMORY, "lp_compile needs %l bytes, but the caller gave %l",
+                      (int64_t)net->memory_bytes, (int64_t)bytes);
+    else if (!(net->memory = memory ? memory : LP_MALLOC(net->memory_bytes)))
+        st = lpi_fail(net, LP_ERR_MEMORY, "%l bytes could not be allocated",
+                      (int64_t)net->memory_bytes);
+    if (st != LP_OK) {
+        net->arena.used = start; /* the caller may try again */
+        return st;
+    }
     net->memory_owned = !memory;
     LP_HUGEPAGE(net->memory, net->memory_bytes);
     lpi_memset(net->memory, 0, net->memory_bytes);
@@ -3838,9 +3889,10 @@ LP_API lp_status lp_forward(lp_net *net, int which, int training, lp_real *loss)
         st = lpi_fail(net, LP_ERR_ORDER, "a training pass, but the net was compiled for inference");
     lpi_fp fp = lpi_fp_enter();
     if (st == LP_OK) st = lpi_select(net, which);
+    if (training) net->draw = -++net->passes;
     if (st == LP_OK) st = lpi_forward(net, training != 0, 1);
     lpi_fp_leave(fp);
-    if (st == LP_OK && loss) *loss = *net->loss->pub.data;
+    if (st == LP_OK && loss) *loss = *net->loss->value;
     return st;
 }
 
@@ -3984,6 +4036,7 @@ static void lpi_backward(lp_net *net, double scale)
 /* The minibatch's loss and gradient for the member whose turn it is, into g_theta and g_phi. */
 static lp_status lpi_gradient(lp_net *net, double scale)
 {
+    net->draw = net->pending;
     lpi_view(net, net->k);
     lp_status st = lpi_forward(net, 1, 1);
     if (st == LP_OK && !lpi_finite(net->loss_value))
@@ -3994,11 +4047,11 @@ static lp_status lpi_gradient(lp_net *net, double scale)
     lpi_backward(net, scale);
     double norm2 =
         lpi_square(net, net->g_theta, net->n_theta) + lpi_square(net, net->g_phi, net->n_phi);
-    if (!lpi_finite(norm2))
+    if (!lpi_finite(norm2) || !lpi_bn_finite(net))
         return lpi_fail(net, LP_ERR_NONFINITE,
-                        "step %l, member %d of 0..%d: the gradient is not finite; nothing was "
-                        "changed",
-                        net->step, net->k, net->members - 1);
+                        "step %l, member %d of 0..%d: %s not finite; nothing was changed",
+                        net->step, net->k, net->members - 1,
+                        lpi_finite(norm2) ? "a BatchNorm's statistics are" : "the gradient is");
     return LP_OK;
 }
 
@@ -4223,6 +4276,7 @@ LP_API lp_status lp_bn_estimate(lp_net *net, int which)
     if (st == LP_OK) st = lpi_select(net, which);
     if (st != LP_OK) return st;
     lpi_fp fp = lpi_fp_enter();
+    net->draw = ((int64_t)1 << 32) + net->estimated[which];
     st = lpi_forward(net, 1, 0);
     if (st == LP_OK && !lpi_bn_finite(net))
         st = lpi_fail(net, LP_ERR_NONFINITE, "lp_bn_estimate, member %d: the statistics of this "
@@ -4476,7 +4530,7 @@ static lp_status lpi_check_direction(lp_net *net, lpi_tensor *t, int check, doub
     lpi_copy(w, g, t->size);
     if (st != LP_OK) return st;
     double numeric = (loss[0] - loss[1]) / (2 * h), difference = analytic - numeric,
-           floor = 1e-3 * norm;
+           floor = 1e-3 * norm + 1e-5 * (loss[0] < 0 ? -loss[0] : loss[0]);
     double a = analytic < 0 ? -analytic : analytic, b = numeric < 0 ? -numeric : numeric;
     double scale = a > b ? a : b;
     if (scale < floor) scale = floor;
@@ -4516,18 +4570,29 @@ LP_API lp_status lp_gradient_check(lp_net *net, int checks, double h, double *wo
 
 typedef struct lpi_state {
     uint32_t magic, real;    /* "LPS1", sizeof(lp_real)             */
+    uint64_t names;          /* hash of all parameters' names, shapes, roles */
     int64_t  n_theta, n_phi, n_stats, vectors;
     int64_t  step, members, k, begun, swa_count, swapped;
 } lpi_state;
 
+/* What a state's numbers mean. */
+static uint64_t lpi_hash_names(const lp_net *net)
+{
+    uint64_t h = 0;
+    for (const lpi_tensor *t = net->tensors; t; t = t->next) {
+        if (t->kind != LPI_PARAMETER) continue;
+        for (const char *c = t->pub.name; *c; c++) h = lpi_mix(h + (unsigned char)*c + 1);
+        for (int i = 0; i < 4; i++) h = lpi_mix(h + (uint64_t)t->pub.dim[i]);
+        h = lpi_mix(h + (uint64_t)t->role);
+    }
+    return h;
+}
+
 static lpi_state lpi_state_now(const lp_net *net)
 {
-    lpi_state s = {0x4C505331u,    (uint32_t)sizeof(lp_real),
-                   net->n_theta,   net->n_phi,
-                   net->n_stats,   net->vectors,
-                   net->step,      net->members,
-                   net->k,         net->begun,
-                   net->swa_count, net->swapped};
+    lpi_state s = { 0x4C505331u, (uint32_t)sizeof(lp_real), lpi_hash_names(net), net->n_theta,
+                    net->n_phi, net->n_stats, net->vectors, net->step, net->members, net->k,
+                    net->begun, net->swa_count, net->swapped };
     return s;
 }
 
@@ -4560,10 +4625,15 @@ LP_API lp_status lp_state_load(lp_net *net, const void *from, size_t bytes)
                         (int64_t)lp_state_bytes(net));
     lpi_memcpy(&s, from, sizeof s);
     here = lpi_state_now(net);
-    if (s.magic != here.magic || s.real != here.real || s.n_theta != here.n_theta
-        || s.n_phi != here.n_phi || s.n_stats != here.n_stats || s.vectors != here.vectors
-        || s.step < 0 || s.swa_count < 0 || (s.swapped & ~(int64_t)1) || (s.begun & ~(int64_t)1)
-        || s.k < 0 || s.k >= s.members || s.members != (s.begun ? net->desc.late.members : 1))
+    int same = s.magic == here.magic && s.real == here.real && s.names == here.names
+               && s.n_theta == here.n_theta && s.n_phi == here.n_phi && s.n_stats == here.n_stats
+               && s.vectors == here.vectors;
+    int sound = s.step >= 0 && s.step < INT64_MAX / 2 && s.swa_count >= 0
+                && s.swa_count < INT64_MAX / 2 && (s.swapped & ~(int64_t)1) == 0
+                && (s.begun & ~(int64_t)1) == 0 && s.k >= 0 && s.k < s.members
+                && s.members == (s.begun ? net->desc.late.members : 1)
+                && (!s.swapped || (net->desc.swa && s.swa_count > 0));
+    if (!same || !sound)
         return lpi_fail(net, LP_ERR_ARGUMENT,
                         "lp_state_load: these bytes are not a state of a net like this one");
     lpi_memcpy(net->theta, (const char *)from + sizeof s, (size_t)net->vectors * sizeof(lp_real));

@@ -106,6 +106,16 @@ static void shared_tensors(void)
     check_through(&f, lp_add(f.net, lp_add(f.net, c, b), lp_add(f.net, a, c)));
 }
 
+/* One tensor in two places of an op: both gradients count, whatever their order. */
+static void same_tensor_twice(void)
+{
+    int        dim[2] = { 1, 5 }, five = 5;
+    fixture    f = begin(5);
+    lp_tensor *p = lp_parameter(f.net, "p", 1, &five, LP_INIT_KAIMING, LP_ROLE_BASE);
+    lp_tensor *w = lp_parameter(f.net, "w", 2, dim, LP_INIT_KAIMING, LP_ROLE_BASE);
+    check_through(&f, lp_matmul(f.net, p, w, p, "m")); /* p [5,1] w [1,5] + p [5] */
+}
+
 static void pools(void)
 {
     fixture    f = begin(2);
@@ -150,7 +160,7 @@ static void resnet(void)
                                     f.labels, 0), in_double() ? 3 : 1);
 }
 
-static const test_case cases[] = { T(conv), T(conv_explicit), T(linear), T(batchnorm), T(shared_tensors),
+static const test_case cases[] = { T(conv), T(conv_explicit), T(linear), T(batchnorm), T(shared_tensors), T(same_tensor_twice),
                                    T(pools), T(subsample), T(dropout), T(mean_squared_error), T(wrn), T(resnet) };
 int main(int argc, char **argv)
 {

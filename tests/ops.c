@@ -95,12 +95,14 @@ static void residual(const double *y, const double *t, size_t n, double *dy, dou
     }
 }
 
-/* Runs the net on target t; checks y, the loss and dL/dx (unless dx is NULL). */
+/* Runs the net on target t; checks y, the loss and dL/dx (unless dx is NULL).  What lay in dx
+   before must not matter. */
 static void check_run(fixture *f, const double *y, const double *t, double loss, const double *dx,
                       double tolerance)
 {
     lp_real l = 0;
     set(f->net, f->target, t);
+    for (size_t i = 0; dx && i < size_of(f->x); i++) lpi_grad(f->net, f->x->priv)[i] = (lp_real)NAN;
     CHECK_INT(lp_gradient(f->net, 1, &l), LP_OK);
     CHECK_ARRAY(f->y->data, y, size_of(f->y), tolerance);
     CHECK_NEAR(l, loss, tolerance * (fabs(loss) + 1));
@@ -242,6 +244,7 @@ static void conv_real_shapes(void)
     conv_case(4, 16, 16, 32, 64, 1, 2, LP_SAME);
     conv_case(1, 8, 8, 400, 40, 1, 1, LP_SAME);
     conv_case(1, 64, 48, 3, 8, 7, 2, 3);
+    conv_case(6, 4, 4, 96, 96, 3, 1, LP_SAME); /* more images than sums of a big weight gradient */
 }
 
 /* Breaks when lp_conv's own "same" padding or weight layout differs from lp_conv2d's. */
@@ -291,14 +294,15 @@ static void linear_case(int n, int h, int w, int c, int out, int bias, lp_isa is
     free(x), free(wt), free(t), free(b), free(y), free(dy), free(dx), free(dw), free(db);
 }
 
-/* Breaks when a GEMM tail or the bias is wrong: one row, one column, odd sizes, flattened maps. */
+/* Breaks when a GEMM tail or the bias is wrong: one row, one column, odd sizes, flattened maps; the
+   last shape keeps two lanes busy with two blocks of k each, which must not share scratch. */
 static void linear_values(void)
 {
-    static const int shape[8][6] = { /* n, h, w, c, out, bias */
+    static const int shape[9][6] = { /* n, h, w, c, out, bias */
         { 1, 1, 1, 1, 1, 1 }, { 2, 1, 1, 3, 5, 0 }, { 7, 1, 1, 17, 10, 1 }, { 13, 1, 1, 33, 31, 1 },
         { 3, 2, 5, 7, 16, 0 }, { 33, 1, 1, 64, 100, 1 }, { 5, 4, 4, 16, 1, 1 },
-        { 64, 1, 1, 500, 65, 1 } };
-    for (EACH_ISA(isa)) for (int i = 0; i < (test_small ? 6 : 8); i++) {
+        { 64, 1, 1, 500, 65, 1 }, { 64, 1, 1, 700, 160, 1 } };
+    for (EACH_ISA(isa)) for (int i = 0; i < (test_small ? 6 : 9); i++) {
         const int *s = shape[i];
         test_context("%s: [%d,%d,%d,%d] to %d", lp_isa_name(isa), s[0], s[1], s[2], s[3], s[4]);
         linear_case(s[0], s[1], s[2], s[3], s[4], s[5], isa);
@@ -553,6 +557,44 @@ static void keep_changes_nothing(void)
     }
 }
 
+/* Hash of the gradients of a net whose weights are parameters, or the sums of them and zeros. */
+static uint64_t computed_hash(int computed)
+{
+    lp_tensor *w[3], *v[3], *zero;
+    uint64_t hash = TEST_FNV;
+    fixture f = begin(LP_ISA_AUTO);
+    f.x = parameter(f.net, "x", 4, 2, 6, 6, 3);
+    w[0] = parameter(f.net, "conv", 4, 3, 3, 3, 8), w[1] = parameter(f.net, "a", 2, 288, 40, 1, 1);
+    w[2] = parameter(f.net, "b", 2, 40, 300, 1, 1);
+    for (int i = 0; i < 3; i++) {
+        const int *d = w[i]->dim;
+        zero = lp_parameter(f.net, i == 0 ? "0" : i == 1 ? "1" : "2", w[i]->rank, d, LP_INIT_ZERO,
+                            LP_ROLE_BASE);
+        lp_freeze(f.net, zero);
+        v[i] = computed ? lp_add(f.net, w[i], zero) : w[i];
+    }
+    f.y = lp_relu(f.net, lp_conv2d(f.net, f.x, v[0], NULL, "y0", 1, LP_SAME));
+    f.y = lp_matmul(f.net, lp_relu(f.net, lp_matmul(f.net, f.y, v[1], NULL, "y1")), v[2], NULL,
+                    "y2");
+    if (finish(&f)) {
+        for (int k = 0; k < 4; k++) {
+            lp_tensor *p = k < 3 ? w[k] : f.x;
+            for (size_t i = 0; i < size_of(p); i++)
+                lp_values(f.net, p, 0)[i] = (lp_real)test_random(4 + (uint64_t)k, i);
+        }
+        CHECK_INT(lp_gradient(f.net, 1, NULL), LP_OK);
+        for (int k = 0; k < 4; k++) {
+            lp_tensor *p = k < 3 ? w[k] : f.x;
+            hash = test_hash(hash, lp_gradients(f.net, p), size_of(p) * sizeof(lp_real));
+        }
+    }
+    lp_destroy(f.net);
+    return hash;
+}
+
+/* Breaks when a weight that is itself computed does not live until backward reads it. */
+static void computed_weights(void) { CHECK(computed_hash(0) == computed_hash(1)); }
+
 /* ---------------------------------------------------------------------------------- pools */
 
 static void pool_case(int largest, int n, int h, int w, int c, int k, int stride, int pad)
@@ -605,6 +647,24 @@ static void maxpool_ties(void)
         check_run(&f, &y, &t, 1, dx, TOL_SUM);
     }
     lp_destroy(f.net);
+}
+
+/* Breaks when pooling hides NaN, wherever in the window it stands. */
+static void maxpool_nan(void)
+{
+    for (int at = 0; at < 9; at++) {
+        lp_desc desc = lp_desc_default();
+        desc.inference = 1;
+        lp_net *net = lp_create(&desc);
+        lp_tensor *x = lp_input(net, "x", 1, 3, 3, 1), *y = lp_maxpool(net, x, 3, 1, 0);
+        test_context("NaN at %d", at);
+        if (CHECK_INT(lp_compile(net, y, NULL, 0), LP_OK)) {
+            for (int i = 0; i < 9; i++) x->data[i] = i == at ? (lp_real)NAN : (lp_real)i;
+            lp_forward(net, LP_SINGLE, 0, NULL);
+            CHECK(y->data[0] != y->data[0]);
+        }
+        lp_destroy(net);
+    }
 }
 
 static void avgpool_case(int n, int h, int w, int c, lp_isa isa)
@@ -727,6 +787,25 @@ static void dropout_training(void)
         CHECK(second != first);
     }
     lp_destroy(f.net), lp_destroy(g.net), lp_destroy(other.net);
+}
+
+/* Breaks when two layers of a net drop the same elements. */
+static void dropout_layers_differ(void)
+{
+    fixture f = begin(LP_ISA_AUTO);
+    lp_tensor *a, *b;
+    int both = 0;
+    f.x = parameter(f.net, "x", 2, 10, 100, 1, 1);
+    a = lp_dropout(f.net, f.x, 0.5f), b = lp_dropout(f.net, f.x, 0.5f);
+    lp_keep(f.net, a), lp_keep(f.net, b);
+    f.y = lp_add(f.net, a, b);
+    if (finish(&f)) {
+        for (int i = 0; i < 1000; i++) lp_values(f.net, f.x, 0)[i] = 1;
+        CHECK_INT(lp_gradient(f.net, 1, NULL), LP_OK);
+        for (int i = 0; i < 1000; i++) both += a->data[i] == 0 && b->data[i] == 0;
+        CHECK_NEAR(both, 250, 5 * sqrt(1000 * 0.25 * 0.75));
+    }
+    lp_destroy(f.net);
 }
 
 /* Breaks when evaluation drops or scales anything, or p = 0 is not the identity in training. */
@@ -906,9 +985,10 @@ static const test_case cases[] = {
     T(conv_all_kernels), T(conv_winograd_borders), T(conv_real_shapes), T(conv_layer),
     T(linear_values), T(batchnorm_values), T(batchnorm_cancellation), T(batchnorm_single_value),
     T(relu_values), T(relu_nan), T(add_in_place), T(batchnorm_relu_shared),
-    T(keep_changes_nothing), T(pool_values), T(maxpool_ties), T(avgpool_values),
-    T(subsample_values), T(dropout_training), T(dropout_identity), T(cross_entropy_values),
-    T(mean_squared_error_values), T(shared_weight), T(gemm_values), T(gemm_arguments),
+    T(keep_changes_nothing), T(computed_weights), T(pool_values), T(maxpool_ties), T(maxpool_nan),
+    T(avgpool_values), T(subsample_values), T(dropout_training), T(dropout_layers_differ),
+    T(dropout_identity), T(cross_entropy_values), T(mean_squared_error_values), T(shared_weight),
+    T(gemm_values), T(gemm_arguments),
 };
 
 int main(int argc, char **argv)

@@ -248,7 +248,7 @@ static void errors_shapes(void)
     REFUSED_SHAPES(lp_add(s.net, s.rows, lp_linear(s.net, s.rows, "top", 6)), "add", rows, six);
     REFUSED_SHAPES(lp_add(s.net, s.image, lp_conv(s.net, s.image, "stem", 4, 3, 1)), "add", image,
                    image4);
-    REFUSED_SHAPES(lp_mean_squared_error(s.net, s.rows, lp_linear(s.net, s.rows, "top", 6)),
+    REFUSED_SHAPES(lp_mean_squared_error(s.net, lp_linear(s.net, s.rows, "top", 6), s.rows),
                    "mean", rows, six);
 }
 
@@ -838,6 +838,7 @@ static void refused_words(void)
     snprintf(words, sizeof words, "step %ld", (long)lp_get_info(t.net).step);
     CHECK_TEXT(lp_error(t.net), words);
     CHECK_TEXT(lp_error(t.net), "member 1");
+    CHECK_TEXT(lp_error(t.net), "the loss"); /* not the gradient */
     t.y->labels[2] = 41;
     CHECK_INT(lp_train_step(t.net, 0.05f, NULL), LP_ERR_LABEL);
     CHECK_TEXT(lp_error(t.net), "41");
@@ -845,10 +846,68 @@ static void refused_words(void)
     lp_destroy(t.net);
 }
 
-/* Breaks when only the loss is tested: here it is 1e20, and the gradient 2e40 is infinite. */
-static void refused_gradient(void)
+/* Breaks when an overflowing batch variance slips into the running statistics: the loss and the
+   gradient stay finite then, as 1 / sqrt(inf) is 0. */
+static void refused_statistics(void)
+{
+    lp_desc desc = tiny_desc(3);
+    tiny t = tiny_compiled(&desc, N, 0);
+    tiny_train(&t, 0, 3);
+    char *before = snapshot(t.net);
+    tiny_fill(&t, 3, N);
+    t.x->data[5] = (lp_real)(sizeof(lp_real) == 4 ? 1e25 : 1e200);
+    CHECK_INT(lp_train_step(t.net, 0.05f, NULL), LP_ERR_NONFINITE);
+    CHECK_TEXT(lp_error(t.net), "statistics");
+    CHECK_UNCHANGED(t.net, before);
+    lp_destroy(t.net);
+}
+
+/* Breaks when a graph that cannot mean what its builder thinks is accepted: a loss as an input, an
+   input as the prediction, the head family without a head; all are sticky. */
+static void errors_meaning(void)
+{
+    for (int kind = 0; kind < 3; kind++) {
+        lp_desc desc = tiny_desc(kind == 2 ? 2 : 0);
+        if (kind == 2) desc.late.families = LP_LATE_BN | LP_LATE_HEAD;
+        lp_net *net = lp_create(&desc);
+        lp_tensor *x = lp_input_rows(net, "x", 4, 3), *y = lp_labels(net, "y", 4);
+        lp_tensor *h = lp_linear(net, lp_batchnorm(net, x, "bn"), "fc", 3);
+        lp_tensor *loss = lp_cross_entropy(net, kind == 2 ? lp_relu(net, h) : h, y, 0);
+        if (kind == 0) loss = lp_mean_squared_error(net, loss, loss);
+        if (kind == 1) loss = lp_mean_squared_error(net, x, h);
+        test_context("kind %d", kind);
+        CHECK_INT(lp_compile(net, loss, NULL, 0), LP_ERR_ARGUMENT);
+        CHECK_TEXT(lp_error(net), kind == 0 ? "loss" : kind == 1 ? "\"x\"" : "head");
+        CHECK(lp_linear(net, h, "more", 2) == NULL);
+        lp_destroy(net);
+    }
+}
+
+/* Breaks when a state is known by its size alone: [2,3] and [2,4] fill the same padded vectors. */
+static void state_names(void)
+{
+    lp_net *net[2];
+    for (int i = 0; i < 2; i++) {
+        lp_desc desc = tiny_desc(0);
+        net[i] = lp_create(&desc);
+        lp_tensor *x = lp_input_rows(net[i], "x", 4, 2), *y = lp_labels(net[i], "y", 4);
+        lp_tensor *h = lp_linear(net[i], x, "fc", 3 + i);
+        CHECK_INT(lp_compile(net[i], lp_cross_entropy(net[i], h, y, 0), NULL, 0), LP_OK);
+    }
+    char *s = snapshot(net[0]);
+    CHECK_INT(lp_state_bytes(net[0]), lp_state_bytes(net[1]));
+    CHECK_INT(lp_state_load(net[1], s, lp_state_bytes(net[0])), LP_ERR_ARGUMENT);
+    CHECK_INT(lp_state_load(net[0], s, lp_state_bytes(net[0])), LP_OK);
+    free(s);
+    lp_destroy(net[0]), lp_destroy(net[1]);
+}
+
+/* Breaks when only the loss is tested: here it is 1e20, and the gradient 2e40 is infinite; it is
+   one of theta alone, or of phi alone. */
+static void refused_gradient_of(unsigned families)
 {
     lp_desc desc = tiny_desc(0);
+    desc.late.families = families;
     lp_net *net = lp_create(&desc);
     lp_tensor *x = lp_input_rows(net, "x", 1, 1), *t = lp_input_rows(net, "t", 1, 1);
     lp_tensor *w = shaped(net, "w", 2, 1, 1, 1, 1);
@@ -863,6 +922,12 @@ static void refused_gradient(void)
     x->data[0] = 1;
     CHECK_INT(lp_train_step(net, 0.1f, NULL), LP_OK);
     lp_destroy(net);
+}
+
+static void refused_gradient(void)
+{
+    refused_gradient_of(LP_LATE_NONE);
+    refused_gradient_of(LP_LATE_FULL);
 }
 
 /* Breaks when a refused half step is half applied: the pending gradient goes.  (The statistics of
@@ -1442,6 +1507,41 @@ static void state_continues(void)
     lp_destroy(a.net), lp_destroy(b.net);
 }
 
+/* Breaks when a state taken with the SWA mean swapped in comes back as one for training. */
+static void state_swapped(void)
+{
+    tiny a = late_net(4), b = late_net(2);
+    char *state;
+    CHECK_INT(lp_swa_add(a.net), LP_OK);
+    tiny_train(&a, 8, 11);
+    CHECK_INT(lp_swa_swap(a.net), LP_OK);
+    state = snapshot(a.net);
+    CHECK_INT(lp_state_load(b.net, state, lp_state_bytes(b.net)), LP_OK);
+    tiny_fill(&b, 11, N);
+    CHECK_INT(lp_train_step(b.net, 0.05f, NULL), LP_ERR_ORDER);
+    CHECK_INT(lp_swa_swap(a.net), LP_OK);
+    CHECK_INT(lp_swa_swap(b.net), LP_OK);
+    tiny_train(&a, 11, 13), tiny_train(&b, 11, 13);
+    CHECK_SAME_STATE(a.net, b.net);
+    free(state);
+    lp_destroy(a.net), lp_destroy(b.net);
+}
+
+/* Breaks when the average of before the loading is still shown after it: both are of one step. */
+static void state_average(void)
+{
+    tiny a = late_net(4), b = late_net(3);
+    char *state = snapshot(a.net);
+    tiny_train(&b, 20, 21);
+    CHECK_INT(lp_get_info(a.net).step, lp_get_info(b.net).step);
+    lp_statistics(b.net, "bn1", LP_AVERAGED);
+    CHECK_INT(lp_state_load(b.net, state, lp_state_bytes(b.net)), LP_OK);
+    CHECK_BITS(lp_statistics(a.net, "bn1", LP_AVERAGED), lp_statistics(b.net, "bn1", LP_AVERAGED),
+               10 * sizeof(lp_real));
+    free(state);
+    lp_destroy(a.net), lp_destroy(b.net);
+}
+
 /* Breaks when dropout's masks are not a function of the saved counters. */
 static void state_dropout(void)
 {
@@ -1772,10 +1872,11 @@ static const test_case cases[] = {
     T(memory_inference_reuses), T(refused_steps), T(refused_words), T(refused_gradient),
     T(refused_accumulation), T(step_in_halves), T(accumulation), T(looking_is_harmless),
     T(inputs_stay), T(smaller_batch), T(freeze), T(find), T(late_counts), T(late_needs_weights),
-    T(late_by_role), T(second_loss), T(accumulation_dropout), T(one_member), T(counters),
+    T(late_by_role), T(second_loss), T(refused_statistics), T(errors_meaning), T(state_names), T(accumulation_dropout), T(one_member), T(counters),
     T(initial_weights), T(seeds), T(predict_ensemble), T(predict_without_labels),
     T(predict_averaged), T(swa_swaps_back), T(rounding_mode), T(nets_in_threads),
-    T(state_continues), T(state_dropout), T(state_refuses), T(state_fuzz), T(schedules),
+    T(state_continues), T(state_swapped), T(state_average), T(state_dropout), T(state_refuses),
+    T(state_fuzz), T(schedules),
     T(metrics_by_hand), T(metrics_edges), T(random_bits), T(random_uniform), T(random_normal),
     T(shuffle), T(model_wrn), T(model_resnet), T(model_learns),
 };
