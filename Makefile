@@ -7,7 +7,8 @@ LIBS    = -lpthread -lm
 B       = build
 DATA   ?= data/cifar10
 ARGS   ?=
-PYTHON ?= python3
+# The tests are six programs, each with the whole library in it.
+MAKEFLAGS += -j2
 
 SHARED   = latephase.h $(wildcard examples/*.h)
 PROGRAMS = $(B)/demo $(B)/cifar

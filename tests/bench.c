@@ -1,8 +1,10 @@
 /* Benchmark of latephase.h: training and inference rates, GEMM, the cost of the late phase.
-   Build: cc -O2 tests/bench.c -o bench -lpthread        Run: ./bench [--threads N] [--isa NAME] [WHAT ...]
-   WHAT: sgemm, sgemm-MxNxK, wrn-D-W-B (depth, width, batch), late (WRN-16-1, plain against late-phase minibatches).
-   Every line is for machines: result key=value ... */
+   Build: cc -O2 tests/bench.c -o bench -lpthread        Run: ./bench [--threads N] [--isa NAME]
+   [WHAT ...] WHAT: sgemm, sgemm-MxNxK, wrn-D-W-B (depth, width, batch), late (WRN-16-1, plain
+   against late-phase minibatches). Every line is for machines: result key=value ... */
+#ifndef _POSIX_C_SOURCE
 #define _POSIX_C_SOURCE 199309L
+#endif
 #define LP_IMPLEMENTATION
 #include "../latephase.h"
 #include <stdio.h>
@@ -109,15 +111,16 @@ static void bench_wrn(lp_desc desc, int depth, int width, int batch)
         t = now() - t;
         if (t < infer) infer = t;
     }
-    printf("result bench=wrn-%d-%d batch=%d threads=%d isa=%s train_img_s=%.1f infer_img_s=%.1f mb=%.0f\n",
+    printf("result bench=wrn-%d-%d batch=%d threads=%d isa=%s train_img_s=%.1f infer_img_s=%.1f "
+           "mb=%.0f\n",
            depth, width, batch, desc.threads, lp_isa_name(lp_get_info(m.net).isa), batch / train,
            batch / infer, (double)lp_get_info(m.net).bytes / 1048576.0);
     fflush(stdout);
     drop(&m);
 }
 
-/* Plain against late-phase (BN + head, K = 10): median of 11 ratios, each of one turn (10 minibatches)
-   of both nets in alternation; and the memory that the copies cost. */
+/* Plain against late-phase (BN + head, K = 10): median of 11 ratios, each of one turn (10
+   minibatches) of both nets in alternation; and the memory that the copies cost. */
 static void bench_late(lp_desc desc)
 {
     lp_desc late = desc;
@@ -162,8 +165,10 @@ int main(int argc, char **argv)
         } else if (strcmp(argv[i], "late") == 0) bench_late(desc), done++;
         else if (sscanf(argv[i], "wrn-%d-%d-%d", &d, &w, &b) == 3) bench_wrn(desc, d, w, b), done++;
         else {
-            fprintf(stderr, "bench: unknown argument %s; expected --threads N, --isa NAME, sgemm, late or "
-                            "wrn-D-W-B\n", argv[i]);
+            fprintf(stderr,
+                    "bench: unknown argument %s; expected --threads N, --isa NAME, sgemm, late or "
+                    "wrn-D-W-B\n",
+                    argv[i]);
             return 2;
         }
     }

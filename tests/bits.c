@@ -1,7 +1,7 @@
 /* bits.c - same seed, same bits: for any number of threads and every row with fused multiply-add.
 
-   Prints "bits fnv=..." (fused rows) and "bits scalar=..." (the plain row), which must be the same for
-   every compiler, optimisation level and machine; tests/matrix.sh compares them. */
+   Prints "bits fnv=..." (fused rows) and "bits scalar=..." (the plain row), which must be the same
+   for every compiler, optimisation level and machine; tests/matrix.sh compares them. */
 #define LP_IMPLEMENTATION
 #include "../latephase.h"
 #include "test.h"
@@ -174,7 +174,8 @@ static void kernels(void)
             CHECK(vector_kernels(row, sizes[i]) == vector_kernels(want, sizes[i]));
         }
         for (int i = 0; i < 7; i++) {
-            test_context("isa=%s gemm %dx%dx%d", lp_isa_name((lp_isa)isa), gemm[i][0], gemm[i][1], gemm[i][2]);
+            test_context("isa=%s gemm %dx%dx%d", lp_isa_name((lp_isa)isa), gemm[i][0], gemm[i][1],
+                         gemm[i][2]);
             CHECK(gemm_kernel(row, gemm[i][0], gemm[i][1], gemm[i][2])
                   == gemm_kernel(want, gemm[i][0], gemm[i][1], gemm[i][2]));
         }

@@ -1,9 +1,10 @@
 /* gradcheck.c - backward against central differences.
 
-   Built with -DLP_REAL=double every element's derivative must agree to 1e-6.  In float, where a single
-   element drowns in rounding, directional derivatives must agree to 3e-2 with h = 1e-3: rounding of the
-   loss is worth 1e-7 / h = 1e-4 of it, and in nets this small the ReLUs that flip within the step are
-   worth up to 2 % (the error falls with h until rounding takes over; in double it vanishes). */
+   Built with -DLP_REAL=double every element's derivative must agree to 1e-6.  In float, where a
+   single element drowns in rounding, directional derivatives must agree to 3e-2 with h = 1e-3:
+   rounding of the loss is worth 1e-7 / h = 1e-4 of it, and in nets this small the ReLUs that flip
+   within the step are worth up to 2 % (the error falls with h until rounding takes over; in double
+   it vanishes). */
 #define LP_IMPLEMENTATION
 #include "../latephase.h"
 #include "test.h"
@@ -95,7 +96,8 @@ static void batchnorm(void)
     }
 }
 
-/* x is read by three ops and added to itself: gradients accumulate, in-place memory must not clash. */
+/* x is read by three ops and added to itself: gradients accumulate, in-place memory must not clash.
+ */
 static void shared_tensors(void)
 {
     fixture    f = begin(2);
@@ -156,12 +158,15 @@ static void resnet(void)
 {
     fixture f = begin(4);
     if (test_small) return;
-    check_loss(&f, lp_cross_entropy(f.net, lp_resnet_cifar(f.net, variable(&f, "x", 4, 8, 8, 3), 8, 3),
-                                    f.labels, 0), in_double() ? 3 : 1);
+    check_loss(&f,
+               lp_cross_entropy(f.net, lp_resnet_cifar(f.net, variable(&f, "x", 4, 8, 8, 3), 8, 3),
+                                f.labels, 0),
+               in_double() ? 3 : 1);
 }
 
-static const test_case cases[] = { T(conv), T(conv_explicit), T(linear), T(batchnorm), T(shared_tensors), T(same_tensor_twice),
-                                   T(pools), T(subsample), T(dropout), T(mean_squared_error), T(wrn), T(resnet) };
+static const test_case cases[] = {T(conv),           T(conv_explicit),      T(linear), T(batchnorm),
+                                  T(shared_tensors), T(same_tensor_twice),  T(pools),  T(subsample),
+                                  T(dropout),        T(mean_squared_error), T(wrn),    T(resnet)};
 int main(int argc, char **argv)
 {
     return test_main(argc, argv, "gradcheck", cases, sizeof cases / sizeof cases[0]);
