@@ -6,6 +6,9 @@
    own minibatches, and averages them at the end into one plain, better model:
    J. von Oswald et al., "Neural networks with late-phase weights", ICLR 2021.
 
+   This file has 4700 lines, 3800 of them code.  Compiled for x86-64 it takes 130 KB (-O2, all
+   instruction sets); for inference alone, LP_NO_TRAINING LP_NO_SIMD LP_NO_THREADS, 40 KB (-Os).
+
    DO THIS, in exactly one C or C++ file:
 
        #define LP_IMPLEMENTATION

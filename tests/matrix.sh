@@ -106,6 +106,9 @@ linking() {
     done
     try "LP_NO_THREADS" cc -O2 -DLP_NO_THREADS -I. -c "$t/impl.c" -o "$t/nm.o"
     same "no libm, stdio, pthread" "none $(undefined 'mem(cpy|set|move|cmp)|malloc|free')" "none "
+    stated=$(sed -n 's/.*This file has \([0-9]*\) lines.*/\1/p' latephase.h) lines=$(wc -l <latephase.h)
+    try "the header states its length, $stated, within 2 % of $lines" \
+        [ $((stated * 98)) -le $((lines * 100)) -a $((lines * 98)) -le $((stated * 100)) ]
     try "synopsis" sh -c "cc -O2 -I. $t/synopsis.c -o $t/synopsis -lpthread && $t/synopsis"
     same "synopsis learns" "$("$t/synopsis" | grep -cE 'accuracy (9[0-9]|100) %')" 1
 }
