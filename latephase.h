@@ -143,7 +143,8 @@ int main(void)
    Determinism.  Same seed, same bits: for any number of threads and for every kernel row that
    has fused multiply-add (scalar-fma, AVX2, AVX-512).  Reductions have an order fixed by shape,
    work is cut by shape, one FMA chain computes one GEMM element.  Random numbers are functions
-   of (seed, stream, index).  Inside entry points rounding is to nearest and denormals are kept.
+   of (seed, stream, index).  Inside entry points rounding is to nearest and denormals are
+   kept (x86, aarch64, s390x).
    The row LP_ISA_SCALAR multiplies and adds separately and so differs in the last bits.  Do not
    compile with -ffast-math or clang's -ffp-contract=fast: they override what the file asks for.
 
@@ -607,6 +608,15 @@ static lpi_fp lpi_fp_enter(void)
     return old;
 }
 static void lpi_fp_leave(lpi_fp old) { __asm__ volatile("msr fpcr, %0" : : "r"(old)); }
+#elif defined(LPI_GNUC) && defined(__s390x__)
+static lpi_fp lpi_fp_enter(void)
+{
+    unsigned old;
+    __asm__ volatile("efpc %0" : "=d"(old));
+    __asm__ volatile("sfpc %0" : : "d"(old & ~7u)); /* the last three bits: rounding mode */
+    return old;
+}
+static void lpi_fp_leave(lpi_fp old) { __asm__ volatile("sfpc %0" : : "d"((unsigned)old)); }
 #else
 static lpi_fp lpi_fp_enter(void) { return 0; }
 static void   lpi_fp_leave(lpi_fp old) { (void)old; }
