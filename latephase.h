@@ -216,7 +216,7 @@ typedef struct lp_tensor {
     const char *name;
     int         rank, dim[4]; /* dim[0] of inputs and what follows from them: batch capacity   */
     lp_real    *data;         /* [dim...] of inputs, loss, its first input, lp_keep; else NULL */
-    int32_t    *labels;       /* [dim[0]] for lp_labels, else NULL                             */
+    int32_t    *labels;       /* [dim...] for lp_labels and lp_tokens, else NULL               */
     struct lpi_tensor *priv;
 } lp_tensor;
 
@@ -229,7 +229,9 @@ enum {
     LP_LATE_NONE = 0,
     LP_LATE_BN   = 1, /* scale and shift of every BatchNorm                                    */
     LP_LATE_HEAD = 2, /* weight and bias of the linear layer that feeds the loss               */
-    LP_LATE_FULL = 4  /* every parameter: a late-phase deep ensemble                           */
+    LP_LATE_FULL = 4, /* every parameter: a late-phase deep ensemble                           */
+    LP_LATE_RANK1 = 8 /* every weight W of lp_conv, lp_linear, lp_lstm becomes W o (v u^T) with
+                         late-phase u, v, which lp_rank1 creates (Wen et al. 2020)             */
 };
 
 typedef struct lp_late {
@@ -239,13 +241,21 @@ typedef struct lp_late {
     float    gamma;    /* scale of a member's base gradient: 1 sums, 1/K averages; > 0         */
 } lp_late;
 
-/* SGD as in PyTorch: g += weight_decay w;  v = momentum v + g;  w -= lr_scale lr (nesterov ?
-   g + momentum v : v). */
+/* How a weight follows its gradient g, as in PyTorch, with r = lr_scale lr and the t-th update:
+     LP_SGD    g += weight_decay w;  v = momentum v + g;  w -= r (nesterov ? g + momentum v : v)
+     LP_ADAM   g += weight_decay w;  m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2;
+               w -= r (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + epsilon)
+               (Kingma and Ba 2015)
+     LP_ADAMW  w -= r weight_decay w first, then LP_ADAM without decay (Loshchilov and Hutter 2019) */
+typedef enum lp_rule { LP_SGD, LP_ADAM, LP_ADAMW } lp_rule;
 typedef struct lp_optim {
-    float lr_scale;     /* factor on the rate given to the step, >= 0                          */
-    float momentum;     /* [0, 1)                                                              */
-    float weight_decay; /* >= 0; acts on every parameter, biases and BatchNorm included        */
-    int   nesterov;     /* 0 or 1                                                              */
+    float   lr_scale;     /* factor on the rate given to the step, >= 0                        */
+    float   momentum;     /* SGD: [0, 1)                                                       */
+    float   weight_decay; /* >= 0; acts on every parameter, biases and BatchNorm included      */
+    int     nesterov;     /* SGD: 0 or 1                                                       */
+    lp_rule rule;
+    float   beta1, beta2; /* Adam: [0, 1)                                                      */
+    float   epsilon;      /* Adam: > 0                                                         */
 } lp_optim;
 
 /* Runs task(arg, lane) for every lane in [0, lanes), in any order, on any threads, and returns
@@ -261,6 +271,8 @@ typedef struct lp_desc {
     lp_late  late;
     lp_optim optim_base;         /* theta, moves once per turn                                 */
     lp_optim optim_late;         /* phi_k, moves once per minibatch of member k                */
+    float    clip;               /* largest norm of the joint gradient (g_theta, g_phi) of a
+                                    minibatch, longer ones are scaled down; 0: no limit        */
     int      swa;                /* 1: keep memory for stochastic weight averaging             */
     int      inference;          /* 1: plan no training memory                                 */
     size_t   graph_bytes;        /* arena for the graph itself (tensors, ops, names)           */
@@ -275,6 +287,9 @@ typedef struct lp_desc {
 /* Seed 1, all processors that are online, ISA AUTO, no late-phase weights, SGD with Nesterov
    momentum 0.9 and weight decay 5e-4 for both roles, no SWA, 1 MB for the graph. */
 LP_API lp_desc lp_desc_default(void);
+/* Those SGD settings; Adam with beta 0.9, 0.999, epsilon 1e-8, no weight decay. */
+LP_API lp_optim lp_sgd_default(void);
+LP_API lp_optim lp_adam_default(void);
 /* BN + head, K members, sigma0 0, gamma 1: the setting of the paper's CIFAR results. */
 LP_API lp_late lp_late_default(int members);
 /* One sentence for a status code; never NULL. */
@@ -288,10 +303,13 @@ LP_API void    lp_destroy(lp_net *net);
 /* The sentence of the last failure; "" if there was none.  Lives as long as the net. */
 LP_API const char *lp_error(const lp_net *net);
 
-/* Inputs.  n is the batch capacity; h, w, c >= 1.  lp_input_rows is a matrix [n, c]. */
+/* Inputs.  n is the batch capacity; h, w, c >= 1.  lp_input_rows is a matrix [n, c], lp_input_steps
+   n sequences [n, length, c].  lp_labels [n] and lp_tokens [n, length] hold int32. */
 LP_API lp_tensor *lp_input(lp_net *net, const char *name, int n, int h, int w, int c);
 LP_API lp_tensor *lp_input_rows(lp_net *net, const char *name, int n, int c);
+LP_API lp_tensor *lp_input_steps(lp_net *net, const char *name, int n, int length, int c);
 LP_API lp_tensor *lp_labels(lp_net *net, const char *name, int n);
+LP_API lp_tensor *lp_tokens(lp_net *net, const char *name, int n, int length);
 
 /* Layers: create their parameters, named label.weight, label.bias, and call the op under them.
    All builders return NULL after a failure, and pass NULL on. */
@@ -305,12 +323,27 @@ LP_API lp_tensor *lp_conv(lp_net *net, lp_tensor *x, const char *label, int filt
    statistics with momentum 0.1, the running variance unbiased (of one
    value: 0).  weight 1, bias 0. */
 LP_API lp_tensor *lp_batchnorm(lp_net *net, lp_tensor *x, const char *label);
-/* x [n, ...] flattened to [n, in] -> x W + b [n, out]; weight [in, out] Kaiming normal, bias 0. */
+/* x [n, ...] flattened to [n, in] -> x W + b [n, out]; weight [in, out] Kaiming normal, bias 0.
+   A sequence x [n, length, in] keeps its positions: -> [n, length, out]. */
 LP_API lp_tensor *lp_linear(lp_net *net, lp_tensor *x, const char *label, int out);
+/* tokens [n] or [n, length] in [0, vocabulary) -> rows of a table, [n, width] or [n, length, width];
+   weight [vocabulary, width] standard normal. */
+LP_API lp_tensor *lp_embedding(lp_net *net, lp_tensor *tokens, const char *label, int vocabulary,
+                               int width);
+/* Long short-term memory (Hochreiter and Schmidhuber 1997; with forget gate, Gers et al. 2000):
+   x [n, length, in] -> h [n, length, units].  Starts from the state that the last pass left (see
+   lp_carry) and backpropagates to the first position of x, no further (truncated BPTT).
+   weight_ih [in, 4 units], weight_hh [units, 4 units], bias_ih, bias_hh [4 units], gates in the
+   order i f g o; all uniform in +-1/sqrt(units). */
+LP_API lp_tensor *lp_lstm(lp_net *net, lp_tensor *x, const char *label, int units);
 
 /* Ops without parameters. */
 LP_API lp_tensor *lp_relu(lp_net *net, lp_tensor *x);              /* x < 0 ? 0 : x (keeps NaN) */
+LP_API lp_tensor *lp_sigmoid(lp_net *net, lp_tensor *x);           /* 1 / (1 + e^-x)           */
+LP_API lp_tensor *lp_tanh(lp_net *net, lp_tensor *x);
 LP_API lp_tensor *lp_add(lp_net *net, lp_tensor *a, lp_tensor *b); /* same shape               */
+LP_API lp_tensor *lp_mul(lp_net *net, lp_tensor *a, lp_tensor *b); /* a o b; b: a's last dims  */
+LP_API lp_tensor *lp_outer(lp_net *net, lp_tensor *a, lp_tensor *b); /* [m], [n] -> [m,n] a b^T */
 LP_API lp_tensor *lp_avgpool(lp_net *net, lp_tensor *x);           /* global: [n,h,w,c]->[n,c] */
 /* k x k windows, stride 1..; [n,h,w,c] -> [n, (h-k)/stride+1, (w-k)/stride+1, c]; max pooling may
    pad 0..k/2 on all sides with minus infinity. */
@@ -323,8 +356,10 @@ LP_API lp_tensor *lp_subsample(lp_net *net, lp_tensor *x, int stride, int channe
 LP_API lp_tensor *lp_dropout(lp_net *net, lp_tensor *x, float p);
 
 /* Losses: scalars, mean over the minibatch.
-   Cross-entropy of softmax(logits [n, classes]) against labels [n] in [0, classes), with the
-   target (1-s) onehot + s/classes, smoothing s in [0, 1). */
+   Cross-entropy of softmax(logits [n, classes] or [n, length, classes]) against labels [n] or
+   tokens [n, length] in [0, classes), with the target (1-s) onehot + s/classes, smoothing s in
+   [0, 1).  Positions labelled LP_IGNORE do not count: the mean is over the others (of none: 0). */
+enum { LP_IGNORE = -100 };
 LP_API lp_tensor *lp_cross_entropy(lp_net *net, lp_tensor *logits, lp_tensor *labels,
                                    float smoothing);
 /* Mean over all elements of (prediction - target)^2; same shape.  The prediction is kept: read its
@@ -335,6 +370,12 @@ LP_API lp_tensor *lp_mean_squared_error(lp_net *net, lp_tensor *prediction, lp_t
    [n, classes]; and the CIFAR ResNet of He et al. 2016, depth = 6n+2. */
 LP_API lp_tensor *lp_wrn(lp_net *net, lp_tensor *x, int depth, int width, int classes);
 LP_API lp_tensor *lp_resnet_cifar(lp_net *net, lp_tensor *x, int depth, int classes);
+/* Character model: embedding, `layers` LSTMs of `units`, linear; tokens [n, length] -> logits
+   [n, length, vocabulary].  Initialised as PyTorch does by default.  Names: embed.weight,
+   lstm0.weight_ih ..., out.weight, out.bias.  With LP_LATE_RANK1 the matrices of the LSTMs have
+   rank-1 factors, as in the paper; embedding and output layer have none. */
+LP_API lp_tensor *lp_char_lstm(lp_net *net, lp_tensor *tokens, int vocabulary, int embedding,
+                               int units, int layers);
 
 /* Bytes that lp_compile(net, loss, ...) will need for training and for inference; either pointer
    may be NULL.  Call it once the graph is built. */
@@ -348,8 +389,17 @@ LP_API lp_status lp_compile(lp_net *net, lp_tensor *loss, void *memory, size_t b
 /* Rows in use of the batch capacity, 1..n, from the next step on.  After compiling: n. */
 LP_API lp_status lp_set_batch(lp_net *net, int rows);
 
-/* Class probabilities (softmax) of the minibatch in the inputs: probs [rows, classes], where the
-   logits are the first input of the loss.  which is a member 0..K-1, or: */
+/* Recurrent state.  Each pass that succeeds (training step, lp_forward, lp_predict of one model)
+   leaves the states h, c of every row in use at its last position; the next pass starts there, so
+   that row i of successive minibatches is one stream.  lp_carry gives the states of all LSTMs,
+   [*n] elements, zero after compiling: zero them to start new streams; copy them out, and
+   back again, around an evaluation.  They belong to the streams, not to a member.  NULL (and
+   *n = 0) for nets without. */
+LP_API lp_real *lp_carry(lp_net *net, size_t *n);
+
+/* Class probabilities (softmax) of the minibatch in the inputs: probs [rows, classes] (or [rows,
+   length, classes]), where the logits are the first input of the loss.  An ensemble starts all its
+   members from one carried state and leaves it as it was.  which is a member 0..K-1, or: */
 enum {
     LP_SINGLE   = 0,  /* the one plain model before lp_late_begin and after lp_late_average    */
     LP_AVERAGED = -1, /* the members' average as of now (affine collapse); training goes on    */
@@ -413,17 +463,26 @@ LP_API double lp_ece(const lp_metrics *m);      /* expected calibration error, 1
    Tier 2: parameters and ops by hand, separate steps, state, checks. */
 
 typedef enum lp_role { LP_ROLE_AUTO, LP_ROLE_BASE, LP_ROLE_LATE } lp_role;
-typedef enum lp_init { LP_INIT_ZERO, LP_INIT_ONE, LP_INIT_KAIMING } lp_init;
-/* A parameter dim[0..rank-1].  AUTO: base, unless the family `full`.  Kaiming: normal with standard
-   deviation sqrt(2 / (all dimensions but the last multiplied)). */
+typedef enum lp_init { LP_INIT_ZERO, LP_INIT_ONE, LP_INIT_KAIMING, LP_INIT_NORMAL,
+                       LP_INIT_UNIFORM } lp_init;
+/* A parameter dim[0..rank-1], initialised to scale times: 0; 1; a normal with standard deviation
+   sqrt(2 / (all dimensions but the last multiplied)) (He et al. 2015); a standard normal; a uniform
+   number in [-1, 1).  Role AUTO: base, unless the family `full`. */
 LP_API lp_tensor *lp_parameter(lp_net *net, const char *name, int rank, const int *dim,
-                               lp_init init, lp_role role);
+                               lp_init init, float scale, lp_role role);
+/* W o (v u^T): weight w [.., in, out] times new parameters v [in], u [out], named name-of-w.v and
+   .u, initialised to 1, which are late-phase in the families rank1 and full. */
+LP_API lp_tensor *lp_rank1(lp_net *net, lp_tensor *w);
+/* Ops under lp_embedding and lp_lstm, with any tensors as weights; shapes as there. */
+LP_API lp_tensor *lp_gather(lp_net *net, lp_tensor *tokens, lp_tensor *table, const char *label);
+LP_API lp_tensor *lp_lstm_sequence(lp_net *net, lp_tensor *x, lp_tensor *w_ih, lp_tensor *w_hh,
+                                   lp_tensor *bias_ih, lp_tensor *bias_hh, const char *label);
 /* Convolution with any tensor w [kh,kw,c,filters] as weight, bias [filters] or NULL; zero padding
    `pad` >= 0 on all sides, or LP_SAME. */
 #define LP_SAME (-1)
 LP_API lp_tensor *lp_conv2d(lp_net *net, lp_tensor *x, lp_tensor *w, lp_tensor *bias,
                             const char *label, int stride, int pad);
-/* x [n, ...] as [n, in] times w [in, out] plus bias [out] or NULL. */
+/* x [n, ...] as [n, in] (a sequence: [n, length, in]) times w [in, out] plus bias [out] or NULL. */
 LP_API lp_tensor *lp_matmul(lp_net *net, lp_tensor *x, lp_tensor *w, lp_tensor *bias,
                             const char *label);
 /* Before lp_memory_required and lp_compile: keep this tensor's data readable / never train this
@@ -450,7 +509,8 @@ typedef struct lp_info {
     int64_t   step;        /* minibatches trained                                              */
     int       members;     /* K now: 1 before lp_late_begin                                    */
     int       member;      /* whose turn is next                                               */
-    int       classes;     /* elements per row of the logits: the loss's first input           */
+    int       classes;     /* last dimension of the logits: the loss's first input             */
+    double    gradient_norm; /* joint norm of the last minibatch's gradient, before clipping   */
     lp_isa    isa;         /* the kernel row in use                                            */
 } lp_info;
 LP_API lp_info lp_get_info(const lp_net *net);
@@ -885,7 +945,7 @@ LP_API void lp_shuffle(uint64_t seed, uint64_t stream, int32_t *order, int n)
 
 /* -------------------------------------------------------------------------------- >>math
    Own functions in double, from + - * / alone, so that bits do not depend on a C library.  They
-   serve losses and random numbers, not inner loops. */
+   serve schedules and random numbers; inner loops have vector forms in >>kernels. */
 
 static double lpi_from_bits(uint64_t u)
 {
@@ -987,6 +1047,15 @@ typedef struct lpi_bn {
     lp_real *ka, *kb, *kc;         /* dx = ka dy + kb (x - mean) + kc                          */
 } lpi_bn;
 
+/* The numbers of one update, see lp_optim; `clip` scales the gradient first. */
+typedef struct lpi_rule {
+    lp_real rate, clip, decay; /* -r (Adam: -r / (1 - beta1^t)); 1 if short enough; decay        */
+    lp_real mu;                /* SGD: momentum                                                  */
+    int     nesterov;
+    lp_real keep, beta1, rest1, beta2, rest2, root, epsilon; /* AdamW: 1 - r decay, else 1;
+                                  rest = 1 - beta; root = 1 / sqrt(1 - beta2^t)                  */
+} lpi_rule;
+
 #define LPI_MAX_MR 12
 #define LPI_MAX_W 16
 typedef struct lpi_row {
@@ -1006,11 +1075,53 @@ typedef struct lpi_row {
     void (*relu)(lpi_n n, const lp_real *x, lp_real *y);
     void (*relu_grad)(lpi_n n, const lp_real *y, const lp_real *dy, int accumulate, lp_real *dx);
     void (*add)(lpi_n n, const lp_real *a, const lp_real *b, lp_real *y);
+    void (*mul)(lpi_n n, const lp_real *a, const lp_real *b, int accumulate, lp_real *y);
     void (*axpy)(lpi_n n, lp_real s, const lp_real *x, lp_real *y); /* y += s x */
     void (*lerp)(lpi_n n, lp_real t, const lp_real *x, lp_real *y); /* y += t (x - y) */
-    void (*sgd)(lpi_n n, lp_real lr, const lp_optim *o, const lp_real *g, lp_real *v, lp_real *w);
-    double (*square)(lpi_n n, const lp_real *x); /* sum x^2 */
+    double (*dot)(lpi_n n, const lp_real *x, const lp_real *y);     /* sum x y */
+    /* functions and their gradients, dx from y and dy */
+    void (*exp)(lpi_n n, const lp_real *x, lp_real *y);
+    void (*sigmoid)(lpi_n n, const lp_real *x, lp_real *y);
+    void (*tanh)(lpi_n n, const lp_real *x, lp_real *y);
+    void (*sigmoid_grad)(lpi_n n, const lp_real *y, const lp_real *dy, int accumulate, lp_real *dx);
+    void (*tanh_grad)(lpi_n n, const lp_real *y, const lp_real *dy, int accumulate, lp_real *dx);
+    /* softmax of n logits: *top = max z, returns sum e^(z - top); then out = or += a e^(z-top) + b */
+    double (*sum_exp)(lpi_n n, const lp_real *z, lp_real *top);
+    void (*softmax)(lpi_n n, const lp_real *z, lp_real top, lp_real a, lp_real b, int accumulate,
+                    lp_real *out);
+    /* one position of an LSTM with n units: see >>lstm */
+    void (*lstm_cell)(lpi_n n, lp_real *gates, const lp_real *c0, lp_real *c, lp_real *h);
+    void (*lstm_cell_grad)(lpi_n n, lp_real *gates, const lp_real *c0, const lp_real *c,
+                           const lp_real *dh, lp_real *dc);
+    /* updates: see >>optim */
+    void (*sgd)(lpi_n n, const lpi_rule *r, const lp_real *g, lp_real *v, lp_real *w);
+    void (*adam)(lpi_n n, const lpi_rule *r, const lp_real *g, lp_real *m, lp_real *v, lp_real *w);
 } lpi_row;
+
+/* What the scalar rows have no instruction for.  Rounding: half away from zero. */
+static lp_real lpi_sqrt1(lp_real x)
+{
+#ifdef LPI_SIMD
+    return _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(x)));
+#else
+    return (lp_real)lpi_sqrt((double)x);
+#endif
+}
+static int     lpi_round1(lp_real x) { return x != x ? 0 : (int)(x + (x < 0 ? -0.5f : 0.5f)); }
+static float   lpi_power2(int k) /* 2^k, k in -126..127 */
+{
+    uint32_t u = (uint32_t)(k + 127) << 23;
+    float    f;
+    lpi_memcpy(&f, &u, sizeof f);
+    return f;
+}
+/* p 2^k, k a whole number in -150..128: in two steps, so that neither factor leaves the normal
+   numbers. */
+static lp_real lpi_scale1(lp_real p, lp_real k)
+{
+    int half = lpi_round1(k) / 2;
+    return p * (lp_real)lpi_power2(half) * (lp_real)lpi_power2(lpi_round1(k) - half);
+}
 
 #endif /* first part of the implementation */
 
@@ -1020,7 +1131,8 @@ typedef struct lpi_row {
 #define LPI_CAT(a, b) LPI_CAT_(a, b)
 #define LPI_K(name) LPI_CAT(lpi_##name##_, LPI_ROW)
 
-/* The vector: load, store, broadcast, + - *, fma(a,b,c) = a b + c, relu, gate(x,g) = x > 0 ? g : 0.
+/* The vector: load, store, broadcast, + - * /, sqrt, fma(a,b,c) = a b + c, max(a,b) = a > b ? a : b
+   and min (b if one is NaN), pick(x,a,b) = x > 0 ? a : b, round to an integer, scale(p,k) = p 2^k.
    LPI_LD and LPI_ST take m elements, m >= 1, of which at most LPI_W count; the rest read as 0. */
 #if LPI_ROW_ISA == 1 || LPI_ROW_ISA == 2 /* scalar, scalar-fma */
 #define LPI_V lp_real
@@ -1030,15 +1142,20 @@ typedef struct lpi_row {
 #define LPI_STORE(p, v) (*(p) = (v))
 #define LPI_LD(p, m) ((void)(m), *(p))
 #define LPI_ST(p, m, v) ((void)(m), *(p) = (v))
-#define LPI_SET1(x) (x)
+#define LPI_SET1(x) ((lp_real)(x))
 #define LPI_ADD(a, b) ((a) + (b))
 #define LPI_SUB(a, b) ((a) - (b))
 #define LPI_MUL(a, b) ((a) * (b))
-#define LPI_RELU(x) ((x) < 0 ? 0 : (x))
-#define LPI_GATE(x, g) ((x) > 0 ? (g) : 0)
-#if LPI_ROW_ISA == 1
+#define LPI_DIV(a, b) ((a) / (b))
+#define LPI_SQRT(x) lpi_sqrt1(x)
+#define LPI_MAX(a, b) ((a) > (b) ? (a) : (b))
+#define LPI_MIN(a, b) ((a) < (b) ? (a) : (b))
+#define LPI_PICK(x, a, b) ((x) > 0 ? (a) : (b))
+#define LPI_SCALE(p, k) lpi_scale1(p, k)
+#if LPI_ROW_ISA == 1 /* rounding by an int: x87 may keep more digits than a float has */
 #define LPI_TARGET
 #define LPI_FMA(a, b, c) ((a) * (b) + (c))
+#define LPI_ROUND(x) ((lp_real)lpi_round1(x))
 #elif defined(LPI_X86)
 #define LPI_TARGET __attribute__((target("avx,fma")))
 #define LPI_FMA(a, b, c) \
@@ -1046,6 +1163,9 @@ typedef struct lpi_row {
 #else
 #define LPI_TARGET
 #define LPI_FMA(a, b, c) __builtin_fmaf(a, b, c)
+#endif
+#if LPI_ROW_ISA == 2 /* 1.5 2^23: the sum has no bits behind the point */
+#define LPI_ROUND(x) (((x) + 12582912.0f) - 12582912.0f)
 #endif
 
 #elif LPI_ROW_ISA == 3 /* AVX2 and FMA */
@@ -1062,8 +1182,14 @@ typedef struct lpi_row {
 #define LPI_SUB(a, b) _mm256_sub_ps(a, b)
 #define LPI_MUL(a, b) _mm256_mul_ps(a, b)
 #define LPI_FMA(a, b, c) _mm256_fmadd_ps(a, b, c)
-#define LPI_RELU(x) _mm256_max_ps(_mm256_setzero_ps(), x) /* x if x is NaN */
-#define LPI_GATE(x, g) _mm256_and_ps(_mm256_cmp_ps(x, _mm256_setzero_ps(), _CMP_GT_OQ), g)
+#define LPI_DIV(a, b) _mm256_div_ps(a, b)
+#define LPI_SQRT(x) _mm256_sqrt_ps(x)
+#define LPI_MAX(a, b) _mm256_max_ps(a, b)
+#define LPI_MIN(a, b) _mm256_min_ps(a, b)
+#define LPI_PICK(x, a, b) \
+    _mm256_blendv_ps(b, a, _mm256_cmp_ps(x, _mm256_setzero_ps(), _CMP_GT_OQ))
+#define LPI_ROUND(x) _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)
+#define LPI_SCALE(p, k) lpi_scale_avx2(p, k)
 
 static inline LPI_TARGET __m256 lpi_ld_avx2(const float *p, lpi_n m)
 {
@@ -1082,6 +1208,15 @@ static inline LPI_TARGET void lpi_st_avx2(float *p, lpi_n m, __m256 v)
     _mm256_storeu_ps(t, v);
     for (lpi_n i = 0; i < m; i++) p[i] = t[i];
 }
+/* In two steps, so that neither factor leaves the normal numbers. */
+static inline LPI_TARGET __m256 lpi_scale_avx2(__m256 p, __m256 k)
+{
+    const __m256  half = LPI_ROUND(_mm256_mul_ps(k, _mm256_set1_ps(0.5f)));
+    const __m256i one = _mm256_set1_epi32(127), a = _mm256_cvtps_epi32(half),
+                  b = _mm256_cvtps_epi32(_mm256_sub_ps(k, half));
+    p = _mm256_mul_ps(p, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(a, one), 23)));
+    return _mm256_mul_ps(p, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(b, one), 23)));
+}
 
 #elif LPI_ROW_ISA == 4 /* AVX-512F */
 #define LPI_V __m512
@@ -1098,11 +1233,18 @@ static inline LPI_TARGET void lpi_st_avx2(float *p, lpi_n m, __m256 v)
 #define LPI_SUB(a, b) _mm512_sub_ps(a, b)
 #define LPI_MUL(a, b) _mm512_mul_ps(a, b)
 #define LPI_FMA(a, b, c) _mm512_fmadd_ps(a, b, c)
-#define LPI_RELU(x) /* x if x is NaN; maskz: g++ warns of the plain form */ \
-    _mm512_maskz_max_ps((__mmask16)0xFFFF, _mm512_setzero_ps(), x)
-#define LPI_GATE(x, g) \
-    _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_GT_OQ), g)
+#define LPI_DIV(a, b) _mm512_div_ps(a, b)
+#define LPI_ALL ((__mmask16)0xFFFF) /* maskz: g++ warns of the plain forms */
+#define LPI_SQRT(x) _mm512_maskz_sqrt_ps(LPI_ALL, x)
+#define LPI_MAX(a, b) _mm512_maskz_max_ps(LPI_ALL, a, b)
+#define LPI_MIN(a, b) _mm512_maskz_min_ps(LPI_ALL, a, b)
+#define LPI_PICK(x, a, b) \
+    _mm512_mask_mov_ps(b, _mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_GT_OQ), a)
+#define LPI_ROUND(x) _mm512_maskz_roundscale_ps(LPI_ALL, x, 0)
+#define LPI_SCALE(p, k) _mm512_maskz_scalef_ps(LPI_ALL, p, k)
 #endif
+#define LPI_RELU(x) LPI_MAX(LPI_SET1(0), x) /* x if x is NaN */
+#define LPI_GATE(x, g) LPI_PICK(x, g, LPI_SET1(0))
 
 /* The GEMM tile.  c_i0, c_i1 are the accumulators of row i: 12 x 2 (AVX-512: 24 + 2 + 1 of 32
    registers), 6 x 2 (AVX2: 12 + 2 + 1 of 16), 4 x 2 (scalar).  Per k: one or two loads of B, one
@@ -1304,39 +1446,244 @@ static LPI_TARGET void LPI_K(lerp)(lpi_n n, lp_real t, const lp_real *x, lp_real
     }
 }
 
-/* g += wd w;  v = momentum v + g;  w -= lr (nesterov ? g + momentum v : v). */
-static LPI_TARGET void LPI_K(sgd)(lpi_n n, lp_real lr, const lp_optim *o, const lp_real *g,
-                                  lp_real *v, lp_real *w)
-{
-    const LPI_V rate = LPI_SET1(-lr * (lp_real)o->lr_scale), mu = LPI_SET1((lp_real)o->momentum);
-    const LPI_V wd = LPI_SET1((lp_real)o->weight_decay);
-    for (lpi_n i = 0; i < n; i += LPI_W) {
-        const lpi_n m = n - i;
-        const LPI_V wi = LPI_LD(w + i, m), gi = LPI_FMA(wd, wi, LPI_LD(g + i, m));
-        const LPI_V vi = LPI_FMA(mu, LPI_LD(v + i, m), gi);
-        const LPI_V step = o->nesterov ? LPI_FMA(mu, vi, gi) : vi;
-        LPI_ST(v + i, m, vi);
-        LPI_ST(w + i, m, LPI_FMA(rate, step, wi));
-    }
-}
-
-/* sum x^2 in 16 virtual lanes: lane l takes elements l, l + 16, ...; folded by halves. */
-static LPI_TARGET double LPI_K(square)(lpi_n n, const lp_real *x)
+/* sum x y in 16 virtual lanes: lane l takes elements l, l + 16, ...; folded by halves. */
+static LPI_TARGET double LPI_K(dot)(lpi_n n, const lp_real *x, const lp_real *y)
 {
     lp_real lane[LPI_MAX_W];
     double  sum[LPI_MAX_W];
     for (lpi_n l = 0; l < LPI_MAX_W; l += LPI_W) {
         LPI_V s = LPI_SET1(0);
-        for (lpi_n i = l; i < n; i += LPI_MAX_W) {
-            const LPI_V v = LPI_LD(x + i, n - i);
-            s = LPI_FMA(v, v, s);
-        }
+        for (lpi_n i = l; i < n; i += LPI_MAX_W)
+            s = LPI_FMA(LPI_LD(x + i, n - i), LPI_LD(y + i, n - i), s);
         LPI_STORE(lane + l, s);
     }
     for (int l = 0; l < LPI_MAX_W; l++) sum[l] = (double)lane[l];
     for (int half = LPI_MAX_W / 2; half > 0; half /= 2)
         for (int l = 0; l < half; l++) sum[l] += sum[l + half];
     return sum[0];
+}
+
+/* y = or += a b. */
+static LPI_TARGET void LPI_K(mul)(lpi_n n, const lp_real *a, const lp_real *b, int accumulate,
+                                  lp_real *y)
+{
+    for (lpi_n i = 0; i < n; i += LPI_W) {
+        const LPI_V u = LPI_LD(a + i, n - i), v = LPI_LD(b + i, n - i);
+        LPI_ST(y + i, n - i,
+               accumulate ? LPI_FMA(u, v, LPI_LD(y + i, n - i)) : LPI_MUL(u, v));
+    }
+}
+
+/* e^x within 1 ulp: x = k ln 2 + r, |r| <= ln 2 / 2, with ln 2 = 355/512 - 2.12e-4 so that k times
+   the first part is exact (Cody and Waite 1980); e^r = 1 + r + r^2 q(r), q of degree 4 fitted for
+   the smallest largest relative error (3e-9).  Beyond [-104, 89] the result is 0 or infinite. */
+static inline LPI_TARGET LPI_V LPI_K(vexp)(LPI_V x)
+{
+#ifdef LP_REAL
+    return (lp_real)lpi_exp((double)x);
+#else
+    x = LPI_MIN(LPI_SET1(89.0f), LPI_MAX(LPI_SET1(-104.0f), x));
+    const LPI_V k = LPI_ROUND(LPI_MUL(x, LPI_SET1(1.44269504f)));
+    LPI_V       r = LPI_FMA(k, LPI_SET1(-0.693359375f), x);
+    r = LPI_FMA(k, LPI_SET1(2.12194440e-4f), r);
+    LPI_V q = LPI_SET1(1.38143206e-3f);
+    q = LPI_FMA(q, r, LPI_SET1(8.36885069e-3f));
+    q = LPI_FMA(q, r, LPI_SET1(4.16684002e-2f));
+    q = LPI_FMA(q, r, LPI_SET1(1.66665196e-1f));
+    q = LPI_FMA(q, r, LPI_SET1(4.99999940e-1f));
+    q = LPI_ADD(LPI_SET1(1.0f), LPI_FMA(LPI_MUL(r, r), q, r));
+    return LPI_SCALE(q, k);
+#endif
+}
+
+/* 1 / (1 + e^-x), as e^x / (1 + e^x) for x < 0, where e^-x could overflow. */
+static inline LPI_TARGET LPI_V LPI_K(vsigmoid)(LPI_V x)
+{
+    const LPI_V one = LPI_SET1(1.0f), minus = LPI_SUB(LPI_SET1(0), x);
+    const LPI_V e = LPI_K(vexp)(LPI_MIN(minus, x)); /* of -|x| */
+    return LPI_DIV(LPI_PICK(x, one, e), LPI_ADD(one, e));
+}
+
+/* (1 - e) / (1 + e) with e = e^(-2|x|); below 0.625, where 1 - e would cancel, x + x^3 p(x^2) with p of
+   degree 4 fitted for the smallest largest relative error (4e-9). */
+static inline LPI_TARGET LPI_V LPI_K(vtanh)(LPI_V x)
+{
+    const LPI_V one = LPI_SET1(1.0f), minus = LPI_SUB(LPI_SET1(0), x), z = LPI_MUL(x, x);
+    const LPI_V size = LPI_MAX(minus, x), e = LPI_K(vexp)(LPI_MUL(LPI_SET1(-2.0f), size));
+    const LPI_V t = LPI_DIV(LPI_SUB(one, e), LPI_ADD(one, e));
+#ifdef LP_REAL
+    const LPI_V limit = LPI_SET1(1e-4), p = LPI_SET1(-1.0 / 3);
+#else
+    const LPI_V limit = LPI_SET1(0.625f);
+    LPI_V       p = LPI_SET1(-5.70498713e-3f);
+    p = LPI_FMA(p, z, LPI_SET1(2.06390874e-2f));
+    p = LPI_FMA(p, z, LPI_SET1(-5.37397151e-2f));
+    p = LPI_FMA(p, z, LPI_SET1(1.33314422e-1f));
+    p = LPI_FMA(p, z, LPI_SET1(-3.33332819e-1f));
+#endif
+    return LPI_PICK(LPI_SUB(limit, size), LPI_FMA(LPI_MUL(x, z), p, x),
+                    LPI_PICK(x, t, LPI_SUB(LPI_SET1(0), t)));
+}
+
+#define LPI_FUNCTION(NAME)                                                                   \
+    static LPI_TARGET void LPI_K(NAME)(lpi_n n, const lp_real *x, lp_real *y)                \
+    {                                                                                        \
+        for (lpi_n i = 0; i < n; i += LPI_W)                                                 \
+            LPI_ST(y + i, n - i, LPI_K(v##NAME)(LPI_LD(x + i, n - i)));                      \
+    }
+LPI_FUNCTION(exp) LPI_FUNCTION(sigmoid) LPI_FUNCTION(tanh)
+
+/* dx = dy y (1 - y). */
+static LPI_TARGET void LPI_K(sigmoid_grad)(lpi_n n, const lp_real *y, const lp_real *dy,
+                                           int accumulate, lp_real *dx)
+{
+    for (lpi_n i = 0; i < n; i += LPI_W) {
+        const LPI_V v = LPI_LD(y + i, n - i), one = LPI_SET1(1.0f);
+        LPI_V g = LPI_MUL(LPI_LD(dy + i, n - i), LPI_MUL(v, LPI_SUB(one, v)));
+        if (accumulate) g = LPI_ADD(g, LPI_LD(dx + i, n - i));
+        LPI_ST(dx + i, n - i, g);
+    }
+}
+
+/* dx = dy (1 - y^2). */
+static LPI_TARGET void LPI_K(tanh_grad)(lpi_n n, const lp_real *y, const lp_real *dy,
+                                        int accumulate, lp_real *dx)
+{
+    for (lpi_n i = 0; i < n; i += LPI_W) {
+        const LPI_V v = LPI_LD(y + i, n - i), one = LPI_SET1(1.0f);
+        LPI_V g = LPI_MUL(LPI_LD(dy + i, n - i), LPI_SUB(one, LPI_MUL(v, v)));
+        if (accumulate) g = LPI_ADD(g, LPI_LD(dx + i, n - i));
+        LPI_ST(dx + i, n - i, g);
+    }
+}
+
+/* Sixteen logits from z; those past the end as -3e38, whose exponential is 0. */
+static const lp_real *LPI_K(pad16)(lpi_n left, const lp_real *z, lp_real *pad)
+{
+    if (left >= LPI_MAX_W) return z;
+    for (lpi_n l = 0; l < LPI_MAX_W; l++) pad[l] = l < left ? z[l] : (lp_real)-3e38f;
+    return pad;
+}
+
+/* *top = max z; returns sum e^(z - top) in 16 virtual lanes, folded like dot. */
+static LPI_TARGET double LPI_K(sum_exp)(lpi_n n, const lp_real *z, lp_real *top)
+{
+    lp_real pad[LPI_MAX_W], lane[LPI_MAX_W], most = (lp_real)-3e38f;
+    double  sum[LPI_MAX_W];
+    LPI_V   s[LPI_MAX_W / LPI_W];
+    for (int v = 0; v < LPI_MAX_W / LPI_W; v++) s[v] = LPI_SET1(-3e38f);
+    for (lpi_n i = 0; i < n; i += LPI_MAX_W) {
+        const lp_real *p = LPI_K(pad16)(n - i, z + i, pad);
+        for (int v = 0; v < LPI_MAX_W / LPI_W; v++) s[v] = LPI_MAX(s[v], LPI_LOAD(p + v * LPI_W));
+    }
+    for (int v = 0; v < LPI_MAX_W / LPI_W; v++) LPI_STORE(lane + v * LPI_W, s[v]);
+    for (int l = 0; l < LPI_MAX_W; l++)
+        if (lane[l] > most) most = lane[l];
+    for (int v = 0; v < LPI_MAX_W / LPI_W; v++) s[v] = LPI_SET1(0);
+    for (lpi_n i = 0; i < n; i += LPI_MAX_W) {
+        const lp_real *p = LPI_K(pad16)(n - i, z + i, pad);
+        for (int v = 0; v < LPI_MAX_W / LPI_W; v++)
+            s[v] = LPI_ADD(s[v],
+                           LPI_K(vexp)(LPI_SUB(LPI_LOAD(p + v * LPI_W), LPI_SET1(most))));
+    }
+    for (int v = 0; v < LPI_MAX_W / LPI_W; v++) LPI_STORE(lane + v * LPI_W, s[v]);
+    for (int l = 0; l < LPI_MAX_W; l++) sum[l] = (double)lane[l];
+    for (int half = LPI_MAX_W / 2; half > 0; half /= 2)
+        for (int l = 0; l < half; l++) sum[l] += sum[l + half];
+    *top = most;
+    return sum[0];
+}
+
+/* out = or += a e^(z - top) + b. */
+static LPI_TARGET void LPI_K(softmax)(lpi_n n, const lp_real *z, lp_real top, lp_real a, lp_real b,
+                                      int accumulate, lp_real *out)
+{
+    const LPI_V va = LPI_SET1(a), vb = LPI_SET1(b), vt = LPI_SET1(top);
+    for (lpi_n i = 0; i < n; i += LPI_W) {
+        LPI_V p = LPI_FMA(va, LPI_K(vexp)(LPI_SUB(LPI_LD(z + i, n - i), vt)), vb);
+        if (accumulate) p = LPI_ADD(p, LPI_LD(out + i, n - i));
+        LPI_ST(out + i, n - i, p);
+    }
+}
+
+/* gates [4, n]: in a_i a_f a_g a_o, out i f g o = sigma, sigma, tanh, sigma of them;
+   c = f c0 + i g;  h = o tanh c. */
+static LPI_TARGET void LPI_K(lstm_cell)(lpi_n n, lp_real *gates, const lp_real *c0, lp_real *c,
+                                        lp_real *h)
+{
+    for (lpi_n j = 0; j < n; j += LPI_W) {
+        const lpi_n m = n - j;
+        lp_real    *p = gates + j;
+        const LPI_V i = LPI_K(vsigmoid)(LPI_LD(p, m)), f = LPI_K(vsigmoid)(LPI_LD(p + n, m));
+        const LPI_V g = LPI_K(vtanh)(LPI_LD(p + 2 * n, m));
+        const LPI_V o = LPI_K(vsigmoid)(LPI_LD(p + 3 * n, m));
+        const LPI_V cell = LPI_FMA(f, LPI_LD(c0 + j, m), LPI_MUL(i, g));
+        LPI_ST(p, m, i);
+        LPI_ST(p + n, m, f);
+        LPI_ST(p + 2 * n, m, g);
+        LPI_ST(p + 3 * n, m, o);
+        LPI_ST(c + j, m, cell);
+        LPI_ST(h + j, m, LPI_MUL(o, LPI_K(vtanh)(cell)));
+    }
+}
+
+/* gates: in i f g o, out the gradients of a_i a_f a_g a_o; dh in; dc in and out:
+   dc += dh o (1 - tanh^2 c);  da_i = dc g i (1-i);  da_f = dc c0 f (1-f);  da_g = dc i (1-g^2);
+   da_o = dh tanh c o (1-o);  then dc = dc f for the position before. */
+static LPI_TARGET void LPI_K(lstm_cell_grad)(lpi_n n, lp_real *gates, const lp_real *c0,
+                                             const lp_real *c, const lp_real *dh, lp_real *dc)
+{
+    const LPI_V one = LPI_SET1(1.0f);
+    for (lpi_n j = 0; j < n; j += LPI_W) {
+        const lpi_n m = n - j;
+        lp_real    *p = gates + j;
+        const LPI_V i = LPI_LD(p, m), f = LPI_LD(p + n, m), g = LPI_LD(p + 2 * n, m);
+        const LPI_V o = LPI_LD(p + 3 * n, m), t = LPI_K(vtanh)(LPI_LD(c + j, m));
+        const LPI_V d = LPI_LD(dh + j, m);
+        const LPI_V e = LPI_FMA(LPI_MUL(d, o), LPI_SUB(one, LPI_MUL(t, t)), LPI_LD(dc + j, m));
+        LPI_ST(p, m, LPI_MUL(LPI_MUL(e, g), LPI_MUL(i, LPI_SUB(one, i))));
+        LPI_ST(p + n, m, LPI_MUL(LPI_MUL(e, LPI_LD(c0 + j, m)), LPI_MUL(f, LPI_SUB(one, f))));
+        LPI_ST(p + 2 * n, m, LPI_MUL(LPI_MUL(e, i), LPI_SUB(one, LPI_MUL(g, g))));
+        LPI_ST(p + 3 * n, m, LPI_MUL(LPI_MUL(d, t), LPI_MUL(o, LPI_SUB(one, o))));
+        LPI_ST(dc + j, m, LPI_MUL(e, f));
+    }
+}
+
+static LPI_TARGET void LPI_K(sgd)(lpi_n n, const lpi_rule *r, const lp_real *g, lp_real *v,
+                                  lp_real *w)
+{
+    const LPI_V rate = LPI_SET1(r->rate), mu = LPI_SET1(r->mu), clip = LPI_SET1(r->clip);
+    const LPI_V decay = LPI_SET1(r->decay);
+    for (lpi_n i = 0; i < n; i += LPI_W) {
+        const lpi_n m = n - i;
+        const LPI_V wi = LPI_LD(w + i, m);
+        const LPI_V gi = LPI_FMA(decay, wi, LPI_MUL(clip, LPI_LD(g + i, m)));
+        const LPI_V vi = LPI_FMA(mu, LPI_LD(v + i, m), gi);
+        const LPI_V step = r->nesterov ? LPI_FMA(mu, vi, gi) : vi;
+        LPI_ST(v + i, m, vi);
+        LPI_ST(w + i, m, LPI_FMA(rate, step, wi));
+    }
+}
+
+static LPI_TARGET void LPI_K(adam)(lpi_n n, const lpi_rule *r, const lp_real *g, lp_real *m,
+                                   lp_real *v, lp_real *w)
+{
+    const LPI_V rate = LPI_SET1(r->rate), clip = LPI_SET1(r->clip), decay = LPI_SET1(r->decay);
+    const LPI_V keep = LPI_SET1(r->keep), beta1 = LPI_SET1(r->beta1), rest1 = LPI_SET1(r->rest1);
+    const LPI_V beta2 = LPI_SET1(r->beta2), rest2 = LPI_SET1(r->rest2), root = LPI_SET1(r->root);
+    const LPI_V epsilon = LPI_SET1(r->epsilon);
+    for (lpi_n i = 0; i < n; i += LPI_W) {
+        const lpi_n left = n - i;
+        const LPI_V wi = LPI_LD(w + i, left);
+        const LPI_V gi = LPI_FMA(decay, wi, LPI_MUL(clip, LPI_LD(g + i, left)));
+        const LPI_V mi = LPI_FMA(beta1, LPI_LD(m + i, left), LPI_MUL(rest1, gi));
+        const LPI_V vi =
+            LPI_FMA(beta2, LPI_LD(v + i, left), LPI_MUL(LPI_MUL(rest2, gi), gi));
+        const LPI_V size = LPI_FMA(LPI_SQRT(vi), root, epsilon);
+        LPI_ST(m + i, left, mi);
+        LPI_ST(v + i, left, vi);
+        LPI_ST(w + i, left, LPI_FMA(rate, LPI_DIV(mi, size), LPI_MUL(keep, wi)));
+    }
 }
 
 #define LPI_PAIR(M) LPI_K(tile_##M##x1)
@@ -1351,7 +1698,9 @@ static LPI_TARGET double LPI_K(square)(lpi_n n, const lp_real *x)
 static const lpi_row LPI_K(row) = {
     (lp_isa)LPI_ROW_ISA, LPI_W, LPI_MR, { LPI_LIST(LPI_PAIR), LPI_LIST(LPI_PAIR2) },
     LPI_K(col_sum), LPI_K(col_square), LPI_K(scale_shift), LPI_K(bn_sums), LPI_K(bn_grad),
-    LPI_K(relu), LPI_K(relu_grad), LPI_K(add), LPI_K(axpy), LPI_K(lerp), LPI_K(sgd), LPI_K(square)
+    LPI_K(relu), LPI_K(relu_grad), LPI_K(add), LPI_K(mul), LPI_K(axpy), LPI_K(lerp), LPI_K(dot),
+    LPI_K(exp), LPI_K(sigmoid), LPI_K(tanh), LPI_K(sigmoid_grad), LPI_K(tanh_grad),
+    LPI_K(sum_exp), LPI_K(softmax), LPI_K(lstm_cell), LPI_K(lstm_cell_grad), LPI_K(sgd), LPI_K(adam)
 };
 #undef LPI_PAIR
 #undef LPI_PAIR2
@@ -1370,8 +1719,13 @@ static const lpi_row LPI_K(row) = {
 #undef LPI_SUB
 #undef LPI_MUL
 #undef LPI_FMA
-#undef LPI_RELU
-#undef LPI_GATE
+#undef LPI_DIV
+#undef LPI_SQRT
+#undef LPI_MAX
+#undef LPI_MIN
+#undef LPI_PICK
+#undef LPI_ROUND
+#undef LPI_SCALE
 #undef LPI_LIST
 #endif /* LPI_ROW */
 
@@ -1605,7 +1959,8 @@ LP_API lp_status lp_gemm(lp_isa isa, int m, int n, int k, const lp_real *a, ptrd
     return LP_OK;
 }
 
-/* Shares the rows of A among lanes; every lane packs B for itself. */
+/* Shares the rows of C, or its columns if there are more of these, among lanes; every lane packs
+   its part of B for itself. */
 typedef struct lpi_gemm_job {
     const lpi_row *row;
     lpi_n          m, n, k, rsa, csa, rsb, csb, ldc, scratch, items;
@@ -1617,9 +1972,17 @@ typedef struct lpi_gemm_job {
 static void lpi_gemm_item(void *arg, int item, int lane)
 {
     const lpi_gemm_job *g = (const lpi_gemm_job *)arg;
-    lpi_n               i = lpi_cut(g->m, g->items, item), end = lpi_cut(g->m, g->items, item + 1);
-    lpi_gemm(g->row, end - i, g->n, g->k, g->a + i * g->rsa, g->rsa, g->csa, g->b, g->rsb, g->csb,
-             g->c + i * g->ldc, g->ldc, g->accumulate, g->work + lane * g->scratch);
+    lpi_n i = 0, iend = g->m, j = 0, jend = g->n, panel = 2 * LPI_MAX_W;
+    if (g->m >= g->n) {
+        i = lpi_cut(g->m, g->items, item);
+        iend = lpi_cut(g->m, g->items, item + 1);
+    } else {
+        j = lpi_cut(lpi_ceil_div(g->n, panel), g->items, item) * panel;
+        jend = lpi_minp(lpi_cut(lpi_ceil_div(g->n, panel), g->items, item + 1) * panel, g->n);
+    }
+    lpi_gemm(g->row, iend - i, jend - j, g->k, g->a + i * g->rsa, g->rsa, g->csa, g->b + j * g->csb,
+             g->rsb, g->csb, g->c + i * g->ldc + j, g->ldc, g->accumulate,
+             g->work + lane * g->scratch);
 }
 
 static void lpi_gemm_parallel(const lpi_team *team, lpi_gemm_job *g)
@@ -1627,6 +1990,21 @@ static void lpi_gemm_parallel(const lpi_team *team, lpi_gemm_job *g)
     g->items = lpi_maxp(1, lpi_minp(team->lanes, g->m * g->n / 4096));
     g->scratch = lpi_gemm_scratch(g->m, g->n, g->k);
     lpi_for(team, (int)g->items, lpi_gemm_item, g);
+}
+
+/* C = A B for few rows and a B packed before in panels of all k rows (lpi_pack), which is used many
+   times.  A is cut at the same KC, so that its tile and a piece of the panel stay in L1. */
+static void lpi_gemm_packed(const lpi_row *row, lpi_n m, lpi_n n, lpi_n k, const lp_real *a,
+                            lpi_n rsa, const lp_real *panels, lp_real *c, lpi_n ldc, int accumulate)
+{
+    for (lpi_n j = 0, width; j < n; j += width) {
+        width = lpi_panel_width(row, n - j);
+        for (lpi_n pc = 0; pc < k; pc += LPI_KC) {
+            const lpi_window w = { 1, lpi_minp(LPI_KC, k - pc), rsa, 1, 0 };
+            lpi_tiles(row, m, n - j, &w, a + pc, panels + j * k + pc * width, width, c + j, ldc,
+                      accumulate || pc > 0);
+        }
+    }
 }
 
 /* -------------------------------------------------------------------------------- >>conv
@@ -1887,6 +2265,135 @@ static void lpi_conv_data(const lpi_team *team, lpi_conv_job *job, int n)
 }
 #endif
 
+/* -------------------------------------------------------------------------------- >>lstm
+   Over positions t, for every row b (a stream) of the minibatch:
+
+     a_t = [h_(t-1) x_t 1] [W_hh; W_ih; b_ih + b_hh]       the gates' arguments, [4 units]
+     i, f, o = sigmoid, g = tanh of their quarter of a_t;  c_t = f c_(t-1) + i g;  h_t = o tanh c_t
+
+   With both matrices and the biases stacked in one, [k, 4 units] with k = units + in + 1, a position
+   is one matrix product, and so is the gradient of all weights: the sum over all t and b of
+   [h x 1]^T da.  Streams are independent, so each lane takes a block of rows through the whole
+   sequence, without waiting for others.  The memory for backward is ordered by position:
+
+     cat [t, b, k]       the rows [h_(t-1) x_t 1]
+     gates [t, b, 4, u]  i f g o; backward puts da in their place
+     cells [t + 1, b, u] c_(t-1); the last is c_T
+
+   Inference keeps one position instead (two of cells).  Backward goes through time from the end:
+   dh_(t-1) = da_t W_hh^T plus what comes from y, dx_t = da_t W_ih^T. */
+
+typedef struct lpi_lstm {
+    const lpi_row *row;
+    lpi_n          rows, length, in, units, k, items;
+    int            stored;                  /* all positions are stored                         */
+    const lp_real *x, *dy, *state;          /* [rows, length, in], [.., units], h c [2, cap, u] */
+    lp_real       *y, *dx, *next;           /* next: like state, after the last position        */
+    lpi_n          capacity;
+    lp_real       *cat, *gates, *cells;
+    lp_real       *packed, *packed_ih, *dh, *dc; /* dh, dc [rows, units]                        */
+    int            accumulate;              /* dx is added to                                   */
+} lpi_lstm;
+
+static lpi_n lpi_lstm_packed_size(lpi_n k, lpi_n n)
+{
+    return k * lpi_round_up(n, 2 * LPI_MAX_W);
+}
+static lpi_n lpi_lstm_workspace(lpi_n capacity, lpi_n length, lpi_n in, lpi_n units, int lanes)
+{
+    lpi_n k = units + in + 1, u4 = 4 * units;
+    lpi_n forward = u4 + lpi_lstm_packed_size(k, u4);
+    lpi_n through = lpi_lstm_packed_size(u4, units) + lpi_lstm_packed_size(u4, in)
+                    + 2 * lpi_round_up(capacity * units, 16);
+    lpi_n weights = k * u4 + lanes * lpi_gemm_scratch(k, u4, capacity * length);
+    return lpi_maxp(forward, lpi_maxp(through, weights));
+}
+static lpi_n lpi_lstm_saved(lpi_n capacity, lpi_n length, lpi_n in, lpi_n units, int stored)
+{
+    lpi_n positions = stored ? length : 1;
+    return capacity * (positions * (units + in + 1 + 4 * units) + (positions + 1) * units);
+}
+
+/* Row b at position t. */
+static lp_real *lpi_lstm_cat(const lpi_lstm *l, lpi_n t, lpi_n b)
+{
+    return l->cat + ((l->stored ? t : 0) * l->rows + b) * l->k;
+}
+static lp_real *lpi_lstm_gates(const lpi_lstm *l, lpi_n t, lpi_n b)
+{
+    return l->gates + ((l->stored ? t : 0) * l->rows + b) * 4 * l->units;
+}
+static lp_real *lpi_lstm_cell(const lpi_lstm *l, lpi_n t, lpi_n b)
+{
+    return l->cells + ((l->stored ? t : t % 2) * l->rows + b) * l->units;
+}
+
+/* packed [k, 4u] = [w_hh; w_ih; b_ih + b_hh]; bias [4u] is scratch. */
+static void lpi_lstm_pack(const lpi_lstm *l, const lp_real *w_ih, const lp_real *w_hh,
+                          const lp_real *b_ih, const lp_real *b_hh, lp_real *bias)
+{
+    lpi_n u4 = 4 * l->units;
+    l->row->add(u4, b_ih, b_hh, bias);
+    lpi_pack(l->row, w_hh, u4, 1, l->units, u4, l->packed, l->k, 0);
+    lpi_pack(l->row, w_ih, u4, 1, l->in, u4, l->packed, l->k, l->units);
+    lpi_pack(l->row, bias, u4, 1, 1, u4, l->packed, l->k, l->k - 1);
+}
+
+/* Rows of one lane from the first position to the last. */
+static void lpi_lstm_forward_item(void *arg, int item, int lane)
+{
+    const lpi_lstm *l = (const lpi_lstm *)arg;
+    lpi_n           u = l->units, first = lpi_cut(l->rows, l->items, item);
+    lpi_n           end = lpi_cut(l->rows, l->items, item + 1);
+    (void)lane;
+    for (lpi_n b = first; b < end; b++)
+        lpi_copy(lpi_lstm_cell(l, 0, b), l->state + (l->capacity + b) * u, u);
+    for (lpi_n t = 0; t < l->length; t++) {
+        for (lpi_n b = first; b < end; b++) {
+            lp_real *cat = lpi_lstm_cat(l, t, b);
+            lpi_copy(cat, t ? l->y + (b * l->length + t - 1) * u : l->state + b * u, u);
+            lpi_copy(cat + u, l->x + (b * l->length + t) * l->in, l->in);
+            cat[l->k - 1] = 1;
+        }
+        lpi_gemm_packed(l->row, end - first, 4 * u, l->k, lpi_lstm_cat(l, t, first), l->k,
+                        l->packed, lpi_lstm_gates(l, t, first), 4 * u, 0);
+        for (lpi_n b = first; b < end; b++)
+            l->row->lstm_cell(u, lpi_lstm_gates(l, t, b), lpi_lstm_cell(l, t, b),
+                              lpi_lstm_cell(l, t + 1, b), l->y + (b * l->length + t) * u);
+    }
+    for (lpi_n b = first; b < end; b++) {
+        lpi_copy(l->next + b * u, l->y + (b * l->length + l->length - 1) * u, u);
+        lpi_copy(l->next + (l->capacity + b) * u, lpi_lstm_cell(l, l->length, b), u);
+    }
+}
+
+#ifndef LP_NO_TRAINING
+/* And back: gates become the gradients of their arguments; dx if wanted. */
+static void lpi_lstm_backward_item(void *arg, int item, int lane)
+{
+    const lpi_lstm *l = (const lpi_lstm *)arg;
+    lpi_n           u = l->units, first = lpi_cut(l->rows, l->items, item);
+    lpi_n           rows = lpi_cut(l->rows, l->items, item + 1) - first;
+    (void)lane;
+    lpi_zero(l->dh + first * u, rows * u);
+    lpi_zero(l->dc + first * u, rows * u);
+    for (lpi_n t = l->length - 1; t >= 0; t--) {
+        lp_real *da = lpi_lstm_gates(l, t, first);
+        for (lpi_n b = first; b < first + rows; b++) {
+            l->row->add(u, l->dh + b * u, l->dy + (b * l->length + t) * u, l->dh + b * u);
+            l->row->lstm_cell_grad(u, lpi_lstm_gates(l, t, b), lpi_lstm_cell(l, t, b),
+                                   lpi_lstm_cell(l, t + 1, b), l->dh + b * u, l->dc + b * u);
+        }
+        if (t > 0)
+            lpi_gemm_packed(l->row, rows, u, 4 * u, da, 4 * u, l->packed, l->dh + first * u, u, 0);
+        if (l->dx)
+            lpi_gemm_packed(l->row, rows, l->in, 4 * u, da, 4 * u, l->packed_ih,
+                            l->dx + (first * l->length + t) * l->in, l->length * l->in,
+                            l->accumulate);
+    }
+}
+#endif
+
 /* --------------------------------------------------------------------------------- >>ops
    Tensors, nodes and the operations.
 
@@ -1911,6 +2418,7 @@ struct lpi_tensor {
     unsigned   family;        /* LP_LATE_... bits that make this parameter late                 */
     lp_role    role;          /* BASE or LATE once compiled                                     */
     lp_init    init;
+    float      scale;         /* of the initial values                                          */
     int        index;         /* its place in the list: stream of its initial values            */
     ptrdiff_t  offset;        /* in theta or phi                                                */
     ptrdiff_t  row, size;     /* elements per dim[0], and in all                                */
@@ -1928,25 +2436,27 @@ typedef struct lpi_op {
 } lpi_op;
 
 enum {
-    LPI_READS_X0 = 1, LPI_READS_X1 = 2, LPI_READS_Y = 4, /* backward reads these values        */
-    LPI_IN_PLACE = 8,       /* forward may write its output over input 0                       */
-    LPI_GRAD_IN_PLACE = 16, /* backward may write dx of input 0 over dy                        */
-    LPI_LOSS = 32
+    LPI_READS_X0 = 1, LPI_READS_X1 = 2, LPI_READS_X2 = 4, /* backward reads these values, ...  */
+    LPI_READS_Y = 8,        /* ... its output                                                  */
+    LPI_IN_PLACE = 16,      /* forward may write its output over input 0                       */
+    LPI_GRAD_IN_PLACE = 32, /* backward may write dx of input 0 over dy                        */
+    LPI_LOSS = 64
 };
+enum { LPI_MAX_IN = 5 };
 
 struct lpi_node {
     const lpi_op *op;
     const char   *label;
-    lpi_tensor   *in[3], *out;
-    int           inputs, index, add[3];
+    lpi_tensor   *in[LPI_MAX_IN], *out;
+    int           inputs, index, add[LPI_MAX_IN];
     int           relu;       /* BatchNorm with the following ReLU fused                        */
     int           skip, live; /* swallowed by fusion; leads to the loss                         */
     lpi_geom      geom;       /* convolution and pooling                                        */
     float         p;          /* dropout probability, label smoothing                           */
     ptrdiff_t     stats;      /* BatchNorm: offset of [mean c, variance c] in s_k               */
-    lp_real      *saved;      /* BatchNorm: see lpi_bn_saved                                    */
-    ptrdiff_t     saved_size;
-    ptrdiff_t     workspace;
+    ptrdiff_t     carry;      /* LSTM: offset of [2, n, units] in carry                         */
+    lp_real      *saved;      /* from forward for backward: see lpi_saved_size                  */
+    int           saved_slot; /* plan                                                           */
     lpi_node     *next;
 };
 
@@ -1974,9 +2484,9 @@ struct lp_net {
     int         closed, compiled;            /* no more builders; memory is there               */
 
     /* The vectors.  phi, stats: a slab for each member; mean_phi, mean_stats: their average.  */
-    ptrdiff_t n_theta, n_phi, n_stats, vectors; /* elements; vectors: all of the state         */
-    lp_real  *theta, *phi, *stats, *mom_theta, *mom_phi, *delta, *swa;
-    lp_real  *mean_phi, *mean_stats, *g_theta, *g_phi;
+    ptrdiff_t n_theta, n_phi, n_stats, n_carry, vectors; /* elements; vectors: of the state    */
+    lp_real  *theta, *phi, *stats, *mom_theta, *mom_phi, *delta, *carry, *swa;
+    lp_real  *mean_phi, *mean_stats, *g_theta, *g_phi, *carry_next;
     lp_real  *now_phi, *now_stats;           /* the slab in use: of one member or the average  */
     lpi_run_of *run_theta, *run_phi;
     int         runs_theta, runs_phi;
@@ -1986,11 +2496,14 @@ struct lp_net {
     lp_real *workspace;
 
     int      training;                       /* this pass: minibatch statistics, dropout       */
-    double   loss_value, loss_scale;         /* dL/dL: scale of this minibatch's gradient       */
+    double   loss_value, loss_scale;         /* dL/dL: scale of this minibatch's gradient      */
+    double   loss_lines;                     /* cross entropy: labelled lines                  */
     int64_t  step;
     int      members, k;                     /* K in force; whose turn                         */
     int      begun;                          /* lp_late_begin was called                       */
     int      pending;                        /* minibatches in g_theta, g_phi                  */
+    double   norm2;                          /* |g_theta|^2 + |g_phi|^2                        */
+    int64_t  updates_theta, updates_phi;     /* since their moments were zero; phi: of all k   */
     int64_t  draw, passes;                   /* key of dropout; training passes by lp_forward  */
     int64_t  swa_count;
     int      swapped;
@@ -2113,11 +2626,17 @@ static lpi_tensor *lpi_new_tensor(lp_net *net, const char *name, int kind, int r
     return t;
 }
 
+/* Makes x one more input of the node. */
+static void lpi_node_input(lpi_node *node, lp_tensor *x)
+{
+    node->in[node->inputs++] = x->priv;
+    x->priv->users++;
+}
+
 /* A node with its output tensor [dim]; batched if input 0 is. */
 static lpi_node *lpi_new_node(lp_net *net, const lpi_op *op, const char *label, lp_tensor *x0,
                               lp_tensor *x1, lp_tensor *x2, int rank, const int *dim)
 {
-    lp_tensor  *x[3] = { x0, x1, x2 };
     const char *name = label && *label ? label : lpi_name(net, "%s(%s)", op->name, x0->name);
     if (!name) return NULL;
     lpi_node *node = (lpi_node *)lpi_take(&net->arena, sizeof *node);
@@ -2127,13 +2646,12 @@ static lpi_node *lpi_new_node(lp_net *net, const lpi_op *op, const char *label, 
     node->op = op;
     node->label = node->out->pub.name;
     node->index = net->node_count++;
-    node->stats = -1;
+    node->stats = node->carry = -1;
     node->out->node = node;
     node->out->batched = x0->priv->batched && !(op->flags & LPI_LOSS);
-    for (int i = 0; i < 3 && x[i]; i++) {
-        node->in[node->inputs++] = x[i]->priv;
-        x[i]->priv->users++;
-    }
+    lpi_node_input(node, x0);
+    if (x1) lpi_node_input(node, x1);
+    if (x2) lpi_node_input(node, x2);
     *net->nodes_end = node;
     net->nodes_end = &node->next;
     return node;
@@ -2195,6 +2713,12 @@ static int lpi_rows(const lp_net *net, const lpi_tensor *t)
     return t->batched ? net->rows : t->pub.dim[0];
 }
 static lpi_n lpi_count(const lp_net *net, const lpi_tensor *t) { return lpi_rows(net, t) * t->row; }
+/* A tensor as a matrix [lines, last]: last dimension, and the rest of it in use. */
+static lpi_n lpi_last(const lpi_tensor *t) { return t->pub.dim[t->pub.rank - 1]; }
+static lpi_n lpi_lines(const lp_net *net, const lpi_tensor *t)
+{
+    return lpi_count(net, t) / lpi_last(t);
+}
 
 /* Element-wise kernels over a long vector: items of LPI_CHUNK elements. */
 enum { LPI_CHUNK = 16384 };
@@ -2205,20 +2729,25 @@ typedef struct lpi_map {
     const lp_real *a, *b;
     lp_real       *y;
 } lpi_map;
-enum { LPI_MAP_RELU, LPI_MAP_RELU_GRAD, LPI_MAP_ADD, LPI_MAP_COPY };
+enum { LPI_MAP_RELU, LPI_MAP_RELU_GRAD, LPI_MAP_SIGMOID, LPI_MAP_SIGMOID_GRAD, LPI_MAP_TANH,
+       LPI_MAP_TANH_GRAD, LPI_MAP_ADD, LPI_MAP_COPY };
 
 static void lpi_map_item(void *arg, int item, int lane)
 {
     const lpi_map *m = (const lpi_map *)arg;
     lpi_n          i = (lpi_n)item * LPI_CHUNK, n = lpi_minp(LPI_CHUNK, m->n - i);
+    const lp_real *a = m->a + i, *b = m->b ? m->b + i : NULL;
+    lp_real       *y = m->y + i;
     (void)lane;
     switch (m->what) {
-    case LPI_MAP_RELU: m->row->relu(n, m->a + i, m->y + i); break;
-    case LPI_MAP_RELU_GRAD:
-        m->row->relu_grad(n, m->a + i, m->b + i, m->accumulate, m->y + i);
-        break;
-    case LPI_MAP_ADD: m->row->add(n, m->a + i, m->b + i, m->y + i); break;
-    default: lpi_copy(m->y + i, m->a + i, n);
+    case LPI_MAP_RELU: m->row->relu(n, a, y); break;
+    case LPI_MAP_RELU_GRAD: m->row->relu_grad(n, a, b, m->accumulate, y); break;
+    case LPI_MAP_SIGMOID: m->row->sigmoid(n, a, y); break;
+    case LPI_MAP_SIGMOID_GRAD: m->row->sigmoid_grad(n, a, b, m->accumulate, y); break;
+    case LPI_MAP_TANH: m->row->tanh(n, a, y); break;
+    case LPI_MAP_TANH_GRAD: m->row->tanh_grad(n, a, b, m->accumulate, y); break;
+    case LPI_MAP_ADD: m->row->add(n, a, b, y); break;
+    default: lpi_copy(y, a, n);
     }
 }
 
@@ -2239,19 +2768,43 @@ static void lpi_pass_grad(const lp_net *net, lpi_n n, const lp_real *dy, lp_real
 }
 #endif
 
-/* ---- relu: y = x < 0 ? 0 : x */
+/* ---- relu: y = x < 0 ? 0 : x;  sigmoid: y = 1 / (1 + e^-x);  tanh.  Backward reads y. */
 
-static lp_status lpi_relu_forward(lp_net *net, lpi_node *node)
+static lp_status lpi_activation_forward(const lp_net *net, const lpi_node *node, int what)
 {
-    lpi_map_run(net, LPI_MAP_RELU, lpi_count(net, node->out), lpi_value(net, node->in[0]), NULL,
+    lpi_map_run(net, what, lpi_count(net, node->out), lpi_value(net, node->in[0]), NULL,
                 lpi_value(net, node->out), 0);
     return LP_OK;
 }
+static lp_status lpi_relu_forward(lp_net *net, lpi_node *node)
+{
+    return lpi_activation_forward(net, node, LPI_MAP_RELU);
+}
+static lp_status lpi_sigmoid_forward(lp_net *net, lpi_node *node)
+{
+    return lpi_activation_forward(net, node, LPI_MAP_SIGMOID);
+}
+static lp_status lpi_tanh_forward(lp_net *net, lpi_node *node)
+{
+    return lpi_activation_forward(net, node, LPI_MAP_TANH);
+}
 #ifndef LP_NO_TRAINING
+static void lpi_activation_backward(const lp_net *net, const lpi_node *node, int what)
+{
+    lpi_map_run(net, what, lpi_count(net, node->out), lpi_value(net, node->out),
+                lpi_grad(net, node->out), lpi_grad(net, node->in[0]), lpi_adds(net, node, 0));
+}
 static void lpi_relu_backward(lp_net *net, lpi_node *node)
 {
-    lpi_map_run(net, LPI_MAP_RELU_GRAD, lpi_count(net, node->out), lpi_value(net, node->out),
-                lpi_grad(net, node->out), lpi_grad(net, node->in[0]), lpi_adds(net, node, 0));
+    lpi_activation_backward(net, node, LPI_MAP_RELU_GRAD);
+}
+static void lpi_sigmoid_backward(lp_net *net, lpi_node *node)
+{
+    lpi_activation_backward(net, node, LPI_MAP_SIGMOID_GRAD);
+}
+static void lpi_tanh_backward(lp_net *net, lpi_node *node)
+{
+    lpi_activation_backward(net, node, LPI_MAP_TANH_GRAD);
 }
 #endif
 
@@ -2270,6 +2823,183 @@ static void lpi_add_backward(lp_net *net, lpi_node *node)
         if (lpi_wants(node, i))
             lpi_pass_grad(net, lpi_count(net, node->out), lpi_grad(net, node->out),
                           lpi_grad(net, node->in[i]), lpi_adds(net, node, i));
+}
+#endif
+
+/* ---- mul: y = a o b, where b has the last dimensions of a and repeats along the others;
+   da = dy o b, db = sum over the repeats of dy o a.  item: a chunk of b, all repeats */
+
+typedef struct lpi_product {
+    const lpi_row *row;
+    lpi_n          n, repeats;
+    const lp_real *a, *b;
+    lp_real       *y;
+    int            sum, accumulate; /* sum: y [n] = sum of a o b, b repeated with a              */
+} lpi_product;
+
+static void lpi_product_item(void *arg, int item, int lane)
+{
+    const lpi_product *p = (const lpi_product *)arg;
+    lpi_n              i = (lpi_n)item * LPI_CHUNK, n = lpi_minp(LPI_CHUNK, p->n - i);
+    (void)lane;
+    for (lpi_n q = 0; q < p->repeats; q++, i += p->n) {
+        lpi_n once = i - q * p->n;
+        if (p->sum) p->row->mul(n, p->a + i, p->b + i, p->accumulate || q > 0, p->y + once);
+        else p->row->mul(n, p->a + i, p->b + once, p->accumulate, p->y + i);
+    }
+}
+
+static void lpi_product_run(const lp_net *net, const lpi_node *node, const lp_real *a,
+                            const lp_real *b, int sum, int accumulate, lp_real *y)
+{
+    lpi_n       n = node->in[1]->batched ? lpi_count(net, node->in[1]) : node->in[1]->size;
+    lpi_product p = { net->row, n, lpi_count(net, node->out) / n, a, b, y, sum, accumulate };
+    lpi_for(&net->team, (int)lpi_ceil_div(n, LPI_CHUNK), lpi_product_item, &p);
+}
+
+static lp_status lpi_mul_forward(lp_net *net, lpi_node *node)
+{
+    lpi_product_run(net, node, lpi_value(net, node->in[0]), lpi_value(net, node->in[1]), 0, 0,
+                    lpi_value(net, node->out));
+    return LP_OK;
+}
+#ifndef LP_NO_TRAINING
+static void lpi_mul_backward(lp_net *net, lpi_node *node)
+{
+    const lp_real *dy = lpi_grad(net, node->out);
+    if (lpi_wants(node, 1))
+        lpi_product_run(net, node, dy, lpi_value(net, node->in[0]), 1, lpi_adds(net, node, 1),
+                        lpi_grad(net, node->in[1]));
+    if (lpi_wants(node, 0))
+        lpi_product_run(net, node, dy, lpi_value(net, node->in[1]), 0, lpi_adds(net, node, 0),
+                        lpi_grad(net, node->in[0]));
+}
+#endif
+
+/* ---- outer: y [m, n] = a b^T;  da = dy b,  db = dy^T a */
+
+static lp_status lpi_outer_forward(lp_net *net, lpi_node *node)
+{
+    lpi_n          m = node->in[0]->size, n = node->in[1]->size;
+    const lp_real *a = lpi_value(net, node->in[0]), *b = lpi_value(net, node->in[1]);
+    lp_real       *y = lpi_value(net, node->out);
+    lpi_zero(y, m * n);
+    for (lpi_n i = 0; i < m; i++) net->row->axpy(n, a[i], b, y + i * n);
+    return LP_OK;
+}
+#ifndef LP_NO_TRAINING
+static void lpi_outer_backward(lp_net *net, lpi_node *node)
+{
+    lpi_n          m = node->in[0]->size, n = node->in[1]->size;
+    const lp_real *a = lpi_value(net, node->in[0]), *b = lpi_value(net, node->in[1]);
+    const lp_real *dy = lpi_grad(net, node->out);
+    if (lpi_wants(node, 1)) {
+        lp_real *db = lpi_grad(net, node->in[1]);
+        if (!lpi_adds(net, node, 1)) lpi_zero(db, n);
+        for (lpi_n i = 0; i < m; i++) net->row->axpy(n, a[i], dy + i * n, db);
+    }
+    if (lpi_wants(node, 0)) {
+        lp_real *da = lpi_grad(net, node->in[0]);
+        int      accumulate = lpi_adds(net, node, 0);
+        for (lpi_n i = 0; i < m; i++)
+            da[i] = (lp_real)(net->row->dot(n, dy + i * n, b) + (accumulate ? (double)da[i] : 0));
+    }
+}
+#endif
+
+/* ---- gather: row y_i = table[token_i];  dtable[token_i] += dy_i, in the order of i */
+
+static lp_status lpi_gather_forward(lp_net *net, lpi_node *node)
+{
+    lpi_n          n = lpi_count(net, node->in[0]), width = lpi_last(node->out);
+    const int32_t *token = node->in[0]->pub.labels;
+    const lp_real *table = lpi_value(net, node->in[1]);
+    lp_real       *y = lpi_value(net, node->out);
+    int            words = node->in[1]->pub.dim[0];
+    for (lpi_n i = 0; i < n; i++) {
+        if (token[i] < 0 || token[i] >= words)
+            return lpi_fail(net, LP_ERR_LABEL, "\"%s\": token %d at place %l is not in 0..%d",
+                            node->in[0]->pub.name, (int)token[i], (int64_t)i, words - 1);
+        lpi_copy(y + i * width, table + token[i] * width, width);
+    }
+    return LP_OK;
+}
+#ifndef LP_NO_TRAINING
+static void lpi_gather_backward(lp_net *net, lpi_node *node)
+{
+    lpi_n          n = lpi_count(net, node->in[0]), width = lpi_last(node->out);
+    const int32_t *token = node->in[0]->pub.labels;
+    const lp_real *dy = lpi_grad(net, node->out);
+    lp_real       *dtable = lpi_grad(net, node->in[1]);
+    if (!lpi_adds(net, node, 1)) lpi_zero(dtable, node->in[1]->size);
+    for (lpi_n i = 0; i < n; i++)
+        net->row->add(width, dtable + token[i] * width, dy + i * width, dtable + token[i] * width);
+}
+#endif
+
+/* ---- lstm: see >>lstm.  Inputs x, w_ih, w_hh, b_ih, b_hh */
+
+static lpi_lstm lpi_lstm_of(const lp_net *net, const lpi_node *node)
+{
+    const lpi_tensor *x = node->in[0];
+    lpi_lstm          l;
+    lpi_memset(&l, 0, sizeof l);
+    l.row = net->row;
+    l.rows = lpi_rows(net, x);
+    l.capacity = x->pub.dim[0];
+    l.length = x->pub.dim[1];
+    l.in = x->pub.dim[2];
+    l.units = lpi_last(node->out);
+    l.k = l.units + l.in + 1;
+    l.items = lpi_minp(net->team.lanes, l.rows);
+    l.stored = !net->desc.inference;
+    l.x = lpi_value(net, x);
+    l.y = lpi_value(net, node->out);
+    l.state = net->carry + node->carry;
+    l.next = net->carry_next + node->carry;
+    lpi_n positions = l.capacity * (l.stored ? l.length : 1);
+    l.cat = node->saved;
+    l.gates = l.cat + positions * l.k;
+    l.cells = l.gates + positions * 4 * l.units;
+    l.packed = net->workspace;
+    return l;
+}
+
+static lp_status lpi_lstm_forward(lp_net *net, lpi_node *node)
+{
+    lpi_lstm l = lpi_lstm_of(net, node);
+    lpi_lstm_pack(&l, lpi_value(net, node->in[1]), lpi_value(net, node->in[2]),
+                  lpi_value(net, node->in[3]), lpi_value(net, node->in[4]),
+                  l.packed + lpi_lstm_packed_size(l.k, 4 * l.units));
+    lpi_for(&net->team, (int)l.items, lpi_lstm_forward_item, &l);
+    return LP_OK;
+}
+#ifndef LP_NO_TRAINING
+static void lpi_lstm_backward(lp_net *net, lpi_node *node)
+{
+    lpi_lstm l = lpi_lstm_of(net, node);
+    lpi_n    u4 = 4 * l.units;
+    l.dy = lpi_grad(net, node->out);
+    l.packed_ih = l.packed + lpi_lstm_packed_size(u4, l.units);
+    l.dh = l.packed_ih + lpi_lstm_packed_size(u4, l.in);
+    l.dc = l.dh + lpi_round_up(l.capacity * l.units, 16);
+    lpi_pack(l.row, lpi_value(net, node->in[2]), 1, u4, u4, l.units, l.packed, u4, 0);
+    if (lpi_wants(node, 0)) {
+        l.dx = lpi_grad(net, node->in[0]);
+        l.accumulate = lpi_adds(net, node, 0);
+        lpi_pack(l.row, lpi_value(net, node->in[1]), 1, u4, u4, l.in, l.packed_ih, u4, 0);
+    }
+    lpi_for(&net->team, (int)l.items, lpi_lstm_backward_item, &l);
+
+    lp_real *dw = net->workspace, *part[5]; /* [k, 4u] = [h x 1]^T da, in the order of the inputs */
+    lpi_gemm_job g = { net->row, l.k, u4, l.rows * l.length, 1, l.k, u4, 1, u4, 0, 0, l.cat, l.gates,
+                       dw, dw + l.k * u4, 0 };
+    lpi_gemm_parallel(&net->team, &g);
+    part[2] = dw, part[1] = dw + l.units * u4, part[3] = part[4] = dw + (l.k - 1) * u4;
+    for (int i = 4; i > 0; i--)
+        if (lpi_wants(node, i))
+            lpi_pass_grad(net, node->in[i]->size, part[i], lpi_grad(net, node->in[i]),
+                          lpi_adds(net, node, i));
 }
 #endif
 
@@ -2378,11 +3108,12 @@ static void lpi_conv2d_backward(lp_net *net, lpi_node *node)
 }
 #endif
 
-/* ---- matmul: y [n, out] = x [n, in] W [in, out] + b */
+/* ---- matmul: y [n, out] = x [n, in] W [in, out] + b; n counts lines: rows, or positions */
 
 static lp_status lpi_matmul_forward(lp_net *net, lpi_node *node)
 {
-    lpi_n          n = lpi_rows(net, node->out), out = node->out->row, in = node->in[0]->row;
+    lpi_n          n = lpi_lines(net, node->out), out = lpi_last(node->out);
+    lpi_n          in = node->in[1]->pub.dim[0];
     const lp_real *bias = node->inputs > 2 ? lpi_value(net, node->in[2]) : NULL;
     lp_real       *y = lpi_value(net, node->out);
     for (lpi_n i = 0; i < n && bias; i++) lpi_copy(y + i * out, bias, out);
@@ -2396,7 +3127,8 @@ static lp_status lpi_matmul_forward(lp_net *net, lpi_node *node)
 /* dW = x^T dy;  dx = dy W^T;  db = sum dy. */
 static void lpi_matmul_backward(lp_net *net, lpi_node *node)
 {
-    lpi_n          n = lpi_rows(net, node->out), out = node->out->row, in = node->in[0]->row;
+    lpi_n          n = lpi_lines(net, node->out), out = lpi_last(node->out);
+    lpi_n          in = node->in[1]->pub.dim[0];
     const lp_real *x = lpi_value(net, node->in[0]), *w = lpi_value(net, node->in[1]);
     const lp_real *dy = lpi_grad(net, node->out);
     if (node->inputs > 2 && lpi_wants(node, 2))
@@ -2434,7 +3166,7 @@ typedef struct lpi_bn_saved {
 
 static lpi_bn_saved lpi_bn_saved_of(const lpi_node *node)
 {
-    lpi_n        c = node->out->pub.dim[node->out->pub.rank - 1];
+    lpi_n        c = lpi_last(node->out);
     lp_real     *p = node->saved;
     lpi_bn_saved s = {
         {p, p + c, p + 2 * c, p + 3 * c, p + 4 * c, p + 5 * c}, p + 6 * c, p + 7 * c, p + 8 * c};
@@ -2573,7 +3305,7 @@ static int lpi_bn_finite(const lp_net *net)
     for (const lpi_node *node = net->nodes; node; node = node->next) {
         if (node->stats < 0) continue;
         lpi_bn_saved s = lpi_bn_saved_of(node);
-        for (lpi_n j = 0; j < node->saved_size / 9; j++)
+        for (lpi_n j = 0; j < lpi_last(node->out); j++)
             if (!lpi_finite((double)s.k.mean[j]) || !lpi_finite((double)s.variance[j])) return 0;
     }
     return 1;
@@ -2585,7 +3317,7 @@ static void lpi_bn_commit(lp_net *net, double momentum)
     for (lpi_node *node = net->nodes; node; node = node->next) {
         if (node->stats < 0) continue;
         lpi_bn_saved s = lpi_bn_saved_of(node);
-        lpi_n        c = node->saved_size / 9;
+        lpi_n        c = lpi_last(node->out);
         lp_real     *mean = net->now_stats + node->stats, *variance = mean + c;
         for (lpi_n j = 0; j < c; j++) {
             mean[j] = (lp_real)((1 - momentum) * (double)mean[j] + momentum * (double)s.k.mean[j]);
@@ -2811,53 +3543,93 @@ static void lpi_dropout_backward(lp_net *net, lpi_node *node)
 }
 #endif
 
-/* ---- cross entropy: L = mean over rows of -sum_c t_c ln p_c, p = softmax(z),
-   t = (1-s) onehot + s/classes; dz = (p - t) / rows.  In double: 10 classes cost nothing. */
+/* ---- cross entropy: L = mean over labelled lines of -sum_c t_c ln p_c, p = softmax(z),
+   t = (1-s) onehot + s/classes; dz = (p - t) / lines.  With top = max z and S = sum e^(z - top):
+   p_c = e^(z_c - top) / S, -ln p_c = ln S + top - z_c.  item: LPI_LINES lines */
 
-/* ln sum_c e^(z_c), shifted by the maximum. */
-static double lpi_log_sum_exp(const lp_real *z, lpi_n classes)
+enum { LPI_LINES = 32 };
+
+typedef struct lpi_softmax {
+    const lpi_row *row;
+    lpi_n          lines, classes;
+    const lp_real *z;
+    const int32_t *label;  /* [lines]                                                           */
+    lp_real       *out;    /* dz, or probabilities, [lines, classes]                            */
+    double        *loss;   /* [items] sums                                                      */
+    double         smooth, scale; /* s; factor on p - t                                         */
+    int            accumulate;
+} lpi_softmax;
+
+static void lpi_cross_entropy_item(void *arg, int item, int lane)
 {
-    double top = (double)z[0], sum = 0;
-    for (lpi_n c = 1; c < classes; c++)
-        if ((double)z[c] > top) top = (double)z[c];
-    for (lpi_n c = 0; c < classes; c++) sum += lpi_exp((double)z[c] - top);
-    return top + lpi_log(sum);
+    const lpi_softmax *j = (const lpi_softmax *)arg;
+    lpi_n              i = (lpi_n)item * LPI_LINES, end = lpi_minp(i + LPI_LINES, j->lines);
+    double             loss = 0;
+    (void)lane;
+    for (; i < end; i++) {
+        const lp_real *z = j->z + i * j->classes;
+        lp_real        top;
+        if (j->label[i] == LP_IGNORE) continue;
+        double lse = lpi_log(j->row->sum_exp(j->classes, z, &top));
+        lse += (double)top;
+        loss += (1 - j->smooth) * (lse - (double)z[j->label[i]]);
+        for (lpi_n c = 0; c < j->classes && j->smooth > 0; c++)
+            loss += j->smooth / (double)j->classes * (lse - (double)z[c]);
+    }
+    j->loss[item] = loss;
 }
 
 static lp_status lpi_cross_entropy_forward(lp_net *net, lpi_node *node)
 {
-    lpi_n          rows = lpi_rows(net, node->in[0]), classes = node->in[0]->row;
-    const lp_real *z = lpi_value(net, node->in[0]);
-    double         smooth = (double)node->p / (double)classes, loss = 0;
-    for (lpi_n i = 0; i < rows; i++, z += classes) {
-        int32_t label = node->in[1]->pub.labels[i];
-        if (label < 0 || label >= classes)
-            return lpi_fail(net, LP_ERR_LABEL, "\"%s\": label %d of row %d is not in 0..%d",
-                            node->in[1]->pub.name, (int)label, (int)i, (int)classes - 1);
-        double lse = lpi_log_sum_exp(z, classes);
-        loss += (1 - (double)node->p) * (lse - (double)z[label]);
-        for (lpi_n c = 0; c < classes && node->p > 0; c++) loss += smooth * (lse - (double)z[c]);
+    lpi_softmax j = { net->row, lpi_lines(net, node->in[0]), lpi_last(node->in[0]),
+                      lpi_value(net, node->in[0]), node->in[1]->pub.labels, NULL,
+                      (double *)(void *)net->workspace, (double)node->p, 0, 0 };
+    lpi_n       counted = 0, items = lpi_ceil_div(j.lines, LPI_LINES);
+    for (lpi_n i = 0; i < j.lines; i++) {
+        int32_t label = j.label[i];
+        if (label == LP_IGNORE) continue;
+        counted++;
+        if (label < 0 || label >= j.classes)
+            return lpi_fail(net, LP_ERR_LABEL, "\"%s\": label %d of row %l is not in 0..%d",
+                            node->in[1]->pub.name, (int)label, (int64_t)i, (int)j.classes - 1);
     }
-    net->loss_value = loss / (double)rows;
+    lpi_for(&net->team, (int)items, lpi_cross_entropy_item, &j);
+    net->loss_value = 0;
+    for (lpi_n i = 0; i < items; i++) net->loss_value += j.loss[i];
+    net->loss_lines = (double)(counted ? counted : 1);
+    net->loss_value /= net->loss_lines;
     *lpi_value(net, node->out) = (lp_real)net->loss_value;
     return LP_OK;
 }
+
+/* out = or += scale (p - t) for each line; without labels t = 0. */
+static void lpi_softmax_item(void *arg, int item, int lane)
+{
+    const lpi_softmax *j = (const lpi_softmax *)arg;
+    lpi_n              i = (lpi_n)item * LPI_LINES, end = lpi_minp(i + LPI_LINES, j->lines);
+    (void)lane;
+    for (; i < end; i++) {
+        const lp_real *z = j->z + i * j->classes;
+        lp_real       *out = j->out + i * j->classes, top;
+        if (j->label && j->label[i] == LP_IGNORE) {
+            if (!j->accumulate) lpi_zero(out, j->classes);
+            continue;
+        }
+        double sum = j->row->sum_exp(j->classes, z, &top);
+        j->row->softmax(j->classes, z, top, (lp_real)(j->scale / sum),
+                        (lp_real)(-j->scale * j->smooth / (double)j->classes), j->accumulate, out);
+        if (j->label) out[j->label[i]] -= (lp_real)(j->scale * (1 - j->smooth));
+    }
+}
+
 #ifndef LP_NO_TRAINING
 static void lpi_cross_entropy_backward(lp_net *net, lpi_node *node)
 {
-    lpi_n          rows = lpi_rows(net, node->in[0]), classes = node->in[0]->row;
-    const lp_real *z = lpi_value(net, node->in[0]);
-    lp_real       *dz = lpi_grad(net, node->in[0]);
-    double         s = (double)node->p;
-    int            accumulate = lpi_adds(net, node, 0);
-    for (lpi_n i = 0; i < rows; i++, z += classes, dz += classes) {
-        double lse = lpi_log_sum_exp(z, classes);
-        for (lpi_n c = 0; c < classes; c++) {
-            double t = s / (double)classes + (c == node->in[1]->pub.labels[i] ? 1 - s : 0);
-            double g = net->loss_scale * (lpi_exp((double)z[c] - lse) - t) / (double)rows;
-            dz[c] = (lp_real)(accumulate ? (double)dz[c] + g : g);
-        }
-    }
+    lpi_softmax j = { net->row, lpi_lines(net, node->in[0]), lpi_last(node->in[0]),
+                      lpi_value(net, node->in[0]), node->in[1]->pub.labels,
+                      lpi_grad(net, node->in[0]), NULL, (double)node->p,
+                      net->loss_scale / net->loss_lines, lpi_adds(net, node, 0) };
+    lpi_for(&net->team, (int)lpi_ceil_div(j.lines, LPI_LINES), lpi_softmax_item, &j);
 }
 #endif
 
@@ -2897,13 +3669,23 @@ static void lpi_mse_backward(lp_net *net, lpi_node *node)
 
 /* ---- the table of operations */
 
-enum { LPI_OP_RELU, LPI_OP_ADD, LPI_OP_CONV, LPI_OP_MATMUL, LPI_OP_BATCHNORM, LPI_OP_AVGPOOL,
+enum { LPI_OP_RELU, LPI_OP_SIGMOID, LPI_OP_TANH, LPI_OP_ADD, LPI_OP_MUL, LPI_OP_OUTER,
+       LPI_OP_GATHER, LPI_OP_LSTM, LPI_OP_CONV, LPI_OP_MATMUL, LPI_OP_BATCHNORM, LPI_OP_AVGPOOL,
        LPI_OP_MAXPOOL, LPI_OP_SUBSAMPLE, LPI_OP_DROPOUT, LPI_OP_CROSS_ENTROPY, LPI_OP_MSE };
 
 static const lpi_op lpi_ops[] = {
     {"relu", lpi_relu_forward, LPI_BACK(lpi_relu_backward),
      LPI_READS_Y | LPI_IN_PLACE | LPI_GRAD_IN_PLACE},
+    {"sigmoid", lpi_sigmoid_forward, LPI_BACK(lpi_sigmoid_backward),
+     LPI_READS_Y | LPI_IN_PLACE | LPI_GRAD_IN_PLACE},
+    {"tanh", lpi_tanh_forward, LPI_BACK(lpi_tanh_backward),
+     LPI_READS_Y | LPI_IN_PLACE | LPI_GRAD_IN_PLACE},
     {"add", lpi_add_forward, LPI_BACK(lpi_add_backward), LPI_IN_PLACE | LPI_GRAD_IN_PLACE},
+    {"mul", lpi_mul_forward, LPI_BACK(lpi_mul_backward),
+     LPI_READS_X0 | LPI_READS_X1 | LPI_GRAD_IN_PLACE},
+    {"outer", lpi_outer_forward, LPI_BACK(lpi_outer_backward), LPI_READS_X0 | LPI_READS_X1},
+    {"gather", lpi_gather_forward, LPI_BACK(lpi_gather_backward), 0},
+    {"lstm", lpi_lstm_forward, LPI_BACK(lpi_lstm_backward), LPI_READS_X1 | LPI_READS_X2},
     {"conv2d", lpi_conv2d_forward, LPI_BACK(lpi_conv2d_backward), LPI_READS_X0 | LPI_READS_X1},
     {"matmul", lpi_matmul_forward, LPI_BACK(lpi_matmul_backward), LPI_READS_X0 | LPI_READS_X1},
     {"batchnorm", lpi_batchnorm_forward, LPI_BACK(lpi_batchnorm_backward),
@@ -2947,6 +3729,12 @@ LP_API lp_tensor *lp_input_rows(lp_net *net, const char *name, int n, int c)
     return lpi_input(net, name, 2, dim);
 }
 
+LP_API lp_tensor *lp_input_steps(lp_net *net, const char *name, int n, int length, int c)
+{
+    int dim[3] = { n, length, c };
+    return lpi_input(net, name, 3, dim);
+}
+
 LP_API lp_tensor *lp_labels(lp_net *net, const char *name, int n)
 {
     lp_tensor *t = lpi_input(net, name, 1, &n);
@@ -2954,28 +3742,69 @@ LP_API lp_tensor *lp_labels(lp_net *net, const char *name, int n)
     return t;
 }
 
+LP_API lp_tensor *lp_tokens(lp_net *net, const char *name, int n, int length)
+{
+    int        dim[2] = { n, length };
+    lp_tensor *t = lpi_input(net, name, 2, dim);
+    if (t) t->priv->is_labels = 1;
+    return t;
+}
+
 LP_API lp_tensor *lp_parameter(lp_net *net, const char *name, int rank, const int *dim,
-                               lp_init init, lp_role role)
+                               lp_init init, float scale, lp_role role)
 {
     if (!net || net->failed) return NULL;
     if (net->closed) return lpi_closed(net, "parameter");
     if (rank < 1 || rank > 4 || !dim)
         return LPI_BUILD_FAIL(net, LP_ERR_ARGUMENT, "parameter \"%s\": rank %d, expected 1..4",
                               name ? name : "", rank);
+    if (!(scale >= -1e30f && scale <= 1e30f))
+        return LPI_BUILD_FAIL(net, LP_ERR_ARGUMENT,
+                              "parameter \"%s\": the scale of its initial values is not finite",
+                              name ? name : "");
     lpi_tensor *t = lpi_new_tensor(net, name, LPI_PARAMETER, rank, dim);
     if (!t) return NULL;
     t->init = init;
+    t->scale = scale;
     t->role = role;
     t->family = role == LP_ROLE_AUTO ? LP_LATE_FULL : 0;
     return &t->pub;
 }
 
+/* A layer's parameter "label.name". */
+static lp_tensor *lpi_layer_parameter(lp_net *net, const char *label, const char *name, int rank,
+                                      const int *dim, lp_init init, float scale)
+{
+    return lp_parameter(net, lpi_name(net, "%s.%s", lpi_label(label), name), rank, dim, init,
+                        scale, LP_ROLE_AUTO);
+}
+
+/* A layer's weight matrix, with its rank-1 factors when that family was chosen. */
+static lp_tensor *lpi_layer_weight(lp_net *net, const char *label, const char *name, int rank,
+                                   const int *dim, lp_init init, float scale)
+{
+    lp_tensor *w = lpi_layer_parameter(net, label, name, rank, dim, init, scale);
+    return w && (net->desc.late.families & LP_LATE_RANK1) ? lp_rank1(net, w) : w;
+}
+
 static lp_tensor *lpi_out(lpi_node *node) { return node ? &node->out->pub : NULL; }
 
+static lp_tensor *lpi_elementwise(lp_net *net, int op, lp_tensor *x)
+{
+    if (!lpi_building(net, x, lpi_ops[op].name, NULL)) return NULL;
+    return lpi_out(lpi_new_node(net, &lpi_ops[op], NULL, x, NULL, NULL, x->rank, x->dim));
+}
 LP_API lp_tensor *lp_relu(lp_net *net, lp_tensor *x)
 {
-    if (!lpi_building(net, x, "relu", NULL)) return NULL;
-    return lpi_out(lpi_new_node(net, &lpi_ops[LPI_OP_RELU], NULL, x, NULL, NULL, x->rank, x->dim));
+    return lpi_elementwise(net, LPI_OP_RELU, x);
+}
+LP_API lp_tensor *lp_sigmoid(lp_net *net, lp_tensor *x)
+{
+    return lpi_elementwise(net, LPI_OP_SIGMOID, x);
+}
+LP_API lp_tensor *lp_tanh(lp_net *net, lp_tensor *x)
+{
+    return lpi_elementwise(net, LPI_OP_TANH, x);
 }
 
 static int lpi_same_shape(const lp_tensor *a, const lp_tensor *b)
@@ -2994,6 +3823,120 @@ LP_API lp_tensor *lp_add(lp_net *net, lp_tensor *a, lp_tensor *b)
                               "one follows the batch", a->name,
                               a->priv, b->name, b->priv);
     return lpi_out(lpi_new_node(net, &lpi_ops[LPI_OP_ADD], NULL, a, b, NULL, a->rank, a->dim));
+}
+
+LP_API lp_tensor *lp_mul(lp_net *net, lp_tensor *a, lp_tensor *b)
+{
+    if (!lpi_building(net, a, "mul", NULL) || !lpi_building(net, b, "mul", NULL)) return NULL;
+    int fits = b->rank < a->rank && !b->priv->batched;
+    for (int i = 1; i <= b->rank && fits; i++) fits = a->dim[a->rank - i] == b->dim[b->rank - i];
+    if (!fits && !lpi_same_shape(a, b))
+        return LPI_BUILD_FAIL(net, LP_ERR_SHAPE,
+                              "mul: \"%s\" %t and \"%s\" %t: expected the same shape, or the last "
+                              "dimensions of the first", a->name, a->priv, b->name, b->priv);
+    return lpi_out(lpi_new_node(net, &lpi_ops[LPI_OP_MUL], NULL, a, b, NULL, a->rank, a->dim));
+}
+
+LP_API lp_tensor *lp_outer(lp_net *net, lp_tensor *a, lp_tensor *b)
+{
+    if (!lpi_building(net, a, "outer", NULL) || !lpi_building(net, b, "outer", NULL)) return NULL;
+    if (a->rank != 1 || b->rank != 1 || a->priv->batched || b->priv->batched)
+        return LPI_BUILD_FAIL(net, LP_ERR_SHAPE,
+                              "outer: \"%s\" %t and \"%s\" %t: expected two vectors [m] and [n] "
+                              "that do not follow the batch", a->name, a->priv, b->name, b->priv);
+    int dim[2] = { a->dim[0], b->dim[0] };
+    return lpi_out(lpi_new_node(net, &lpi_ops[LPI_OP_OUTER], NULL, a, b, NULL, 2, dim));
+}
+
+LP_API lp_tensor *lp_rank1(lp_net *net, lp_tensor *w)
+{
+    if (!lpi_building(net, w, "rank1", NULL)) return NULL;
+    if (w->rank < 2 || w->priv->batched)
+        return LPI_BUILD_FAIL(net, LP_ERR_SHAPE, "rank1: weight \"%s\" %t, expected [.., in, out]",
+                              w->name, w->priv);
+    lp_tensor *v = lp_parameter(net, lpi_name(net, "%s.v", w->name), 1, &w->dim[w->rank - 2],
+                                LP_INIT_ONE, 1, LP_ROLE_AUTO);
+    lp_tensor *u = lp_parameter(net, lpi_name(net, "%s.u", w->name), 1, &w->dim[w->rank - 1],
+                                LP_INIT_ONE, 1, LP_ROLE_AUTO);
+    if (!u) return NULL;
+    u->priv->family |= LP_LATE_RANK1;
+    v->priv->family |= LP_LATE_RANK1;
+    return lp_mul(net, w, lp_outer(net, v, u));
+}
+
+LP_API lp_tensor *lp_gather(lp_net *net, lp_tensor *tokens, lp_tensor *table, const char *label)
+{
+    if (!lpi_building(net, table, "gather", label)) return NULL;
+    const char *who = label ? label : "gather";
+    if (!tokens || !tokens->priv->is_labels)
+        return LPI_BUILD_FAIL(net, LP_ERR_ARGUMENT,
+                              "embedding \"%s\": its input must come from lp_tokens or lp_labels",
+                              who);
+    if (table->rank != 2 || table->priv->batched)
+        return LPI_BUILD_FAIL(net, LP_ERR_SHAPE,
+                              "embedding \"%s\": table \"%s\" %t, expected [vocabulary, width]",
+                              who, table->name, table->priv);
+    int dim[3] = { tokens->dim[0], tokens->dim[1], table->dim[1] }, rank = tokens->rank + 1;
+    if (rank == 2) dim[1] = dim[2];
+    return lpi_out(lpi_new_node(net, &lpi_ops[LPI_OP_GATHER], label, tokens, table, NULL, rank, dim));
+}
+
+LP_API lp_tensor *lp_embedding(lp_net *net, lp_tensor *tokens, const char *label, int vocabulary,
+                               int width)
+{
+    int        dim[2] = { vocabulary, width };
+    lp_tensor *w = lpi_layer_parameter(net, label, "weight", 2, dim, LP_INIT_NORMAL, 1);
+    return w ? lp_gather(net, tokens, w, lpi_label(label)) : NULL;
+}
+
+/* Is t a parameter-like tensor [d0] or [d0, d1]? */
+static int lpi_is_matrix(const lp_tensor *t, int rank, int d0, int d1)
+{
+    return t->rank == rank && !t->priv->batched && t->dim[0] == d0 && t->dim[1] == d1;
+}
+
+LP_API lp_tensor *lp_lstm_sequence(lp_net *net, lp_tensor *x, lp_tensor *w_ih, lp_tensor *w_hh,
+                                   lp_tensor *bias_ih, lp_tensor *bias_hh, const char *label)
+{
+    lp_tensor *w[4] = { w_ih, w_hh, bias_ih, bias_hh };
+    if (!lpi_building(net, x, "lstm", label)) return NULL;
+    for (int i = 0; i < 4; i++)
+        if (!lpi_building(net, w[i], "lstm", label)) return NULL;
+    const char *who = label ? label : "lstm";
+    int         units = w_hh->dim[0];
+    if (x->rank != 3 || !x->priv->batched)
+        return LPI_BUILD_FAIL(net, LP_ERR_SHAPE,
+                              "lstm \"%s\": input \"%s\" %t, expected sequences [n, length, in]",
+                              who, x->name, x->priv);
+    if (units > 536870911 || !lpi_is_matrix(w_hh, 2, units, 4 * units)
+        || !lpi_is_matrix(w_ih, 2, x->dim[2], 4 * units) || !lpi_is_matrix(bias_ih, 1, 4 * units, 1)
+        || !lpi_is_matrix(bias_hh, 1, 4 * units, 1))
+        return LPI_BUILD_FAIL(net, LP_ERR_SHAPE,
+                              "lstm \"%s\": input \"%s\" %t, weights %t and %t, biases %t and %t do "
+                              "not fit (expected [n,length,in], [in,4u], [u,4u], [4u], [4u])", who,
+                              x->name, x->priv, w_ih->priv, w_hh->priv, bias_ih->priv,
+                              bias_hh->priv);
+    int       dim[3] = { x->dim[0], x->dim[1], units };
+    lpi_node *node = lpi_new_node(net, &lpi_ops[LPI_OP_LSTM], label, x, w_ih, w_hh, 3, dim);
+    if (!node) return NULL;
+    lpi_node_input(node, bias_ih);
+    lpi_node_input(node, bias_hh);
+    return lpi_out(node);
+}
+
+LP_API lp_tensor *lp_lstm(lp_net *net, lp_tensor *x, const char *label, int units)
+{
+    if (!lpi_building(net, x, "lstm", lpi_label(label))) return NULL;
+    if (units < 1 || units > 1 << 24)
+        return LPI_BUILD_FAIL(net, LP_ERR_ARGUMENT, "lstm \"%s\": %d units, expected 1..2^24",
+                              lpi_label(label), units);
+    int        ih[2] = { x->dim[x->rank - 1], 4 * units }, hh[2] = { units, 4 * units };
+    float      bound = (float)(1 / lpi_sqrt(units));
+    lp_tensor *w_ih = lpi_layer_weight(net, label, "weight_ih", 2, ih, LP_INIT_UNIFORM, bound);
+    lp_tensor *w_hh = lpi_layer_weight(net, label, "weight_hh", 2, hh, LP_INIT_UNIFORM, bound);
+    lp_tensor *b_ih = lpi_layer_parameter(net, label, "bias_ih", 1, ih + 1, LP_INIT_UNIFORM, bound);
+    lp_tensor *b_hh = lpi_layer_parameter(net, label, "bias_hh", 1, ih + 1, LP_INIT_UNIFORM, bound);
+    return b_hh ? lp_lstm_sequence(net, x, w_ih, w_hh, b_ih, b_hh, label) : NULL;
 }
 
 LP_API lp_tensor *lp_conv2d(lp_net *net, lp_tensor *x, lp_tensor *w, lp_tensor *bias,
@@ -3050,8 +3993,7 @@ LP_API lp_tensor *lp_conv(lp_net *net, lp_tensor *x, const char *label, int filt
                               "filters >= 1",
                               lpi_label(label), kernel, filters);
     int        dim[4] = { kernel, kernel, x->dim[3], filters };
-    lp_tensor *w = lp_parameter(net, lpi_name(net, "%s.weight", lpi_label(label)), 4, dim,
-                                LP_INIT_KAIMING, LP_ROLE_AUTO);
+    lp_tensor *w = lpi_layer_weight(net, label, "weight", 4, dim, LP_INIT_KAIMING, 1);
     return w ? lp_conv2d(net, x, w, NULL, label, stride, LP_SAME) : NULL;
 }
 
@@ -3061,17 +4003,18 @@ LP_API lp_tensor *lp_matmul(lp_net *net, lp_tensor *x, lp_tensor *w, lp_tensor *
     if (!lpi_building(net, x, "matmul", label)) return NULL;
     if (!lpi_building(net, w, "matmul", label)) return NULL;
     const char *who = label ? label : "matmul";
-    if (w->rank != 2 || w->priv->batched || x->priv->row != w->dim[0])
+    int sequence = x->rank == 3, in = sequence ? x->dim[2] : (int)x->priv->row;
+    if (w->rank != 2 || w->priv->batched || in != w->dim[0])
         return LPI_BUILD_FAIL(net, LP_ERR_SHAPE,
                               "linear \"%s\": input \"%s\" %t does not fit weight \"%s\" %t "
-                              "(expected [n, in] and [in, out])",
+                              "(expected [n, in] or [n, length, in], and [in, out])",
                               who, x->name, x->priv, w->name, w->priv);
     if (bias && (bias->rank != 1 || bias->dim[0] != w->dim[1] || bias->priv->batched))
         return LPI_BUILD_FAIL(net, LP_ERR_SHAPE,
                               "linear \"%s\": bias \"%s\" %t does not fit weight \"%s\" %t", who,
                               bias->name, bias->priv, w->name, w->priv);
-    int dim[2] = { x->dim[0], w->dim[1] };
-    return lpi_out(lpi_new_node(net, &lpi_ops[LPI_OP_MATMUL], label, x, w, bias, 2, dim));
+    int dim[3] = { x->dim[0], sequence ? x->dim[1] : w->dim[1], w->dim[1] };
+    return lpi_out(lpi_new_node(net, &lpi_ops[LPI_OP_MATMUL], label, x, w, bias, 2 + sequence, dim));
 }
 
 LP_API lp_tensor *lp_linear(lp_net *net, lp_tensor *x, const char *label, int out)
@@ -3080,11 +4023,9 @@ LP_API lp_tensor *lp_linear(lp_net *net, lp_tensor *x, const char *label, int ou
     if (out < 1)
         return LPI_BUILD_FAIL(net, LP_ERR_ARGUMENT, "linear \"%s\": %d outputs, expected >= 1",
                               lpi_label(label), out);
-    int        dim[2] = { (int)x->priv->row, out };
-    lp_tensor *w = lp_parameter(net, lpi_name(net, "%s.weight", lpi_label(label)), 2, dim,
-                                LP_INIT_KAIMING, LP_ROLE_AUTO);
-    lp_tensor *b = lp_parameter(net, lpi_name(net, "%s.bias", lpi_label(label)), 1, &out,
-                                LP_INIT_ZERO, LP_ROLE_AUTO);
+    int        dim[2] = { x->rank == 3 ? x->dim[2] : (int)x->priv->row, out };
+    lp_tensor *w = lpi_layer_weight(net, label, "weight", 2, dim, LP_INIT_KAIMING, 1);
+    lp_tensor *b = lpi_layer_parameter(net, label, "bias", 1, &out, LP_INIT_ZERO, 1);
     return b ? lp_matmul(net, x, w, b, label) : NULL;
 }
 
@@ -3092,16 +4033,13 @@ LP_API lp_tensor *lp_batchnorm(lp_net *net, lp_tensor *x, const char *label)
 {
     if (!lpi_building(net, x, "batchnorm", lpi_label(label))) return NULL;
     int        c = x->dim[x->rank - 1];
-    lp_tensor *w = lp_parameter(net, lpi_name(net, "%s.weight", lpi_label(label)), 1, &c,
-                                LP_INIT_ONE, LP_ROLE_AUTO);
-    lp_tensor *b = lp_parameter(net, lpi_name(net, "%s.bias", lpi_label(label)), 1, &c,
-                                LP_INIT_ZERO, LP_ROLE_AUTO);
+    lp_tensor *w = lpi_layer_parameter(net, label, "weight", 1, &c, LP_INIT_ONE, 1);
+    lp_tensor *b = lpi_layer_parameter(net, label, "bias", 1, &c, LP_INIT_ZERO, 1);
     if (!b) return NULL;
     lpi_node *node = lpi_new_node(net, &lpi_ops[LPI_OP_BATCHNORM], label, x, w, b, x->rank, x->dim);
     if (!node) return NULL;
     w->priv->family |= LP_LATE_BN;
     b->priv->family |= LP_LATE_BN;
-    node->saved_size = (ptrdiff_t)9 * c;
     return lpi_out(node);
 }
 
@@ -3179,10 +4117,13 @@ LP_API lp_tensor *lp_cross_entropy(lp_net *net, lp_tensor *logits, lp_tensor *la
     if (!labels || !labels->priv->is_labels)
         return LPI_BUILD_FAIL(net, LP_ERR_ARGUMENT,
                               "cross_entropy: its labels must come from lp_labels");
-    if (logits->rank != 2 || logits->dim[0] != labels->dim[0])
+    int fits = logits->rank == labels->rank + 1 && logits->dim[0] == labels->dim[0]
+               && (labels->rank == 1 || logits->dim[1] == labels->dim[1]);
+    if (!fits)
         return LPI_BUILD_FAIL(net, LP_ERR_SHAPE,
                               "cross_entropy: logits \"%s\" %t do not fit labels \"%s\" %t "
-                              "(expected [n, classes] and [n])",
+                              "(expected [n, classes] and [n], or [n, length, classes] and "
+                              "[n, length])",
                               logits->name, logits->priv, labels->name, labels->priv);
     if (!(smoothing >= 0 && smoothing < 1))
         return LPI_BUILD_FAIL(net, LP_ERR_ARGUMENT,
@@ -3219,8 +4160,8 @@ LP_API lp_tensor *lp_mean_squared_error(lp_net *net, lp_tensor *a, lp_tensor *b)
    packed, largest first, each at the lowest address that is free during its life: gradients
    come to lie where activations have died.
 
-       memory = theta | phi x K | statistics x K | momenta, delta, SWA | average | gradients
-                | saved by BatchNorm | slots | workspace of the hungriest op */
+       memory = theta | phi x K | statistics x K | moments, delta, carry, SWA | average | gradients
+                | carry to be | slots | workspace of the hungriest op */
 
 typedef struct lpi_slot {
     ptrdiff_t size, offset;
@@ -3251,8 +4192,7 @@ static void lpi_extend(lpi_slot *s, int birth, int death)
 /* Does backward of this node read its input i? */
 static int lpi_reads(const lpi_node *node, int i)
 {
-    return i == 0 ? (node->op->flags & LPI_READS_X0) != 0
-                  : i == 1 && (node->op->flags & LPI_READS_X1) != 0;
+    return i < 3 && (node->op->flags >> i & 1u) != 0; /* LPI_READS_X0 << i */
 }
 
 /* Time of the last reader of t's value. */
@@ -3274,6 +4214,17 @@ static int lpi_last_read(const lp_net *net, const lpi_plan *plan, const lpi_tens
     return last;
 }
 
+/* Elements that a node's forward leaves for its backward (and BatchNorm for its running
+   statistics). */
+static ptrdiff_t lpi_saved_size(const lp_net *net, const lpi_node *node, int training)
+{
+    (void)net;
+    if (node->op == &lpi_ops[LPI_OP_BATCHNORM]) return 9 * (ptrdiff_t)lpi_last(node->out);
+    if (node->op != &lpi_ops[LPI_OP_LSTM]) return 0;
+    const int *x = node->in[0]->pub.dim;
+    return lpi_lstm_saved(x[0], x[1], x[2], lpi_last(node->out), training);
+}
+
 static void lpi_plan_values(lp_net *net, lpi_plan *plan)
 {
     for (lpi_tensor *t = net->tensors; t; t = t->next)
@@ -3283,6 +4234,11 @@ static void lpi_plan_values(lp_net *net, lpi_plan *plan)
         if (!node) continue;
         lpi_tensor *x = node->in[0], *y = node->out;
         int         last = lpi_last_read(net, plan, y, i);
+        ptrdiff_t   saved = lpi_saved_size(net, node, plan->training);
+        node->saved_slot = -1;
+        if (saved)
+            node->saved_slot = lpi_new_slot(plan, saved, i, !plan->training ? i
+                                            : node->stats >= 0 ? plan->times : plan->times - 1 - i);
         int in_place = (node->op->flags & LPI_IN_PLACE) && x->kind == LPI_RESULT
                        && x->size == y->size && plan->slot[x->data_slot].death == i;
         if (in_place) lpi_extend(&plan->slot[y->data_slot = x->data_slot], i, last);
@@ -3344,14 +4300,19 @@ static ptrdiff_t lpi_pack_slots(lpi_plan *plan)
 
 static ptrdiff_t lpi_node_workspace(const lp_net *net, const lpi_node *node)
 {
-    const lpi_tensor *out = node->out;
-    ptrdiff_t c = out->pub.dim[out->pub.rank - 1], lanes = net->desc.threads;
-    ptrdiff_t columns = lpi_blocks(out->size / c, c) * 2 * c;
+    const lpi_tensor *out = node->out, *x = node->in[0];
+    ptrdiff_t c = lpi_last(out), lanes = net->desc.threads, n = out->size / c;
+    ptrdiff_t columns = lpi_blocks(n, c) * 2 * c;
     if (node->op == &lpi_ops[LPI_OP_CONV])
         return lpi_maxp(columns, lpi_conv_workspace(&node->geom, net->desc.threads));
+    if (node->op == &lpi_ops[LPI_OP_LSTM])
+        return lpi_lstm_workspace(x->pub.dim[0], x->pub.dim[1], x->pub.dim[2], c,
+                                  net->desc.threads);
+    if (node->op == &lpi_ops[LPI_OP_CROSS_ENTROPY])
+        return 2 * lpi_ceil_div(x->size / lpi_last(x), LPI_LINES);
     if (node->op == &lpi_ops[LPI_OP_BATCHNORM]) return columns;
     if (node->op != &lpi_ops[LPI_OP_MATMUL]) return 0;
-    ptrdiff_t n = out->pub.dim[0], in = node->in[0]->row;
+    ptrdiff_t in = node->in[1]->pub.dim[0];
     ptrdiff_t gemm = lpi_maxp(lpi_gemm_scratch(n, c, in),
                               lpi_maxp(lpi_gemm_scratch(in, c, n), lpi_gemm_scratch(n, in, c)));
     return lpi_maxp(columns, lanes * gemm);
@@ -3374,7 +4335,7 @@ static void lpi_fuse(lp_net *net)
 /* Offsets of parameters and statistics in their vectors. */
 static void lpi_assign(lp_net *net)
 {
-    net->n_theta = net->n_phi = net->n_stats = 0;
+    net->n_theta = net->n_phi = net->n_stats = net->n_carry = 0;
     for (lpi_tensor *t = net->tensors; t; t = t->next) {
         if (t->kind != LPI_PARAMETER) continue;
         if (t->role == LP_ROLE_AUTO)
@@ -3383,11 +4344,16 @@ static void lpi_assign(lp_net *net)
         t->offset = *n;
         *n += lpi_round_up(t->size, 16);
     }
-    for (lpi_node *node = net->nodes; node; node = node->next)
-        if (node->saved_size) {
+    for (lpi_node *node = net->nodes; node; node = node->next) {
+        if (node->op == &lpi_ops[LPI_OP_BATCHNORM]) {
             node->stats = net->n_stats;
-            net->n_stats += lpi_round_up(node->saved_size / 9 * 2, 16);
+            net->n_stats += lpi_round_up(2 * lpi_last(node->out), 16);
+        } else if (node->op == &lpi_ops[LPI_OP_LSTM]) {
+            node->carry = net->n_carry;
+            net->n_carry += (ptrdiff_t)2 * node->out->pub.dim[0] * lpi_last(node->out);
         }
+    }
+    net->n_carry = lpi_round_up(net->n_carry, 16);
 }
 
 /* Whose gradient is wanted: trainable parameters and what is computed from them. */
@@ -3435,8 +4401,11 @@ static lp_status lpi_close(lp_net *net, lp_tensor *loss)
     lpi_node *head = net->logits->node;
     int       heads = 0;
     if (head && head->op == &lpi_ops[LPI_OP_MATMUL])
-        for (int i = 1; i < head->inputs; i++)
-            if (head->in[i]->family) head->in[i]->family |= LP_LATE_HEAD, heads++;
+        for (int i = 1; i < head->inputs; i++) {
+            lpi_tensor *w = head->in[i]; /* or the weight behind its rank-1 factors */
+            if (w->node && w->node->op == &lpi_ops[LPI_OP_MUL]) w = w->node->in[0];
+            if (w->family) w->family |= LP_LATE_HEAD, heads++;
+        }
     if (!heads && (net->desc.late.families & LP_LATE_HEAD))
         return net->failed = lpi_fail(net, LP_ERR_ARGUMENT,
                                       "the family head was chosen, but \"%s\", "
@@ -3458,18 +4427,25 @@ static lp_status lpi_close(lp_net *net, lp_tensor *loss)
     return LP_OK;
 }
 
+/* Vectors that an optimiser keeps beside the weights: momentum; Adam's m and v. */
+static int lpi_moments(const lp_optim *optim) { return optim->rule == LP_SGD ? 1 : 2; }
+
 /* Sizes of all regions, in elements; see the picture above. */
 typedef struct lpi_layout {
-    ptrdiff_t vectors, mean, gradients, saved, slots, workspace;
+    ptrdiff_t vectors, mean, gradients, carry, slots, workspace;
 } lpi_layout;
 
 /* Refuses nets whose sizes could overflow ptrdiff_t: an upper bound, in 64 bits. */
 static lp_status lpi_check_size(lp_net *net)
 {
-    int64_t most = 0, copies = 4 * (int64_t)net->desc.late.members + 8;
+    int64_t most = 0, copies = 5 * (int64_t)net->desc.late.members + 10;
     for (const lpi_tensor *t = net->tensors; t; t = t->next)
         most +=
             (t->size + 32) * (t->kind == LPI_PARAMETER ? copies : 2 + (int64_t)net->desc.threads);
+    for (const lpi_node *node = net->nodes; node; node = node->next)
+        if (node->op == &lpi_ops[LPI_OP_LSTM])
+            most += 16 * (node->out->size + node->in[0]->size)
+                    + copies * (node->in[1]->size + node->in[2]->size);
     if (most > PTRDIFF_MAX / 2 / (int64_t)sizeof(lp_real))
         return lpi_fail(net, LP_ERR_MEMORY,
                         "the net needs up to %l elements, more than this machine "
@@ -3487,14 +4463,17 @@ static lp_status lpi_plan_memory(lp_net *net, int training, lpi_plan *plan, lpi_
     plan->training = training;
     plan->times = training ? 2 * net->node_count : net->node_count;
     plan->slots = 0;
-    plan->slot =
-        (lpi_slot *)lpi_take(&net->arena, sizeof(lpi_slot) * (size_t)(2 * net->tensor_count));
+    plan->slot = (lpi_slot *)lpi_take(
+        &net->arena, sizeof(lpi_slot) * (size_t)(2 * net->tensor_count + net->node_count));
     if (!plan->slot)
         return (void)lpi_arena_full(net, "lp_compile"), LP_ERR_MEMORY;
-    l->vectors = net->n_theta + k * (net->n_phi + net->n_stats);
+    l->vectors = net->n_theta + k * (net->n_phi + net->n_stats) + net->n_carry;
+    l->carry = net->n_carry;
     l->mean = k > 1 ? net->n_phi + net->n_stats : 0;
     if (training) {
-        l->vectors += net->n_theta + k * net->n_phi + (net->n_phi ? net->n_theta : 0);
+        l->vectors += lpi_moments(&net->desc.optim_base) * net->n_theta
+                      + lpi_moments(&net->desc.optim_late) * k * net->n_phi
+                      + (net->n_phi ? net->n_theta : 0);
         if (net->desc.swa) l->vectors += net->n_theta + k * (net->n_phi + net->n_stats);
         l->gradients = net->n_theta + net->n_phi;
         w = 2 * ((net->n_theta + net->n_phi) / LPI_CHUNK + 2);
@@ -3504,17 +4483,14 @@ static lp_status lpi_plan_memory(lp_net *net, int training, lpi_plan *plan, lpi_
     if (training) lpi_plan_gradients(net, plan);
     l->slots = lpi_pack_slots(plan);
     for (int i = 0; i < net->node_count; i++)
-        if (net->order[i]) {
-            w = lpi_maxp(w, lpi_node_workspace(net, net->order[i]));
-            l->saved += lpi_round_up(net->order[i]->saved_size, 16);
-        }
+        if (net->order[i]) w = lpi_maxp(w, lpi_node_workspace(net, net->order[i]));
     l->workspace = lpi_round_up(w, 16);
     return LP_OK;
 }
 
 static size_t lpi_layout_bytes(const lpi_layout *l)
 {
-    return (size_t)(l->vectors + l->mean + l->gradients + l->saved + l->slots + l->workspace)
+    return (size_t)(l->vectors + l->mean + l->gradients + l->carry + l->slots + l->workspace)
                * sizeof(lp_real)
            + LPI_ALIGN;
 }
@@ -3545,20 +4521,22 @@ static void lpi_place(lp_net *net, const lpi_plan *plan, const lpi_layout *l, lp
     net->phi = net->theta + net->n_theta;
     net->stats = net->phi + k * net->n_phi;
     net->mom_theta = net->stats + k * net->n_stats;
-    net->mom_phi = net->mom_theta + net->n_theta;
-    net->delta = net->mom_phi + k * net->n_phi;
-    net->swa = net->delta + (net->n_phi ? net->n_theta : 0);
+    if (plan->training) {
+        net->mom_phi = net->mom_theta + lpi_moments(&net->desc.optim_base) * net->n_theta;
+        net->delta = net->mom_phi + lpi_moments(&net->desc.optim_late) * k * net->n_phi;
+        net->carry = net->delta + (net->n_phi ? net->n_theta : 0);
+    } else net->carry = net->mom_theta;
+    net->swa = net->carry + net->n_carry;
     net->vectors = l->vectors;
     net->mean_phi = at + l->vectors;
     net->mean_stats = net->mean_phi + net->n_phi;
     net->g_theta = net->mean_phi + l->mean;
     net->g_phi = net->g_theta + net->n_theta;
-    lp_real *saved = net->g_theta + l->gradients, *slots = saved + l->saved;
+    net->carry_next = net->g_theta + l->gradients;
+    lp_real *slots = net->carry_next + l->carry;
     net->workspace = slots + l->slots;
-    for (lpi_node *node = net->nodes; node; node = node->next) {
-        node->saved = saved;
-        saved += lpi_round_up(node->saved_size, 16);
-    }
+    for (lpi_node *node = net->nodes; node; node = node->next)
+        node->saved = node->saved_slot < 0 ? NULL : slots + plan->slot[node->saved_slot].offset;
     for (lpi_tensor *t = net->tensors; t; t = t->next) {
         if (t->kind == LPI_PARAMETER) continue;
         lp_real *p = t->data_slot < 0 ? NULL : slots + plan->slot[t->data_slot].offset;
@@ -3571,23 +4549,30 @@ static void lpi_place(lp_net *net, const lpi_plan *plan, const lpi_layout *l, lp
     net->now_stats = net->stats;
 }
 
+/* Initial value i of a parameter, before its scale. */
+static double lpi_initial(const lp_net *net, const lpi_tensor *t, ptrdiff_t i)
+{
+    uint64_t seed = net->desc.seed, stream = (uint64_t)t->index;
+    switch (t->init) {
+    case LP_INIT_ZERO: return 0;
+    case LP_INIT_ONE: return 1;
+    case LP_INIT_UNIFORM: return 2 * lp_random_uniform(seed, stream, (uint64_t)i) - 1;
+    case LP_INIT_NORMAL: return lp_random_normal(seed, stream, (uint64_t)i);
+    default:
+        return lpi_sqrt(2.0 * (double)lpi_last(t) / (double)t->size)
+               * lp_random_normal(seed, stream, (uint64_t)i);
+    }
+}
+
 /* Initial weights: each tensor its own stream.  Statistics: mean 0, variance 1. */
 static void lpi_init_weights(lp_net *net)
 {
-    for (lpi_tensor *t = net->tensors; t; t = t->next) {
-        if (t->kind != LPI_PARAMETER) continue;
-        lp_real *w = lpi_value(net, t);
-        double   sd = lpi_sqrt(2.0 * t->pub.dim[t->pub.rank - 1] / (double)t->size);
-        for (ptrdiff_t i = 0; i < t->size; i++)
-            w[i] =
-                t->init == LP_INIT_KAIMING ? (
-                    lp_real)(sd * lp_random_normal(net->desc.seed, (uint64_t)t->index, (uint64_t)i))
-                                           : (lp_real)(t->init == LP_INIT_ONE);
-    }
+    for (lpi_tensor *t = net->tensors; t; t = t->next)
+        for (ptrdiff_t i = 0; t->kind == LPI_PARAMETER && i < t->size; i++)
+            lpi_value(net, t)[i] = (lp_real)((double)t->scale * lpi_initial(net, t, i));
     for (lpi_node *node = net->nodes; node; node = node->next)
-        for (ptrdiff_t j = node->saved_size / 9; node->stats >= 0 && j < node->saved_size / 9 * 2;
-             j++)
-            net->stats[node->stats + j] = 1;
+        for (ptrdiff_t j = 0; node->stats >= 0 && j < lpi_last(node->out); j++)
+            net->stats[node->stats + lpi_last(node->out) + j] = 1;
 }
 
 static void lpi_start_team(lp_net *net)
@@ -3683,17 +4668,27 @@ LP_API lp_late lp_late_default(int members)
     return late;
 }
 
+LP_API lp_optim lp_sgd_default(void)
+{
+    lp_optim o = { 1, 0.9f, 5e-4f, 1, LP_SGD, 0, 0, 0 };
+    return o;
+}
+LP_API lp_optim lp_adam_default(void)
+{
+    lp_optim o = { 1, 0, 0, 0, LP_ADAM, 0.9f, 0.999f, 1e-8f };
+    return o;
+}
+
 LP_API lp_desc lp_desc_default(void)
 {
-    lp_desc  d;
-    lp_optim sgd = { 1, 0.9f, 5e-4f, 1 };
+    lp_desc d;
     lpi_memset(&d, 0, sizeof d);
     d.seed = 1;
     d.threads = lpi_processors();
     d.isa = LP_ISA_AUTO;
     d.late.members = 1;
     d.late.gamma = 1;
-    d.optim_base = d.optim_late = sgd;
+    d.optim_base = d.optim_late = lp_sgd_default();
     d.graph_bytes = (size_t)1 << 20;
     return d;
 }
@@ -3716,13 +4711,14 @@ static const char *lpi_check_desc(const lp_desc *d)
     const lp_optim *o[2] = { &d->optim_base, &d->optim_late };
     if (d->threads < 1 || d->threads > 256) return "lp_desc.threads must be in 1..256";
     if (!lpi_find_row(d->isa)) return "lp_desc.isa is not available on this processor";
-    if (d->late.families > 7u) return "lp_desc.late.families has an unknown bit";
+    if (d->late.families > 15u) return "lp_desc.late.families has an unknown bit";
     if (d->late.members < 1 || d->late.members > 1024)
         return "lp_desc.late.members (K) must be in 1..1024";
     if (!(d->late.sigma0 >= 0 && d->late.sigma0 <= 1e6f))
         return "lp_desc.late.sigma0 must be in [0, 1e6]";
     if (!(d->late.gamma > 0 && d->late.gamma <= 1e6f))
         return "lp_desc.late.gamma must be in (0, 1e6]";
+    if (!(d->clip >= 0 && d->clip <= 1e30f)) return "lp_desc.clip must be in [0, 1e30]";
     for (int i = 0; i < 2; i++) {
         if (!(o[i]->lr_scale >= 0 && o[i]->lr_scale <= 1e6f))
             return "lp_optim.lr_scale must be in [0, 1e6]";
@@ -3731,6 +4727,13 @@ static const char *lpi_check_desc(const lp_desc *d)
         if (o[i]->nesterov & ~1) return "lp_optim.nesterov must be 0 or 1";
         if (!(o[i]->weight_decay >= 0 && o[i]->weight_decay <= 1e6f))
             return "lp_optim.weight_decay must be in [0, 1e6]";
+        if ((int)o[i]->rule < LP_SGD || o[i]->rule > LP_ADAMW)
+            return "lp_optim.rule must be LP_SGD, LP_ADAM or LP_ADAMW";
+        if (o[i]->rule == LP_SGD) continue;
+        if (!(o[i]->beta1 >= 0 && o[i]->beta1 < 1) || !(o[i]->beta2 >= 0 && o[i]->beta2 < 1))
+            return "lp_optim.beta1 and beta2 must be in [0, 1)";
+        if (!(o[i]->epsilon > 0 && o[i]->epsilon <= 1))
+            return "lp_optim.epsilon must be in (0, 1]";
     }
 #ifdef LP_NO_TRAINING
     if (!d->inference) return "lp_desc.inference must be 1: built with LP_NO_TRAINING";
@@ -3820,12 +4823,13 @@ LP_API lp_info lp_get_info(const lp_net *net)
         if (t->role == LP_ROLE_LATE) info.late += t->size;
     }
     for (const lpi_node *node = net->nodes; node; node = node->next)
-        info.statistics += node->saved_size / 9 * 2;
+        if (node->op == &lpi_ops[LPI_OP_BATCHNORM]) info.statistics += 2 * lpi_last(node->out);
     info.bytes = net->memory_bytes;
     info.step = net->step;
     info.members = net->members;
     info.member = net->k;
-    info.classes = net->logits ? (int)net->logits->row : 0;
+    info.classes = net->logits ? (int)lpi_last(net->logits) : 0;
+    info.gradient_norm = lpi_sqrt(net->norm2);
     info.isa = net->row ? net->row->isa : LP_ISA_AUTO;
     return info;
 }
@@ -3874,6 +4878,7 @@ static lp_status lpi_forward(lp_net *net, int training, int with_loss)
 {
     lp_status st = LP_OK;
     net->training = training;
+    lpi_copy(net->carry_next, net->carry, net->n_carry); /* rows not in use keep their state */
     for (int i = 0; i < net->node_count && st == LP_OK; i++) {
         lpi_node *node = net->order[i];
         if (!node) continue;
@@ -3882,6 +4887,16 @@ static lp_status lpi_forward(lp_net *net, int training, int with_loss)
     }
     net->training = 0;
     return st;
+}
+
+/* The streams are now behind the minibatch that lpi_forward has read. */
+static void lpi_carry_on(lp_net *net) { lpi_copy(net->carry, net->carry_next, net->n_carry); }
+
+LP_API lp_real *lp_carry(lp_net *net, size_t *n)
+{
+    int any = net && net->compiled && net->n_carry;
+    if (n) *n = any ? (size_t)net->n_carry : 0;
+    return any ? net->carry : NULL;
 }
 
 LP_API lp_status lp_set_batch(lp_net *net, int rows)
@@ -3905,22 +4920,17 @@ LP_API lp_status lp_forward(lp_net *net, int which, int training, lp_real *loss)
     if (training) net->draw = -++net->passes;
     if (st == LP_OK) st = lpi_forward(net, training != 0, 1);
     lpi_fp_leave(fp);
+    if (st == LP_OK) lpi_carry_on(net);
     if (st == LP_OK && loss) *loss = *net->loss->value;
     return st;
 }
 
-/* probs [rows, classes] += softmax(logits) / models, or = for the first model. */
+/* probs [lines, classes] += softmax(logits) / models, or = for the first model. */
 static void lpi_add_softmax(const lp_net *net, lp_real *probs, int first, int models)
 {
-    const lp_real *z = lpi_value(net, net->logits);
-    lpi_n          classes = net->logits->row;
-    for (int i = 0; i < lpi_rows(net, net->logits); i++, z += classes, probs += classes) {
-        double lse = lpi_log_sum_exp(z, classes);
-        for (lpi_n c = 0; c < classes; c++) {
-            double p = lpi_exp((double)z[c] - lse) / models;
-            probs[c] = (lp_real)(first ? p : (double)probs[c] + p);
-        }
-    }
+    lpi_softmax j = { net->row, lpi_lines(net, net->logits), lpi_last(net->logits),
+                      lpi_value(net, net->logits), NULL, probs, NULL, 0, 1.0 / models, !first };
+    lpi_for(&net->team, (int)lpi_ceil_div(j.lines, LPI_LINES), lpi_softmax_item, &j);
 }
 
 LP_API lp_status lp_predict(lp_net *net, int which, lp_real *probs)
@@ -3935,6 +4945,7 @@ LP_API lp_status lp_predict(lp_net *net, int which, lp_real *probs)
         if (st == LP_OK) st = lpi_forward(net, 0, 0);
         if (st == LP_OK) lpi_add_softmax(net, probs, k == 0, models);
     }
+    if (st == LP_OK && which != LP_ENSEMBLE) lpi_carry_on(net);
     lpi_fp_leave(fp);
     return st;
 }
@@ -3973,12 +4984,11 @@ static lp_status lpi_training_ready(lp_net *net)
 
 /* Vector arithmetic over [begin, end) of long vectors, LPI_CHUNK elements per item. */
 typedef struct lpi_vec {
-    const lpi_row  *row;
-    const lp_optim *optim;
-    const lp_real  *x;
-    lp_real        *y, *z, s;
-    double         *sum;
-    lpi_n           n;
+    const lpi_row *row;
+    const lp_real *x;
+    lp_real       *y, s;
+    double        *sum;
+    lpi_n          n;
 } lpi_vec;
 
 static lpi_n lpi_vec_at(const lpi_vec *v, int item, lpi_n *n)
@@ -3991,7 +5001,7 @@ static void lpi_square_item(void *arg, int item, int lane)
     const lpi_vec *v = (const lpi_vec *)arg;
     lpi_n          n, i = lpi_vec_at(v, item, &n);
     (void)lane;
-    v->sum[item] = v->row->square(n, v->x + i);
+    v->sum[item] = v->row->dot(n, v->x + i, v->x + i);
 }
 static void lpi_axpy_item(void *arg, int item, int lane)
 {
@@ -4007,20 +5017,13 @@ static void lpi_lerp_item(void *arg, int item, int lane)
     (void)lane;
     v->row->lerp(n, v->s, v->x + i, v->y + i);
 }
-static void lpi_sgd_item(void *arg, int item, int lane)
-{
-    const lpi_vec *v = (const lpi_vec *)arg;
-    lpi_n          n, i = lpi_vec_at(v, item, &n);
-    (void)lane;
-    v->row->sgd(n, v->s, v->optim, v->x + i, v->y + i, v->z + i);
-}
 static void lpi_vec_run(const lp_net *net, lpi_item_fn fn, lpi_vec *v)
 {
     lpi_for(&net->team, (int)lpi_ceil_div(v->n, LPI_CHUNK), fn, v);
 }
 static lpi_vec lpi_vec_of(const lp_net *net, lpi_n n, lp_real s, const lp_real *x, lp_real *y)
 {
-    lpi_vec v = { net->row, NULL, x, y, NULL, s, NULL, n };
+    lpi_vec v = { net->row, x, y, s, NULL, n };
     return v;
 }
 
@@ -4060,6 +5063,7 @@ static lp_status lpi_gradient(lp_net *net, double scale)
     lpi_backward(net, scale);
     double norm2 =
         lpi_square(net, net->g_theta, net->n_theta) + lpi_square(net, net->g_phi, net->n_phi);
+    net->norm2 = norm2;
     if (!lpi_finite(norm2) || !lpi_bn_finite(net))
         return lpi_fail(net, LP_ERR_NONFINITE,
                         "step %l, member %d of 0..%d: %s not finite; nothing was changed",
@@ -4078,6 +5082,7 @@ LP_API lp_status lp_gradient(lp_net *net, float scale, lp_real *loss)
     st = lpi_gradient(net, (double)scale);
     if (st == LP_OK) {
         lpi_bn_commit(net, LPI_BN_MOMENTUM);
+        lpi_carry_on(net);
         net->average_step = -1;
         net->pending++;
         if (loss) *loss = (lp_real)net->loss_value;
@@ -4094,21 +5099,82 @@ LP_API const lp_real *lp_gradients(lp_net *net, lp_tensor *parameter)
 }
 
 /* ------------------------------------------------------------------------------- >>optim
-   U(w, g): one step of SGD on a flat vector, run by run of trainable elements. */
+   U(w, g): one update of a flat vector, run by run of trainable elements. */
 
-static void lpi_update(lp_net *net, const lp_optim *optim, lp_real lr, const lpi_run_of *run,
-                       int runs, const lp_real *g, lp_real *momentum, lp_real *w)
+/* b^t. */
+static double lpi_power(double b, double t) { return lpi_exp(t * lpi_log(b)); }
+
+/* The numbers of the t-th update, t = 1, 2, ... */
+static lpi_rule lpi_rule_of(const lp_optim *o, double lr, double clip, int64_t t)
+{
+    lpi_rule r;
+    double   rate = (double)o->lr_scale * lr;
+    lpi_memset(&r, 0, sizeof r);
+    r.rate = (lp_real)-rate;
+    r.clip = (lp_real)clip;
+    r.decay = (lp_real)(o->rule == LP_ADAMW ? 0 : o->weight_decay);
+    r.mu = (lp_real)o->momentum;
+    r.nesterov = o->nesterov;
+    if (o->rule == LP_SGD) return r;
+    r.rate = (lp_real)(-rate / (1 - lpi_power((double)o->beta1, (double)t)));
+    r.keep = (lp_real)(o->rule == LP_ADAMW ? 1 - rate * (double)o->weight_decay : 1);
+    r.beta1 = (lp_real)o->beta1;
+    r.rest1 = (lp_real)(1 - (double)o->beta1);
+    r.beta2 = (lp_real)o->beta2;
+    r.rest2 = (lp_real)(1 - (double)o->beta2);
+    r.root = (lp_real)(1 / lpi_sqrt(1 - lpi_power((double)o->beta2, (double)t)));
+    r.epsilon = (lp_real)o->epsilon;
+    return r;
+}
+
+typedef struct lpi_update {
+    const lpi_row *row;
+    lpi_rule       rule;
+    const lp_real *g;
+    lp_real       *m, *v, *w; /* v: Adam only, else NULL */
+    lpi_n          n;
+} lpi_update;
+
+static void lpi_update_item(void *arg, int item, int lane)
+{
+    const lpi_update *u = (const lpi_update *)arg;
+    lpi_n             i = (lpi_n)item * LPI_CHUNK, n = lpi_minp(LPI_CHUNK, u->n - i);
+    (void)lane;
+    if (u->v) u->row->adam(n, &u->rule, u->g + i, u->m + i, u->v + i, u->w + i);
+    else u->row->sgd(n, &u->rule, u->g + i, u->m + i, u->w + i);
+}
+
+/* w follows g; moments [n] or, for Adam, [2, n]. */
+static void lpi_update_run(const lp_net *net, const lp_optim *optim, const lpi_rule *rule,
+                           const lpi_run_of *run, int runs, lpi_n n, const lp_real *g,
+                           lp_real *moments, lp_real *w)
 {
     for (int r = 0; r < runs; r++) {
-        lpi_n   i = run[r].begin;
-        lpi_vec v = { net->row, optim, g + i, momentum + i, w + i, lr, NULL, run[r].end - i };
-        lpi_vec_run(net, lpi_sgd_item, &v);
+        lpi_n      i = run[r].begin;
+        lpi_update u = { net->row, *rule, g + i, moments + i,
+                         optim->rule == LP_SGD ? NULL : moments + n + i, w + i, run[r].end - i };
+        lpi_for(&net->team, (int)lpi_ceil_div(u.n, LPI_CHUNK), lpi_update_item, &u);
     }
 }
-static void lpi_update_theta(lp_net *net, lp_real lr, const lp_real *g)
+
+/* U_theta by gradient g, which is first scaled by clip. */
+static void lpi_update_theta(lp_net *net, double lr, double clip, const lp_real *g)
 {
-    lpi_update(net, &net->desc.optim_base, lr, net->run_theta, net->runs_theta, g, net->mom_theta,
-               net->theta);
+    const lp_optim *o = &net->desc.optim_base;
+    lpi_rule        rule = lpi_rule_of(o, lr, clip, ++net->updates_theta);
+    lpi_update_run(net, o, &rule, net->run_theta, net->runs_theta, net->n_theta, g, net->mom_theta,
+                   net->theta);
+}
+
+/* U_phi of the member whose turn it is; in the late phase its moments have seen one update in
+   `members`. */
+static void lpi_update_phi(lp_net *net, double lr, double clip)
+{
+    const lp_optim *o = &net->desc.optim_late;
+    lpi_rule        rule = lpi_rule_of(o, lr, clip, net->updates_phi++ / net->members + 1);
+    lpi_update_run(net, o, &rule, net->run_phi, net->runs_phi, net->n_phi, net->g_phi,
+                   net->mom_phi + lpi_moments(o) * net->k * net->n_phi,
+                   net->phi + net->k * net->n_phi);
 }
 
 /* --------------------------------------------------------------------------- >>latephase
@@ -4124,18 +5190,19 @@ LP_API lp_status lp_step(lp_net *net, float lr)
         st = lpi_fail(net, LP_ERR_ORDER, "lp_step: call lp_gradient first");
     if (st != LP_OK) return st;
     lpi_fp fp = lpi_fp_enter();
-    lpi_update(net, &net->desc.optim_late, (lp_real)lr, net->run_phi, net->runs_phi,
-               net->g_phi, /* U_phi */
-               net->mom_phi + net->k * net->n_phi, net->phi + net->k * net->n_phi);
+    double norm = lpi_sqrt(net->norm2), clip = 1, gamma = (double)net->desc.late.gamma;
+    if (net->desc.clip > 0 && norm > (double)net->desc.clip)
+        clip = (double)net->desc.clip / (norm + 1e-6);         /* as PyTorch does               */
+    lpi_update_phi(net, (double)lr, clip);                     /* U_phi                         */
     if (!net->begun) {
-        lpi_update_theta(net, (lp_real)lr, net->g_theta); /* plain SGD     */
+        lpi_update_theta(net, (double)lr, clip, net->g_theta); /* plain training                */
     } else {
         lpi_vec v =
-            lpi_vec_of(net, net->n_theta, (lp_real)net->desc.late.gamma, net->g_theta, net->delta);
+            lpi_vec_of(net, net->n_theta, (lp_real)(gamma * clip), net->g_theta, net->delta);
         if (net->k == 0) lpi_zero(net->delta, net->n_theta);
-        lpi_vec_run(net, lpi_axpy_item, &v);                /* Dtheta += gamma g_theta   */
-        if (++net->k == net->members) {                     /* the turn is complete      */
-            lpi_update_theta(net, (lp_real)lr, net->delta); /* U_theta                   */
+        lpi_vec_run(net, lpi_axpy_item, &v);                   /* Dtheta += gamma g_theta       */
+        if (++net->k == net->members) {                        /* the turn is complete          */
+            lpi_update_theta(net, (double)lr, 1, net->delta);  /* U_theta                       */
             net->k = 0;
         }
     }
@@ -4193,7 +5260,8 @@ LP_API lp_status lp_late_begin(lp_net *net)
     lpi_fp fp = lpi_fp_enter();
     for (int k = 0; k < net->members && net->desc.late.sigma0 > 0; k++) lpi_perturb(net, k);
     lpi_fp_leave(fp);
-    lpi_zero(net->mom_phi, net->members * net->n_phi);
+    lpi_zero(net->mom_phi, lpi_moments(&net->desc.optim_late) * net->members * net->n_phi);
+    net->updates_phi = 0;
     net->begun = 1;
     net->k = 0;
     net->swa_count = 0;
@@ -4219,7 +5287,7 @@ static void lpi_mean_of_slabs(const lp_net *net, const lp_real *slabs, lpi_n n, 
 
 static void lpi_average_bn(lp_net *net, const lpi_node *node)
 {
-    lpi_n c = node->saved_size / 9, gamma = node->in[1]->offset, beta = node->in[2]->offset;
+    lpi_n c = lpi_last(node->out), gamma = node->in[1]->offset, beta = node->in[2]->offset;
     for (lpi_n j = 0; j < c; j++) {
         double a = 0, b = 0;
         for (int k = 0; k < net->members; k++) {
@@ -4262,7 +5330,8 @@ LP_API lp_status lp_late_average(lp_net *net, lp_average how)
         lpi_copy(net->stats, net->mean_stats, net->n_stats);
     }
     lpi_fp_leave(fp);
-    lpi_zero(net->mom_phi, net->n_phi);
+    lpi_zero(net->mom_phi, lpi_moments(&net->desc.optim_late) * net->n_phi);
+    net->updates_phi = 0;
     net->members = 1;
     net->k = net->begun = net->pending = net->swapped = 0;
     net->swa_count = 0;
@@ -4297,6 +5366,7 @@ LP_API lp_status lp_bn_estimate(lp_net *net, int which)
     if (st == LP_OK) {
         int64_t n = net->estimated[which] += net->rows;
         lpi_bn_commit(net, (double)net->rows / (double)n);
+        lpi_carry_on(net);
         net->average_step = -1;
     }
     lpi_fp_leave(fp);
@@ -4504,6 +5574,25 @@ LP_API lp_tensor *lp_resnet_cifar(lp_net *net, lp_tensor *x, int depth, int clas
     return lp_linear(net, lp_avgpool(net, h), "linear", classes);
 }
 
+/* Embedding, LSTMs, linear; the linear layer by hand, as PyTorch initialises it. */
+LP_API lp_tensor *lp_char_lstm(lp_net *net, lp_tensor *tokens, int vocabulary, int embedding,
+                               int units, int layers)
+{
+    if (!net || net->failed) return NULL;
+    if (vocabulary < 1 || embedding < 1 || units < 1 || layers < 1 || layers > 64)
+        return LPI_BUILD_FAIL(net, LP_ERR_ARGUMENT,
+                              "lp_char_lstm: vocabulary %d, embedding %d, units %d, layers %d; "
+                              "expected all >= 1, layers <= 64",
+                              vocabulary, embedding, units, layers);
+    lp_tensor *h = lp_embedding(net, tokens, "embed", vocabulary, embedding);
+    for (int i = 0; i < layers; i++) h = lp_lstm(net, h, lpi_name(net, "lstm%d", i), units);
+    int        dim[2] = { units, vocabulary };
+    float      bound = (float)(1 / lpi_sqrt(units));
+    lp_tensor *w = lpi_layer_parameter(net, "out", "weight", 2, dim, LP_INIT_UNIFORM, bound);
+    lp_tensor *b = lpi_layer_parameter(net, "out", "bias", 1, dim + 1, LP_INIT_UNIFORM, bound);
+    return b ? lp_matmul(net, h, w, b, "out") : NULL;
+}
+
 #ifndef LP_NO_TRAINING
 /* --------------------------------------------------------------------------- >>gradcheck
    (L(w + h d) - L(w - h d)) / 2h against g . d.  In double d is one element.  In float, where a
@@ -4582,10 +5671,10 @@ LP_API lp_status lp_gradient_check(lp_net *net, int checks, double h, double *wo
    A snapshot is a header and the block of vectors, theta first, SWA last. */
 
 typedef struct lpi_state {
-    uint32_t magic, real;    /* "LPS1", sizeof(lp_real)             */
+    uint32_t magic, real;    /* "LPS2", sizeof(lp_real)             */
     uint64_t names;          /* hash of all parameters' names, shapes, roles */
     int64_t  n_theta, n_phi, n_stats, vectors;
-    int64_t  step, members, k, begun, swa_count, swapped;
+    int64_t  step, members, k, begun, swa_count, swapped, updates_theta, updates_phi;
 } lpi_state;
 
 /* What a state's numbers mean. */
@@ -4603,9 +5692,10 @@ static uint64_t lpi_hash_names(const lp_net *net)
 
 static lpi_state lpi_state_now(const lp_net *net)
 {
-    lpi_state s = { 0x4C505331u, (uint32_t)sizeof(lp_real), lpi_hash_names(net), net->n_theta,
+    lpi_state s = { 0x4C505332u, (uint32_t)sizeof(lp_real), lpi_hash_names(net), net->n_theta,
                     net->n_phi, net->n_stats, net->vectors, net->step, net->members, net->k,
-                    net->begun, net->swa_count, net->swapped };
+                    net->begun, net->swa_count, net->swapped, net->updates_theta,
+                    net->updates_phi };
     return s;
 }
 
@@ -4645,6 +5735,8 @@ LP_API lp_status lp_state_load(lp_net *net, const void *from, size_t bytes)
                 && s.swa_count < INT64_MAX / 2 && (s.swapped & ~(int64_t)1) == 0
                 && (s.begun & ~(int64_t)1) == 0 && s.k >= 0 && s.k < s.members
                 && s.members == (s.begun ? net->desc.late.members : 1)
+                && s.updates_theta >= 0 && s.updates_theta <= s.step && s.updates_phi >= 0
+                && s.updates_phi <= s.step
                 && (!s.swapped || (net->desc.swa && s.swa_count > 0));
     if (!same || !sound)
         return lpi_fail(net, LP_ERR_ARGUMENT,
@@ -4656,6 +5748,8 @@ LP_API lp_status lp_state_load(lp_net *net, const void *from, size_t bytes)
     net->begun = (int)s.begun;
     net->swa_count = s.swa_count;
     net->swapped = (int)s.swapped;
+    net->updates_theta = s.updates_theta;
+    net->updates_phi = s.updates_phi;
     net->pending = 0;
     net->average_step = -1;
     return LP_OK;

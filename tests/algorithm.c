@@ -297,7 +297,7 @@ static both both_new(const lp_desc *desc, int frozen)
     t.x = lp_input(t.net, "image", CAP, SIDE, SIDE, IN);
     t.y = lp_labels(t.net, "label", CAP);
     lp_tensor *h = lp_batchnorm(t.net, lp_conv(t.net, t.x, "conv1", F, 3, 1), "bn1");
-    lp_tensor *m = lp_parameter(t.net, "matrix", 2, dim, LP_INIT_KAIMING, LP_ROLE_AUTO);
+    lp_tensor *m = lp_parameter(t.net, "matrix", 2, dim, LP_INIT_KAIMING, 1, LP_ROLE_AUTO);
     h = lp_matmul(t.net, lp_relu(t.net, h), m, NULL, "mid");
     h = lp_linear(t.net, lp_relu(t.net, lp_batchnorm(t.net, h, "bn2")), "fc", CLASSES);
     lp_tensor *loss = lp_cross_entropy(t.net, h, t.y, 0);

@@ -141,6 +141,45 @@ static void bench_late(lp_desc desc)
     drop(&a), drop(&b);
 }
 
+/* Character model with 205 symbols, embedding 205, one layer, as in the paper's enwik8 net. */
+static model build_lstm(lp_desc desc, int units, int batch, int length)
+{
+    model m;
+    desc.optim_base = desc.optim_late = lp_adam_default();
+    desc.clip = 1;
+    m.net = lp_create(&desc);
+    m.batch = batch * length;
+    m.x = lp_tokens(m.net, "input", batch, length);
+    m.y = lp_tokens(m.net, "target", batch, length);
+    m.probs = NULL;
+    lp_tensor *logits = lp_char_lstm(m.net, m.x, 205, 205, units, 1);
+    if (lp_compile(m.net, lp_cross_entropy(m.net, logits, m.y, 0), NULL, 0) != LP_OK) {
+        fprintf(stderr, "bench: %s\n", lp_error(m.net));
+        exit(1);
+    }
+    for (int i = 0; i < m.batch; i++) {
+        m.x->labels[i] = (int32_t)(lp_random(1, 1, (uint64_t)i) % 205);
+        m.y->labels[i] = (int32_t)(lp_random(1, 2, (uint64_t)i) % 205);
+    }
+    return m;
+}
+
+static void bench_lstm(lp_desc desc, int units, int batch, int length)
+{
+    model  m = build_lstm(desc, units, batch, length);
+    double train = 1e9;
+    train_seconds(&m);
+    for (int r = 0; r < 3; r++) {
+        double t = train_seconds(&m);
+        if (t < train) train = t;
+    }
+    printf("result bench=lstm-%d batch=%d length=%d threads=%d isa=%s train_char_s=%.0f mb=%.0f\n",
+           units, batch, length, desc.threads, lp_isa_name(lp_get_info(m.net).isa), m.batch / train,
+           (double)lp_get_info(m.net).bytes / 1048576.0);
+    fflush(stdout);
+    drop(&m);
+}
+
 int main(int argc, char **argv)
 {
     lp_desc desc = lp_desc_default();
@@ -164,6 +203,8 @@ int main(int argc, char **argv)
             done++;
         } else if (strcmp(argv[i], "late") == 0) bench_late(desc), done++;
         else if (sscanf(argv[i], "wrn-%d-%d-%d", &d, &w, &b) == 3) bench_wrn(desc, d, w, b), done++;
+        else if (sscanf(argv[i], "lstm-%d-%d-%d", &d, &w, &b) == 3)
+            bench_lstm(desc, d, w, b), done++;
         else {
             fprintf(stderr,
                     "bench: unknown argument %s; expected --threads N, --isa NAME, sgemm, late or "

@@ -136,17 +136,26 @@ static uint64_t column_kernels(const lpi_row *row, int n, int c)
 static uint64_t vector_kernels(const lpi_row *row, int n)
 {
     static float a[MOST], b[MOST], y[MOST], w[MOST];
-    lp_optim nesterov = { 0.7f, 0.9f, 0.01f, 1 }, plain = { 1, 0.9f, 0.01f, 0 };
+    lp_optim nesterov = lp_sgd_default(), plain = nesterov, adam = lp_adam_default();
+    nesterov.lr_scale = 0.7f, nesterov.weight_decay = plain.weight_decay = 0.01f;
+    plain.nesterov = 0;
+    lpi_rule rule[3] = { lpi_rule_of(&nesterov, 0.1, 1, 1), lpi_rule_of(&plain, 0.1, 0.3, 1),
+                         lpi_rule_of(&adam, 0.1, 0.7, 5) };
     fill(a, n, 3), fill(b, n, 4), fill(y, n, 5), fill(w, n, 6);
     row->relu_grad(n, a, b, 1, y);
     row->axpy(n, 0.3f, a, y);
     row->lerp(n, 0.2f, b, y);
-    row->sgd(n, 0.1f, &nesterov, a, y, w);
-    row->sgd(n, 0.1f, &plain, b, y, w);
+    row->sgd(n, &rule[0], a, y, w);
+    row->sgd(n, &rule[1], b, y, w);
     uint64_t h = test_hash_words(test_hash_words(TEST_FNV, y, (size_t)n), w, (size_t)n);
+    row->mul(n, b, b, 0, w);
+    row->adam(n, &rule[2], a, y, w, b);
+    h = test_hash_words(test_hash_words(h, w, (size_t)n), b, (size_t)n);
+    row->mul(n, a, b, 1, w);
+    h = test_hash_words(h, w, (size_t)n);
     row->relu(n, a, y);
     row->add(n, y, b, w);
-    double square = row->square(n, w);
+    double square = row->dot(n, w, w) + row->dot(n, a, w);
     h = test_hash_words(h, w, (size_t)n);
     return h ^ lpi_to_bits(square);
 }

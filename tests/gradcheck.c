@@ -30,7 +30,7 @@ static fixture begin(int rows)
 static lp_tensor *variable(fixture *f, const char *name, int a, int b, int c, int d)
 {
     int dim[4] = { a, b, c, d };
-    return lp_parameter(f->net, name, d ? 4 : 2, dim, LP_INIT_KAIMING, LP_ROLE_BASE);
+    return lp_parameter(f->net, name, d ? 4 : 2, dim, LP_INIT_KAIMING, 1, LP_ROLE_BASE);
 }
 
 /* Logits -> loss, random values everywhere, check. */
@@ -75,8 +75,8 @@ static void conv_explicit(void)
     for (int pad = 0; pad < 4; pad++) {
         test_context("pad=%d", pad);
         fixture    f = begin(2);
-        lp_tensor *w = lp_parameter(f.net, "w", 4, dim, LP_INIT_KAIMING, LP_ROLE_AUTO);
-        lp_tensor *b = lp_parameter(f.net, "b", 1, &one, LP_INIT_ZERO, LP_ROLE_AUTO);
+        lp_tensor *w = lp_parameter(f.net, "w", 4, dim, LP_INIT_KAIMING, 1, LP_ROLE_AUTO);
+        lp_tensor *b = lp_parameter(f.net, "b", 1, &one, LP_INIT_ZERO, 1, LP_ROLE_AUTO);
         check_through(&f, lp_conv2d(f.net, variable(&f, "x", 2, 5, 6, 3), w, b, "conv", 2, pad));
     }
 }
@@ -113,8 +113,8 @@ static void same_tensor_twice(void)
 {
     int        dim[2] = { 1, 5 }, five = 5;
     fixture    f = begin(5);
-    lp_tensor *p = lp_parameter(f.net, "p", 1, &five, LP_INIT_KAIMING, LP_ROLE_BASE);
-    lp_tensor *w = lp_parameter(f.net, "w", 2, dim, LP_INIT_KAIMING, LP_ROLE_BASE);
+    lp_tensor *p = lp_parameter(f.net, "p", 1, &five, LP_INIT_KAIMING, 1, LP_ROLE_BASE);
+    lp_tensor *w = lp_parameter(f.net, "w", 2, dim, LP_INIT_KAIMING, 1, LP_ROLE_BASE);
     check_through(&f, lp_matmul(f.net, p, w, p, "m")); /* p [5,1] w [1,5] + p [5] */
 }
 
@@ -164,9 +164,82 @@ static void resnet(void)
                in_double() ? 3 : 1);
 }
 
+static void activations(void)
+{
+    fixture    f = begin(4);
+    lp_tensor *x = variable(&f, "x", 4, 21, 1, 0);
+    check_through(&f, lp_add(f.net, lp_sigmoid(f.net, x), lp_mul(f.net, lp_tanh(f.net, x), x)));
+}
+
+/* b repeats along the leading dimensions of a; a factor that is both operands. */
+static void products(void)
+{
+    fixture    f = begin(3);
+    int        five = 5;
+    lp_tensor *x = variable(&f, "x", 3, 4, 2, 5);
+    lp_tensor *b = lp_parameter(f.net, "b", 1, &five, LP_INIT_ONE, 1, LP_ROLE_BASE);
+    check_through(&f, lp_mul(f.net, lp_mul(f.net, x, b), lp_mul(f.net, x, x)));
+}
+
+static void outer(void)
+{
+    fixture    f = begin(6);
+    int        six = 6, seven = 7;
+    lp_tensor *a = lp_parameter(f.net, "a", 1, &six, LP_INIT_ONE, 1, LP_ROLE_BASE);
+    lp_tensor *b = lp_parameter(f.net, "b", 1, &seven, LP_INIT_ONE, 1, LP_ROLE_BASE);
+    check_through(&f, lp_add(f.net, lp_outer(f.net, a, b), lp_outer(f.net, a, b)));
+}
+
+/* W o (v u^T) in a convolution, a linear layer and an LSTM. */
+static void rank1(void)
+{
+    lp_desc d = lp_desc_default();
+    fixture f;
+    d.threads = 2;
+    d.late.families = LP_LATE_RANK1;
+    f.net = lp_create(&d);
+    f.labels = lp_labels(f.net, "labels", 3);
+    check_through(&f, lp_conv(f.net, variable(&f, "x", 3, 4, 5, 2), "conv", 3, 3, 1));
+}
+
+/* Tokens [n, length] -> embedding -> LSTMs -> classes at every position; two of them ignored. */
+static void lstm_case(unsigned families, int rows, int length, int layers, int checks)
+{
+    lp_desc d = lp_desc_default();
+    fixture f;
+    d.threads = 2;
+    d.late.families = families;
+    f.net = lp_create(&d);
+    lp_tensor *x = lp_tokens(f.net, "x", rows, length);
+    f.labels = lp_tokens(f.net, "labels", rows, length);
+    lp_tensor *logits = lp_char_lstm(f.net, x, 3, 4, 5, layers);
+    lp_tensor *loss = lp_cross_entropy(f.net, logits, f.labels, 0.05f);
+    double      worst = 1, limit = in_double() ? 1e-6 : 3e-2;
+    const char *where = "?";
+    size_t      n = 0;
+    if (!CHECK(lp_compile(f.net, loss, NULL, 0) == LP_OK)) puts(lp_error(f.net));
+    for (int i = 0; i < rows * length; i++) {
+        x->labels[i] = (i * 7 + i / 5) % 3;
+        f.labels->labels[i] = i % 6 == 4 ? LP_IGNORE : (i * 5 + 1) % 3;
+    }
+    lp_real *carry = lp_carry(f.net, &n);
+    CHECK(n >= (size_t)(2 * rows * 5 * layers));
+    for (size_t i = 0; carry && i < n; i++) carry[i] = (lp_real)test_random(99, i);
+    lp_status st = lp_gradient_check(f.net, checks, in_double() ? 1e-5 : 1e-2, &worst, &where);
+    if (!CHECK(st == LP_OK)) puts(lp_error(f.net));
+    test_report(worst <= limit, __FILE__, __LINE__, "error %.3g > %g in %s", worst, limit, where);
+    lp_destroy(f.net);
+}
+
+/* Two layers over seven steps, from a carried state. */
+static void lstm(void) { lstm_case(LP_LATE_NONE, 3, 7, 2, in_double() ? 12 : 2); }
+static void lstm_rank1(void) { lstm_case(LP_LATE_RANK1, 4, 5, 2, in_double() ? 12 : 2); }
+
 static const test_case cases[] = {T(conv),           T(conv_explicit),      T(linear), T(batchnorm),
                                   T(shared_tensors), T(same_tensor_twice),  T(pools),  T(subsample),
-                                  T(dropout),        T(mean_squared_error), T(wrn),    T(resnet)};
+                                  T(dropout),        T(mean_squared_error), T(wrn),    T(resnet),
+                                  T(activations),    T(products),           T(outer),  T(rank1),
+                                  T(lstm),           T(lstm_rank1)};
 int main(int argc, char **argv)
 {
     return test_main(argc, argv, "gradcheck", cases, sizeof cases / sizeof cases[0]);

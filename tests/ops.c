@@ -60,7 +60,7 @@ static lp_tensor *parameter(lp_net *net, const char *name, int rank, int a, int 
 {
     int dim[4];
     dim[0] = a; dim[1] = b; dim[2] = c; dim[3] = d;
-    return lp_parameter(net, name, rank, dim, LP_INIT_KAIMING, LP_ROLE_BASE);
+    return lp_parameter(net, name, rank, dim, LP_INIT_KAIMING, 1, LP_ROLE_BASE);
 }
 
 static fixture begin(lp_isa isa)
@@ -80,7 +80,7 @@ static int finish(fixture *f)
     const int *dim = f->y ? f->y->dim : NULL;
     lp_keep(f->net, f->y);
     if (!dim) return CHECK_TEXT(lp_error(f->net), "the builders succeed");
-    f->target = lp_parameter(f->net, "target", f->y->rank, dim, LP_INIT_ZERO, LP_ROLE_BASE);
+    f->target = lp_parameter(f->net, "target", f->y->rank, dim, LP_INIT_ZERO, 1, LP_ROLE_BASE);
     st = lp_compile(f->net, lp_mean_squared_error(f->net, f->y, f->target), NULL, 0);
     return test_report(st == LP_OK, __FILE__, __LINE__, "lp_compile: %s", lp_error(f->net));
 }
@@ -568,7 +568,7 @@ static uint64_t computed_hash(int computed)
     w[2] = parameter(f.net, "b", 2, 40, 300, 1, 1);
     for (int i = 0; i < 3; i++) {
         const int *d = w[i]->dim;
-        zero = lp_parameter(f.net, i == 0 ? "0" : i == 1 ? "1" : "2", w[i]->rank, d, LP_INIT_ZERO,
+        zero = lp_parameter(f.net, i == 0 ? "0" : i == 1 ? "1" : "2", w[i]->rank, d, LP_INIT_ZERO, 1,
                             LP_ROLE_BASE);
         lp_freeze(f.net, zero);
         v[i] = computed ? lp_add(f.net, w[i], zero) : w[i];

@@ -163,7 +163,7 @@ static lp_tensor *shaped(lp_net *net, const char *name, int rank, int a, int b, 
 {
     int dim[4];
     dim[0] = a, dim[1] = b, dim[2] = c, dim[3] = d;
-    return lp_parameter(net, name, rank, dim, LP_INIT_KAIMING, LP_ROLE_AUTO);
+    return lp_parameter(net, name, rank, dim, LP_INIT_KAIMING, 1, LP_ROLE_AUTO);
 }
 
 static bench bench_new(void)
@@ -326,9 +326,9 @@ static void errors_sizes(void)
     REFUSED(lp_conv(s.net, s.image, "stem", 2147483647, 3, 1), BAD_SIZE, "stem");
     REFUSED(shaped(s.net, "p", 0, 1, 1, 1, 1), BAD_SIZE, "p");
     REFUSED(shaped(s.net, "p", 2, 0, 3, 1, 1), BAD_SIZE, "p");
-    REFUSED(lp_parameter(s.net, "p", 5, huge, LP_INIT_ZERO, LP_ROLE_AUTO), BAD_SIZE, "p");
-    REFUSED(lp_parameter(s.net, "p", 4, huge, LP_INIT_ZERO, LP_ROLE_AUTO), BAD_SIZE, "p");
-    REFUSED(lp_parameter(s.net, "p", 2, NULL, LP_INIT_ZERO, LP_ROLE_AUTO), BAD_SIZE, "p");
+    REFUSED(lp_parameter(s.net, "p", 5, huge, LP_INIT_ZERO, 1, LP_ROLE_AUTO), BAD_SIZE, "p");
+    REFUSED(lp_parameter(s.net, "p", 4, huge, LP_INIT_ZERO, 1, LP_ROLE_AUTO), BAD_SIZE, "p");
+    REFUSED(lp_parameter(s.net, "p", 2, NULL, LP_INIT_ZERO, 1, LP_ROLE_AUTO), BAD_SIZE, "p");
     REFUSED(lp_conv2d(s.net, s.image, s.w, NULL, "stem", 1, 2147483647), BAD_SIZE, "stem");
     REFUSED(lp_maxpool(s.net, s.image, 2147483647, 1, 1073741823), BAD_SIZE, NULL);
     REFUSED(lp_subsample(s.net, s.image, 2147483647, 2147483647), BAD_SIZE, NULL);
@@ -1177,8 +1177,8 @@ static void late_by_role(void)
     desc.late.families = LP_LATE_FULL;
     net = lp_create(&desc);
     x = lp_input_rows(net, "x", 2, 4), y = lp_labels(net, "y", 2);
-    a = lp_parameter(net, "a", 2, dim, LP_INIT_KAIMING, LP_ROLE_LATE);
-    b = lp_parameter(net, "b", 2, dim, LP_INIT_KAIMING, LP_ROLE_BASE);
+    a = lp_parameter(net, "a", 2, dim, LP_INIT_KAIMING, 1, LP_ROLE_LATE);
+    b = lp_parameter(net, "b", 2, dim, LP_INIT_KAIMING, 1, LP_ROLE_BASE);
     x = lp_add(net, lp_matmul(net, x, a, NULL, "one"), lp_matmul(net, x, b, NULL, "two"));
     CHECK_INT(lp_compile(net, lp_cross_entropy(net, x, y, 0), NULL, 0), LP_OK);
     CHECK_INT(lp_get_info(net).late, 12);
