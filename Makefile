@@ -1,20 +1,21 @@
 # latephase.h needs no build; this file builds and runs what stands around it.
-# `make help` lists the targets; CC, CFLAGS, DATA and ARGS may be set on the command line.
+# `make help` lists the targets; CC, CFLAGS, DATA, TEXT and ARGS may be set on the command line.
 
 CC     ?= cc
 CFLAGS ?= -O2
 LIBS    = -lpthread -lm
 B       = build
 DATA   ?= data/cifar10
+TEXT   ?= data/enwik8
 ARGS   ?=
 # The tests are six programs, each with the whole library in it.
 MAKEFLAGS += -j2
 
 SHARED   = latephase.h $(wildcard examples/*.h)
-PROGRAMS = $(B)/demo $(B)/cifar
+PROGRAMS = $(B)/demo $(B)/cifar $(B)/enwik8
 TESTS    = $(B)/unit $(B)/ops $(B)/algorithm $(B)/gradcheck $(B)/gradcheck64 $(B)/bits
 
-.PHONY: all run test check bench bench-peers cifar clean help
+.PHONY: all run run-text test check bench bench-peers cifar enwik8 clean help
 .DEFAULT_GOAL = help
 
 all: $(PROGRAMS) ## build the programs
@@ -22,14 +23,17 @@ all: $(PROGRAMS) ## build the programs
 run: $(B)/demo ## train on a made-up data set, no download: the two-minute demonstration
 	$(B)/demo $(ARGS)
 
+run-text: $(B)/enwik8 ## an LSTM learns to write from this repository, no download: within a minute
+	$(B)/enwik8 $(ARGS)
+
 test: $(TESTS) $(PROGRAMS) ## all tests, in less than 5 minutes
 	sh tests/run.sh quick $(B)
 
 check: $(TESTS) $(PROGRAMS) ## the exhaustive form of test: every compiler, level and machine
 	sh tests/run.sh full $(B)
 
-bench: $(B)/bench ## rates of this machine: GEMM, Wide ResNets, the cost of the late phase
-	$(B)/bench sgemm late wrn-16-1-128 wrn-16-4-128 $(ARGS)
+bench: $(B)/bench ## rates of this machine: GEMM, Wide ResNets, LSTM, the cost of the late phase
+	$(B)/bench sgemm late wrn-16-1-128 wrn-16-4-128 lstm-500-100-200 $(ARGS)
 
 bench-peers: $(B)/bench ## the same beside OpenBLAS and PyTorch, where they are installed
 	sh tests/peers.sh $(B)
@@ -38,16 +42,20 @@ cifar: $(B)/cifar ## fetch CIFAR-10, then train WRN-16-1 for 15 epochs (about ha
 	sh data_scripts/get_cifar10.sh $(DATA)
 	$(B)/cifar --data $(DATA) $(ARGS)
 
+enwik8: $(B)/enwik8 ## fetch enwik8, then train an LSTM of 500 units for 5 epochs (most of a day)
+	sh data_scripts/get_enwik8.sh $(TEXT)
+	$(B)/enwik8 $(TEXT)/enwik8 $(ARGS)
+
 clean: ## remove what was built
 	rm -rf $(B)
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-12s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-12s %s\n", $$1, $$2}'
 
 $(B):
 	mkdir -p $(B)
 
-$(B)/demo $(B)/cifar: $(B)/%: examples/%.c $(SHARED) | $(B)
+$(PROGRAMS): $(B)/%: examples/%.c $(SHARED) | $(B)
 	$(CC) $(CFLAGS) $< -o $@ $(LIBS)
 
 $(B)/gradcheck64: tests/gradcheck.c $(SHARED) | $(B)

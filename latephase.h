@@ -1826,8 +1826,8 @@ LP_API const char *lp_isa_name(lp_isa isa)
 
        b00 b01 .. b0w | b10 b11 .. b1w | ...
 
-   A is read in place by broadcasts; where its rows lie a multiple of 1 KB apart they fall into
-   the same few L1 sets, so it is then copied to [k][mr].  C is the running sum of the FMA chain
+   A is read in place by broadcasts; where the rows of a tile would fall into the same few L1 sets
+   (4 KB / stride of them apart), it is copied to [k][mr] first.  C is the running sum of the FMA chain
    between two KC blocks, so blocking does not change a bit. */
 
 enum { LPI_KC = 384, LPI_NC = 416, LPI_MC = 3072 };
@@ -1849,7 +1849,9 @@ static void lpi_pack(const lpi_row *row, const lp_real *b, lpi_n rsb, lpi_n csb,
         lpi_n    valid = lpi_minp(width, n - j);
         for (lpi_n i = 0; i < k; i++, p += width) {
             const lp_real *from = b + i * rsb + j * csb;
-            if (csb == 1)
+            if (csb == 1 && valid == 2 * LPI_MAX_W) lpi_copy(p, from, 2 * LPI_MAX_W);
+            else if (csb == 1 && valid == LPI_MAX_W) lpi_copy(p, from, LPI_MAX_W);
+            else if (csb == 1)
                 for (lpi_n q = 0; q < valid; q++) p[q] = from[q];
             else
                 for (lpi_n q = 0; q < valid; q++) p[q] = from[q * csb];
@@ -1893,9 +1895,12 @@ static void lpi_tiles(const lpi_row *row, lpi_n m, lpi_n n, const lpi_window *w,
     }
 }
 
-static int lpi_aliases(lpi_n stride)
+/* Do more than four of mr rows begin in one L1 set?  (A way has 4 KB.) */
+static int lpi_aliases(lpi_n stride, int mr)
 {
-    return stride != 0 && (size_t)(stride < 0 ? -stride : stride) * sizeof(lp_real) % 1024 == 0;
+    size_t bytes = (size_t)(stride < 0 ? -stride : stride) * sizeof(lp_real);
+    if (bytes == 0 || bytes % 1024) return 0;
+    return bytes % 4096 == 0 || (bytes % 2048 == 0 && mr > 8);
 }
 
 /* Elements of scratch for lpi_gemm. */
@@ -1911,7 +1916,7 @@ static void lpi_gemm(const lpi_row *row, lpi_n m, lpi_n n, lpi_n k, const lp_rea
 {
     lp_real *panels = scratch,
             *packed = scratch + lpi_minp(k, LPI_KC) * (lpi_minp(n, LPI_NC) + 2 * LPI_MAX_W);
-    int      pack = lpi_aliases(rsa) && n > 4 * row->width;
+    int      pack = lpi_aliases(rsa, row->mr) && n > 4 * row->width;
     for (lpi_n ic = 0; ic < m; ic += LPI_MC)
         for (lpi_n pc = 0; pc < k; pc += LPI_KC) {
             lpi_n mc = lpi_minp(LPI_MC, m - ic), kc = lpi_minp(LPI_KC, k - pc);

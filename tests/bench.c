@@ -1,7 +1,8 @@
 /* Benchmark of latephase.h: training and inference rates, GEMM, the cost of the late phase.
    Build: cc -O2 tests/bench.c -o bench -lpthread        Run: ./bench [--threads N] [--isa NAME]
-   [WHAT ...] WHAT: sgemm, sgemm-MxNxK, wrn-D-W-B (depth, width, batch), late (WRN-16-1, plain
-   against late-phase minibatches). Every line is for machines: result key=value ... */
+   [WHAT ...] WHAT: sgemm, sgemm-MxNxK, wrn-D-W-B (depth, width, batch), lstm-U-B-L (units, batch,
+   length), late (WRN-16-1: late-phase against plain minibatches; and late-lstm: LSTM-500, the same
+   with rank-1 weights).  Every line is for machines: result key=value ... */
 #ifndef _POSIX_C_SOURCE
 #define _POSIX_C_SOURCE 199309L
 #endif
@@ -119,26 +120,34 @@ static void bench_wrn(lp_desc desc, int depth, int width, int batch)
     drop(&m);
 }
 
-/* Plain against late-phase (BN + head, K = 10): median of 11 ratios, each of one turn (10
-   minibatches) of both nets in alternation; and the memory that the copies cost. */
-static void bench_late(lp_desc desc)
+/* Nets a, in the late phase, and b, with one model: median of 11 ratios, each of one turn of both
+   nets in alternation; and the memory that the copies cost. */
+static void bench_pair(const char *name, model a, model b)
 {
-    lp_desc late = desc;
-    late.late = lp_late_default(10);
-    model  a = build_wrn(late, 16, 1, 128), b = build_wrn(desc, 16, 1, 128);
     double ratio[11];
+    int    members;
     train_seconds(&a), train_seconds(&b);
     lp_late_begin(a.net);
+    members = lp_get_info(a.net).members;
     for (int r = 0; r < 11; r++) {
         double ta = 0, tb = 0;
-        for (int k = 0; k < 10; k++) ta += train_seconds(&a), tb += train_seconds(&b);
+        for (int k = 0; k < members; k++) ta += train_seconds(&a), tb += train_seconds(&b);
         ratio[r] = ta / tb;
     }
     qsort(ratio, 11, sizeof ratio[0], by_value);
     double more = (double)lp_get_info(a.net).bytes / (double)lp_get_info(b.net).bytes;
-    printf("result bench=late net=wrn-16-1 members=10 pairs=11 cost_ratio=%.4f min=%.4f max=%.4f "
-           "memory_ratio=%.4f\n", ratio[5], ratio[0], ratio[10], more);
+    printf("result bench=late net=%s members=%d pairs=11 cost_ratio=%.4f min=%.4f max=%.4f "
+           "memory_ratio=%.4f\n", name, members, ratio[5], ratio[0], ratio[10], more);
+    fflush(stdout);
     drop(&a), drop(&b);
+}
+
+/* BN + head, K = 10, against plain training. */
+static void bench_late_wrn(lp_desc desc)
+{
+    lp_desc late = desc;
+    late.late = lp_late_default(10);
+    bench_pair("wrn-16-1", build_wrn(late, 16, 1, 128), build_wrn(desc, 16, 1, 128));
 }
 
 /* Character model with 205 symbols, embedding 205, one layer, as in the paper's enwik8 net. */
@@ -162,6 +171,15 @@ static model build_lstm(lp_desc desc, int units, int batch, int length)
         m.y->labels[i] = (int32_t)(lp_random(1, 2, (uint64_t)i) % 205);
     }
     return m;
+}
+
+/* Rank-1 weights, K = 5, against rank-1 weights with one member. */
+static void bench_late_lstm(lp_desc desc)
+{
+    lp_desc late = desc;
+    late.late.families = desc.late.families = LP_LATE_RANK1;
+    late.late.members = 5;
+    bench_pair("lstm-500", build_lstm(late, 500, 50, 100), build_lstm(desc, 500, 50, 100));
 }
 
 static void bench_lstm(lp_desc desc, int units, int batch, int length)
@@ -201,14 +219,16 @@ int main(int argc, char **argv)
         } else if (sscanf(argv[i], "sgemm-%dx%dx%d", &d, &w, &b) == 3 && d > 0 && w > 0 && b > 0) {
             bench_gemm(desc.isa, d, w, b);
             done++;
-        } else if (strcmp(argv[i], "late") == 0) bench_late(desc), done++;
+        } else if (strcmp(argv[i], "late") == 0)
+            bench_late_wrn(desc), bench_late_lstm(desc), done++;
+        else if (strcmp(argv[i], "late-lstm") == 0) bench_late_lstm(desc), done++;
         else if (sscanf(argv[i], "wrn-%d-%d-%d", &d, &w, &b) == 3) bench_wrn(desc, d, w, b), done++;
         else if (sscanf(argv[i], "lstm-%d-%d-%d", &d, &w, &b) == 3)
             bench_lstm(desc, d, w, b), done++;
         else {
             fprintf(stderr,
-                    "bench: unknown argument %s; expected --threads N, --isa NAME, sgemm, late or "
-                    "wrn-D-W-B\n",
+                    "bench: unknown argument %s; expected --threads N, --isa NAME, sgemm, late, "
+                    "late-lstm, wrn-D-W-B or lstm-U-B-L\n",
                     argv[i]);
             return 2;
         }
