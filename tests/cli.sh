@@ -1,8 +1,13 @@
 #!/bin/sh
 # Bad input of the programs: one line on stderr that names the thing, exit code 2 (1 when training
-# itself fails), and no result line.  usage: tests/cli.sh CIFAR DEMO
+# itself fails), and no result line; good input: the result line.
+# usage: tests/cli.sh CIFAR DEMO ENWIK8
 set -u
-cifar=$1 demo=$2
+LC_ALL=C
+export LC_ALL
+cifar=$1 demo=$2 enwik8=$3
+case $enwik8 in /*) ;; *) enwik8=$PWD/$enwik8 ;; esac
+root=$(cd "$(dirname "$0")/.." && pwd) || exit 1
 dir=$(mktemp -d) || exit 1
 trap 'chmod -R u+rwx "$dir"; rm -rf "$dir"' EXIT
 passed=0 failed=0
@@ -63,6 +68,7 @@ refuse "CIFAR-10 files for --dataset cifar100" 2 "no such file" run good --datas
 refuse "no --data" 2 "--data is missing" "$cifar"
 refuse "unwritable CSV" 2 "--csv $dir/absent/x.csv" run good --csv "$dir/absent/x.csv"
 refuse "unknown option" 2 "unknown option '--speed'" run good --speed 3
+refuse "a word that is no option" 2 "unknown option 'fast'" run good fast
 refuse "missing value" 2 "--epochs: the value is missing" run good --epochs
 refuse "zero epochs" 2 "--epochs '0'" run good --epochs 0
 refuse "negative epochs" 2 "--epochs '-1'" run good --epochs -1
@@ -89,6 +95,158 @@ accept "ResNet" '^result dataset=cifar10 net=resnet-8' run good --net resnet-8
 accept "CSV" '^result' run good --csv "$dir/out.csv"
 if [ "$(wc -l <"$dir/out.csv")" -eq 3 ]; then ok; else bad "the CSV has a header and a row per epoch"; fi
 accept "help" . "$cifar" --help
+
+# ---- texts: 4000 bytes, the last 200 are the test part
+# letters: 4000 of a to e, without a line break
+letters() { awk 'BEGIN { for (i = 0; i < 4000; i++) printf "%c", 97 + int(i * i / 7) % 5 }'; }
+letters >"$dir/letters.txt"
+{ head -c 3990 "$dir/letters.txt"; printf 'Zab~\377cdZZa'; } >"$dir/unseen"
+{ head -c 3800 "$dir/letters.txt"; head -c 200 /dev/zero; } >"$dir/strange.x.y"
+head -c 30 "$dir/letters.txt" >"$dir/short"
+head -c 19 "$dir/letters.txt" >"$dir/shorter"
+tr b-e a <"$dir/letters.txt" >"$dir/one"
+: >"$dir/void"
+cp "$dir/letters.txt" "$dir/locked"
+chmod 000 "$dir/locked"
+small="--units 8 --embedding 4 --batch 4 --length 8 --members 2 --threads 2 --quiet"
+read_text() { where=$1; shift; "$enwik8" "$dir/$where" $small --steps 10 --t0 4 "$@"; }
+epochs() { "$enwik8" "$dir/letters.txt" $small "$@"; }
+in_directory() { (cd "$1" && shift && "$enwik8" $small --steps 2 --t0 1 "$@"); }
+
+refuse "text: missing file" 2 "absent: cannot be read: No such file or directory" read_text absent
+refuse "text: a file as directory" 2 "void/x: cannot be read: Not a directory" read_text void/x
+refuse "text: directory" 2 "good: expected a file" read_text good
+refuse "text: empty file" 2 "void: the file is empty" read_text void
+refuse "text: too short for three parts" 2 "shorter: 19 bytes, expected at least 20" read_text shorter
+refuse "text: too short for a batch" 2 "90 %, has 27 bytes, expected at least 33" read_text short
+refuse "text: one symbol" 2 "one: the training part repeats byte 0x61" read_text one
+if [ -r "$dir/locked" ]; then echo "skipped an unreadable file: this user may read all"
+else refuse "text: unreadable" 2 "locked: cannot be opened: Permission denied" read_text locked; fi
+refuse "text: one of several files is bad" 2 "absent: cannot be read" read_text letters.txt "$dir/absent"
+refuse "text: more files than there is room" 2 "expected at most 64 times FILE" read_text $(yes one | head -n 65)
+refuse "text: no FILE, another directory" 2 "README.md: not found; expected FILE" in_directory "$dir"
+refuse "text: prompt outside the vocabulary" 2 "byte 0x5a at place 3 does not occur" \
+    read_text letters.txt --generate 9 --prompt abZa
+refuse "text: prompt that is not used" 2 "--prompt 'ab': expected with --generate" \
+    read_text letters.txt --prompt ab
+refuse "text: unknown option" 2 "unknown option '--data'" read_text letters.txt --data x
+refuse "text: short option" 2 "unknown option '-v'" read_text letters.txt -v
+refuse "text: unknown family" 2 "--late 'bn'" read_text letters.txt --late bn
+refuse "text: unknown optimiser" 2 "--optim 'adamw'" read_text letters.txt --optim adamw
+refuse "text: zero units" 2 "--units '0'" read_text letters.txt --units 0
+refuse "text: zero streams" 2 "--batch '0'" read_text letters.txt --batch 0
+refuse "text: zero length" 2 "--length '0'" read_text letters.txt --length 0
+refuse "text: zero test streams" 2 "--eval-streams '0'" read_text letters.txt --eval-streams 0
+refuse "text: negative steps" 2 "--steps '-1'" read_text letters.txt --steps -1
+refuse "text: negative limit" 2 "--clip '-1'" read_text letters.txt --clip -1
+refuse "text: temperature zero" 2 "--temperature '0'" read_text letters.txt --temperature 0
+refuse "text: T0 at the end, steps" 2 "--t0 10: expected less than --steps 10" read_text letters.txt --t0 10
+refuse "text: T0 at the end, epochs" 2 "--t0 2: expected less than --epochs 2" epochs --epochs 2 --t0 2
+refuse "text: SWA before T0" 2 "--swa-from 4: expected 5 (after --t0) to 10" read_text letters.txt --swa-from 4
+refuse "text: SWA behind the end" 2 "--swa-from 11" read_text letters.txt --swa-from 11
+refuse "text: rate falls backwards" 2 "--lr-from 5: expected at most --lr-to 4" \
+    read_text letters.txt --lr-from 5 --lr-to 4
+refuse "text: unwritable CSV" 2 "--csv $dir/absent/x.csv" read_text letters.txt --csv "$dir/absent/x.csv"
+explode="--optim sgd --lr 1e20 --clip 0"
+refuse "text: exploding loss names step and member" 1 ", member " read_text letters.txt $explode --report 10
+refuse "text: exploding loss in validation" 1 "not finite (minibatches trained: 1)" \
+    read_text letters.txt $explode --report 1
+accept "text: a clipped gradient does not explode" '^result' read_text letters.txt $explode --clip 1e-20
+
+# The whole result line of a short run, but for the rate; five letters are about log2(5) bits.
+number='[0-9]+\.[0-9]{4}'
+line="^result dataset=letters late=rank1 test_bpc=2.[23][0-9]{3} valid_bpc=$number train_char_s=[0-9]+ units=8 members=2 steps=10 seed=1\$"
+accept "text: result line" "$line" read_text letters.txt
+numbers() { tail -n 1 "$dir/out" | sed 's/train_char_s=[0-9]* //'; }
+bpc() { tail -n 1 "$dir/out" | tr ' ' '\n' | grep _bpc; }
+first=$(numbers) before=$(bpc)
+# repeats NAME COMMAND...: the same result as the run before.
+repeats() {
+    name=$1
+    shift
+    accept "$name" '^result' "$@"
+    if [ "$(numbers)" = "$first" ]; then ok; else bad "$name: $(numbers), expected $first"; fi
+}
+repeats "text: one thread, same numbers" read_text letters.txt --threads 1
+head -c 1234 "$dir/letters.txt" >"$dir/letters.1"
+tail -c +1235 "$dir/letters.txt" >"$dir/letters.2"
+repeats "text: two files are one text" read_text letters.1 "$dir/letters.2"
+# changes OPTIONS...: they make a difference to the first run's numbers.
+changes() {
+    accept "text: $*" '^result' read_text letters.txt "$@"
+    if [ "$(bpc)" != "$before" ]; then ok; else bad "text: $* changes nothing"; fi
+}
+changes --seed 2
+changes --lr 2e-3
+changes --lr-end 1e-3
+changes --optim sgd --lr 1e-3
+changes --sigma0 0.5
+changes --members 3
+
+accept "text: validated rarely" '^result' read_text letters.txt --lr 0.05 --eval-streams 3 --report 10
+first=$(numbers)
+repeats "text: validation leaves training alone" read_text letters.txt --lr 0.05 --eval-streams 3 --report 1
+
+# What can be learnt is learnt: the beginning says nothing of the rest, which repeats itself.
+{ head -c 200 "$dir/letters.txt"; awk 'BEGIN { for (i = 0; i < 1000; i++) printf "xyz." }'; } >"$dir/cycle"
+accept "text: a cycle is learnt" '^result dataset=cycle late=rank1 test_bpc=0[.][0-2]' "$enwik8" "$dir/cycle" \
+    --units 16 --embedding 8 --batch 1 --length 50 --members 2 --quiet --lr 0.05 --steps 60 \
+    --generate 9 --temperature 0.1 --prompt z.xy
+if grep -qx 'z.xyz.xyz.xyz' "$dir/out"; then ok; else bad "the sample continues the cycle after z.xy"; fi
+
+# Without training, the BPC does not depend on how a test part is cut into chunks.
+accept "text: chunks" '^result' read_text letters.txt --lr 0 --eval-streams 3 --length 7
+first=$(numbers)
+repeats "text: other chunks, same numbers" read_text letters.txt --lr 0 --eval-streams 3 --length 50
+accept "text: other streams" '^result' read_text letters.txt --lr 0 --eval-streams 1 --length 50
+if [ "$(numbers)" != "$first" ]; then ok; else bad "the number of test streams changes nothing"; fi
+
+accept "text: bytes that training lacks" '^result dataset=unseen .* test_bpc=[0-9]' read_text unseen
+words="bytes that the training part lacks: 0 in validation, 5 in test, 24 bits each, 0.0000 and 0.6000 of the BPC"
+if grep -qxF "$words" "$dir/out"; then ok; else bad "no line: $words"; fi
+accept "text: a test part of nothing else" '^result dataset=strange.x late=rank1 test_bpc=24.0000 ' \
+    read_text strange.x.y
+
+accept "text: head" '^result dataset=letters late=head .* members=2 ' read_text letters.txt --late head
+head=$(bpc)
+accept "text: no late phase" '^result .* late=none .* members=1 ' read_text letters.txt --late none
+none=$(bpc)
+accept "text: rank-1 factors, one member" '^result .* late=rank1 .* members=1 ' read_text letters.txt --members 1
+one=$(bpc)
+if [ "$(printf '%s\n' "$before" "$head" "$none" "$one" | grep -c .)" -eq 8 ] \
+    && [ "$(printf '%s\n' "$before" "$head" "$none" "$one" | sort -u | grep -c .)" -eq 8 ]; then ok
+else bad "the families learn differently: $before $head $none $one"; fi
+accept "text: epochs, two layers, SGD" '^result .* steps=224 ' epochs --epochs 2 --t0 1 --layers 2 --optim sgd
+accept "text: T0 = 0" '^result' read_text letters.txt --t0 0
+if grep -q '^single model' "$dir/out"; then bad "there is no single model at T0 = 0"; else ok; fi
+accept "text: SWA" '^result' read_text letters.txt --swa-from 6 --swa-every 3 --lr-end 1e-3
+if [ "$(grep -cE "^(single model at T0|members 1..2|averaged model)(, SWA)? " "$dir/out")" -eq 5 ]; then ok
+else bad "the table has a row of each model, before and after SWA"; fi
+if [ "$(sed -n 's/^averaged model[,SWA ]*//p' "$dir/out" | sort -u | wc -l)" -eq 2 ]; then ok
+else bad "SWA changes nothing"; fi
+accept "text: CSV" '^result' read_text letters.txt --csv "$dir/text.csv" --report 4
+if [ "$(cut -d, -f1 "$dir/text.csv" | tr '\n' ' ')" = "step 4 8 10 " ]; then ok
+else bad "the CSV has a header and a row per report"; fi
+valid=$(cut -d, -f4 "$dir/text.csv")
+accept "text: validation limit" '^result' read_text letters.txt --csv "$dir/text.csv" --report 4 --eval-limit 40
+if [ "$(cut -d, -f4 "$dir/text.csv")" != "$valid" ]; then ok; else bad "--eval-limit changes nothing"; fi
+
+# generates NAME LENGTH BYTES...: the sample has so many characters, of these alone.
+generates() {
+    accept "$1" '^result' read_text letters.txt --generate 50 $3
+    sample=$(sed -n '/^50 characters at temperature/{n;n;p;}' "$dir/out")
+    case $sample in *[!a-e]*) bad "$1: strange characters: $sample" ;; *) ok ;; esac
+    if [ ${#sample} -eq "$2" ]; then ok; else bad "$1: ${#sample} characters: $sample"; fi
+}
+generates "text: sample" 50 ""
+varied=$sample
+generates "text: a sure sample" 50 "--temperature 0.01"
+if [ "$sample" != "$varied" ]; then ok; else bad "the temperature changes nothing"; fi
+generates "text: sample behind a prompt" 54 "--prompt abca --temperature 0.5"
+case $sample in abca*) ok ;; *) bad "the sample begins with the prompt" ;; esac
+accept "text: this repository" '^result dataset=embedded ' in_directory "$root" --eval-limit 1000 --generate 0
+accept "text: help" 'this text$' "$enwik8" --help
+if grep -q '^  FILE \.\.\. ' "$dir/out"; then ok; else bad "the help lists FILE"; fi
 
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

@@ -55,7 +55,7 @@ warnings() {
         try "warnings $cc $flags" "$cc" -std=c99 $warn $level $flags -I. -c "$t/impl.c" -o "$t/$cc.o"
     done
     try "declarations $cc" "$cc" -std=c99 $warn -I. -c "$t/decl.c" -o "$t/$cc.o"
-    for program in examples/cifar.c examples/demo.c "$t/synopsis.c"; do
+    for program in examples/cifar.c examples/demo.c examples/enwik8.c "$t/synopsis.c"; do
         try "warnings $cc $program" "$cc" -std=c99 $warn -O0 -I. "$program" -o "$t/$cc.x" -lpthread
     done
     if [ "$mode" = full ]; then

@@ -24,7 +24,7 @@ run() {
 }
 
 for name in unit ops algorithm gradcheck gradcheck64 bits; do run "$build/$name"; done
-run sh tests/cli.sh "$build/cifar" "$build/demo"
+run sh tests/cli.sh "$build/cifar" "$build/demo" "$build/enwik8"
 run sh data_scripts/test.sh
 run sh tests/matrix.sh "$mode"
 run sh tests/torch.sh
