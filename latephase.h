@@ -1152,10 +1152,9 @@ static lp_real lpi_scale1(lp_real p, lp_real k)
 #define LPI_MIN(a, b) ((a) < (b) ? (a) : (b))
 #define LPI_PICK(x, a, b) ((x) > 0 ? (a) : (b))
 #define LPI_SCALE(p, k) lpi_scale1(p, k)
-#if LPI_ROW_ISA == 1 /* rounding by an int: x87 may keep more digits than a float has */
+#if LPI_ROW_ISA == 1
 #define LPI_TARGET
 #define LPI_FMA(a, b, c) ((a) * (b) + (c))
-#define LPI_ROUND(x) ((lp_real)lpi_round1(x))
 #elif defined(LPI_X86)
 #define LPI_TARGET __attribute__((target("avx,fma")))
 #define LPI_FMA(a, b, c) \
@@ -1163,9 +1162,6 @@ static lp_real lpi_scale1(lp_real p, lp_real k)
 #else
 #define LPI_TARGET
 #define LPI_FMA(a, b, c) __builtin_fmaf(a, b, c)
-#endif
-#if LPI_ROW_ISA == 2 /* 1.5 2^23: the sum has no bits behind the point */
-#define LPI_ROUND(x) (((x) + 12582912.0f) - 12582912.0f)
 #endif
 
 #elif LPI_ROW_ISA == 3 /* AVX2 and FMA */
@@ -1188,7 +1184,6 @@ static lp_real lpi_scale1(lp_real p, lp_real k)
 #define LPI_MIN(a, b) _mm256_min_ps(a, b)
 #define LPI_PICK(x, a, b) \
     _mm256_blendv_ps(b, a, _mm256_cmp_ps(x, _mm256_setzero_ps(), _CMP_GT_OQ))
-#define LPI_ROUND(x) _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)
 #define LPI_SCALE(p, k) lpi_scale_avx2(p, k)
 
 static inline LPI_TARGET __m256 lpi_ld_avx2(const float *p, lpi_n m)
@@ -1211,7 +1206,7 @@ static inline LPI_TARGET void lpi_st_avx2(float *p, lpi_n m, __m256 v)
 /* In two steps, so that neither factor leaves the normal numbers. */
 static inline LPI_TARGET __m256 lpi_scale_avx2(__m256 p, __m256 k)
 {
-    const __m256  half = LPI_ROUND(_mm256_mul_ps(k, _mm256_set1_ps(0.5f)));
+    const __m256  half = _mm256_round_ps(_mm256_mul_ps(k, _mm256_set1_ps(0.5f)), 8);
     const __m256i one = _mm256_set1_epi32(127), a = _mm256_cvtps_epi32(half),
                   b = _mm256_cvtps_epi32(_mm256_sub_ps(k, half));
     p = _mm256_mul_ps(p, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(a, one), 23)));
@@ -1240,8 +1235,12 @@ static inline LPI_TARGET __m256 lpi_scale_avx2(__m256 p, __m256 k)
 #define LPI_MIN(a, b) _mm512_maskz_min_ps(LPI_ALL, a, b)
 #define LPI_PICK(x, a, b) \
     _mm512_mask_mov_ps(b, _mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_GT_OQ), a)
-#define LPI_ROUND(x) _mm512_maskz_roundscale_ps(LPI_ALL, x, 0)
 #define LPI_SCALE(p, k) _mm512_maskz_scalef_ps(LPI_ALL, p, k)
+#endif
+#if LPI_ROW_ISA == 1 /* by an int: x87 may keep more digits than a float has */
+#define LPI_ROUND(x) ((lp_real)lpi_round1(x))
+#else /* 1.5 2^23: the sum has no bits behind the point */
+#define LPI_ROUND(x) LPI_SUB(LPI_ADD(x, LPI_SET1(12582912.0f)), LPI_SET1(12582912.0f))
 #endif
 #define LPI_RELU(x) LPI_MAX(LPI_SET1(0), x) /* x if x is NaN */
 #define LPI_GATE(x, g) LPI_PICK(x, g, LPI_SET1(0))
