@@ -3779,6 +3779,7 @@ LP_API lp_tensor *lp_parameter(lp_net *net, const char *name, int rank, const in
 static lp_tensor *lpi_layer_parameter(lp_net *net, const char *label, const char *name, int rank,
                                       const int *dim, lp_init init, float scale)
 {
+    if (!net || net->failed) return NULL;
     return lp_parameter(net, lpi_name(net, "%s.%s", lpi_label(label), name), rank, dim, init,
                         scale, LP_ROLE_AUTO);
 }
@@ -4265,7 +4266,7 @@ static void lpi_plan_gradients(lp_net *net, lpi_plan *plan)
             int producer = 0;
             while (net->order[producer] != x->node) producer++;
             int death = plan->times - 1 - producer;
-            if (x == node->in[0] && (node->op->flags & LPI_GRAD_IN_PLACE)) {
+            if (q == 0 && (node->op->flags & LPI_GRAD_IN_PLACE)) {
                 aliased = x->grad_slot = node->out->grad_slot;
                 lpi_extend(&plan->slot[aliased], now, death);
             } else x->grad_slot = lpi_new_slot(plan, x->size, now, death);

@@ -1,12 +1,14 @@
 /* bits.c - same seed, same bits: for any number of threads and every row with fused multiply-add.
 
-   Prints "bits fnv=..." (fused rows) and "bits scalar=..." (the plain row), which must be the same
-   for every compiler, optimisation level and machine; tests/matrix.sh compares them. */
+   Prints "bits fnv=..." (fused rows), "bits scalar=..." (the plain row) and the same of an LSTM,
+   which must be the same for every compiler, optimisation level and machine; tests/matrix.sh
+   compares them. */
 #define LP_IMPLEMENTATION
 #include "../latephase.h"
 #include "test.h"
 
-/* Weights of both roles, momenta, statistics: the state after its header, as hash of the words. */
+/* Weights of both roles, moments, statistics, carried states: the state after its header, as hash
+   of the words. */
 static uint64_t hash_of(lp_net *net)
 {
     size_t   bytes = lp_state_bytes(net);
@@ -61,6 +63,45 @@ static uint64_t train(lp_isa isa, int threads, lp_parallel_for hook, int steps)
     return hash;
 }
 
+/* `steps` steps of two LSTMs with rank-1 factors, most of them late-phase: Adam for theta, AdamW
+   for phi, clipped; a shorter minibatch, labels that do not count, states carried throughout. */
+static uint64_t train_text(lp_isa isa, int threads, lp_parallel_for hook, int steps)
+{
+    enum { ROWS = 6, LENGTH = 5, WORDS = 11 };
+    lp_desc d = lp_desc_default();
+    d.isa = isa;
+    d.threads = threads;
+    d.parallel_for = hook;
+    d.late = lp_late_default(3);
+    d.late.families = LP_LATE_RANK1;
+    d.late.sigma0 = 0.1f;
+    d.optim_base = d.optim_late = lp_adam_default();
+    d.optim_late.rule = LP_ADAMW;
+    d.optim_base.weight_decay = d.optim_late.weight_decay = 0.01f;
+    d.clip = 0.2f;
+    lp_net    *net = lp_create(&d);
+    int        units = test_small ? 11 : 37; /* 37: two lanes share the gradient of the weights */
+    lp_tensor *x = lp_tokens(net, "x", ROWS, LENGTH), *y = lp_tokens(net, "y", ROWS, LENGTH);
+    lp_tensor *loss = lp_cross_entropy(net, lp_char_lstm(net, x, WORDS, 29, units, 2), y, 0.05f);
+    if (!CHECK(lp_compile(net, loss, NULL, 0) == LP_OK)) return puts(lp_error(net)), 0;
+    for (int t = 0; t < steps; t++) {
+        if (t == steps / 6) CHECK(lp_late_begin(net) == LP_OK);
+        int rows = t % 5 == 4 ? 4 : ROWS;
+        lp_set_batch(net, rows);
+        for (int i = 0; i < rows * LENGTH; i++) {
+            uint64_t r = test_mix((uint64_t)(t * 100 + i));
+            x->labels[i] = (int32_t)(r % WORDS);
+            y->labels[i] = r >> 60 ? (int32_t)(r / WORDS % WORDS) : LP_IGNORE;
+        }
+        CHECK(lp_train_step(net, 0.02f, NULL) == LP_OK);
+    }
+    uint64_t hash = hash_of(net);
+    lp_destroy(net);
+    return hash;
+}
+
+static int text_steps(void) { return test_small ? 6 : 24; } /* 20 of 24 are late-phase */
+
 static int steps(void) { return test_small ? 6 : 26; } /* 20 of 26 are late-phase */
 
 /* The row that all others must equal: the lowest with FMA, else the plain one. */
@@ -82,6 +123,19 @@ static void threads(void)
     CHECK(train(LP_ISA_AUTO, 4, backwards, steps()) == one);
 }
 
+/* The same of the LSTM, whose lanes take rows through the sequence. */
+static void text_threads(void)
+{
+    static const int count[] = { 2, 3, 7 };
+    uint64_t         one = train_text(LP_ISA_AUTO, 1, NULL, text_steps());
+    for (int i = test_small ? 1 : 0; i < (test_small ? 2 : 3); i++) {
+        test_context("threads=%d", count[i]);
+        CHECK(train_text(LP_ISA_AUTO, count[i], NULL, text_steps()) == one);
+    }
+    test_context("own parallel_for");
+    CHECK(train_text(LP_ISA_AUTO, 4, backwards, text_steps()) == one);
+}
+
 /* Every fused row must compute every element by the same chain of operations. */
 static void rows(void)
 {
@@ -95,11 +149,26 @@ static void rows(void)
     printf("bits scalar=%016llx\n", (unsigned long long)train(LP_ISA_SCALAR, 1, NULL, steps()));
 }
 
+/* The same of the LSTM. */
+static void text_rows(void)
+{
+    uint64_t want = train_text(reference(), 1, NULL, text_steps());
+    for (int isa = LP_ISA_SCALAR_FMA; isa < LP_ISA_COUNT; isa++) {
+        if (!lp_isa_available((lp_isa)isa)) continue;
+        test_context("isa=%s", lp_isa_name((lp_isa)isa));
+        CHECK(train_text((lp_isa)isa, 2, NULL, text_steps()) == want);
+    }
+    uint64_t plain = train_text(LP_ISA_SCALAR, 1, NULL, text_steps());
+    printf("bits lstm=%016llx\n", (unsigned long long)want);
+    printf("bits lstmscalar=%016llx\n", (unsigned long long)plain);
+}
+
 /* A seed must matter, or the hashes above compare nothing. */
 static void hash_sees_steps(void)
 {
     if (test_small) return;
     CHECK(train(reference(), 1, NULL, 4) != train(reference(), 1, NULL, 5));
+    CHECK(train_text(reference(), 1, NULL, 4) != train_text(reference(), 1, NULL, 5));
     if (reference() != LP_ISA_SCALAR)
         CHECK(train(reference(), 1, NULL, 6) != train(LP_ISA_SCALAR, 1, NULL, 6));
 }
@@ -160,6 +229,46 @@ static uint64_t vector_kernels(const lpi_row *row, int n)
     return h ^ lpi_to_bits(square);
 }
 
+/* exp, sigmoid, tanh, their gradients, softmax: numbers between -30 and 30. */
+static uint64_t function_kernels(const lpi_row *row, int n)
+{
+    static float a[MOST], b[MOST], y[MOST], top;
+    uint64_t h = TEST_FNV;
+    fill(a, n, 11), fill(b, n, 12), fill(y, n, 13);
+    for (int i = 0; i < n; i++) a[i] *= 10;
+    double sum = row->sum_exp(n, a, &top);
+    for (int accumulate = 0; accumulate < 2; accumulate++) {
+        row->sigmoid_grad(n, b, a, accumulate, y);
+        h = test_hash_words(h, y, (size_t)n);
+        row->tanh_grad(n, b, a, accumulate, y);
+        h = test_hash_words(h, y, (size_t)n);
+        row->softmax(n, a, top, 0.3f, -0.01f, accumulate, y);
+        h = test_hash_words(h, y, (size_t)n);
+    }
+    row->exp(n, a, y);
+    h = test_hash_words(h, y, (size_t)n);
+    row->sigmoid(n, a, y);
+    h = test_hash_words(h, y, (size_t)n);
+    row->tanh(n, b, y);
+    h = test_hash_words(h, y, (size_t)n);
+    row->tanh(n, a, y);
+    h = test_hash_words(h, y, (size_t)n);
+    return test_hash_words(h, &top, 1) ^ lpi_to_bits(sum);
+}
+
+/* A position of an LSTM with n units, forward and back. */
+static uint64_t lstm_kernels(const lpi_row *row, int n)
+{
+    static float gates[4 * MOST], c0[MOST], c[MOST], y[MOST], dh[MOST], dc[MOST];
+    fill(gates, 4 * n, 14), fill(c0, n, 15), fill(dh, n, 16), fill(dc, n, 17);
+    row->lstm_cell(n, gates, c0, c, y);
+    uint64_t h = test_hash_words(TEST_FNV, gates, (size_t)(4 * n));
+    h = test_hash_words(test_hash_words(h, c, (size_t)n), y, (size_t)n);
+    row->lstm_cell_grad(n, gates, c0, c, dh, dc);
+    h = test_hash_words(h, gates, (size_t)(4 * n));
+    return test_hash_words(h, dc, (size_t)n);
+}
+
 static uint64_t gemm_kernel(const lpi_row *row, int m, int n, int k)
 {
     static float a[65 * 800], b[800 * 70], c[65 * 70], work[1000000];
@@ -183,6 +292,8 @@ static void kernels(void)
             test_context("isa=%s c=%d n=%d", lp_isa_name((lp_isa)isa), channels[i], sizes[i]);
             CHECK(column_kernels(row, 61, channels[i]) == column_kernels(want, 61, channels[i]));
             CHECK(vector_kernels(row, sizes[i]) == vector_kernels(want, sizes[i]));
+            CHECK(function_kernels(row, sizes[i]) == function_kernels(want, sizes[i]));
+            CHECK(lstm_kernels(row, sizes[i]) == lstm_kernels(want, sizes[i]));
         }
         for (int i = 0; i < 7; i++) {
             test_context("isa=%s gemm %dx%dx%d", lp_isa_name((lp_isa)isa), gemm[i][0], gemm[i][1],
@@ -212,8 +323,8 @@ static void floating_point_environment(void)
 #endif
 }
 
-static const test_case cases[] = { T(kernels), T(rows), T(threads), T(hash_sees_steps),
-                                   T(floating_point_environment) };
+static const test_case cases[] = { T(kernels), T(rows), T(text_rows), T(threads), T(text_threads),
+                                   T(hash_sees_steps), T(floating_point_environment) };
 int main(int argc, char **argv)
 {
     return test_main(argc, argv, "bits", cases, sizeof cases / sizeof cases[0]);

@@ -174,11 +174,15 @@ static inline void naive_softmax(const double *z, int n, int classes, double *p)
     }
 }
 
-/* Mean cross-entropy with target (1-s) onehot + s/classes; dz = (softmax - target) / n. */
+#define NAIVE_IGNORE (-100) /* a label that does not count */
+
+/* Mean cross-entropy with target (1-s) onehot + s/classes; dz = (softmax - target) / n, where n are
+   the lines that count. */
 static inline double naive_cross_entropy(const double *z, const int32_t *label, int n, int classes,
                                          double smoothing, double *dz)
 {
-    double loss = 0;
+    double loss = 0, lines = 0;
+    for (int i = 0; i < n; i++) lines += label[i] != NAIVE_IGNORE;
     for (int i = 0; i < n; i++) {
         const double *row = z + (size_t)i * (size_t)classes;
         double top = row[0], sum = 0;
@@ -186,8 +190,10 @@ static inline double naive_cross_entropy(const double *z, const int32_t *label, 
         for (int c = 0; c < classes; c++) sum += exp(row[c] - top);
         for (int c = 0; c < classes; c++) {
             double q = (c == label[i] ? 1 - smoothing : 0) + smoothing / classes;
-            loss -= q * (row[c] - top - log(sum)) / n;
-            dz[i * classes + c] = (exp(row[c] - top) / sum - q) / n;
+            dz[i * classes + c] = 0;
+            if (label[i] == NAIVE_IGNORE) continue;
+            loss -= q * (row[c] - top - log(sum)) / lines;
+            dz[i * classes + c] = (exp(row[c] - top) / sum - q) / lines;
         }
     }
     return loss;
@@ -221,6 +227,96 @@ static inline void naive_pool(const naive_geometry *g, int largest, const double
         }
         y[out] = largest ? x[best] : sum * share;
         if (dx && largest) dx[best] += dy[out];
+    }
+}
+
+/* ----------------------------------------------------------------------------------- LSTM */
+
+static inline double naive_sigmoid(double x) { return 1 / (1 + exp(-x)); }
+
+/* x [n,length,in], w_ih [in,4u], w_hh [u,4u], b_ih, b_hh [4u], gates in the order i f g o.  h and c
+   [n,length+1,u] begin with the state that each row starts from.  gates [n,length,4u] holds the
+   gates, after backward the gradients of their arguments. */
+typedef struct naive_lstm {
+    int n, length, in, units;
+    double *x, *w_ih, *w_hh, *b_ih, *b_hh, *h, *c, *gates;
+    double *dx, *dw_ih, *dw_hh, *db; /* db: of either bias */
+} naive_lstm;
+
+/* What row i has at position t. */
+typedef struct naive_lstm_at {
+    double *x, *h, *c, *gates, *dx;
+} naive_lstm_at;
+
+static inline naive_lstm_at naive_lstm_of(const naive_lstm *l, int i, int t)
+{
+    ptrdiff_t at = (ptrdiff_t)i * l->length + t, state = ((ptrdiff_t)i * (l->length + 1) + t);
+    naive_lstm_at p;
+    p.x = l->x + at * l->in, p.dx = l->dx + at * l->in;
+    p.h = l->h + state * l->units, p.c = l->c + state * l->units;
+    p.gates = l->gates + at * 4 * l->units;
+    return p;
+}
+
+static inline void naive_lstm_forward(const naive_lstm *l)
+{
+    int u = l->units, u4 = 4 * u;
+    for (int i = 0; i < l->n; i++) for (int t = 0; t < l->length; t++) {
+        naive_lstm_at p = naive_lstm_of(l, i, t);
+        for (int j = 0; j < u4; j++) {
+            double a = l->b_ih[j] + l->b_hh[j];
+            for (int k = 0; k < l->in; k++) a += p.x[k] * l->w_ih[k * u4 + j];
+            for (int k = 0; k < u; k++) a += p.h[k] * l->w_hh[k * u4 + j];
+            p.gates[j] = j / u == 2 ? tanh(a) : naive_sigmoid(a);
+        }
+        for (int j = 0; j < u; j++) {
+            p.c[u + j] = p.gates[u + j] * p.c[j] + p.gates[j] * p.gates[2 * u + j];
+            p.h[u + j] = p.gates[3 * u + j] * tanh(p.c[u + j]);
+        }
+    }
+}
+
+/* One position: dh, dc [u] of its h and c in, of those before out. */
+static inline void naive_lstm_back_at(const naive_lstm *l, naive_lstm_at p, double *dh, double *dc)
+{
+    int u = l->units, u4 = 4 * u;
+    double *a = p.gates;
+    for (int j = 0; j < u; j++) {
+        double i = a[j], f = a[u + j], g = a[2 * u + j], o = a[3 * u + j], th = tanh(p.c[u + j]);
+        double d = dc[j] + dh[j] * o * (1 - th * th);
+        a[j] = d * g * i * (1 - i), a[u + j] = d * p.c[j] * f * (1 - f);
+        a[2 * u + j] = d * i * (1 - g * g), a[3 * u + j] = dh[j] * th * o * (1 - o);
+        dc[j] = d * f, dh[j] = 0;
+    }
+    for (int j = 0; j < u4; j++) {
+        l->db[j] += a[j];
+        for (int k = 0; k < l->in; k++) {
+            p.dx[k] += a[j] * l->w_ih[k * u4 + j];
+            l->dw_ih[k * u4 + j] += a[j] * p.x[k];
+        }
+        for (int k = 0; k < u; k++) {
+            dh[k] += a[j] * l->w_hh[k * u4 + j];
+            l->dw_hh[k * u4 + j] += a[j] * p.h[k];
+        }
+    }
+}
+
+/* dy [n,length,u]: through all positions, and no gradient for the state they started from; dh, dc
+   [u] are scratch. */
+static inline void naive_lstm_back(const naive_lstm *l, const double *dy, double *dh, double *dc)
+{
+    size_t u = (size_t)l->units, in = (size_t)l->in, rows = (size_t)(l->n * l->length);
+    memset(l->dx, 0, sizeof *dh * rows * in);
+    memset(l->dw_ih, 0, sizeof *dh * in * 4 * u);
+    memset(l->dw_hh, 0, sizeof *dh * u * 4 * u);
+    memset(l->db, 0, sizeof *dh * 4 * u);
+    for (int i = 0; i < l->n; i++) {
+        memset(dh, 0, sizeof *dh * u);
+        memset(dc, 0, sizeof *dc * u);
+        for (int t = l->length - 1; t >= 0; t--) {
+            for (int j = 0; j < l->units; j++) dh[j] += dy[(i * l->length + t) * l->units + j];
+            naive_lstm_back_at(l, naive_lstm_of(l, i, t), dh, dc);
+        }
     }
 }
 

@@ -23,7 +23,9 @@ run() {
     passed=$((passed + ${1:-0})) failed=$((failed + ${2:-0})) skipped=$((skipped + ${3:-0}))
 }
 
-for name in unit ops algorithm gradcheck gradcheck64 bits; do run "$build/$name"; done
+all=
+[ "$mode" = full ] && all=--all
+for name in unit ops algorithm gradcheck gradcheck64 bits; do run "$build/$name" $all; done
 run sh tests/cli.sh "$build/cifar" "$build/demo" "$build/enwik8"
 run sh data_scripts/test.sh
 run sh tests/matrix.sh "$mode"

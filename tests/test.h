@@ -2,8 +2,9 @@
 
    A test file lists its cases in a table and ends with
        int main(int argc, char **argv) { return test_main(argc, argv, "unit", cases, count); }
-   Options: --small (a few seconds, for valgrind and emulators), --filter NAME (cases whose name
-   contains NAME), --list.  The last line is "N passed, N failed" (cases); exit code 1 on failure.
+   Options: --small (a few seconds, for valgrind and emulators), --all (minutes: what is sampled
+   else is exhaustive), --filter NAME (cases whose name contains NAME), --list.  The last line is
+   "N passed, N failed" (cases); exit code 1 on failure.
 
    To add a test: write a short static void function whose comment says what would break, and add
    a line T(function) to the table at the end of the file. */
@@ -24,6 +25,7 @@ typedef struct test_case {
 #define T(function) { #function, function }
 
 static int  test_small;        /* --small was given                                           */
+static int  test_all;          /* --all was given                                             */
 static long test_checks;       /* checks made so far                                          */
 static long test_bad;          /* failed checks of the running case                           */
 static char test_where[200];   /* what the running case is looking at, for the failure line   */
@@ -184,10 +186,12 @@ static inline int test_main(int argc, char **argv, const char *suite, const test
     setvbuf(stdout, NULL, _IOLBF, BUFSIZ); /* a crash must not swallow what was printed before */
     for (int i = 1; i < argc; i++) {
         if (!strcmp(argv[i], "--small")) test_small = 1;
+        else if (!strcmp(argv[i], "--all")) test_all = 1;
         else if (!strcmp(argv[i], "--list")) list = 1;
         else if (!strcmp(argv[i], "--filter") && i + 1 < argc) filter = argv[++i];
-        else return printf("usage: %s [--small] [--filter NAME] [--list]\n", argv[0]), 2;
+        else return printf("usage: %s [--small | --all] [--filter NAME] [--list]\n", argv[0]), 2;
     }
+    if (test_small && test_all) return puts("--small or --all, not both"), 2;
     for (size_t i = 0; i < count; i++) {
         if (!strstr(cases[i].name, filter)) continue;
         if (list) { puts(cases[i].name); continue; }

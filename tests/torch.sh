@@ -1,5 +1,5 @@
 #!/bin/sh
-# Compares WRN-10-1 with PyTorch, where a python3 with torch is installed.
+# Compares WRN-10-1 and a character LSTM with PyTorch, where a python3 with torch is installed.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 for python in ${PYTHON:-} python3 /usr/bin/python3; do

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""WRN-10-1 in PyTorch against latephase.h: forward, gradients, three steps of SGD (Nesterov), BatchNorm
-statistics; each tensor to 1e-4 of its largest value.  Needs python3-torch.  usage: torch_compare.py [CC]"""
+"""WRN-10-1 and a character model of two LSTMs in PyTorch against latephase.h: forward, gradients,
+three steps of SGD (Nesterov), of Adam and of AdamW (clipped), BatchNorm statistics, carried states;
+each tensor to 1e-4 of its largest value.  Needs python3-torch.  usage: torch_compare.py [CC]"""
 import os, subprocess, sys, tempfile
 import torch, torch.nn as nn, torch.nn.functional as F
 
@@ -17,7 +18,7 @@ class Block(nn.Module):
         return self.conv2(F.relu(self.bn2(self.conv1(a)))) + (self.short(a) if self.short else x)
 
 
-class Net(nn.Module):
+class Wrn(nn.Module):
     def __init__(self):
         super().__init__()
         self.conv0 = nn.Conv2d(3, 16, 3, 1, 1, bias=False)
@@ -26,6 +27,18 @@ class Net(nn.Module):
 
     def forward(self, x):
         return self.fc(F.relu(self.bn(self.blocks(self.conv0(x)))).mean((2, 3)))
+
+
+class CharLstm(nn.Module):
+    def __init__(self, words, width, units, layers):
+        super().__init__()
+        self.embed = nn.Embedding(words, width)
+        self.lstm = nn.LSTM(width, units, layers, batch_first=True)
+        self.out = nn.Linear(units, words)
+
+    def forward(self, x, state):
+        h, state = self.lstm(self.embed(x), state)
+        return self.out(h), state
 
 
 def read(path):
@@ -39,9 +52,17 @@ def read(path):
     return arrays
 
 
-def ours_to_torch(t):
-    """HWIO -> OIHW, [in, out] -> [out, in]"""
-    return t.permute(3, 2, 0, 1) if t.dim() == 4 else t.t() if t.dim() == 2 else t
+def ours_name(name):
+    """lstm.weight_ih_l0 -> lstm0.weight_ih"""
+    return f"lstm{name[-1]}.{name[5:-3]}" if name.startswith("lstm.") else name
+
+
+def ours(arrays, prefix, name):
+    """That of PyTorch's parameter: HWIO -> OIHW, [in, out] -> [out, in]; a table stays."""
+    t = arrays[prefix + ours_name(name)]
+    if t.dim() == 4:
+        return t.permute(3, 2, 0, 1)
+    return t.t() if t.dim() == 2 and name != "embed.weight" else t
 
 
 root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -58,33 +79,68 @@ def check(name, got, want):
         print(f"FAIL {name}: error {error:.3g}")
 
 
+def compare(kind, a, net, optimiser, forward, clip):
+    """Three steps; forward(step) gives logits [lines, classes] and labels."""
+    with torch.no_grad():
+        for name, p in net.named_parameters():
+            p.copy_(ours(a, "before.", name))
+    for step in range(3):
+        optimiser.zero_grad()
+        logits, y = forward(step)
+        loss = F.cross_entropy(logits, y)  # a label of -100 does not count
+        loss.backward()
+        if step == 0:
+            check(kind + " loss", a["loss"], loss.detach().reshape(1))
+            check(kind + " logits", a["logits"].reshape(logits.shape), logits.detach())
+            for name, p in net.named_parameters():
+                check(f"{kind} grad.{name}", ours(a, "grad.", name), p.grad)
+        norm = nn.utils.clip_grad_norm_(net.parameters(), clip)
+        if step == 0:
+            check(kind + " norm", a["norm"], norm.reshape(1))
+        if clip < 1e6 and norm < 1.5 * clip:
+            sys.exit(f"{kind}: the gradient, {norm}, is too short to be clipped")
+        optimiser.step()
+    for name, p in net.named_parameters():
+        check(f"{kind} after.{name}", ours(a, "after.", name), p.detach())
+
+
+def compare_wrn(a):
+    net = Wrn()
+    x, y = a["input"].permute(0, 3, 1, 2), (torch.arange(8) * 3) % 10
+    optimiser = torch.optim.SGD(net.parameters(), 0.1, 0.9, weight_decay=5e-4, nesterov=True)
+    compare("wrn", a, net, optimiser, lambda step: (net(x), y), 1e9)
+    for name, module in net.named_modules():
+        if isinstance(module, nn.BatchNorm2d):
+            check("mean." + name, a["stats." + name][0], module.running_mean)
+            check("variance." + name, a["stats." + name][1], module.running_var)
+
+
+def compare_lstm(kind, a):
+    words, width = a["before.embed.weight"].shape
+    layers, _, rows, units = a["state"].shape
+    net = CharLstm(words, width, units, layers)
+    x, y = a["x"].long(), a["y"].long().flatten()
+    state = (a["state"][:, 0].contiguous(), a["state"][:, 1].contiguous())
+    rule = torch.optim.Adam if kind == "adam" else torch.optim.AdamW
+
+    def forward(step):
+        nonlocal state
+        logits, state = net(x, state)
+        state = tuple(s.detach() for s in state)
+        return logits.flatten(0, 1), y
+
+    compare(kind, a, net, rule(net.parameters(), 0.01, weight_decay=0.05), forward, 0.1)
+    check(kind + " h", a["state.after"][:, 0], state[0])
+    check(kind + " c", a["state.after"][:, 1], state[1])
+
+
 with tempfile.TemporaryDirectory() as tmp:
     exe, out = os.path.join(tmp, "dump"), os.path.join(tmp, "out")
     cc = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("CC", "cc")
     subprocess.run([cc, "-O2", os.path.join(root, "tests/torch_dump.c"), "-o", exe, "-lpthread"], check=True)
-    subprocess.run([exe, out], check=True)
-    a = read(out)
-
-net = Net()
-net.load_state_dict({k[7:]: ours_to_torch(v) for k, v in a.items() if k.startswith("before.")}, strict=False)
-optimiser = torch.optim.SGD(net.parameters(), 0.1, 0.9, weight_decay=5e-4, nesterov=True)
-x, y = a["input"].permute(0, 3, 1, 2), (torch.arange(8) * 3) % 10
-for step in range(3):
-    optimiser.zero_grad()
-    logits = net(x)
-    loss = F.cross_entropy(logits, y)
-    loss.backward()
-    if step == 0:
-        check("loss", a["loss"], loss.detach().reshape(1))
-        check("logits", a["logits"], logits.detach())
-        for name, p in net.named_parameters():
-            check("grad." + name, ours_to_torch(a["grad." + name]), p.grad)
-    optimiser.step()
-for name, p in net.named_parameters():
-    check("after." + name, ours_to_torch(a["after." + name]), p.detach())
-for name, module in net.named_modules():
-    if isinstance(module, nn.BatchNorm2d):
-        check("mean." + name, a["stats." + name][0], module.running_mean)
-        check("variance." + name, a["stats." + name][1], module.running_var)
+    for kind in "wrn", "adam", "adamw":
+        subprocess.run([exe, out, kind], check=True)
+        a = read(out)
+        compare_wrn(a) if kind == "wrn" else compare_lstm(kind, a)
 print(f"{passed} passed, {failed} failed")
 sys.exit(failed > 0)

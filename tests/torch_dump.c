@@ -1,14 +1,13 @@
-/* torch_dump.c - runs WRN-10-1 for tests/torch_compare.py: writes weights, input, logits, loss,
-   gradients, then the weights and BatchNorm statistics after three steps of SGD, as named float
-   arrays. usage: torch_dump FILE
+/* torch_dump.c - runs a net for tests/torch_compare.py: writes weights, input, logits, loss,
+   gradients, then what three steps have left, as named float arrays.
+   usage: torch_dump FILE wrn|adam|adamw     (WRN-10-1 with SGD; two LSTMs with Adam or AdamW)
 
    A record: name, newline, rank and dimensions as text, newline, float32 values in this machine's
    order. */
 #define LP_IMPLEMENTATION
 #include "../latephase.h"
 #include <stdio.h>
-
-enum { ROWS = 8, SIDE = 16, CLASSES = 10 };
+#include <string.h>
 
 static void put(FILE *f, const char *prefix, const char *name, int rank, const int *dim,
                 const lp_real *v)
@@ -23,6 +22,13 @@ static void put(FILE *f, const char *prefix, const char *name, int rank, const i
     fwrite(v, sizeof *v, n, f);
 }
 
+static void put_one(FILE *f, const char *name, double v)
+{
+    const int one = 1;
+    lp_real   r = (lp_real)v;
+    put(f, "", name, 1, &one, &r);
+}
+
 static void put_parameters(FILE *f, lp_net *net, const char *prefix, int gradients)
 {
     lp_tensor *t;
@@ -31,8 +37,30 @@ static void put_parameters(FILE *f, lp_net *net, const char *prefix, int gradien
             gradients ? lp_gradients(net, t) : lp_values(net, t, LP_SINGLE));
 }
 
-int main(int argc, char **argv)
+/* Three steps on the minibatch in the inputs; what the first one sees, and the weights after. */
+static lp_status put_steps(FILE *f, lp_net *net, const lp_tensor *logits, float lr)
 {
+    lp_real   loss = 0;
+    lp_status st = lp_gradient(net, 1, &loss);
+    put_one(f, "loss", (double)loss);
+    put_one(f, "norm", lp_get_info(net).gradient_norm);
+    put(f, "", "logits", logits->rank, logits->dim, logits->data);
+    put_parameters(f, net, "grad.", 1);
+    if (st == LP_OK) st = lp_step(net, lr);
+    for (int i = 0; i < 2 && st == LP_OK; i++) st = lp_train_step(net, lr, NULL);
+    put_parameters(f, net, "after.", 0);
+    return st;
+}
+
+static lp_net *failed(lp_net *net)
+{
+    fprintf(stderr, "%s\n", lp_error(net));
+    return NULL;
+}
+
+static lp_net *wrn(FILE *f)
+{
+    enum { ROWS = 8, SIDE = 16, CLASSES = 10 };
     static const char *const bn[] = {"blocks.0.bn1",
                                      "blocks.0.bn2",
                                      "blocks.1.bn1",
@@ -40,28 +68,17 @@ int main(int argc, char **argv)
                                      "blocks.2.bn1",
                                      "blocks.2.bn2",
                                      "bn"};
-    FILE   *f = argc == 2 ? fopen(argv[1], "wb") : NULL;
-    lp_desc d = lp_desc_default();
-    lp_real loss = 0;
-    if (!f) return fprintf(stderr, "usage: torch_dump FILE (writable)\n"), 2;
+    lp_desc    d = lp_desc_default();
     lp_net    *net = lp_create(&d);
     lp_tensor *x = lp_input(net, "x", ROWS, SIDE, SIDE, 3), *y = lp_labels(net, "y", ROWS);
     lp_tensor *logits = lp_wrn(net, x, 10, 1, CLASSES);
-    if (lp_compile(net, lp_cross_entropy(net, logits, y, 0), NULL, 0) != LP_OK)
-        return fprintf(stderr, "%s\n", lp_error(net)), 1;
+    if (lp_compile(net, lp_cross_entropy(net, logits, y, 0), NULL, 0) != LP_OK) return failed(net);
     for (int i = 0; i < ROWS * SIDE * SIDE * 3; i++)
         x->data[i] = (lp_real)lp_random_normal(5, 5, (uint64_t)i);
     for (int i = 0; i < ROWS; i++) y->labels[i] = (i * 3) % CLASSES;
     put(f, "", "input", x->rank, x->dim, x->data);
     put_parameters(f, net, "before.", 0);
-    int one = 1;
-    lp_status st = lp_gradient(net, 1, &loss);
-    put(f, "", "loss", 1, &one, &loss);
-    put(f, "", "logits", logits->rank, logits->dim, logits->data);
-    put_parameters(f, net, "grad.", 1);
-    if (st == LP_OK) st = lp_step(net, 0.1f);
-    for (int i = 0; i < 2 && st == LP_OK; i++) st = lp_train_step(net, 0.1f, NULL);
-    put_parameters(f, net, "after.", 0);
+    if (put_steps(f, net, logits, 0.1f) != LP_OK) return failed(net);
     for (int i = 0; i < 7; i++) {
         int  c[2] = { 2, 0 };
         char name[64];
@@ -69,7 +86,58 @@ int main(int argc, char **argv)
         c[1] = lp_find(net, name)->dim[0];
         put(f, "stats.", bn[i], 2, c, lp_statistics(net, bn[i], LP_SINGLE));
     }
+    return net;
+}
+
+/* Labels as numbers. */
+static void put_labels(FILE *f, const lp_tensor *t)
+{
+    lp_real v[256];
+    for (int i = 0; i < t->dim[0] * t->dim[1]; i++) v[i] = (lp_real)t->labels[i];
+    put(f, "", t->name, t->rank, t->dim, v);
+}
+
+/* Streams in the middle: the states are not zero, and the second step starts where the first has
+   ended.  Two positions do not count. */
+static lp_net *lstm(FILE *f, lp_rule rule)
+{
+    enum { ROWS = 5, LENGTH = 6, WORDS = 11, UNITS = 13, LAYERS = 2 };
+    static const int state[4] = { LAYERS, 2, ROWS, UNITS };
+    lp_desc d = lp_desc_default();
+    d.optim_base = lp_adam_default();
+    d.optim_base.rule = rule;
+    d.optim_base.weight_decay = 0.05f;
+    d.clip = 0.1f;
+    lp_net    *net = lp_create(&d);
+    lp_tensor *x = lp_tokens(net, "x", ROWS, LENGTH), *y = lp_tokens(net, "y", ROWS, LENGTH);
+    lp_tensor *logits = lp_char_lstm(net, x, WORDS, 7, UNITS, LAYERS);
+    if (lp_compile(net, lp_cross_entropy(net, logits, y, 0), NULL, 0) != LP_OK) return failed(net);
+    for (int i = 0; i < ROWS * LENGTH; i++) {
+        x->labels[i] = (int32_t)(lp_random(5, 6, (uint64_t)i) % WORDS);
+        y->labels[i] = i % 17 == 9 ? LP_IGNORE : (int32_t)(lp_random(5, 7, (uint64_t)i) % WORDS);
+    }
+    lp_real *carry = lp_carry(net, NULL);
+    for (int i = 0; i < LAYERS * 2 * ROWS * UNITS; i++)
+        carry[i] = (lp_real)(0.5 * lp_random_normal(5, 8, (uint64_t)i));
+    put_labels(f, x), put_labels(f, y);
+    put(f, "", "state", 4, state, carry);
+    put_parameters(f, net, "before.", 0);
+    if (put_steps(f, net, logits, 0.01f) != LP_OK) return failed(net);
+    put(f, "", "state.after", 4, state, carry);
+    return net;
+}
+
+int main(int argc, char **argv)
+{
+    const char *kind = argc == 3 ? argv[2] : "";
+    FILE       *f = *kind ? fopen(argv[1], "wb") : NULL;
+    lp_net     *net = NULL;
+    if (!f) return fprintf(stderr, "usage: torch_dump FILE (writable) wrn|adam|adamw\n"), 2;
+    if (!strcmp(kind, "wrn")) net = wrn(f);
+    if (!strcmp(kind, "adam")) net = lstm(f, LP_ADAM);
+    if (!strcmp(kind, "adamw")) net = lstm(f, LP_ADAMW);
+    int ok = fclose(f) == 0 && net;
     lp_destroy(net);
-    if (fclose(f) != 0 || st != LP_OK) return fprintf(stderr, "torch_dump failed\n"), 1;
+    if (!ok) return fprintf(stderr, "torch_dump failed\n"), 1;
     return 0;
 }

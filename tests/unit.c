@@ -153,10 +153,11 @@ static void check_same_weights(lp_net *a, lp_net *b, int k, int line)
 
 /* ---------------------------------------------------------------------------- shape errors */
 
-/* A net with an image [2,8,8,3], rows [2,5] and parameters to misuse. */
+/* A net with an image [2,8,8,3], rows [2,5], steps [2,7,5], tokens [2,7] and parameters to misuse:
+   w [3,3,3,4], m [5,6], b [4]. */
 typedef struct bench {
     lp_net    *net;
-    lp_tensor *image, *rows, *label, *w, *m, *b;
+    lp_tensor *image, *rows, *steps, *label, *tokens, *w, *m, *b;
 } bench;
 
 static lp_tensor *shaped(lp_net *net, const char *name, int rank, int a, int b, int c, int d)
@@ -174,6 +175,8 @@ static bench bench_new(void)
     s.image = lp_input(s.net, "image", 2, 8, 8, 3);
     s.rows = lp_input_rows(s.net, "rows", 2, 5);
     s.label = lp_labels(s.net, "label", 2);
+    s.steps = lp_input_steps(s.net, "steps", 2, 7, 5);
+    s.tokens = lp_tokens(s.net, "tokens", 2, 7);
     s.w = shaped(s.net, "w", 4, 3, 3, 3, 4);
     s.m = shaped(s.net, "m", 2, 5, 6, 1, 1);
     s.b = shaped(s.net, "b", 1, 4, 1, 1, 1);
@@ -252,6 +255,54 @@ static void errors_shapes(void)
                    "mean", rows, six);
 }
 
+/* An LSTM of 3 units on s.steps with one of its weights misshapen. */
+static lp_tensor *bad_lstm(const bench *s, int which)
+{
+    lp_tensor *ih = shaped(s->net, "ih", 2, which == 0 ? 6 : 5, which == 1 ? 16 : 12, 1, 1);
+    lp_tensor *hh = shaped(s->net, "hh", 2, which == 2 ? 4 : 3, which == 3 ? 3 : 12, 1, 1);
+    lp_tensor *bi = shaped(s->net, "bi", 1, which == 4 ? 3 : 12, 1, 1, 1);
+    lp_tensor *bh = which == 5 ? shaped(s->net, "bh", 2, 12, 1, 1, 1)
+                               : shaped(s->net, "bh", 1, which == 6 ? 11 : 12, 1, 1, 1);
+    if (which == 7) ih = lp_linear(s->net, s->rows, "ih7", 12); /* [2,12] follows the batch */
+    if (which == 8) bh = NULL;
+    return lp_lstm_sequence(s->net, s->steps, ih, hh, bi, bh, "rnn");
+}
+
+/* The same for what sequences brought. */
+static void errors_sequence_shapes(void)
+{
+    static const int rows[] = { 2, 5 }, m[] = { 5, 6 }, four[] = { 4 }, steps[] = { 2, 7, 5 };
+    static const int image[] = { 2, 8, 8, 3 }, w[] = { 3, 3, 3, 4 }, label[] = { 2 };
+    static const int tokens[] = { 2, 7 }, short_tokens[] = { 2, 6 }, m76[] = { 7, 6 };
+    static const int ih[] = { 6, 12 }, hh[] = { 4, 12 }, bias[] = { 3 };
+    REFUSED_SHAPES(lp_mul(s.net, s.rows, s.m), "mul", rows, m);
+    REFUSED_SHAPES(lp_mul(s.net, s.image, s.rows), "mul", image, rows); /* both follow the batch */
+    REFUSED_SHAPES(lp_mul(s.net, s.b, s.w), "mul", four, w);
+    REFUSED_SHAPES(lp_mul(s.net, s.m, s.b), "mul", m, four);
+    REFUSED_SHAPES(lp_mul(s.net, s.rows, shaped(s.net, "p", 2, 2, 5, 1, 1)), "mul", rows, rows);
+    REFUSED_SHAPES(lp_outer(s.net, s.m, s.b), "outer", m, four);
+    REFUSED_SHAPES(lp_outer(s.net, s.b, s.rows), "outer", four, rows);
+    REFUSED_SHAPES(lp_gather(s.net, s.tokens, s.b, "emb"), "emb", four, four);
+    REFUSED_SHAPES(lp_gather(s.net, s.tokens, s.rows, "emb"), "emb", rows, rows);
+    REFUSED_SHAPES(lp_lstm(s.net, s.rows, "rnn", 3), "rnn", rows, rows);
+    REFUSED_SHAPES(lp_lstm(s.net, s.image, "rnn", 3), "rnn", image, image);
+    REFUSED_SHAPES(bad_lstm(&s, 0), "rnn", steps, ih);
+    REFUSED_SHAPES(bad_lstm(&s, 2), "rnn", steps, hh);
+    REFUSED_SHAPES(bad_lstm(&s, 4), "rnn", steps, bias);
+    REFUSED_SHAPES(lp_matmul(s.net, s.steps, shaped(s.net, "p", 2, 7, 6, 1, 1), NULL, "top"), "top",
+                   steps, m76);
+    REFUSED_SHAPES(lp_cross_entropy(s.net, s.steps, s.label, 0), "cross", steps, label);
+    REFUSED_SHAPES(lp_cross_entropy(s.net, s.rows, s.tokens, 0), "cross", rows, tokens);
+    REFUSED_SHAPES(lp_cross_entropy(s.net, s.steps, lp_tokens(s.net, "t", 2, 6), 0), "cross",
+                   steps, short_tokens);
+    for (int i = 1; i < 8; i++) REFUSED(bad_lstm(&s, i), LP_ERR_SHAPE, "rnn");
+    REFUSED(lp_rank1(s.net, s.b), LP_ERR_SHAPE, "\"b\" [4]");
+    REFUSED(lp_rank1(s.net, s.rows), LP_ERR_SHAPE, "rows");
+    REFUSED(lp_char_lstm(s.net, s.rows, 5, 4, 3, 1), LP_ERR_ARGUMENT, "embed");
+    REFUSED(lp_tokens(s.net, "late", 3, 7), LP_ERR_SHAPE, "late"); /* another batch capacity */
+    REFUSED(lp_input_steps(s.net, "late", 1, 7, 5), LP_ERR_SHAPE, "late");
+}
+
 /* Breaks when an op accepts a rank or size it cannot work on. */
 static void errors_ranks(void)
 {
@@ -283,6 +334,25 @@ static void errors_wrong_tensor(void)
     REFUSED(lp_cross_entropy(s.net, s.rows, NULL, 0), LP_ERR_ARGUMENT, NULL);
     REFUSED(lp_cross_entropy(s.net, s.rows, s.rows, 0), BAD_SIZE, NULL);
     REFUSED(lp_cross_entropy(s.net, s.label, s.label, 0), BAD_SIZE, NULL);
+    REFUSED(lp_cross_entropy(s.net, s.steps, s.steps, 0), LP_ERR_ARGUMENT, NULL);
+    REFUSED(lp_sigmoid(s.net, s.tokens), LP_ERR_ARGUMENT, "tokens");
+    REFUSED(lp_tanh(s.net, NULL), LP_ERR_ARGUMENT, "tanh");
+    REFUSED(lp_mul(s.net, s.rows, s.label), LP_ERR_ARGUMENT, "label");
+    REFUSED(lp_mul(s.net, NULL, s.rows), LP_ERR_ARGUMENT, "mul");
+    REFUSED(lp_outer(s.net, s.b, NULL), LP_ERR_ARGUMENT, "outer");
+    REFUSED(lp_outer(s.net, s.label, s.b), LP_ERR_ARGUMENT, "label");
+    REFUSED(lp_rank1(s.net, NULL), LP_ERR_ARGUMENT, "rank1");
+    REFUSED(lp_rank1(s.net, s.tokens), LP_ERR_ARGUMENT, "tokens");
+    REFUSED(lp_gather(s.net, s.rows, s.m, "emb"), LP_ERR_ARGUMENT, "emb");
+    REFUSED(lp_gather(s.net, NULL, s.m, "emb"), LP_ERR_ARGUMENT, "emb");
+    REFUSED(lp_gather(s.net, s.tokens, NULL, "emb"), LP_ERR_ARGUMENT, "emb");
+    REFUSED(lp_gather(s.net, s.tokens, s.tokens, "emb"), LP_ERR_ARGUMENT, "emb");
+    REFUSED(lp_embedding(s.net, s.steps, "emb", 9, 4), LP_ERR_ARGUMENT, "emb");
+    REFUSED(lp_embedding(s.net, NULL, "emb", 9, 4), LP_ERR_ARGUMENT, "emb");
+    REFUSED(lp_lstm(s.net, s.tokens, "rnn", 3), LP_ERR_ARGUMENT, "rnn");
+    REFUSED(lp_lstm(s.net, NULL, "rnn", 3), LP_ERR_ARGUMENT, "rnn");
+    REFUSED(bad_lstm(&s, 8), LP_ERR_ARGUMENT, "rnn");
+    REFUSED(lp_char_lstm(s.net, NULL, 5, 4, 3, 1), LP_ERR_ARGUMENT, NULL);
 }
 
 /* Breaks when a value outside its documented range is accepted; the text names the layer. */
@@ -310,6 +380,13 @@ static void errors_arguments(void)
     REFUSED(lp_dropout(s.net, s.rows, (float)NAN), LP_ERR_ARGUMENT, NULL);
     REFUSED(lp_cross_entropy(s.net, s.rows, s.label, 1), LP_ERR_ARGUMENT, NULL);
     REFUSED(lp_cross_entropy(s.net, s.rows, s.label, (float)NAN), LP_ERR_ARGUMENT, NULL);
+    REFUSED(lp_lstm(s.net, s.steps, "rnn", 0), LP_ERR_ARGUMENT, "rnn");
+    REFUSED(lp_lstm(s.net, s.steps, "rnn", -3), LP_ERR_ARGUMENT, "rnn");
+    REFUSED(lp_lstm(s.net, s.steps, "rnn", 2147483647), LP_ERR_ARGUMENT, "rnn");
+    REFUSED(lp_parameter(s.net, "p", 2, s.m->dim, LP_INIT_ONE, (float)NAN, LP_ROLE_AUTO),
+            LP_ERR_ARGUMENT, "\"p\"");
+    REFUSED(lp_parameter(s.net, "p", 2, s.m->dim, LP_INIT_ONE, -(float)INFINITY, LP_ROLE_AUTO),
+            LP_ERR_ARGUMENT, "\"p\"");
 }
 
 /* Breaks when sizes are not checked: zero, negative, or too many elements for 31 bits. */
@@ -320,6 +397,18 @@ static void errors_sizes(void)
     REFUSED(lp_input(s.net, "in", 2, -8, 8, 3), BAD_SIZE, "in");
     REFUSED(lp_input_rows(s.net, "in", 2, 0), BAD_SIZE, "in");
     REFUSED(lp_labels(s.net, "in", 0), BAD_SIZE, "in");
+    REFUSED(lp_tokens(s.net, "in", 2, 0), BAD_SIZE, "in");
+    REFUSED(lp_tokens(s.net, "in", 2, -7), BAD_SIZE, "in");
+    REFUSED(lp_tokens(s.net, "in", 2, 2147483647), BAD_SIZE, "in");
+    REFUSED(lp_input_steps(s.net, "in", 2, 0, 5), BAD_SIZE, "in");
+    REFUSED(lp_input_steps(s.net, "in", 2, 7, 0), BAD_SIZE, "in");
+    REFUSED(lp_input_steps(s.net, "in", 2, 65536, 65536), BAD_SIZE, "in");
+    REFUSED(lp_embedding(s.net, s.tokens, "emb", 0, 4), BAD_SIZE, "emb");
+    REFUSED(lp_embedding(s.net, s.tokens, "emb", 9, -4), BAD_SIZE, "emb");
+    REFUSED(lp_embedding(s.net, s.tokens, "emb", 65536, 65536), BAD_SIZE, "emb");
+    REFUSED(lp_lstm(s.net, s.steps, "rnn", 1 << 24), BAD_SIZE, "rnn");
+    REFUSED(lp_outer(s.net, shaped(s.net, "p", 1, 65536, 1, 1, 1),
+                     shaped(s.net, "q", 1, 65536, 1, 1, 1)), BAD_SIZE, "outer");
     REFUSED(lp_input(s.net, "in", 1 << 30, 4, 4, 4), BAD_SIZE, "in");
     REFUSED(lp_input(s.net, "in", 65536, 65536, 65536, 65536), BAD_SIZE, "in");
     REFUSED(lp_linear(s.net, s.rows, "top", 2147483647), BAD_SIZE, "top");
@@ -345,6 +434,11 @@ static void errors_models(void)
     REFUSED(lp_resnet_cifar(s.net, s.image, 21, 10), LP_ERR_ARGUMENT, "21");
     REFUSED(lp_resnet_cifar(s.net, s.image, 2, 10), LP_ERR_ARGUMENT, "2");
     REFUSED(lp_resnet_cifar(s.net, s.image, 8, 0), LP_ERR_ARGUMENT, NULL);
+    REFUSED(lp_char_lstm(s.net, s.tokens, 0, 4, 3, 1), LP_ERR_ARGUMENT, "vocabulary 0");
+    REFUSED(lp_char_lstm(s.net, s.tokens, 9, 0, 3, 1), LP_ERR_ARGUMENT, "embedding 0");
+    REFUSED(lp_char_lstm(s.net, s.tokens, 9, 4, -1, 1), LP_ERR_ARGUMENT, "units -1");
+    REFUSED(lp_char_lstm(s.net, s.tokens, 9, 4, 3, 0), LP_ERR_ARGUMENT, "layers 0");
+    REFUSED(lp_char_lstm(s.net, s.tokens, 9, 4, 3, 65), LP_ERR_ARGUMENT, "65");
 }
 
 /* Breaks when two things can have one name, or a thing none. */
@@ -361,6 +455,14 @@ static void errors_names(void)
     REFUSED(lp_input_rows(s.net, "", 2, 3), LP_ERR_NAME, NULL);
     REFUSED(lp_conv(s.net, s.image, NULL, 3, 3, 1), LP_ERR_NAME, NULL);
     REFUSED(lp_linear(s.net, s.rows, "", 3), LP_ERR_NAME, NULL);
+    REFUSED(lp_tokens(s.net, "label", 2, 7), LP_ERR_NAME, "label");
+    REFUSED(lp_input_steps(s.net, NULL, 2, 7, 5), LP_ERR_NAME, NULL);
+    REFUSED(lp_lstm(s.net, s.steps, NULL, 3), LP_ERR_NAME, NULL);
+    REFUSED(lp_gather(s.net, s.tokens, s.m, ""), LP_ERR_NAME, NULL);
+    REFUSED(lp_embedding(s.net, s.tokens, NULL, 9, 4), LP_ERR_NAME, NULL);
+    REFUSED((lp_rank1(s.net, s.m), lp_rank1(s.net, s.m)), LP_ERR_NAME, "m.v");
+    REFUSED((lp_lstm(s.net, s.steps, "rnn", 3), lp_lstm(s.net, s.steps, "rnn", 3)), LP_ERR_NAME,
+            "rnn");
 }
 
 /* Breaks when the net keeps the caller's name pointer instead of a copy. */
@@ -422,6 +524,12 @@ static void errors_desc(void)
     REFUSE_DESC(desc.late.members = -1, "members");
     REFUSE_DESC(desc.late.members = 1025, "members");
     REFUSE_DESC(desc.late.families = 64, "families");
+    REFUSE_DESC(desc.late.families = 16, "families");
+    REFUSE_DESC(desc.clip = -1, "clip");
+    REFUSE_DESC(desc.clip = (float)NAN, "clip");
+    REFUSE_DESC(desc.clip = (float)INFINITY, "clip");
+    REFUSE_DESC(desc.optim_base.rule = (lp_rule)3, "rule");
+    REFUSE_DESC(desc.optim_late.rule = (lp_rule)-1, "rule");
     REFUSE_DESC(desc.late.sigma0 = -0.1f, "sigma0");
     REFUSE_DESC(desc.late.sigma0 = (float)NAN, "sigma0");
     REFUSE_DESC(desc.late.sigma0 = (float)INFINITY, "sigma0");
@@ -437,6 +545,39 @@ static void errors_desc(void)
     REFUSE_DESC(desc.threads = 0, "threads");
     REFUSE_DESC(desc.threads = 257, "threads");
     REFUSE_DESC(desc.isa = (lp_isa)77, "isa");
+}
+
+/* Breaks when a value that Adam cannot use is accepted for either role, or SGD asks for one. */
+static void errors_adam(void)
+{
+    for (int late = 0; late < 2; late++) for (int rule = LP_ADAM; rule <= LP_ADAMW; rule++) {
+#define REFUSE_ADAM(field, value)                                                               \
+    do {                                                                                        \
+        lp_desc desc = tiny_desc(3);                                                            \
+        lp_optim *o = late ? &desc.optim_late : &desc.optim_base;                               \
+        *o = lp_adam_default();                                                                 \
+        o->rule = (lp_rule)rule;                                                                \
+        o->field = value;                                                                       \
+        test_context("late %d rule %d %s", late, rule, #field " = " #value);                    \
+        refuse_desc(&desc, #field, __LINE__);                                                   \
+    } while (0)
+        REFUSE_ADAM(beta1, 1);
+        REFUSE_ADAM(beta1, -0.1f);
+        REFUSE_ADAM(beta1, (float)NAN);
+        REFUSE_ADAM(beta2, 1);
+        REFUSE_ADAM(beta2, -0.1f);
+        REFUSE_ADAM(beta2, (float)NAN);
+        REFUSE_ADAM(epsilon, 0);
+        REFUSE_ADAM(epsilon, -1e-8f);
+        REFUSE_ADAM(epsilon, 1.5f);
+        REFUSE_ADAM(epsilon, (float)NAN);
+        REFUSE_ADAM(weight_decay, -1);
+    }
+    lp_desc desc = tiny_desc(3);
+    desc.optim_base.beta1 = desc.optim_base.epsilon = -1; /* which SGD does not read */
+    tiny t = tiny_compiled(&desc, N, 0);
+    tiny_train(&t, 0, 1);
+    lp_destroy(t.net);
 }
 
 /* Breaks when a row that this processor lacks is accepted. */
@@ -470,6 +611,11 @@ static void desc_defaults(void)
     CHECK(!d.graph_memory && !d.parallel_for && d.graph_bytes == 1 << 20);
     CHECK(l.families == (LP_LATE_BN | LP_LATE_HEAD) && l.members == 7);
     CHECK(l.sigma0 == 0 && l.gamma == 1);
+    CHECK(d.clip == 0 && d.optim_base.rule == LP_SGD && d.optim_late.rule == LP_SGD);
+    lp_optim s = lp_sgd_default(), a = lp_adam_default();
+    CHECK(s.rule == LP_SGD && s.momentum == 0.9f && s.weight_decay == 5e-4f && s.nesterov == 1);
+    CHECK(a.rule == LP_ADAM && a.beta1 == 0.9f && a.beta2 == 0.999f && a.epsilon == 1e-8f);
+    CHECK(a.weight_decay == 0 && a.lr_scale == 1 && s.lr_scale == 1);
 }
 
 /* Breaks when a status has no sentence. */
@@ -490,8 +636,16 @@ static void null_net(void)
     CHECK(lp_error(net) != NULL);
     CHECK(lp_train_step(net, 0.1f, NULL) != LP_OK);
     CHECK(lp_find(net, "x") == NULL && lp_parameter_at(net, 0) == NULL);
+    CHECK(!lp_tokens(net, "x", 1, 4) && !lp_input_steps(net, "x", 1, 4, 4));
+    CHECK(!lp_char_lstm(net, x, 5, 4, 3, 1) && !lp_gather(net, x, x, "g"));
+    CHECK(!lp_lstm(net, x, "l", 3) && !lp_mul(net, x, x) && !lp_outer(net, x, x));
+    CHECK(!lp_rank1(net, x) && !lp_sigmoid(net, x) && !lp_tanh(net, x));
+    CHECK(!lp_carry(net, NULL));
     lp_keep(net, NULL), lp_freeze(net, NULL), lp_destroy(net);
 }
+
+/* The same of the one builder that makes a parameter before it looks at its input. */
+static void null_net_embedding(void) { CHECK(!lp_embedding(NULL, NULL, "e", 5, 4)); }
 
 /* --------------------------------------------------------------------------- order of calls */
 
@@ -511,7 +665,11 @@ static void order_compile(void)
     lp_destroy(t.net);
     t = tiny_compiled(&desc, N, 0);
     CHECK_INT(lp_compile(t.net, t.loss, NULL, 0), LP_ERR_ORDER);
-    CHECK(lp_relu(t.net, t.x) == NULL);
+    CHECK(lp_relu(t.net, t.x) == NULL && lp_mul(t.net, t.x, t.x) == NULL);
+    CHECK(lp_tokens(t.net, "tokens", N, 4) == NULL && lp_lstm(t.net, t.x, "rnn", 3) == NULL);
+    CHECK(lp_embedding(t.net, t.y, "emb", 3, 3) == NULL);
+    CHECK(lp_char_lstm(t.net, t.y, 3, 3, 3, 1) == NULL);
+    CHECK(lp_rank1(t.net, lp_parameter_at(t.net, 0)) == NULL);
     tiny_fill(&t, 0, N);
     CHECK_INT(lp_train_step(t.net, 0.1f, NULL), LP_OK); /* a refused call does no harm */
     lp_destroy(t.net);
@@ -1137,7 +1295,9 @@ static void late_counts(void)
     static const struct { unsigned families; int late; } want[] = { /* NONE: below */
         { LP_LATE_BN, 24 }, { LP_LATE_HEAD, 24 },
         { LP_LATE_BN | LP_LATE_HEAD, 48 }, { LP_LATE_FULL, 453 },
-        { LP_LATE_FULL | LP_LATE_BN, 453 } };
+        { LP_LATE_FULL | LP_LATE_BN, 453 }, { LP_LATE_RANK1, 29 },
+        { LP_LATE_RANK1 | LP_LATE_BN, 53 }, { LP_LATE_RANK1 | LP_LATE_HEAD, 53 },
+        { LP_LATE_RANK1 | LP_LATE_FULL, 482 } };
     for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
         lp_desc desc = tiny_desc(2);
         tiny t;
@@ -1145,7 +1305,8 @@ static void late_counts(void)
         t = tiny_compiled(&desc, N, 0);
         test_context("families %u", want[i].families);
         CHECK_INT(lp_get_info(t.net).late, want[i].late);
-        CHECK_INT(lp_get_info(t.net).parameters, 453);
+        CHECK_INT(lp_get_info(t.net).parameters,
+                  453 + (want[i].families & LP_LATE_RANK1 ? 29 : 0));
         lp_destroy(t.net);
     }
 }
@@ -1318,6 +1479,591 @@ static void seeds(void)
     tiny_train(&a, 0, 3), tiny_train(&b, 0, 3);
     CHECK_SAME_WEIGHTS(a.net, b.net, 0);
     lp_destroy(a.net), lp_destroy(b.net), lp_destroy(c.net);
+}
+
+/* ------------------------------------------------------------------------ recurrent nets
+   A character model with carried state: two LSTMs that read STREAMS streams, STEPS characters at a
+   time; Adam, clipped.  With members: rank-1 factors, K of each. */
+
+enum { STREAMS = 3, STEPS = 5, VOCABULARY = 7, UNITS = 6, LAYERS = 2, LINES = STREAMS * STEPS };
+
+typedef struct text {
+    lp_net    *net;
+    lp_tensor *x, *y, *loss;
+} text;
+
+static lp_desc text_desc(int members)
+{
+    lp_desc desc = tiny_desc(members);
+    desc.optim_base = desc.optim_late = lp_adam_default();
+    desc.clip = 0.5f;
+    if (members) desc.late.families = LP_LATE_RANK1;
+    return desc;
+}
+
+static text text_build(const lp_desc *desc, int streams)
+{
+    text t;
+    t.net = lp_create(desc);
+    t.x = lp_tokens(t.net, "text", streams, STEPS);
+    t.y = lp_tokens(t.net, "next", streams, STEPS);
+    t.loss = lp_char_lstm(t.net, t.x, VOCABULARY, 4, UNITS, LAYERS);
+    t.loss = lp_cross_entropy(t.net, t.loss, t.y, 0);
+    return t;
+}
+
+static text text_compiled(const lp_desc *desc, int streams)
+{
+    text t = text_build(desc, streams);
+    lp_status st = lp_compile(t.net, t.loss, NULL, 0);
+    test_report(st == LP_OK, __FILE__, __LINE__, "lp_compile: %s", lp_error(t.net));
+    if (st != LP_OK) exit(1); /* nothing below would make sense */
+    return t;
+}
+
+/* Character `at` of a stream: every third is made up, the others follow from the one before. */
+static int32_t character(int stream, int at)
+{
+    int made_up = (int)(test_mix((uint64_t)(stream * 1000 + at / 3)) % VOCABULARY);
+    return (int32_t)((made_up + 2 * (at % 3)) % VOCABULARY);
+}
+
+/* Minibatch number `step` of the first `rows` streams. */
+static void text_fill(text *t, int step, int rows)
+{
+    for (int i = 0; i < rows * STEPS; i++) {
+        int at = step * STEPS + i % STEPS;
+        t->x->labels[i] = character(i / STEPS, at);
+        t->y->labels[i] = character(i / STEPS, at + 1);
+    }
+}
+
+static void text_train(text *t, int from, int to)
+{
+    for (int step = from; step < to; step++) {
+        text_fill(t, step, STREAMS);
+        lp_status st = lp_train_step(t->net, 0.02f, NULL);
+        test_report(st == LP_OK, __FILE__, __LINE__, "step %d: %s", step, lp_error(t->net));
+    }
+}
+
+/* A copy of the carried states; free it. */
+static lp_real *carry_of(lp_net *net)
+{
+    size_t n = 0;
+    lp_real *from = lp_carry(net, &n), *copy = (lp_real *)test_alloc(n * sizeof *copy);
+    if (CHECK(from && n >= 2 * LAYERS * UNITS)) memcpy(copy, from, n * sizeof *copy);
+    return copy;
+}
+
+static int carry_is(lp_net *net, const lp_real *want)
+{
+    size_t n = 0;
+    const lp_real *carry = lp_carry(net, &n);
+    return n && !memcmp(carry, want, n * sizeof *carry);
+}
+
+static void carry_set(lp_net *net, const lp_real *from)
+{
+    size_t n = 0;
+    lp_real *carry = lp_carry(net, &n);
+    memcpy(carry, from, n * sizeof *carry);
+}
+
+/* Breaks when nets without recurrence pretend to carry something, or the states do not start at
+   zero. */
+static void carry_at_first(void)
+{
+    lp_desc desc = text_desc(0), plain = tiny_desc(0);
+    tiny without = tiny_compiled(&plain, N, 0);
+    text t = text_build(&desc, STREAMS);
+    size_t n = 77;
+    CHECK(lp_carry(without.net, &n) == NULL && n == 0);
+    CHECK(lp_carry(without.net, NULL) == NULL);
+    n = 77;
+    CHECK(lp_carry(NULL, &n) == NULL && n == 0);
+    n = 77;
+    CHECK(lp_carry(t.net, &n) == NULL && n == 0); /* before compiling */
+    CHECK_INT(lp_compile(t.net, t.loss, NULL, 0), LP_OK);
+    lp_real *carry = lp_carry(t.net, &n);
+    CHECK(carry != NULL && carry == lp_carry(t.net, NULL));
+    CHECK(n >= 2 * LAYERS * STREAMS * UNITS);
+    for (size_t i = 0; i < n; i++) CHECK(carry[i] == 0);
+    lp_destroy(without.net), lp_destroy(t.net);
+}
+
+/* Calls that read the minibatch: 0..5 move the streams on, the others do not. */
+static lp_status read_text(text *t, int how)
+{
+    lp_real p[LINES * VOCABULARY];
+    double worst;
+    switch (how) {
+    case 0: return lp_forward(t->net, LP_SINGLE, 0, NULL);
+    case 1: return lp_forward(t->net, LP_SINGLE, 1, NULL);
+    case 2: return lp_predict(t->net, LP_SINGLE, p);
+    case 3: return lp_predict(t->net, LP_AVERAGED, p);
+    case 4: return lp_gradient(t->net, 1, NULL);
+    case 5: return lp_train_step(t->net, 0.02f, NULL);
+    case 6: return lp_predict(t->net, LP_ENSEMBLE, p);
+    case 7: return lp_gradient_check(t->net, 2, 1e-2, &worst, NULL);
+    case 8: return lp_late_begin(t->net);
+    default: return lp_swa_add(t->net);
+    }
+}
+
+/* Breaks when a pass forgets to move the streams, moves them twice, or looking moves them. */
+static void carry_moves(void)
+{
+    lp_real *moved = NULL;
+    for (int how = 0; how < 10; how++) {
+        lp_desc desc = text_desc(2);
+        desc.swa = 1;
+        text t = text_compiled(&desc, STREAMS);
+        text_train(&t, 0, 2);
+        lp_real *before = carry_of(t.net);
+        text_fill(&t, 2, STREAMS);
+        test_context("kind %d", how);
+        CHECK_INT(read_text(&t, how), LP_OK);
+        CHECK_INT(carry_is(t.net, before), how > 5);
+        if (!how) moved = carry_of(t.net);
+        else if (how < 6) CHECK(carry_is(t.net, moved)); /* they all went to the same place */
+        free(before);
+        lp_destroy(t.net);
+    }
+    free(moved);
+}
+
+/* Breaks when the gradient check leaves a trace in the state. */
+static void carry_gradient_check(void)
+{
+    lp_desc desc = text_desc(2);
+    text t = text_compiled(&desc, STREAMS);
+    double worst = 1;
+    text_train(&t, 0, 2);
+    lp_late_begin(t.net);
+    text_train(&t, 2, 3);
+    char *before = snapshot(t.net);
+    CHECK_INT(lp_gradient_check(t.net, 1, 1e-2, &worst, NULL), LP_OK);
+    CHECK_UNCHANGED(t.net, before);
+    CHECK(worst < 0.05);
+    lp_destroy(t.net);
+}
+
+/* Minibatches and weights that are refused; how the call must end, and a word of the message. */
+static lp_status spoil_text(text *t, int how, const char **word)
+{
+    static const char *const words[7] = { "text", "text", "-100", "next", "999", "the loss",
+                                          "the gradient" };
+    lp_tensor *out = lp_find(t->net, "out.weight");
+    *word = words[how];
+    text_fill(t, 5, STREAMS);
+    if (how == 0) t->x->labels[LINES - 1] = VOCABULARY;
+    if (how == 1) t->x->labels[0] = -1;
+    if (how == 2) t->x->labels[LINES - 1] = LP_IGNORE;
+    if (how == 3) t->y->labels[LINES - 1] = VOCABULARY;
+    if (how == 4) t->y->labels[3] = 999;
+    if (how == 5) lp_values(t->net, out, 0)[3] = (lp_real)NAN;
+    for (size_t i = 0; i < size_of(out) && how == 6; i++)
+        lp_values(t->net, out, 0)[i] *= (lp_real)1e30;
+    return how < 5 ? LP_ERR_LABEL : LP_ERR_NONFINITE;
+}
+
+/* Breaks when a refused step moves the streams or anything else; the passes that look at the tokens
+   must refuse them, too.  (The LSTMs have run when a label is found bad.) */
+static void carry_refused(void)
+{
+    for (int how = 0; how < 7; how++) {
+        lp_desc desc = text_desc(3);
+        text t = text_compiled(&desc, STREAMS);
+        lp_real p[LINES * VOCABULARY];
+        const char *word;
+        text_train(&t, 0, 2);
+        CHECK_INT(lp_late_begin(t.net), LP_OK);
+        text_train(&t, 2, 3);
+        lp_status want = spoil_text(&t, how, &word);
+        char *before = snapshot(t.net);
+        test_context("kind %d", how);
+        CHECK_INT(lp_train_step(t.net, 0.02f, NULL), want);
+        CHECK_TEXT(lp_error(t.net), word);
+        CHECK_INT(lp_gradient(t.net, 1, NULL), want);
+        if (how < 5) CHECK_INT(lp_forward(t.net, 1, 0, NULL), want);
+        if (how < 3) CHECK_INT(lp_predict(t.net, 2, p), want);
+        CHECK_UNCHANGED(t.net, before);
+        lp_destroy(t.net);
+    }
+}
+
+/* Breaks when a prediction that is refused after the LSTM has run moves the streams: the second
+   input is looked up behind it. */
+static void carry_refused_behind(void)
+{
+    lp_desc desc = text_desc(0);
+    lp_net *net = lp_create(&desc);
+    lp_tensor *a = lp_tokens(net, "a", 2, 3), *b = lp_tokens(net, "b", 2, 3);
+    lp_tensor *h = lp_lstm(net, lp_embedding(net, a, "ea", 5, 4), "rnn", UNITS);
+    lp_tensor *loss = lp_linear(net, lp_add(net, h, lp_embedding(net, b, "eb", 5, UNITS)), "fc", 5);
+    lp_real p[30];
+    loss = lp_cross_entropy(net, loss, a, 0);
+    CHECK_INT(lp_compile(net, loss, NULL, 0), LP_OK);
+    for (int i = 0; i < 6; i++) a->labels[i] = i % 5, b->labels[i] = 4;
+    CHECK_INT(lp_predict(net, LP_SINGLE, p), LP_OK);
+    char *before = snapshot(net);
+    b->labels[5] = 5;
+    CHECK_INT(lp_predict(net, LP_SINGLE, p), LP_ERR_LABEL);
+    CHECK_INT(lp_forward(net, LP_SINGLE, 0, NULL), LP_ERR_LABEL);
+    CHECK_INT(lp_train_step(net, 0.1f, NULL), LP_ERR_LABEL);
+    CHECK_TEXT(lp_error(net), "\"b\"");
+    CHECK_UNCHANGED(net, before);
+    lp_destroy(net);
+}
+
+/* Breaks when rows beyond those in use are read, or their streams move: they hold bad tokens here,
+   and the net must equal one built for two streams bit for bit. */
+static void carry_smaller_batch(void)
+{
+    lp_desc desc = text_desc(2);
+    text big = text_compiled(&desc, STREAMS), fit = text_compiled(&desc, 2);
+    lp_real p[LINES * VOCABULARY], q[LINES * VOCABULARY];
+    lp_real *carry = lp_carry(big.net, NULL), *narrow = lp_carry(fit.net, NULL);
+    for (int i = 0; i < 2 * LAYERS * STREAMS * UNITS; i++)
+        carry[i] = (lp_real)0.1 * (lp_real)(i % 7);
+    for (int i = 0; i < 2 * LAYERS; i++)
+        memcpy(narrow + i * 2 * UNITS, carry + i * STREAMS * UNITS, 2 * UNITS * sizeof *carry);
+    CHECK_INT(lp_set_batch(big.net, 2), LP_OK);
+    for (int i = 0; i < 5; i++) {
+        if (i == 1) lp_late_begin(big.net), lp_late_begin(fit.net);
+        text_fill(&big, i, 2), text_fill(&fit, i, 2);
+        for (int j = 2 * STEPS; j < LINES; j++) big.x->labels[j] = -5, big.y->labels[j] = 1000;
+        CHECK_INT(lp_train_step(big.net, 0.02f, NULL), LP_OK);
+        CHECK_INT(lp_train_step(fit.net, 0.02f, NULL), LP_OK);
+    }
+    for (int i = 0; lp_parameter_at(big.net, i); i++) for (int k = 0; k < 2; k++) {
+        lp_tensor *a = lp_parameter_at(big.net, i), *b = lp_parameter_at(fit.net, i);
+        CHECK_BITS(lp_values(big.net, a, k), lp_values(fit.net, b, k), size_of(a) * sizeof *carry);
+    }
+    for (int i = 0; i < 2 * LAYERS; i++) {
+        CHECK_BITS(carry + i * STREAMS * UNITS, narrow + i * 2 * UNITS, 2 * UNITS * sizeof *carry);
+        for (int j = 0; j < UNITS; j++) {
+            int at = (i * STREAMS + 2) * UNITS + j;
+            CHECK(carry[at] == (lp_real)0.1 * (lp_real)(at % 7));
+        }
+    }
+    for (int i = 0; i < LINES * VOCABULARY; i++) p[i] = q[i] = 9;
+    CHECK_INT(lp_predict(big.net, LP_ENSEMBLE, p), LP_OK);
+    CHECK_INT(lp_predict(fit.net, LP_ENSEMBLE, q), LP_OK);
+    CHECK_BITS(p, q, sizeof p); /* lines behind stay 9 in both */
+    lp_destroy(big.net), lp_destroy(fit.net);
+}
+
+/* Breaks when members have streams of their own: with a rate of 0 and no noise all members are the
+   plain model, and each goes on where another has stopped. */
+static void carry_of_streams(void)
+{
+    lp_desc desc = text_desc(3);
+    text late = text_compiled(&desc, STREAMS), plain = text_compiled(&desc, STREAMS);
+    for (int step = 0; step < 8; step++) {
+        if (step == 2) CHECK_INT(lp_late_begin(late.net), LP_OK);
+        if (step == 7) CHECK_INT(lp_late_average(late.net, LP_AVERAGE_MEAN), LP_OK);
+        text_fill(&late, step, STREAMS), text_fill(&plain, step, STREAMS);
+        CHECK_INT(lp_train_step(late.net, 0, NULL), LP_OK);
+        CHECK_INT(lp_train_step(plain.net, 0, NULL), LP_OK);
+        test_context("after step %d", step);
+        CHECK(carry_is(late.net, lp_carry(plain.net, NULL)));
+    }
+    lp_destroy(late.net), lp_destroy(plain.net);
+}
+
+/* Breaks when the ensemble's members do not all start from the one state, or it is gone after. */
+static void carry_ensemble(void)
+{
+    lp_desc desc = text_desc(3);
+    desc.late.sigma0 = 0.5f;
+    text t = text_compiled(&desc, STREAMS);
+    lp_real p[3][LINES * VOCABULARY], e[LINES * VOCABULARY + 3];
+    text_train(&t, 0, 3);
+    CHECK_INT(lp_late_begin(t.net), LP_OK);
+    text_train(&t, 3, 7);
+    lp_real *before = carry_of(t.net);
+    text_fill(&t, 7, STREAMS);
+    e[LINES * VOCABULARY] = 9;
+    CHECK_INT(lp_predict(t.net, LP_ENSEMBLE, e), LP_OK);
+    CHECK(carry_is(t.net, before));
+    CHECK(e[LINES * VOCABULARY] == 9);
+    for (int k = 0; k < 3; k++) {
+        carry_set(t.net, before);
+        CHECK_INT(lp_predict(t.net, k, p[k]), LP_OK);
+        CHECK(!carry_is(t.net, before));
+    }
+    for (int i = 0; i < LINES * VOCABULARY; i++)
+        CHECK_NEAR(e[i], ((double)p[0][i] + (double)p[1][i] + (double)p[2][i]) / 3, 3e-7);
+    CHECK(memcmp(p[0], p[1], sizeof p[0]) != 0);
+    free(before);
+    lp_destroy(t.net);
+}
+
+/* Breaks when probabilities of a sequence are missing, or more is written than asked for. */
+static void predict_sequences(void)
+{
+    lp_desc desc = text_desc(0);
+    text t = text_compiled(&desc, STREAMS);
+    text_train(&t, 0, 2);
+    CHECK_INT(lp_get_info(t.net).classes, VOCABULARY);
+    for (int rows = 1; rows <= STREAMS; rows++) {
+        lp_real p[LINES * VOCABULARY];
+        for (int i = 0; i < LINES * VOCABULARY; i++) p[i] = 9;
+        CHECK_INT(lp_set_batch(t.net, rows), LP_OK);
+        text_fill(&t, 3, rows);
+        CHECK_INT(lp_predict(t.net, LP_SINGLE, p), LP_OK);
+        for (int i = 0; i < LINES; i++) {
+            double sum = 0;
+            for (int c = 0; c < VOCABULARY; c++) sum += (double)p[i * VOCABULARY + c];
+            CHECK_NEAR(sum, i < rows * STEPS ? 1 : 9 * VOCABULARY, 1e-5);
+        }
+    }
+    lp_destroy(t.net);
+}
+
+/* Breaks when a minibatch in which nothing counts divides by zero, trains, or is refused. */
+static void ignored_everywhere(void)
+{
+    lp_desc desc = text_desc(0);
+    text t = text_compiled(&desc, STREAMS), same = text_compiled(&desc, STREAMS);
+    lp_real l = 5, p[LINES * VOCABULARY], *before = carry_of(t.net);
+    text_fill(&t, 0, STREAMS);
+    for (int i = 0; i < LINES; i++) t.y->labels[i] = LP_IGNORE;
+    CHECK_INT(lp_forward(t.net, LP_SINGLE, 0, &l), LP_OK);
+    CHECK(l == 0);
+    l = 5;
+    CHECK_INT(lp_gradient(t.net, 1, &l), LP_OK);
+    CHECK(l == 0 && lp_get_info(t.net).gradient_norm == 0 && !carry_is(t.net, before));
+    for (int i = 0; lp_parameter_at(t.net, i); i++) {
+        const lp_real *g = lp_gradients(t.net, lp_parameter_at(t.net, i));
+        for (size_t j = 0; j < size_of(lp_parameter_at(t.net, i)); j++) CHECK(g && g[j] == 0);
+    }
+    CHECK_INT(lp_step(t.net, 0.1f), LP_OK);
+    for (int i = 0; lp_parameter_at(t.net, i); i++) {
+        lp_tensor *a = lp_parameter_at(t.net, i), *b = lp_parameter_at(same.net, i);
+        CHECK_BITS(lp_values(t.net, a, 0), lp_values(same.net, b, 0), size_of(a) * sizeof l);
+    }
+    t.y->labels[7] = 2; /* one position counts: the loss is its own */
+    carry_set(t.net, before);
+    CHECK_INT(lp_predict(t.net, LP_SINGLE, p), LP_OK);
+    carry_set(t.net, before);
+    CHECK_INT(lp_forward(t.net, LP_SINGLE, 0, &l), LP_OK);
+    CHECK_NEAR(l, -log((double)p[7 * VOCABULARY + 2]), 1e-5);
+    free(before);
+    lp_destroy(t.net), lp_destroy(same.net);
+}
+
+/* Breaks when the norm reported is not that of the gradients, or already clipped. */
+static void gradient_norm(void)
+{
+    lp_desc desc = text_desc(2);
+    desc.clip = 1e-3f;
+    text t = text_compiled(&desc, STREAMS);
+    double sum = 0;
+    CHECK(lp_get_info(t.net).gradient_norm == 0);
+    text_fill(&t, 0, STREAMS);
+    CHECK_INT(lp_gradient(t.net, 3, NULL), LP_OK);
+    for (int i = 0; lp_parameter_at(t.net, i); i++) {
+        const lp_real *g = lp_gradients(t.net, lp_parameter_at(t.net, i));
+        for (size_t j = 0; j < size_of(lp_parameter_at(t.net, i)) && g; j++)
+            sum += (double)g[j] * (double)g[j];
+    }
+    CHECK(sum > 1e-4);
+    CHECK_NEAR(lp_get_info(t.net).gradient_norm / sqrt(sum), 1, 1e-6);
+    CHECK_INT(lp_step(t.net, 0.01f), LP_OK);
+    CHECK_NEAR(lp_get_info(t.net).gradient_norm / sqrt(sum), 1, 1e-6);
+    lp_destroy(t.net);
+}
+
+static const char *const text_frozen_names[5] = { "embed.weight", "lstm0.weight_hh",
+                                                  "lstm0.weight_ih.u", "lstm1.weight_hh.v",
+                                                  "lstm1.bias_ih" };
+static int is_text_frozen(const char *name)
+{
+    int found = 0;
+    for (int i = 0; i < 5; i++) found |= !strcmp(name, text_frozen_names[i]);
+    return found;
+}
+
+/* Breaks when a frozen table, matrix, factor or bias moves, has a length that clipping sees, or
+   changes a bit of the others' gradients. */
+static void text_frozen(void)
+{
+    lp_desc desc = text_desc(2);
+    text all = text_compiled(&desc, STREAMS), some = text_build(&desc, STREAMS);
+    double sum = 0;
+    for (int i = 0; i < 5; i++) lp_freeze(some.net, lp_find(some.net, text_frozen_names[i]));
+    CHECK_INT(lp_compile(some.net, some.loss, NULL, 0), LP_OK);
+    text_fill(&all, 0, STREAMS), text_fill(&some, 0, STREAMS);
+    CHECK_INT(lp_gradient(all.net, 1, NULL), LP_OK);
+    CHECK_INT(lp_gradient(some.net, 1, NULL), LP_OK);
+    for (int i = 0; lp_parameter_at(all.net, i); i++) {
+        lp_tensor *p = lp_parameter_at(all.net, i);
+        const lp_real *g = lp_gradients(some.net, lp_parameter_at(some.net, i));
+        test_context("%s", p->name);
+        CHECK_INT(g == NULL, is_text_frozen(p->name));
+        if (g) CHECK_BITS(g, lp_gradients(all.net, p), size_of(p) * sizeof *g);
+        for (size_t j = 0; j < size_of(p) && g; j++) sum += (double)g[j] * (double)g[j];
+    }
+    CHECK_NEAR(lp_get_info(some.net).gradient_norm / sqrt(sum), 1, 1e-6);
+    CHECK_INT(lp_step(some.net, 0.1f), LP_OK);
+    for (int i = 0; lp_parameter_at(all.net, i); i++) {
+        lp_tensor *p = lp_parameter_at(all.net, i), *q = lp_parameter_at(some.net, i);
+        test_context("%s", p->name);
+        CHECK_INT(!memcmp(lp_values(all.net, p, 0), lp_values(some.net, q, 0),
+                          size_of(p) * sizeof(lp_real)), is_text_frozen(p->name));
+    }
+    lp_destroy(all.net), lp_destroy(some.net);
+}
+
+/* Breaks when an LSTM in an inference net differs in a bit, or keeps what only backward needs. */
+static void text_inference(void)
+{
+    lp_desc desc = text_desc(0);
+    text a = text_compiled(&desc, STREAMS), b;
+    size_t train = 0, infer = 0;
+    lp_real p[LINES * VOCABULARY], q[LINES * VOCABULARY];
+    desc.inference = 1;
+    b = text_build(&desc, STREAMS);
+    CHECK_INT(lp_memory_required(b.net, b.loss, &train, &infer), LP_OK);
+    CHECK(infer < train && train == lp_get_info(a.net).bytes);
+    CHECK_INT(lp_compile(b.net, b.loss, NULL, 0), LP_OK);
+    CHECK_INT(lp_get_info(b.net).bytes, infer);
+    text_train(&a, 0, 3);
+    for (int i = 0; lp_parameter_at(a.net, i); i++)
+        memcpy(lp_values(b.net, lp_parameter_at(b.net, i), 0),
+               lp_values(a.net, lp_parameter_at(a.net, i), 0),
+               size_of(lp_parameter_at(a.net, i)) * sizeof *p);
+    carry_set(b.net, lp_carry(a.net, NULL));
+    for (int step = 3; step < 7; step++) {
+        int rows = step == 5 ? 2 : STREAMS;
+        CHECK_INT(lp_set_batch(a.net, rows), LP_OK);
+        CHECK_INT(lp_set_batch(b.net, rows), LP_OK);
+        text_fill(&a, step, rows), text_fill(&b, step, rows);
+        CHECK_INT(lp_predict(a.net, LP_SINGLE, p), LP_OK);
+        CHECK_INT(lp_predict(b.net, LP_SINGLE, q), LP_OK);
+        CHECK_BITS(p, q, (size_t)(rows * STEPS * VOCABULARY) * sizeof *p);
+        CHECK(carry_is(b.net, lp_carry(a.net, NULL)));
+    }
+    CHECK_INT(lp_train_step(b.net, 0.1f, NULL), LP_ERR_ORDER);
+    lp_destroy(a.net), lp_destroy(b.net);
+}
+
+/* Breaks when an inference net keeps all positions of an LSTM: k + 5 units numbers for each, where
+   k = units + in + 1; what one position needs is far less. */
+static void text_inference_memory(void)
+{
+    size_t bytes[2][2];
+    for (int i = 0; i < 2; i++) {
+        lp_desc desc = text_desc(0);
+        lp_net *net = lp_create(&desc);
+        lp_tensor *x = lp_input_steps(net, "x", 8, i ? 110 : 60, 3);
+        lp_tensor *h = lp_lstm(net, x, "rnn", 40);
+        h = lp_mean_squared_error(net, h, lp_lstm(net, x, "other", 40));
+        CHECK_INT(lp_memory_required(net, h, &bytes[i][0], &bytes[i][1]), LP_OK);
+        lp_destroy(net);
+    }
+    double training = (double)(bytes[1][0] - bytes[0][0]) / (8 * 50 * sizeof(lp_real));
+    double inference = (double)(bytes[1][1] - bytes[0][1]) / (8 * 50 * sizeof(lp_real));
+    CHECK(training > 2 * (44 + 5 * 40)); /* per position, of two LSTMs */
+    CHECK(inference < 44 + 5 * 40);      /* x and the two h */
+}
+
+/* An LSTM with the mean squared error of its h, in memory between guards. */
+static void lstm_guarded(int rows, int length, int in, int units, int threads, int inference)
+{
+    lp_desc desc = text_desc(0);
+    size_t need[2];
+    desc.threads = threads, desc.inference = inference;
+    lp_net *net = lp_create(&desc);
+    lp_tensor *x = lp_input_steps(net, "x", rows, length, in), *h = lp_lstm(net, x, "rnn", units);
+    lp_tensor *t = lp_input_steps(net, "t", rows, length, units);
+    h = lp_mean_squared_error(net, h, t);
+    CHECK_INT(lp_memory_required(net, h, &need[0], &need[1]), LP_OK);
+    size_t bytes = need[inference];
+    char *block = (char *)test_alloc(bytes + 512), *m = block;
+    while ((uintptr_t)m % 64 != 4) m++; /* so that aligning it leaves no slack at the end */
+    memset(block, 0x5A, bytes + 512);
+    CHECK_INT(lp_compile(net, h, m, bytes), LP_OK);
+    CHECK_INT(lp_forward(net, LP_SINGLE, 0, NULL), LP_OK);
+    if (!inference) CHECK_INT(lp_train_step(net, 0.1f, NULL), LP_OK);
+    for (char *c = block; c < m; c++) CHECK(*c == 0x5A);
+    for (char *c = m + bytes; c < block + bytes + 512; c++) CHECK(*c == 0x5A);
+    lp_destroy(net);
+    free(block);
+}
+
+/* Breaks when an LSTM's work space is planned too small for one of its products. */
+static void lstm_memory(void)
+{
+    static const int size[][4] = { { 1, 1, 1, 1 }, { 1, 1, 333, 1 }, { 1, 1, 1, 67 },
+                                   { 1, 9, 40, 3 }, { 17, 1, 5, 5 }, { 40, 30, 2, 1 },
+                                   { 3, 5, 100, 33 }, { 2, 2, 1, 130 } };
+    for (int i = 0; i < 8; i++) for (int threads = 1; threads < 4; threads += 2)
+    for (int inference = 0; inference < 2; inference++) {
+        const int *s = size[i];
+        test_context("[%d,%d,%d] to %d units, %d threads, inference %d", s[0], s[1], s[2], s[3],
+                     threads, inference);
+        lstm_guarded(s[0], s[1], s[2], s[3], threads, inference);
+    }
+}
+
+/* One life of a text net in `memory` (NULL: its own) until the middle of a turn. */
+static text text_life(const lp_desc *desc, char *memory, size_t bytes)
+{
+    text t = text_build(desc, STREAMS);
+    lp_real p[LINES * VOCABULARY];
+    CHECK_INT(lp_compile(t.net, t.loss, memory, bytes), LP_OK);
+    hook_calls = 0;
+    text_train(&t, 0, 3);
+    CHECK_INT(lp_late_begin(t.net), LP_OK);
+    text_train(&t, 3, 7);
+    CHECK_INT(lp_swa_add(t.net), LP_OK);
+    CHECK_INT(lp_predict(t.net, LP_ENSEMBLE, p), LP_OK);
+    CHECK_INT(lp_predict(t.net, LP_AVERAGED, p), LP_OK);
+    CHECK_INT(hook_calls, 0); /* nothing is allocated once the net is compiled */
+    return t;
+}
+
+/* Breaks when the LSTMs' memory, carried states or Adam's moments overrun the caller's block. */
+static void text_memory(void)
+{
+    lp_desc desc = text_desc(3);
+    desc.swa = 1;
+    text own = text_life(&desc, NULL, 0);
+    for (size_t offset = 0; offset < 64; offset += 20) {
+        size_t need = lp_get_info(own.net).bytes;
+        char *block = (char *)test_alloc(need + 256), *m = block + 64 + offset;
+        memset(block, 0x5A, need + 256);
+        text t = text_life(&desc, m, need);
+        CHECK_SAME_STATE(own.net, t.net);
+        lp_destroy(t.net);
+        for (size_t i = 0; i < 64 + offset; i++) CHECK(block[i] == 0x5A);
+        for (size_t i = 64 + offset + need; i < need + 256; i++) CHECK(block[i] == 0x5A);
+        free(block);
+    }
+    lp_destroy(own.net);
+}
+
+/* Breaks when a character model does not learn: two of three characters follow from the one before,
+   so that ln 7 / 3 = 0.65 nats remain of ln 7 = 1.95. */
+static void text_learns(void)
+{
+    lp_desc desc = text_desc(3);
+    text t = text_compiled(&desc, STREAMS);
+    lp_real l = 0, first = 0, mean = 0;
+    int steps = test_small ? 80 : 1000;
+    for (int step = 0; step < steps; step++) {
+        if (step == steps / 2) CHECK_INT(lp_late_begin(t.net), LP_OK);
+        text_fill(&t, step, STREAMS);
+        CHECK_INT(lp_train_step(t.net, 0.03f, &l), LP_OK);
+        if (!step) first = l;
+        if (step >= steps - 20) mean += l / 20;
+    }
+    CHECK(first > 1.8f && mean < (test_small ? 1.6f : 0.95f));
+    lp_destroy(t.net);
 }
 
 /* --------------------------------------------------------------------- predict, averaging */
@@ -1527,6 +2273,84 @@ static void state_swapped(void)
     lp_destroy(a.net), lp_destroy(b.net);
 }
 
+/* A text net whose roles follow the rules given, after three minibatches, and with K = 3 four more,
+   which ends in the middle of a turn; or untrained. */
+static text text_for_state(lp_rule base, lp_rule late, int members, int trained)
+{
+    lp_desc desc = text_desc(members);
+    desc.optim_base.rule = base, desc.optim_late.rule = late;
+    desc.optim_base.momentum = desc.optim_late.momentum = 0.9f;
+    desc.optim_base.weight_decay = desc.optim_late.weight_decay = 0.01f;
+    desc.late.sigma0 = 0.1f;
+    desc.swa = members > 0;
+    text t = text_compiled(&desc, STREAMS);
+    if (!trained) return t;
+    text_train(&t, 0, 3);
+    if (!members) return t;
+    CHECK_INT(lp_late_begin(t.net), LP_OK);
+    text_train(&t, 3, 5);
+    CHECK_INT(lp_swa_add(t.net), LP_OK);
+    text_train(&t, 5, 7);
+    CHECK_INT(lp_get_info(t.net).member, 1);
+    return t;
+}
+
+/* Breaks when a snapshot misses a moment, a count of updates or the carried states: loaded into a
+   fresh net and into the same one later, four more minibatches repeat every bit. */
+static void state_of_text(void)
+{
+    static const lp_rule rule[4][2] = { { LP_ADAM, LP_ADAM }, { LP_SGD, LP_ADAMW },
+                                        { LP_ADAMW, LP_SGD }, { LP_SGD, LP_SGD } };
+    for (int i = 0; i < 4; i++) for (int members = 0; members <= 3; members += 3) {
+        text a = text_for_state(rule[i][0], rule[i][1], members, 1);
+        text b = text_for_state(rule[i][0], rule[i][1], members, 0);
+        char *state = snapshot(a.net);
+        test_context("rules %d %d, K = %d", rule[i][0], rule[i][1], members);
+        CHECK_INT(lp_state_load(b.net, state, lp_state_bytes(a.net)), LP_OK);
+        CHECK(carry_is(b.net, lp_carry(a.net, NULL)));
+        CHECK_SAME_STATE(a.net, b.net);
+        text_train(&a, 7, 11), text_train(&b, 7, 11);
+        CHECK_SAME_STATE(a.net, b.net);
+        CHECK_INT(lp_state_load(a.net, state, lp_state_bytes(a.net)), LP_OK);
+        text_train(&a, 7, 11);
+        CHECK_SAME_STATE(a.net, b.net);
+        free(state);
+        lp_destroy(a.net), lp_destroy(b.net);
+    }
+}
+
+/* Breaks when counts of updates that cannot be are taken: more than there were steps, or below
+   zero. */
+static void state_of_counts(void)
+{
+    text t = text_for_state(LP_ADAM, LP_ADAM, 3, 1);
+    size_t bytes = lp_state_bytes(t.net);
+    char *state = snapshot(t.net), *before = snapshot(t.net);
+    for (int i = 0; i < 4; i++) {
+        lpi_state s;
+        memcpy(&s, before, sizeof s);
+        *(i < 2 ? &s.updates_theta : &s.updates_phi) = i % 2 ? -1 : s.step + 1;
+        memcpy(state, &s, sizeof s);
+        test_context("kind %d", i);
+        CHECK_INT(lp_state_load(t.net, state, bytes), LP_ERR_ARGUMENT);
+    }
+    CHECK_UNCHANGED(t.net, before);
+    free(state);
+    lp_destroy(t.net);
+}
+
+/* Breaks when moments of one rule are taken for those of another. */
+static void state_of_rules(void)
+{
+    text a = text_for_state(LP_ADAM, LP_ADAM, 3, 1), b = text_for_state(LP_SGD, LP_ADAM, 3, 0);
+    char *state = snapshot(a.net), *before = snapshot(b.net);
+    CHECK(lp_state_load(b.net, state, lp_state_bytes(a.net)) != LP_OK);
+    CHECK(lp_state_load(b.net, state, lp_state_bytes(b.net)) != LP_OK);
+    CHECK_UNCHANGED(b.net, before);
+    free(state);
+    lp_destroy(a.net), lp_destroy(b.net);
+}
+
 /* Breaks when the average of before the loading is still shown after it: both are of one step. */
 static void state_average(void)
 {
@@ -1589,28 +2413,40 @@ static void state_refuses(void)
     lp_destroy(t.net);
 }
 
+/* State `bad` into the net; if it is taken, its numbers must make sense and calls be safe. */
+static void load_damaged(lp_net *net, const char *bad, lp_real *p)
+{
+    if (lp_state_load(net, bad, lp_state_bytes(net)) != LP_OK) return;
+    lp_info info = lp_get_info(net);
+    CHECK(info.members >= 1 && info.members <= 3);
+    CHECK(info.member >= 0 && info.member < info.members);
+    lp_predict(net, info.members - 1, p);
+    lp_train_step(net, 0.01f, NULL);
+}
+
 /* Breaks when a damaged header makes later calls read out of bounds (run under sanitizers): each
    of the first 512 bytes set to four values, then a step and a prediction of every member. */
-static void state_fuzz(void)
+static void fuzz(lp_net *net)
 {
-    tiny t = late_net(2);
-    size_t bytes = lp_state_bytes(t.net);
-    char *good = snapshot(t.net), *bad = (char *)test_alloc(bytes);
-    lp_real p[N * CLASSES];
+    size_t bytes = lp_state_bytes(net);
+    char *good = snapshot(net), *bad = (char *)test_alloc(bytes);
+    lp_real p[LINES * VOCABULARY];
     for (size_t i = 0; i < 512 && i < bytes; i += test_small ? 3 : 1) for (int v = 0; v < 4; v++) {
         memcpy(bad, good, bytes);
         bad[i] = (char)(v == 0 ? 0 : v == 1 ? 0xFF : v == 2 ? 0x80 : bad[i] + 1);
-        if (lp_state_load(t.net, bad, bytes) == LP_OK) {
-            lp_info info = lp_get_info(t.net);
-            CHECK(info.members >= 1 && info.members <= 3);
-            CHECK(info.member >= 0 && info.member < info.members);
-            lp_predict(t.net, info.members - 1, p);
-            lp_train_step(t.net, 0.01f, NULL);
-        }
+        load_damaged(net, bad, p);
     }
-    CHECK_INT(lp_state_load(t.net, good, bytes), LP_OK);
+    CHECK_INT(lp_state_load(net, good, bytes), LP_OK);
     free(good), free(bad);
-    lp_destroy(t.net);
+}
+
+static void state_fuzz(void)
+{
+    tiny t = late_net(2);
+    text u = text_for_state(LP_ADAM, LP_ADAM, 3, 1);
+    fuzz(t.net);
+    fuzz(u.net);
+    lp_destroy(t.net), lp_destroy(u.net);
 }
 
 /* ----------------------------------------------------------------- schedules and metrics */
@@ -1842,6 +2678,113 @@ static void model_resnet(void)
     lp_destroy(net);
 }
 
+/* Breaks when the character model is not the published one: 1,558,730 parameters; rank-1 factors
+   belong to the matrices of its LSTM and to nothing else. */
+static void model_char_lstm(void)
+{
+    for (int factors = 0; factors < 2; factors++) {
+        lp_desc desc = tiny_desc(10);
+        desc.late.families = factors ? LP_LATE_RANK1 : LP_LATE_FULL;
+        lp_net *net = lp_create(&desc);
+        lp_tensor *x = lp_tokens(net, "x", 100, 200), *y = lp_tokens(net, "y", 100, 200);
+        lp_tensor *z = lp_char_lstm(net, x, 205, 205, 500, 1);
+        size_t need = 0;
+        ptrdiff_t late = factors ? 205 + 2000 + 500 + 2000 : 0;
+        if (!CHECK(z != NULL)) puts(lp_error(net));
+        CHECK_INT(count_parameters(net), 1558730 + late);
+        CHECK_INT(lp_get_info(net).parameters, 1558730 + late);
+        if (z) CHECK(z->rank == 3 && z->dim[0] == 100 && z->dim[1] == 200 && z->dim[2] == 205);
+        check_shape(net, "embed.weight", 2, 205, 205, 0, 0);
+        check_shape(net, "lstm0.weight_ih", 2, 205, 2000, 0, 0);
+        check_shape(net, "lstm0.weight_hh", 2, 500, 2000, 0, 0);
+        check_shape(net, "lstm0.bias_ih", 1, 2000, 0, 0, 0);
+        check_shape(net, "lstm0.bias_hh", 1, 2000, 0, 0, 0);
+        check_shape(net, "out.weight", 2, 500, 205, 0, 0);
+        check_shape(net, "out.bias", 1, 205, 0, 0, 0);
+        check_shape(net, "embed", 3, 100, 200, 205, 0);
+        check_shape(net, "lstm0", 3, 100, 200, 500, 0);
+        CHECK(!lp_find(net, "lstm1.weight_ih") && !lp_find(net, "embed.weight.u"));
+        CHECK(!lp_find(net, "out.weight.u") && !lp_find(net, "lstm0.bias_ih.u"));
+        CHECK((lp_find(net, "lstm0.weight_ih.v") != NULL) == factors);
+        if (factors) {
+            check_shape(net, "lstm0.weight_ih.v", 1, 205, 0, 0, 0);
+            check_shape(net, "lstm0.weight_ih.u", 1, 2000, 0, 0, 0);
+            check_shape(net, "lstm0.weight_hh.v", 1, 500, 0, 0, 0);
+            check_shape(net, "lstm0.weight_hh.u", 1, 2000, 0, 0, 0);
+        }
+        CHECK_INT(lp_memory_required(net, lp_cross_entropy(net, z, y, 0), &need, NULL), LP_OK);
+        CHECK_INT(lp_get_info(net).late, factors ? late : 1558730);
+        lp_destroy(net);
+    }
+}
+
+/* Breaks when the uniform starts lie elsewhere than in [-bound, bound), unevenly, or two alike. */
+static void check_uniform(lp_net *net, const char *name, double bound)
+{
+    lp_tensor *p = lp_find(net, name);
+    size_t n = size_of(p);
+    lp_real *v = lp_values(net, p, 0);
+    double sum = 0, square = 0, most = 0;
+    test_context("%s", name);
+    if (!CHECK(v && n)) return;
+    for (size_t i = 0; i < n; i++) {
+        sum += (double)v[i], square += (double)v[i] * (double)v[i];
+        most = fmax(most, fabs((double)v[i]));
+    }
+    CHECK(most <= bound * (1 + 1e-6) && most > bound * 0.9);
+    CHECK_NEAR(sum / (double)n / bound, 0, 5 * sqrt(1.0 / 3 / (double)n));
+    CHECK_NEAR(square / (double)n / (bound * bound), 1.0 / 3, 5 * sqrt(4.0 / 45 / (double)n));
+}
+
+/* Breaks when the character model does not start as PyTorch's does. */
+static void model_char_lstm_starts(void)
+{
+    lp_desc desc = tiny_desc(2);
+    desc.inference = 1;
+    desc.late.families = LP_LATE_RANK1;
+    lp_net *net = lp_create(&desc);
+    lp_tensor *y = lp_char_lstm(net, lp_tokens(net, "x", 1, 1), 60, 30, 50, 2);
+    CHECK_INT(lp_compile(net, y, NULL, 0), LP_OK);
+    check_normal(net, "embed.weight", 1);
+    for (int i = 0; i < 2; i++) {
+        check_uniform(net, i ? "lstm1.weight_ih" : "lstm0.weight_ih", 1 / sqrt(50));
+        check_uniform(net, i ? "lstm1.weight_hh" : "lstm0.weight_hh", 1 / sqrt(50));
+        check_uniform(net, i ? "lstm1.bias_ih" : "lstm0.bias_ih", 1 / sqrt(50));
+        check_uniform(net, i ? "lstm1.bias_hh" : "lstm0.bias_hh", 1 / sqrt(50));
+    }
+    check_uniform(net, "out.weight", 1 / sqrt(50));
+    check_uniform(net, "out.bias", 1 / sqrt(50));
+    CHECK(!alike(net, net, "lstm0.bias_ih", "lstm0.bias_hh"));
+    CHECK(!alike(net, net, "lstm0.weight_hh", "lstm1.weight_hh"));
+    for (int i = 0; i < 200; i++)
+        CHECK(lp_values(net, lp_find(net, "lstm1.weight_hh.u"), 0)[i] == 1);
+    lp_destroy(net);
+}
+
+/* Breaks when `scale` is not a factor on the initial values of each kind. */
+static void initial_scale(void)
+{
+    static const lp_init init[5] = { LP_INIT_ZERO, LP_INIT_ONE, LP_INIT_KAIMING, LP_INIT_NORMAL,
+                                     LP_INIT_UNIFORM };
+    static const int dim[2] = { 50, 80 };
+    lp_desc desc = tiny_desc(0);
+    char name[2] = "a";
+    desc.inference = 1;
+    lp_net *net = lp_create(&desc);
+    for (int i = 0; i < 5; i++, name[0]++)
+        lp_parameter(net, name, 2, dim, init[i], 0.25f, LP_ROLE_AUTO);
+    lp_tensor *x = lp_input_rows(net, "x", 1, 1);
+    CHECK_INT(lp_compile(net, lp_relu(net, x), NULL, 0), LP_OK);
+    for (int i = 0; i < 4000; i++) {
+        CHECK(lp_values(net, lp_find(net, "a"), 0)[i] == 0);
+        CHECK(lp_values(net, lp_find(net, "b"), 0)[i] == 0.25f);
+    }
+    check_normal(net, "c", 0.25 * sqrt(2.0 / 50));
+    check_normal(net, "d", 0.25);
+    check_uniform(net, "e", 0.25);
+    lp_destroy(net);
+}
+
 /* Breaks when a model does not learn: WRN-10-1 memorises eight images. */
 static void model_learns(void)
 {
@@ -1864,6 +2807,7 @@ static void model_learns(void)
 
 static const test_case cases[] = {
     T(errors_shapes),
+    T(errors_sequence_shapes),
     T(errors_ranks),
     T(errors_wrong_tensor),
     T(errors_arguments),
@@ -1873,6 +2817,7 @@ static const test_case cases[] = {
     T(names_are_copied),
     T(names_are_long),
     T(errors_desc),
+    T(errors_adam),
     T(errors_isa),
     T(desc_defaults),
     T(status_texts),
@@ -1912,6 +2857,23 @@ static const test_case cases[] = {
     T(counters),
     T(initial_weights),
     T(seeds),
+    T(carry_at_first),
+    T(carry_moves),
+    T(carry_gradient_check),
+    T(carry_refused),
+    T(carry_refused_behind),
+    T(carry_smaller_batch),
+    T(carry_of_streams),
+    T(carry_ensemble),
+    T(predict_sequences),
+    T(ignored_everywhere),
+    T(gradient_norm),
+    T(text_frozen),
+    T(text_inference),
+    T(text_inference_memory),
+    T(lstm_memory),
+    T(text_memory),
+    T(text_learns),
     T(predict_ensemble),
     T(predict_without_labels),
     T(predict_averaged),
@@ -1920,6 +2882,9 @@ static const test_case cases[] = {
     T(nets_in_threads),
     T(state_continues),
     T(state_swapped),
+    T(state_of_text),
+    T(state_of_counts),
+    T(state_of_rules),
     T(state_average),
     T(state_dropout),
     T(state_refuses),
@@ -1933,7 +2898,11 @@ static const test_case cases[] = {
     T(shuffle),
     T(model_wrn),
     T(model_resnet),
+    T(model_char_lstm),
+    T(model_char_lstm_starts),
+    T(initial_scale),
     T(model_learns),
+    T(null_net_embedding),
 };
 
 int main(int argc, char **argv)
