@@ -275,6 +275,7 @@ typedef struct lp_desc {
                                     minibatch, longer ones are scaled down; 0: no limit        */
     int      swa;                /* 1: keep memory for stochastic weight averaging             */
     int      inference;          /* 1: plan no training memory                                 */
+    int      direct_conv;        /* 1: no Winograd: all convolutions are computed directly     */
     size_t   graph_bytes;        /* arena for the graph itself (tensors, ops, names)           */
     void    *graph_memory;       /* graph_bytes of yours, which outlive the net, or NULL       */
     lp_parallel_for parallel_for; /* NULL: own thread pool                                     */
@@ -683,6 +684,7 @@ static void   lpi_fp_leave(lpi_fp old) { (void)old; }
 #endif
 
 static int       lpi_min(int a, int b) { return a < b ? a : b; }
+static int       lpi_max(int a, int b) { return a > b ? a : b; }
 static ptrdiff_t lpi_minp(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
 static ptrdiff_t lpi_maxp(ptrdiff_t a, ptrdiff_t b) { return a > b ? a : b; }
 static ptrdiff_t lpi_ceil_div(ptrdiff_t a, ptrdiff_t b) { return (a + b - 1) / b; }
@@ -1056,6 +1058,13 @@ typedef struct lpi_rule {
                                   rest = 1 - beta; root = 1 / sqrt(1 - beta2^t)                  */
 } lpi_rule;
 
+/* What a convolution does to its input while it reads it: relu(x scale + shift), scale and shift
+   [c]; nothing if scale is NULL. */
+typedef struct lpi_pre {
+    const lp_real *scale, *shift;
+    int            relu;
+} lpi_pre;
+
 #define LPI_MAX_MR 12
 #define LPI_MAX_W 16
 typedef struct lpi_row {
@@ -1089,6 +1098,16 @@ typedef struct lpi_row {
     double (*sum_exp)(lpi_n n, const lp_real *z, lp_real *top);
     void (*softmax)(lpi_n n, const lp_real *z, lp_real top, lp_real a, lp_real b, int accumulate,
                     lp_real *out);
+    /* Winograd transforms of one tile for c channels, c a multiple of 16: see >>winograd.  Pixels
+       are c apart, their rows `row`; taps of weights `tap`; planes of the 6 x 6 tile `plane` */
+    void (*wino_input)(lpi_n c, const lp_real *x, lpi_n row, lp_real *v, lpi_n plane);
+    void (*wino_output)(lpi_n c, const lp_real *m, lpi_n plane, const lp_real *bias, lp_real *y,
+                        lpi_n row);
+    void (*wino_weights)(lpi_n c, const lp_real *w, lpi_n tap, lp_real *u, lpi_n plane);
+    void (*wino_output_grad)(lpi_n c, const lp_real *dy, lpi_n row, lp_real *z, lpi_n plane);
+    void (*wino_input_grad)(lpi_n c, const lp_real *dv, lpi_n plane, lp_real *dx, lpi_n row);
+    void (*wino_weights_grad)(lpi_n c, const lp_real *du, lpi_n plane, int accumulate, lp_real *dw,
+                              lpi_n tap);
     /* one position of an LSTM with n units: see >>lstm */
     void (*lstm_cell)(lpi_n n, lp_real *gates, const lp_real *c0, lp_real *c, lp_real *h);
     void (*lstm_cell_grad)(lpi_n n, lp_real *gates, const lp_real *c0, const lp_real *c,
@@ -1605,6 +1624,167 @@ static LPI_TARGET void LPI_K(softmax)(lpi_n n, const lp_real *z, lp_real top, lp
     }
 }
 
+/* Winograd transforms: the one-dimensional ones first, of line q from GET(i, q) to PUT(i, q, value),
+   then each twice, down the columns and along the rows of a tile, whose half-way state is t.  The
+   matrices are in >>winograd. */
+#define LPI_LINE3(GET, q) const LPI_V x0 = GET(0, q), x1 = GET(1, q), x2 = GET(2, q);
+#define LPI_LINE4(GET, q) LPI_LINE3(GET, q) const LPI_V x3 = GET(3, q);
+#define LPI_LINE6(GET, q) LPI_LINE4(GET, q) const LPI_V x4 = GET(4, q), x5 = GET(5, q);
+#define LPI_C(x) LPI_SET1(x)
+#define LPI_WINO_BT(GET, PUT, q) /* 6 -> 6: B^T x */                                             \
+    {                                                                                            \
+        LPI_LINE6(GET, q)                                                                        \
+        const LPI_V e1 = LPI_FMA(LPI_C(-2.25f), x2, x4), e2 = LPI_FMA(LPI_C(-0.390625f), x2, x4); \
+        const LPI_V o1 = LPI_FMA(LPI_C(0.625f), x3, LPI_MUL(LPI_C(-1.40625f), x1));              \
+        const LPI_V o2 = LPI_FMA(LPI_C(1.5f), x3, LPI_MUL(LPI_C(-0.5859375f), x1));              \
+        PUT(0, q, LPI_FMA(LPI_C(0.87890625f), x0, LPI_FMA(LPI_C(-2.640625f), x2, x4)))           \
+        PUT(1, q, LPI_ADD(e1, o1)) PUT(2, q, LPI_SUB(e1, o1))                                    \
+        PUT(3, q, LPI_ADD(e2, o2)) PUT(4, q, LPI_SUB(e2, o2))                                    \
+        PUT(5, q, LPI_FMA(LPI_C(0.87890625f), x1, LPI_FMA(LPI_C(-2.640625f), x3, x5)))           \
+    }
+#define LPI_WINO_B(GET, PUT, q) /* 6 -> 6: B v */                                                \
+    {                                                                                            \
+        LPI_LINE6(GET, q)                                                                        \
+        const LPI_V s1 = LPI_ADD(x1, x2), d1 = LPI_SUB(x1, x2);                                  \
+        const LPI_V s2 = LPI_ADD(x3, x4), d2 = LPI_SUB(x3, x4);                                  \
+        PUT(0, q, LPI_MUL(LPI_C(0.87890625f), x0))                                               \
+        PUT(1, q, LPI_FMA(LPI_C(-1.40625f), d1,                                                  \
+                          LPI_FMA(LPI_C(-0.5859375f), d2, LPI_MUL(LPI_C(0.87890625f), x5))))     \
+        PUT(2, q, LPI_FMA(LPI_C(-2.25f), s1,                                                     \
+                          LPI_FMA(LPI_C(-0.390625f), s2, LPI_MUL(LPI_C(-2.640625f), x0))))       \
+        PUT(3, q, LPI_FMA(LPI_C(0.625f), d1,                                                     \
+                          LPI_FMA(LPI_C(1.5f), d2, LPI_MUL(LPI_C(-2.640625f), x5))))             \
+        PUT(4, q, LPI_ADD(x0, LPI_ADD(s1, s2))) PUT(5, q, x5)                                    \
+    }
+#define LPI_WINO_AT(GET, PUT, q) /* 6 -> 4: A^T m */                                             \
+    {                                                                                            \
+        LPI_LINE6(GET, q)                                                                        \
+        const LPI_V s1 = LPI_ADD(x1, x2), d1 = LPI_SUB(x1, x2);                                  \
+        const LPI_V s2 = LPI_ADD(x3, x4), d2 = LPI_SUB(x3, x4);                                  \
+        PUT(0, q, LPI_ADD(x0, LPI_ADD(s1, s2)))                                                  \
+        PUT(1, q, LPI_FMA(LPI_C(0.625f), d1, LPI_MUL(LPI_C(1.5f), d2)))                          \
+        PUT(2, q, LPI_FMA(LPI_C(0.390625f), s1, LPI_MUL(LPI_C(2.25f), s2)))                      \
+        PUT(3, q, LPI_FMA(LPI_C(0.244140625f), d1, LPI_FMA(LPI_C(3.375f), d2, x5)))              \
+    }
+#define LPI_WINO_A(GET, PUT, q) /* 4 -> 6: A y */                                                \
+    {                                                                                            \
+        LPI_LINE4(GET, q)                                                                        \
+        const LPI_V e1 = LPI_FMA(LPI_C(0.390625f), x2, x0), e2 = LPI_FMA(LPI_C(2.25f), x2, x0);  \
+        const LPI_V o1 = LPI_FMA(LPI_C(0.244140625f), x3, LPI_MUL(LPI_C(0.625f), x1));           \
+        const LPI_V o2 = LPI_FMA(LPI_C(3.375f), x3, LPI_MUL(LPI_C(1.5f), x1));                   \
+        PUT(0, q, x0) PUT(1, q, LPI_ADD(e1, o1)) PUT(2, q, LPI_SUB(e1, o1))                      \
+        PUT(3, q, LPI_ADD(e2, o2)) PUT(4, q, LPI_SUB(e2, o2)) PUT(5, q, x3)                      \
+    }
+#define LPI_WINO_G(GET, PUT, q) /* 3 -> 6: G w */                                                \
+    {                                                                                            \
+        LPI_LINE3(GET, q)                                                                        \
+        const LPI_V e1 = LPI_FMA(LPI_C(0.390625f), x2, x0), o1 = LPI_MUL(LPI_C(0.625f), x1);     \
+        const LPI_V e2 = LPI_FMA(LPI_C(2.25f), x2, x0), o2 = LPI_MUL(LPI_C(1.5f), x1);           \
+        PUT(0, q, LPI_MUL(LPI_C(256.0f / 225), x0))                                              \
+        PUT(1, q, LPI_MUL(LPI_C(-2048.0f / 2975), LPI_ADD(e1, o1)))                              \
+        PUT(2, q, LPI_MUL(LPI_C(-2048.0f / 2975), LPI_SUB(e1, o1)))                              \
+        PUT(3, q, LPI_MUL(LPI_C(128.0f / 1071), LPI_ADD(e2, o2)))                                \
+        PUT(4, q, LPI_MUL(LPI_C(128.0f / 1071), LPI_SUB(e2, o2))) PUT(5, q, x2)                  \
+    }
+#define LPI_WINO_GT(GET, PUT, q) /* 6 -> 3: G^T u */                                             \
+    {                                                                                            \
+        LPI_LINE6(GET, q)                                                                        \
+        const LPI_V s1 = LPI_MUL(LPI_C(-2048.0f / 2975), LPI_ADD(x1, x2));                       \
+        const LPI_V d1 = LPI_MUL(LPI_C(-2048.0f / 2975), LPI_SUB(x1, x2));                       \
+        const LPI_V s2 = LPI_MUL(LPI_C(128.0f / 1071), LPI_ADD(x3, x4));                         \
+        const LPI_V d2 = LPI_MUL(LPI_C(128.0f / 1071), LPI_SUB(x3, x4));                         \
+        PUT(0, q, LPI_FMA(LPI_C(256.0f / 225), x0, LPI_ADD(s1, s2)))                             \
+        PUT(1, q, LPI_FMA(LPI_C(0.625f), d1, LPI_MUL(LPI_C(1.5f), d2)))                          \
+        PUT(2, q, LPI_FMA(LPI_C(0.390625f), s1, LPI_FMA(LPI_C(2.25f), s2, x5)))                  \
+    }
+#define LPI_LINES3(F, GET, PUT) F(GET, PUT, 0) F(GET, PUT, 1) F(GET, PUT, 2)
+#define LPI_LINES4(F, GET, PUT) LPI_LINES3(F, GET, PUT) F(GET, PUT, 3)
+#define LPI_LINES6(F, GET, PUT) LPI_LINES4(F, GET, PUT) F(GET, PUT, 4) F(GET, PUT, 5)
+#define LPI_T_PUT(i, q, e) t[6 * (i) + (q)] = e;
+#define LPI_T_GET(i, q) t[6 * (q) + (i)]
+/* F in each direction: `down` columns of LPI_GET, then `along` rows of LPI_PUT. */
+#define LPI_WINO(F, down, along)                                                                 \
+    for (lpi_n j = 0; j < c; j += LPI_W) {                                                       \
+        LPI_V t[36];                                                                             \
+        LPI_LINES##down(F, LPI_GET, LPI_T_PUT)                                                   \
+        LPI_LINES##along(F, LPI_T_GET, LPI_PUT)                                                  \
+    }
+
+/* 6 x 6 pixels of x -> v. */
+static LPI_TARGET void LPI_K(wino_input)(lpi_n c, const lp_real *x, lpi_n row, lp_real *v,
+                                         lpi_n plane)
+{
+#define LPI_GET(i, q) LPI_LOAD(x + (i) * row + (q) * c + j)
+#define LPI_PUT(i, q, e) LPI_STORE(v + (6 * (q) + (i)) * plane + j, e);
+    LPI_WINO(LPI_WINO_BT, 6, 6)
+#undef LPI_GET
+#undef LPI_PUT
+}
+
+/* m -> 4 x 4 pixels of y, plus bias [c] if given. */
+static LPI_TARGET void LPI_K(wino_output)(lpi_n c, const lp_real *m, lpi_n plane,
+                                          const lp_real *bias, lp_real *y, lpi_n row)
+{
+#define LPI_GET(i, q) LPI_LOAD(m + (6 * (i) + (q)) * plane + j)
+#define LPI_PUT(i, q, e)                                                                         \
+    LPI_STORE(y + (q) * row + (i) * c + j, bias ? LPI_ADD(e, LPI_LOAD(bias + j)) : e);
+    LPI_WINO(LPI_WINO_AT, 6, 4)
+#undef LPI_GET
+#undef LPI_PUT
+}
+
+/* Nine taps of w -> u. */
+static LPI_TARGET void LPI_K(wino_weights)(lpi_n c, const lp_real *w, lpi_n tap, lp_real *u,
+                                           lpi_n plane)
+{
+#define LPI_GET(i, q) LPI_LOAD(w + (3 * (i) + (q)) * tap + j)
+#define LPI_PUT(i, q, e) LPI_STORE(u + (6 * (q) + (i)) * plane + j, e);
+    LPI_WINO(LPI_WINO_G, 3, 6)
+#undef LPI_GET
+#undef LPI_PUT
+}
+
+/* 4 x 4 pixels of dy -> z. */
+static LPI_TARGET void LPI_K(wino_output_grad)(lpi_n c, const lp_real *dy, lpi_n row, lp_real *z,
+                                               lpi_n plane)
+{
+#define LPI_GET(i, q) LPI_LOAD(dy + (i) * row + (q) * c + j)
+#define LPI_PUT(i, q, e) LPI_STORE(z + (6 * (q) + (i)) * plane + j, e);
+    LPI_WINO(LPI_WINO_A, 4, 6)
+#undef LPI_GET
+#undef LPI_PUT
+}
+
+/* dv is added to 6 x 6 pixels of dx. */
+static LPI_TARGET void LPI_K(wino_input_grad)(lpi_n c, const lp_real *dv, lpi_n plane, lp_real *dx,
+                                              lpi_n row)
+{
+#define LPI_GET(i, q) LPI_LOAD(dv + (6 * (i) + (q)) * plane + j)
+#define LPI_PUT(i, q, e)                                                                         \
+    {                                                                                            \
+        lp_real *at = dx + (q) * row + (i) * c + j;                                              \
+        LPI_STORE(at, LPI_ADD(LPI_LOAD(at), e));                                                 \
+    }
+    LPI_WINO(LPI_WINO_B, 6, 6)
+#undef LPI_GET
+#undef LPI_PUT
+}
+
+/* du -> nine taps of dw, added if accumulate. */
+static LPI_TARGET void LPI_K(wino_weights_grad)(lpi_n c, const lp_real *du, lpi_n plane,
+                                                int accumulate, lp_real *dw, lpi_n tap)
+{
+#define LPI_GET(i, q) LPI_LOAD(du + (6 * (i) + (q)) * plane + j)
+#define LPI_PUT(i, q, e)                                                                         \
+    {                                                                                            \
+        lp_real *at = dw + (3 * (q) + (i)) * tap + j;                                            \
+        LPI_STORE(at, accumulate ? LPI_ADD(LPI_LOAD(at), e) : e);                                \
+    }
+    LPI_WINO(LPI_WINO_GT, 6, 3)
+#undef LPI_GET
+#undef LPI_PUT
+}
+
 /* gates [4, n]: in a_i a_f a_g a_o, out i f g o = sigma, sigma, tanh, sigma of them;
    c = f c0 + i g;  h = o tanh c. */
 static LPI_TARGET void LPI_K(lstm_cell)(lpi_n n, lp_real *gates, const lp_real *c0, lp_real *c,
@@ -1699,7 +1879,8 @@ static const lpi_row LPI_K(row) = {
     LPI_K(col_sum), LPI_K(col_square), LPI_K(scale_shift), LPI_K(bn_sums), LPI_K(bn_grad),
     LPI_K(relu), LPI_K(relu_grad), LPI_K(add), LPI_K(mul), LPI_K(axpy), LPI_K(lerp), LPI_K(dot),
     LPI_K(exp), LPI_K(sigmoid), LPI_K(tanh), LPI_K(sigmoid_grad), LPI_K(tanh_grad),
-    LPI_K(sum_exp), LPI_K(softmax), LPI_K(lstm_cell), LPI_K(lstm_cell_grad), LPI_K(sgd), LPI_K(adam)
+    LPI_K(sum_exp), LPI_K(softmax), LPI_K(wino_input), LPI_K(wino_output), LPI_K(wino_weights),
+    LPI_K(wino_output_grad), LPI_K(wino_input_grad), LPI_K(wino_weights_grad), LPI_K(lstm_cell), LPI_K(lstm_cell_grad), LPI_K(sgd), LPI_K(adam)
 };
 #undef LPI_PAIR
 #undef LPI_PAIR2
@@ -2026,13 +2207,14 @@ static void lpi_gemm_packed(const lpi_row *row, lpi_n m, lpi_n n, lpi_n k, const
                a stride-1 convolution of the padded dY with that subset, turned by 180 degrees
                and transposed.                                            item: an image
 
-   A Winograd variant for 3x3 and stride 1 belongs beside these three, chosen by shape. */
+   3x3 kernels with stride 1 go through >>winograd instead, where the shape allows. */
 
 typedef struct lpi_geom {
     int n, h, w, c;      /* input  [n, h, w, c]                 */
     int oh, ow, f;       /* output [n, oh, ow, f]               */
     int kh, kw, stride;  /* kernel [kh, kw, c, f]               */
     int top, left;       /* zero rows above, columns to the left */
+    int winograd;        /* by shape: see >>winograd */
 } lpi_geom;
 
 static lpi_n lpi_padded_size(const lpi_geom *g)
@@ -2060,15 +2242,16 @@ static lpi_n lpi_conv_lane(const lpi_geom *g)
 {
     return lpi_padded_size(g) + lpi_round_up((lpi_n)g->oh * g->ow, 16) * LPI_MAX_W * 2;
 }
-static lpi_n lpi_conv_workspace(const lpi_geom *g, int lanes)
+static lpi_n lpi_direct_workspace(const lpi_geom *g, int lanes)
 {
     return lanes * lpi_conv_lane(g)
            + lpi_maxp(lpi_packed_size(g), lpi_conv_groups(g, g->n) * lpi_weight_size(g));
 }
 
-/* to [ph, pw, c] = image [h, w, c] moved down by top and right by left, zero elsewhere. */
-static void lpi_pad(const lp_real *image, lpi_n h, lpi_n w, lpi_n c, lpi_n top, lpi_n left,
-                    lpi_n ph, lpi_n pw, lp_real *to)
+/* to [ph, pw, c] = image [h, w, c], changed by pre, moved down by top and right by left; zero
+   elsewhere. */
+static void lpi_pad(const lpi_row *row, const lp_real *image, const lpi_pre *pre, lpi_n h, lpi_n w,
+                    lpi_n c, lpi_n top, lpi_n left, lpi_n ph, lpi_n pw, lp_real *to)
 {
     lpi_n x0 = lpi_maxp(0, left),
           x1 = lpi_minp(pw, left + w); /* columns that come from the image */
@@ -2079,7 +2262,10 @@ static void lpi_pad(const lp_real *image, lpi_n h, lpi_n w, lpi_n c, lpi_n top, 
             continue;
         }
         lpi_zero(to, x0 * c);
-        lpi_copy(to + x0 * c, image + (from * w + x0 - left) * c, (x1 - x0) * c);
+        const lp_real *line = image + (from * w + x0 - left) * c;
+        if (pre && pre->scale)
+            row->scale_shift(x1 - x0, c, line, pre->scale, pre->shift, pre->relu, to + x0 * c);
+        else lpi_copy(to + x0 * c, line, (x1 - x0) * c);
         lpi_zero(to + x1 * c, (pw - x1) * c);
     }
 }
@@ -2088,8 +2274,9 @@ typedef struct lpi_conv_job {
     const lpi_geom *g;
     const lpi_row  *row;
     const lp_real  *x, *w, *bias, *dy; /* bias [f] or NULL */
-    lp_real        *y, *dx, *packed, *partial, *scratch;
-    int             groups, parts, accumulate;
+    lpi_pre         pre;               /* applied to x */
+    lp_real        *y, *dx, *dw, *packed, *partial, *scratch;
+    int             groups, parts, add_dx, add_dw; /* add: to what is there */
 } lpi_conv_job;
 
 static lp_real *lpi_conv_scratch(const lpi_conv_job *j, int lane)
@@ -2097,18 +2284,19 @@ static lp_real *lpi_conv_scratch(const lpi_conv_job *j, int lane)
     return j->scratch + lane * lpi_conv_lane(j->g);
 }
 
-/* The image of x that A reads: itself when there is nothing to pad. */
+/* The image of x that A reads: itself when there is nothing to do. */
 static const lp_real *lpi_conv_padded(const lpi_conv_job *j, int image, int lane, lpi_n *pw)
 {
     const lpi_geom *g = j->g;
     const lp_real  *x = j->x + (lpi_n)image * g->h * g->w * g->c;
     lpi_n           ph = (lpi_n)(g->oh - 1) * g->stride + g->kh;
     *pw = (lpi_n)(g->ow - 1) * g->stride + g->kw;
-    if (g->top == 0 && g->left == 0 && ph <= g->h && *pw <= g->w) {
+    if (!j->pre.scale && g->top == 0 && g->left == 0 && ph <= g->h && *pw <= g->w) {
         *pw = g->w;
         return x;
     }
-    lpi_pad(x, g->h, g->w, g->c, g->top, g->left, ph, *pw, lpi_conv_scratch(j, lane));
+    lpi_pad(j->row, x, &j->pre, g->h, g->w, g->c, g->top, g->left, ph, *pw,
+            lpi_conv_scratch(j, lane));
     return lpi_conv_scratch(j, lane);
 }
 
@@ -2130,7 +2318,7 @@ static void lpi_conv_forward_image(void *arg, int image, int lane)
     }
 }
 
-static void lpi_conv_forward(const lpi_team *team, lpi_conv_job *job, int n)
+static void lpi_direct_forward(const lpi_team *team, lpi_conv_job *job, int n)
 {
     const lpi_geom *g = job->g;
     lpi_n           k = (lpi_n)g->kh * g->kw * g->c;
@@ -2174,12 +2362,12 @@ static void lpi_conv_fold_item(void *arg, int item, int lane)
     lpi_n size = lpi_weight_size(job->g), i = (lpi_n)item * 4096, n = lpi_minp(4096, size - i);
     (void)lane;
     for (int q = 0; q < job->groups; q++)
-        if (q == 0 && !job->accumulate) lpi_copy(job->dx + i, job->partial + i, n);
-        else job->row->add(n, job->dx + i, job->partial + q * size + i, job->dx + i);
+        if (q == 0 && !job->add_dw) lpi_copy(job->dw + i, job->partial + i, n);
+        else job->row->add(n, job->dw + i, job->partial + q * size + i, job->dw + i);
 }
 
-/* dW in job->dx; g->n is the number of images in use. */
-static void lpi_conv_weights(const lpi_team *team, lpi_conv_job *job)
+/* dW in job->dw; g->n is the number of images in use. */
+static void lpi_direct_weights(const lpi_team *team, lpi_conv_job *job)
 {
     job->groups = lpi_conv_groups(job->g, job->g->n);
     job->parts = lpi_weight_size(job->g) > 65536 ? job->g->kh : 1;
@@ -2231,18 +2419,18 @@ static void lpi_conv_data_phase(const lpi_conv_job *job, lpi_phase p, lpi_phase 
     const lpi_geom *g = job->g;
     lpi_n           s = g->stride, k = (lpi_n)p.taps * q.taps * g->f;
     if (k == 0) { /* no tap reaches these pixels */
-        for (lpi_n i = 0; i < p.size && !job->accumulate; i++)
+        for (lpi_n i = 0; i < p.size && !job->add_dx; i++)
             for (lpi_n j = 0; j < q.size; j++) lpi_zero(dx + (i * s * g->w + j * s) * g->c, g->c);
         return;
     }
     lpi_n ph = p.size + p.taps - 1, pw = q.size + q.taps - 1;
-    lpi_pad(dy, g->oh, g->ow, g->f, p.taps - 1 - p.shift, q.taps - 1 - q.shift, ph, pw, scratch);
+    lpi_pad(job->row, dy, NULL, g->oh, g->ow, g->f, p.taps - 1 - p.shift, q.taps - 1 - q.shift, ph, pw, scratch);
     const lpi_window w = { p.taps, (lpi_n)q.taps * g->f, g->f, 1, pw * g->f };
     for (lpi_n j = 0, width; j < g->c; j += width) {
         width = lpi_panel_width(job->row, g->c - j);
         for (lpi_n i = 0; i < p.size; i++)
             lpi_tiles(job->row, q.size, g->c - j, &w, scratch + i * pw * g->f, packed + j * k,
-                      width, dx + i * s * g->w * g->c + j, s * g->c, job->accumulate);
+                      width, dx + i * s * g->w * g->c + j, s * g->c, job->add_dx);
     }
 }
 
@@ -2262,10 +2450,268 @@ static void lpi_conv_data_image(void *arg, int image, int lane)
         }
 }
 
-static void lpi_conv_data(const lpi_team *team, lpi_conv_job *job, int n)
+static void lpi_direct_data(const lpi_team *team, lpi_conv_job *job, int n)
 {
     lpi_conv_data_pack(job);
     lpi_for(team, n, lpi_conv_data_image, job);
+}
+#endif
+
+/* ---------------------------------------------------------------------------- >>winograd
+   3x3 convolution with stride 1 from fewer multiplications (Winograd 1980; Lavin and Gray 2016):
+   F(4x4, 3x3) computes 4 x 4 outputs from the 6 x 6 inputs under them with 36 products instead of
+   144.  With the points 0, +-5/8, +-3/2 and infinity, which halve the error of the usual 0, +-1, +-2,
+
+       B^T = 225/256     0    -169/64     0   1  0     G = 256/225 [1    0    0]
+                0   -45/32     -9/4    5/8   1  0         -2048/2975 [1  5/8  25/64]
+                0    45/32     -9/4   -5/8   1  0         -2048/2975 [1 -5/8  25/64]
+                0   -75/128  -25/64    3/2   1  0          128/1071 [1  3/2   9/4]
+                0    75/128  -25/64   -3/2   1  0          128/1071 [1 -3/2   9/4]
+                0   225/256     0   -169/64  0  1                   [0    0     1]
+
+       A^T = 1  1       1       1     1    0      A tile: V = B^T X B,  U = G W G^T,
+             0  5/8    -5/8     3/2  -3/2  0      M = sum over channels of V o U,  Y = A^T M A.
+             0  25/64   25/64   9/4   9/4  0
+             0  125/512 -125/512 27/8 -27/8 1
+
+   Over all tiles and channels M = V U is 36 matrix products, one for each element ("plane") of a
+   tile.  The gradients are the exact adjoints, with the same matrices:
+
+     weights   Z = A dY A^T,  dU = V^T Z over all tiles,  dW = G^T dU G
+     data      dV = Z U^T,  dX = B dV B^T, overlapping tiles added in order
+
+   Forward: an item is a block of images, with V and M in its lane's scratch.  Backward: all lanes
+   transform a block of images, then share the planes, then the images again; dV takes V's place.
+   Every element of a product is one chain of FMAs over its channels, or over the tiles in order: bits
+   do not depend on the size of blocks.  Planes lie an odd number of cache lines apart, so that the 36
+   stores of a transform do not meet in one L1 set. */
+
+/* Images are cut into whole tiles; channels fill vectors. */
+static int lpi_winograd_fits(const lpi_geom *g)
+{
+    return g->kh == 3 && g->kw == 3 && g->stride == 1 && g->top == 1 && g->left == 1 && g->oh == g->h
+           && g->ow == g->w && g->h % 4 == 0 && g->w % 4 == 0 && g->c % 16 == 0 && g->f % 16 == 0;
+}
+
+/* How a pass is cut. */
+typedef struct lpi_wino {
+    lpi_conv_job job;
+    lpi_n        tiles, block;     /* per image; images per block                               */
+    lpi_n        plane_x, plane_y; /* distance of planes of V and of M, Z                       */
+    lpi_n        plane_u, plane_t; /* of packed U and U^T; of dU: plane_w                       */
+    lpi_n        plane_w, padded;  /* an image with its border                                  */
+    lpi_n        first, count;     /* the block in hand (backward)                              */
+    lp_real     *u, *du, *v, *z, *images; /* images [lanes, padded]                             */
+} lpi_wino;
+
+/* Distance of planes of `size` elements, a multiple of 16. */
+static lpi_n lpi_wino_plane(lpi_n size) { return size / 16 % 2 ? size : size + 16; }
+
+/* Lays out `memory`, returns the elements needed.  Forward: about 128 tiles for each lane; backward:
+   as many for all as keep V and Z at 10 MB. */
+static lpi_n lpi_wino_cut(lpi_wino *w, lpi_n n, int lanes, int backward, lp_real *memory)
+{
+    const lpi_geom *g = w->job.g;
+    lpi_n want = backward ? lpi_maxp(128, 65536 / (g->c + g->f)) : 128, up = 2 * LPI_MAX_W;
+    w->tiles = (lpi_n)(g->h / 4) * (g->w / 4);
+    w->block = lpi_maxp(1, lpi_minp(backward ? n : lpi_ceil_div(n, lanes), want / w->tiles));
+    w->plane_x = lpi_wino_plane(w->block * w->tiles * g->c);
+    w->plane_y = lpi_wino_plane(w->block * w->tiles * g->f);
+    w->plane_u = lpi_wino_plane(g->c * lpi_round_up(g->f, up));
+    w->plane_t = lpi_wino_plane(g->f * lpi_round_up(g->c, up));
+    w->plane_w = lpi_wino_plane((lpi_n)g->c * g->f);
+    w->padded = (lpi_n)(g->h + 2) * (g->w + 2) * g->c;
+    w->images = memory;
+    w->u = w->images + lanes * w->padded;
+    w->du = w->u + 36 * (backward ? w->plane_t : w->plane_u);
+    w->v = w->du + (backward ? 36 * w->plane_w : 0);
+    w->z = w->v + 36 * w->plane_x;
+    return w->z - memory + 36 * w->plane_y
+           + (backward ? 0 : (lanes - 1) * 36 * (w->plane_x + w->plane_y));
+}
+
+static lpi_n lpi_wino_workspace(const lpi_geom *g, int lanes)
+{
+    lpi_wino w;
+    lp_real  origin[1];
+    w.job.g = g;
+    return lpi_maxp(lpi_wino_cut(&w, g->n, lanes, 0, origin),
+                    lpi_wino_cut(&w, g->n, lanes, 1, origin));
+}
+
+/* V of an image as number `at` of a block. */
+static void lpi_wino_read(const lpi_wino *w, lpi_n image, lpi_n at, lp_real *v, int lane)
+{
+    const lpi_geom *g = w->job.g;
+    lpi_n           line = (lpi_n)(g->w + 2) * g->c;
+    lp_real        *x = w->images + lane * w->padded;
+    lpi_pad(w->job.row, w->job.x + image * g->h * g->w * g->c, &w->job.pre, g->h, g->w, g->c, 1, 1,
+            g->h + 2, g->w + 2, x);
+    v += at * w->tiles * g->c;
+    for (lpi_n y = 0; y < g->h; y += 4)
+        for (lpi_n i = 0; i < g->w; i += 4, v += g->c)
+            w->job.row->wino_input(g->c, x + y * line + i * g->c, line, v, w->plane_x);
+}
+
+/* U, packed in panels, of w [9, k, n]; or U^T of w [9, n, k].  item: a row of the panels */
+typedef struct lpi_wino_pack {
+    const lpi_row *row;
+    lpi_n          k, n, plane;
+    int            transposed;
+    const lp_real *w;
+    lp_real       *u;
+} lpi_wino_pack;
+
+static void lpi_wino_pack_item(void *arg, int item, int lane)
+{
+    const lpi_wino_pack *p = (const lpi_wino_pack *)arg;
+    lp_real              taps[9 * 2 * LPI_MAX_W];
+    (void)lane;
+    for (lpi_n j = 0, width; j < p->n; j += width) {
+        width = lpi_panel_width(p->row, p->n - j);
+        const lp_real *w = p->w + item * p->n + j;
+        lpi_n          tap = p->k * p->n, columns = lpi_minp(width, p->n - j);
+        if (p->transposed) {
+            for (lpi_n q = 0; q < 9; q++)
+                for (lpi_n i = 0; i < columns; i++)
+                    taps[q * width + i] = p->w[(q * p->n + j + i) * p->k + item];
+            w = taps, tap = width;
+        }
+        p->row->wino_weights(columns, w, tap, p->u + j * p->k + item * width, p->plane);
+    }
+}
+
+static void lpi_wino_pack_all(const lpi_team *team, const lpi_wino *w, int transposed)
+{
+    const lpi_geom *g = w->job.g;
+    lpi_wino_pack   p = { w->job.row, g->c, g->f, w->plane_u, transposed, w->job.w, w->u };
+    if (transposed) p.k = g->f, p.n = g->c, p.plane = w->plane_t;
+    lpi_for(team, (int)p.k, lpi_wino_pack_item, &p);
+}
+
+static void lpi_wino_forward_item(void *arg, int item, int lane)
+{
+    const lpi_wino *w = (const lpi_wino *)arg;
+    const lpi_geom *g = w->job.g;
+    lpi_n first = item * w->block, count = lpi_minp(w->block, g->n - first), line = (lpi_n)g->w * g->f;
+    lp_real *v = w->v + lane * 36 * (w->plane_x + w->plane_y), *m = v + 36 * w->plane_x;
+    for (lpi_n i = 0; i < count; i++) lpi_wino_read(w, first + i, i, v, lane);
+    for (lpi_n q = 0; q < 36; q++)
+        lpi_gemm_packed(w->job.row, count * w->tiles, g->f, g->c, v + q * w->plane_x, g->c,
+                        w->u + q * w->plane_u, m + q * w->plane_y, g->f, 0);
+    lp_real *y = w->job.y + first * g->h * line;
+    for (lpi_n i = 0; i < count * g->h; i += 4)
+        for (lpi_n j = 0; j < g->w; j += 4, m += g->f)
+            w->job.row->wino_output(g->f, m, w->plane_y, w->job.bias, y + i * line + j * g->f, line);
+}
+
+static void lpi_wino_forward(const lpi_team *team, const lpi_conv_job *job)
+{
+    lpi_wino w;
+    w.job = *job;
+    lpi_wino_cut(&w, job->g->n, team->lanes, 0, job->scratch);
+    lpi_wino_pack_all(team, &w, 0);
+    lpi_for(team, (int)lpi_ceil_div(job->g->n, w.block), lpi_wino_forward_item, &w);
+}
+
+#ifndef LP_NO_TRAINING
+/* V and Z of an image. */
+static void lpi_wino_backward_read(void *arg, int item, int lane)
+{
+    const lpi_wino *w = (const lpi_wino *)arg;
+    const lpi_geom *g = w->job.g;
+    lpi_n           line = (lpi_n)g->w * g->f;
+    const lp_real  *dy = w->job.dy + (w->first + item) * g->h * line;
+    lp_real        *z = w->z + item * w->tiles * g->f;
+    if (w->job.dw) lpi_wino_read(w, w->first + item, item, w->v, lane);
+    for (lpi_n y = 0; y < g->h; y += 4)
+        for (lpi_n i = 0; i < g->w; i += 4, z += g->f)
+            w->job.row->wino_output_grad(g->f, dy + y * line + i * g->f, line, z, w->plane_y);
+}
+
+/* dU += V^T Z of a plane, then dV = Z U^T. */
+static void lpi_wino_backward_plane(void *arg, int item, int lane)
+{
+    const lpi_wino  *w = (const lpi_wino *)arg;
+    const lpi_geom  *g = w->job.g;
+    const lpi_row   *row = w->job.row;
+    lpi_n            tiles = w->count * w->tiles;
+    const lpi_window window = { 1, tiles, 1, g->c, 0 };
+    lp_real         *v = w->v + item * w->plane_x, *z = w->z + item * w->plane_y;
+    lp_real         *du = w->du + item * w->plane_w;
+    (void)lane;
+    for (lpi_n j = 0, width; j < g->f && w->job.dw; j += width) {
+        width = lpi_panel_width(row, g->f - j);
+        lpi_tiles(row, g->c, g->f - j, &window, v, z + j, g->f, du + j, g->f, w->first > 0);
+    }
+    if (w->job.dx)
+        lpi_gemm_packed(row, tiles, g->c, g->f, z, g->f, w->u + item * w->plane_t, v, g->c, 0);
+}
+
+/* dX of an image: summed with its border, which is then dropped. */
+static void lpi_wino_backward_write(void *arg, int item, int lane)
+{
+    const lpi_wino *w = (const lpi_wino *)arg;
+    const lpi_geom *g = w->job.g;
+    lpi_n           line = (lpi_n)(g->w + 2) * g->c, size = (lpi_n)g->w * g->c;
+    lp_real        *sum = w->images + lane * w->padded;
+    lp_real        *dx = w->job.dx + (w->first + item) * g->h * size;
+    const lp_real  *dv = w->v + item * w->tiles * g->c;
+    lpi_zero(sum, w->padded);
+    for (lpi_n y = 0; y < g->h; y += 4)
+        for (lpi_n i = 0; i < g->w; i += 4, dv += g->c)
+            w->job.row->wino_input_grad(g->c, dv, w->plane_x, sum + y * line + i * g->c, line);
+    for (lpi_n y = 0; y < g->h; y++) {
+        const lp_real *from = sum + (y + 1) * line + g->c;
+        if (w->job.add_dx) w->job.row->add(size, dx + y * size, from, dx + y * size);
+        else lpi_copy(dx + y * size, from, size);
+    }
+}
+
+static void lpi_wino_fold_item(void *arg, int item, int lane)
+{
+    const lpi_wino *w = (const lpi_wino *)arg;
+    lpi_n           f = w->job.g->f;
+    (void)lane;
+    w->job.row->wino_weights_grad(f, w->du + item * f, w->plane_w, w->job.add_dw,
+                                  w->job.dw + item * f, w->job.g->c * f);
+}
+
+static void lpi_wino_backward(const lpi_team *team, const lpi_conv_job *job)
+{
+    lpi_wino w;
+    w.job = *job;
+    lpi_wino_cut(&w, job->g->n, team->lanes, 1, job->scratch);
+    if (job->dx) lpi_wino_pack_all(team, &w, 1);
+    for (w.first = 0; w.first < job->g->n; w.first += w.block) {
+        w.count = lpi_minp(w.block, job->g->n - w.first);
+        lpi_for(team, (int)w.count, lpi_wino_backward_read, &w);
+        lpi_for(team, 36, lpi_wino_backward_plane, &w);
+        if (job->dx) lpi_for(team, (int)w.count, lpi_wino_backward_write, &w);
+    }
+    if (job->dw) lpi_for(team, job->g->c, lpi_wino_fold_item, &w);
+}
+#endif
+
+/* The algorithm is chosen by shape (and lp_desc.direct_conv), never by machine. */
+static lpi_n lpi_conv_workspace(const lpi_geom *g, int lanes)
+{
+    return g->winograd ? lpi_wino_workspace(g, lanes) : lpi_direct_workspace(g, lanes);
+}
+static void lpi_conv_forward(const lpi_team *team, lpi_conv_job *job, int n)
+{
+    if (job->g->winograd) lpi_wino_forward(team, job);
+    else lpi_direct_forward(team, job, n);
+}
+#ifndef LP_NO_TRAINING
+/* dW and dX, each unless NULL; g->n is the number of images in use. */
+static void lpi_conv_backward(const lpi_team *team, lpi_conv_job *job)
+{
+    if (job->g->winograd) lpi_wino_backward(team, job);
+    else {
+        if (job->dw) lpi_direct_weights(team, job);
+        if (job->dx) lpi_direct_data(team, job, job->g->n);
+    }
 }
 #endif
 
@@ -2454,6 +2900,7 @@ struct lpi_node {
     lpi_tensor   *in[LPI_MAX_IN], *out;
     int           inputs, index, add[LPI_MAX_IN];
     int           relu;       /* BatchNorm with the following ReLU fused                        */
+    int           computed;   /* BatchNorm whose output is computed by those who read it        */
     int           skip, live; /* swallowed by fusion; leads to the loss                         */
     lpi_geom      geom;       /* convolution and pooling                                        */
     float         p;          /* dropout probability, label smoothing                           */
@@ -3065,8 +3512,11 @@ static void lpi_col_sums(lp_net *net, lpi_n rows, lpi_n c, const lp_real *x, int
 
 /* ---- conv2d: see >>conv */
 
+static lpi_pre lpi_bn_pre(const lpi_node *node); /* see batchnorm */
+
 static lpi_conv_job lpi_conv_job_of(const lp_net *net, const lpi_node *node, lpi_geom *geom)
 {
+    const lpi_node *bn = node->in[0]->node;
     lpi_conv_job job;
     lpi_memset(&job, 0, sizeof job);
     *geom = node->geom;
@@ -3074,10 +3524,16 @@ static lpi_conv_job lpi_conv_job_of(const lp_net *net, const lpi_node *node, lpi
     job.g = geom;
     job.row = net->row;
     job.x = lpi_value(net, node->in[0]);
+    if (bn && bn->computed) {
+        job.x = lpi_value(net, bn->in[0]);
+        job.pre = lpi_bn_pre(bn);
+    }
     job.w = lpi_value(net, node->in[1]);
     job.bias = node->inputs > 2 ? lpi_value(net, node->in[2]) : NULL;
     job.scratch = net->workspace;
-    job.packed = job.partial = net->workspace + net->team.lanes * lpi_conv_lane(geom);
+    job.packed = net->workspace;
+    if (!geom->winograd) job.packed += net->team.lanes * lpi_conv_lane(geom);
+    job.partial = job.packed;
     return job;
 }
 
@@ -3099,16 +3555,9 @@ static void lpi_conv2d_backward(lp_net *net, lpi_node *node)
     if (node->inputs > 2 && lpi_wants(node, 2))
         lpi_col_sums(net, (lpi_n)geom.n * geom.oh * geom.ow, geom.f, job.dy, lpi_adds(net, node, 2),
                      lpi_grad(net, node->in[2]));
-    if (lpi_wants(node, 1)) {
-        job.dx = lpi_grad(net, node->in[1]);
-        job.accumulate = lpi_adds(net, node, 1);
-        lpi_conv_weights(&net->team, &job);
-    }
-    if (lpi_wants(node, 0)) {
-        job.dx = lpi_grad(net, node->in[0]);
-        job.accumulate = lpi_adds(net, node, 0);
-        lpi_conv_data(&net->team, &job, geom.n);
-    }
+    if (lpi_wants(node, 1)) job.dw = lpi_grad(net, node->in[1]), job.add_dw = lpi_adds(net, node, 1);
+    if (lpi_wants(node, 0)) job.dx = lpi_grad(net, node->in[0]), job.add_dx = lpi_adds(net, node, 0);
+    lpi_conv_backward(&net->team, &job);
 }
 #endif
 
@@ -3155,6 +3604,8 @@ static void lpi_matmul_backward(lp_net *net, lpi_node *node)
    Statistics of the minibatch are (mean, M2 = sum of squared deviations) of fixed blocks of rows,
    each in two passes while it is in cache, merged in order (Chan, Golub and LeVeque 1979):
    mean = sum n_b mean_b / n,  M2 = sum M2_b + sum n_b (mean_b - mean)^2.
+   An output that only convolutions read is not stored: they apply scale, shift and relu while they
+   read x (node->computed).
    With n rows and s = 1/sqrt(v + eps), backward is (Ioffe and Szegedy 2015)
      dbeta = sum dy,  dgamma = s sum dy (x - mean),
      dx = gamma s (dy - dbeta/n - x^ dgamma/n) = ka dy + kb (x - mean) + kc. */
@@ -3175,6 +3626,13 @@ static lpi_bn_saved lpi_bn_saved_of(const lpi_node *node)
     lpi_bn_saved s = {
         {p, p + c, p + 2 * c, p + 3 * c, p + 4 * c, p + 5 * c}, p + 6 * c, p + 7 * c, p + 8 * c};
     return s;
+}
+
+static lpi_pre lpi_bn_pre(const lpi_node *node)
+{
+    lpi_bn_saved s = lpi_bn_saved_of(node);
+    lpi_pre      pre = { s.k.scale, s.k.shift, node->relu };
+    return pre;
 }
 
 static void lpi_bn_apply_item(void *arg, int item, int lane)
@@ -3244,7 +3702,7 @@ static lp_status lpi_batchnorm_forward(lp_net *net, lpi_node *node)
         s.k.scale[j] = gamma[j] * s.inverse[j];
         s.k.shift[j] = beta[j] - s.k.mean[j] * s.k.scale[j];
     }
-    lpi_for(&net->team, (int)lpi_blocks(m.rows, c), lpi_bn_apply_item, &m);
+    if (!node->computed) lpi_for(&net->team, (int)lpi_blocks(m.rows, c), lpi_bn_apply_item, &m);
     return LP_OK;
 }
 
@@ -3976,7 +4434,8 @@ LP_API lp_tensor *lp_conv2d(lp_net *net, lp_tensor *x, lp_tensor *w, lp_tensor *
     lpi_node *node = lpi_new_node(net, &lpi_ops[LPI_OP_CONV], label, x, w, bias, 4, dim);
     if (!node) return NULL;
     lpi_geom g = { dim[0], x->dim[1], x->dim[2], x->dim[3], dim[1], dim[2], f, kh, kw, stride,
-                   pad == LP_SAME ? (kh - 1) / 2 : pad, pad == LP_SAME ? (kw - 1) / 2 : pad };
+                   pad == LP_SAME ? (kh - 1) / 2 : pad, pad == LP_SAME ? (kw - 1) / 2 : pad, 0 };
+    g.winograd = !net->desc.direct_conv && lpi_winograd_fits(&g);
     if (kh == 1 && kw == 1 && stride == 1 && g.top == 0) { /* an image is one long row */
         g.w = g.ow = g.h * g.w;
         g.h = g.oh = 1;
@@ -4064,7 +4523,7 @@ static lp_tensor *lpi_pooling(lp_net *net, int op, lp_tensor *x, int kh, int kw,
     int dim[4] = {x->dim[0], (x->dim[1] + 2 * pad - kh) / stride + 1,
                   (x->dim[2] + 2 * pad - kw) / stride + 1, x->dim[3]};
     lpi_geom g = {dim[0], x->dim[1], x->dim[2], dim[3], dim[1], dim[2],
-                  dim[3], kh,        kw,        stride, pad,    pad};
+                  dim[3], kh,        kw,        stride, pad,    pad,    0};
     if (rank == 2) dim[1] = dim[3];
     lpi_node *node = lpi_new_node(net, &lpi_ops[op], NULL, x, NULL, NULL, rank, dim);
     if (node) node->geom = g;
@@ -4097,7 +4556,7 @@ LP_API lp_tensor *lp_subsample(lp_net *net, lp_tensor *x, int stride, int channe
     lpi_node *node = lpi_new_node(net, &lpi_ops[LPI_OP_SUBSAMPLE], NULL, x, NULL, NULL, 4, dim);
     if (!node) return NULL;
     lpi_geom g = {dim[0],   x->dim[1], x->dim[2], x->dim[3], dim[1], dim[2],
-                  channels, 1,         1,         stride,    0,      0};
+                  channels, 1,         1,         stride,    0,      0,      0};
     node->geom = g;
     return lpi_out(node);
 }
@@ -4213,6 +4672,8 @@ static int lpi_last_read(const lp_net *net, const lpi_plan *plan, const lpi_tens
             if (node->in[q] == t) {
                 if (i > last) last = i;
                 if (lpi_reads(node, q) && backward > last) last = backward;
+                if (node->computed && q == 0) /* whoever reads the output reads t */
+                    last = lpi_max(last, lpi_last_read(net, plan, node->out, i));
             }
         if (node->out == t && (node->op->flags & LPI_READS_Y) && backward > last) last = backward;
     }
@@ -4242,8 +4703,10 @@ static void lpi_plan_values(lp_net *net, lpi_plan *plan)
         ptrdiff_t   saved = lpi_saved_size(net, node, plan->training);
         node->saved_slot = -1;
         if (saved)
-            node->saved_slot = lpi_new_slot(plan, saved, i, !plan->training ? i
-                                            : node->stats >= 0 ? plan->times : plan->times - 1 - i);
+            node->saved_slot = lpi_new_slot(plan, saved, i, node->stats >= 0   ? plan->times
+                                                            : plan->training ? plan->times - 1 - i
+                                                                             : i);
+        if (node->computed) continue;
         int in_place = (node->op->flags & LPI_IN_PLACE) && x->kind == LPI_RESULT
                        && x->size == y->size && plan->slot[x->data_slot].death == i;
         if (in_place) lpi_extend(&plan->slot[y->data_slot = x->data_slot], i, last);
@@ -4337,6 +4800,18 @@ static void lpi_fuse(lp_net *net)
     }
 }
 
+/* BatchNorm outputs that nothing but convolutions read are computed there. */
+static void lpi_fuse_reads(lp_net *net)
+{
+    for (lpi_node *node = net->nodes; node; node = node->next)
+        node->computed = !node->skip && node->op == &lpi_ops[LPI_OP_BATCHNORM] && !node->out->keep
+                         && node->out->users > 0 && node->out != net->loss;
+    for (lpi_node *node = net->nodes; node; node = node->next)
+        for (int i = 0; i < node->inputs && !node->skip; i++)
+            if (node->in[i]->node && (i > 0 || node->op != &lpi_ops[LPI_OP_CONV]))
+                node->in[i]->node->computed = 0;
+}
+
 /* Offsets of parameters and statistics in their vectors. */
 static void lpi_assign(lp_net *net)
 {
@@ -4417,6 +4892,7 @@ static lp_status lpi_close(lp_net *net, lp_tensor *loss)
                                       "which feeds the loss, is not a linear layer with parameters",
                                       net->logits->pub.name);
     lpi_fuse(net);
+    lpi_fuse_reads(net);
     net->order = (lpi_node **)lpi_take(&net->arena, sizeof *net->order * (size_t)net->node_count);
     if (!net->order)
         return (void)lpi_arena_full(net, "lp_compile"), LP_ERR_MEMORY;
