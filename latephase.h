@@ -141,7 +141,7 @@ int main(void)
    gradient of its inputs.  The first to write a gradient overwrites, later ones add.
 
    Determinism.  Same seed, same bits: for any number of threads and for every kernel row that
-   has fused multiply-add (scalar-fma, AVX2, AVX-512).  Reductions have an order fixed by shape,
+   has fused multiply-add (scalar-fma, AVX2, AVX-512, NEON).  Reductions have an order fixed by shape,
    work is cut by shape, one FMA chain computes one GEMM element.  Random numbers are functions
    of (seed, stream, index).  Inside entry points rounding is to nearest and denormals are
    kept (x86, aarch64, s390x).
@@ -220,9 +220,9 @@ typedef struct lp_tensor {
     struct lpi_tensor *priv;
 } lp_tensor;
 
-/* Instruction sets, slowest first.  A row that the processor lacks is refused by lp_create. */
+/* Instruction sets; NEON is that of aarch64.  One that the processor lacks is refused by lp_create. */
 typedef enum lp_isa { LP_ISA_AUTO, LP_ISA_SCALAR, LP_ISA_SCALAR_FMA, LP_ISA_AVX2, LP_ISA_AVX512,
-                      LP_ISA_COUNT } lp_isa;
+                      LP_ISA_NEON, LP_ISA_COUNT } lp_isa;
 
 /* Late-phase families: which parameters every member has of its own.  Combine with |. */
 enum {
@@ -553,7 +553,8 @@ LP_API size_t    lp_gemm_work(int m, int n, int k);
 LP_API lp_status lp_gemm(lp_isa isa, int m, int n, int k, const lp_real *a, ptrdiff_t rsa,
                          ptrdiff_t csa, const lp_real *b, ptrdiff_t rsb, ptrdiff_t csb, lp_real *c,
                          ptrdiff_t ldc, int accumulate, lp_real *work);
-/* Does this processor have the row?  Its name: "scalar", "scalar-fma", "avx2", "avx512", "auto". */
+/* Does this processor have the row?  Its name: "scalar", "scalar-fma", "avx2", "avx512", "neon",
+   "auto". */
 LP_API int         lp_isa_available(lp_isa isa);
 LP_API const char *lp_isa_name(lp_isa isa);
 
@@ -631,6 +632,9 @@ LP_API void     lp_shuffle(uint64_t seed, uint64_t stream, int32_t *order, int n
 #if defined(LPI_X86) && !defined(LP_NO_SIMD) && !defined(LP_REAL) && !defined(__MINGW32__)
 #define LPI_SIMD
 #include <immintrin.h>
+#elif defined(LPI_GNUC) && defined(__aarch64__) && !defined(LP_NO_SIMD) && !defined(LP_REAL)
+#define LPI_NEON
+#include <arm_neon.h>
 #endif
 #if defined(LPI_SIMD) || (!defined(LP_REAL) && !defined(LPI_X86) && defined(LPI_GNUC) \
                           && (defined(__FP_FAST_FMAF) || defined(__aarch64__)))
@@ -1255,6 +1259,61 @@ static inline LPI_TARGET __m256 lpi_scale_avx2(__m256 p, __m256 k)
 #define LPI_PICK(x, a, b) \
     _mm512_mask_mov_ps(b, _mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_GT_OQ), a)
 #define LPI_SCALE(p, k) _mm512_maskz_scalef_ps(LPI_ALL, p, k)
+
+#elif LPI_ROW_ISA == 5 /* NEON of aarch64 */
+#define LPI_V float32x4_t
+#define LPI_W 4
+#define LPI_MR 8
+#define LPI_TARGET
+#define LPI_LOAD(p) vld1q_f32(p)
+#define LPI_STORE(p, v) vst1q_f32(p, v)
+#define LPI_LD(p, m) lpi_ld_neon(p, m)
+#define LPI_ST(p, m, v) lpi_st_neon(p, m, v)
+#define LPI_SET1(x) vdupq_n_f32(x)
+#define LPI_ADD(a, b) vaddq_f32(a, b)
+#define LPI_SUB(a, b) vsubq_f32(a, b)
+#define LPI_MUL(a, b) vmulq_f32(a, b)
+#define LPI_FMA(a, b, c) vfmaq_f32(c, a, b)
+#define LPI_DIV(a, b) vdivq_f32(a, b)
+#define LPI_SQRT(x) vsqrtq_f32(x)
+#define LPI_MAX(a, b) lpi_max_neon(a, b)
+#define LPI_MIN(a, b) lpi_min_neon(a, b)
+#define LPI_PICK(x, a, b) vbslq_f32(vcgtq_f32(x, vdupq_n_f32(0)), a, b)
+#define LPI_SCALE(p, k) lpi_scale_neon(p, k)
+
+static inline float32x4_t lpi_max_neon(float32x4_t a, float32x4_t b)
+{
+    return vbslq_f32(vcgtq_f32(a, b), a, b); /* vmaxq would answer NaN if a is */
+}
+static inline float32x4_t lpi_min_neon(float32x4_t a, float32x4_t b)
+{
+    return vbslq_f32(vcgtq_f32(b, a), a, b);
+}
+static inline float32x4_t lpi_ld_neon(const float *p, lpi_n m)
+{
+    float t[4] = { 0, 0, 0, 0 };
+    if (m >= 4) return vld1q_f32(p);
+    for (lpi_n i = 0; i < m; i++) t[i] = p[i];
+    return vld1q_f32(t);
+}
+static inline void lpi_st_neon(float *p, lpi_n m, float32x4_t v)
+{
+    float t[4];
+    if (m >= 4) {
+        vst1q_f32(p, v);
+        return;
+    }
+    vst1q_f32(t, v);
+    for (lpi_n i = 0; i < m; i++) p[i] = t[i];
+}
+/* In two steps, as above. */
+static inline float32x4_t lpi_scale_neon(float32x4_t p, float32x4_t k)
+{
+    const int32x4_t all = vcvtq_s32_f32(k), one = vdupq_n_s32(127), a = vshrq_n_s32(all, 1);
+    const int32x4_t b = vsubq_s32(all, a);
+    p = vmulq_f32(p, vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(a, one), 23)));
+    return vmulq_f32(p, vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(b, one), 23)));
+}
 #endif
 #if LPI_ROW_ISA == 1 /* by an int: x87 may keep more digits than a float has */
 #define LPI_ROUND(x) ((lp_real)lpi_round1(x))
@@ -1265,7 +1324,7 @@ static inline LPI_TARGET __m256 lpi_scale_avx2(__m256 p, __m256 k)
 #define LPI_GATE(x, g) LPI_PICK(x, g, LPI_SET1(0))
 
 /* The GEMM tile.  c_i0, c_i1 are the accumulators of row i: 12 x 2 (AVX-512: 24 + 2 + 1 of 32
-   registers), 6 x 2 (AVX2: 12 + 2 + 1 of 16), 4 x 2 (scalar).  Per k: one or two loads of B, one
+   registers), 6 x 2 (AVX2: 12 + 2 + 1 of 16), 8 x 2 (NEON: 16 + 2 + 1 of 32), 4 x 2 (scalar).  Per k: one or two loads of B, one
    broadcast of A per row.  Rows are addressed as p[g][w * rsa], g = i / 3, w = i % 3, so that
    four pointers serve twelve rows.
    LPI_ROWS_m(X) lists X(i, g, w). */
@@ -1322,8 +1381,11 @@ LPI_TILES(1) LPI_TILES(2) LPI_TILES(3) LPI_TILES(4)
 #if LPI_MR >= 6
 LPI_TILES(5) LPI_TILES(6)
 #endif
+#if LPI_MR >= 8
+LPI_TILES(7) LPI_TILES(8)
+#endif
 #if LPI_MR >= 12
-LPI_TILES(7) LPI_TILES(8) LPI_TILES(9) LPI_TILES(10) LPI_TILES(11) LPI_TILES(12)
+LPI_TILES(9) LPI_TILES(10) LPI_TILES(11) LPI_TILES(12)
 #endif
 
 /* out_j = sum_i f(x_ij): columns are lanes, four partial sums by i mod 4. */
@@ -1871,6 +1933,8 @@ static LPI_TARGET void LPI_K(adam)(lpi_n n, const lpi_rule *r, const lp_real *g,
 #define LPI_LIST(F) { F(1), F(2), F(3), F(4), 0, 0, 0, 0, 0, 0, 0, 0 }
 #elif LPI_MR == 6
 #define LPI_LIST(F) { F(1), F(2), F(3), F(4), F(5), F(6), 0, 0, 0, 0, 0, 0 }
+#elif LPI_MR == 8
+#define LPI_LIST(F) { F(1), F(2), F(3), F(4), F(5), F(6), F(7), F(8), 0, 0, 0, 0 }
 #else
 #define LPI_LIST(F) { F(1), F(2), F(3), F(4), F(5), F(6), F(7), F(8), F(9), F(10), F(11), F(12) }
 #endif
@@ -1940,6 +2004,13 @@ static const lpi_row LPI_K(row) = {
 #undef LPI_ROW
 #undef LPI_ROW_ISA
 #endif
+#ifdef LPI_NEON
+#define LPI_ROW neon
+#define LPI_ROW_ISA 5
+#include LP_SELF
+#undef LPI_ROW
+#undef LPI_ROW_ISA
+#endif
 
 #ifdef LPI_SIMD
 #include <cpuid.h>
@@ -1967,6 +2038,8 @@ static const lpi_row *lpi_find_row(lp_isa isa)
     int best = LP_ISA_SCALAR;
 #if defined(LPI_SIMD)
     best = lpi_best_x86();
+#elif defined(LPI_NEON)
+    best = LP_ISA_NEON;
 #elif defined(LPI_HAS_FMA)
     best = LP_ISA_SCALAR_FMA;
 #endif
@@ -1981,6 +2054,9 @@ static const lpi_row *lpi_find_row(lp_isa isa)
     case LP_ISA_AVX2: return &lpi_row_avx2;
     case LP_ISA_AVX512: return &lpi_row_avx512;
 #endif
+#ifdef LPI_NEON
+    case LP_ISA_NEON: return &lpi_row_neon;
+#endif
     default: return NULL;
     }
 }
@@ -1990,7 +2066,7 @@ LP_API int lp_isa_available(lp_isa isa) { return lpi_find_row(isa) != NULL; }
 LP_API const char *lp_isa_name(lp_isa isa)
 {
     static const char *const name[LP_ISA_COUNT] = {"auto", "scalar", "scalar-fma", "avx2",
-                                                   "avx512"};
+                                                   "avx512", "neon"};
     return (int)isa >= 0 && isa < LP_ISA_COUNT ? name[isa] : "unknown";
 }
 

@@ -262,7 +262,8 @@ static inline common_options common_default(int epochs)
     return c;
 }
 
-static const char *const isa_choices[] = {"auto", "scalar", "scalar-fma", "avx2", "avx512", NULL};
+static const char *const isa_choices[] = {"auto", "scalar", "scalar-fma", "avx2", "avx512", "neon",
+                                          NULL};
 
 /* Rows of the table; c is a common_options *. */
 #define COMMON_OPTIONS(c)                                                                       \
