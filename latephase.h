@@ -2350,7 +2350,11 @@ typedef struct lpi_conv_job {
     const lpi_geom *g;
     const lpi_row  *row;
     const lp_real  *x, *w, *bias, *dy; /* bias [f] or NULL */
-    lpi_pre         pre;               /* applied to x */
+    lpi_pre         pre;               /* applied to x                                          */
+    const lp_real  *plus;              /* added to y, or NULL                                   */
+    lp_real        *moments;           /* [n, 2, f]: mean, M2 of each image of y; or NULL       */
+    lp_real        *sums;              /* [n, 2, c]: see lpi_conv_read_sums; or NULL            */
+    const lpi_bn   *bn;
     lp_real        *y, *dx, *dw, *packed, *partial, *scratch;
     int             groups, parts, add_dx, add_dw; /* add: to what is there */
 } lpi_conv_job;
@@ -2376,6 +2380,38 @@ static const lp_real *lpi_conv_padded(const lpi_conv_job *j, int image, int lane
     return lpi_conv_scratch(j, lane);
 }
 
+/* mean and M2 of rows of x [rows, c], in two passes while they are in cache; out [2, c]. */
+static void lpi_moments_of(const lpi_row *row, lpi_n rows, lpi_n c, const lp_real *x, lp_real *out)
+{
+    row->col_sum(rows, c, x, out);
+    for (lpi_n j = 0; j < c; j++) out[j] /= (lp_real)rows;
+    row->col_square(rows, c, x, out, out + c);
+}
+
+/* What follows when an image of y is complete and still in cache: the residual, and the moments
+   that the BatchNorm behind it wants. */
+static void lpi_conv_wrote(const lpi_conv_job *job, lpi_n image)
+{
+    const lpi_geom *g = job->g;
+    lpi_n           pixels = (lpi_n)g->oh * g->ow, size = pixels * g->f;
+    lp_real        *y = job->y + image * size;
+    if (job->plus) job->row->add(size, y, job->plus + image * size, y);
+    if (job->moments) lpi_moments_of(job->row, pixels, g->f, y, job->moments + image * 2 * g->f);
+}
+
+#ifndef LP_NO_TRAINING
+/* The same for an image of dX: the sums that the backward pass of the BatchNorm before it wants. */
+static void lpi_conv_wrote_grad(const lpi_conv_job *job, lpi_n image)
+{
+    const lpi_geom *g = job->g;
+    lpi_n           pixels = (lpi_n)g->h * g->w, at = image * pixels * g->c;
+    lp_real        *sums = job->sums + image * 2 * g->c;
+    if (job->sums)
+        job->row->bn_sums(pixels, g->c, job->x + at, job->dx + at, job->bn, job->pre.relu, sums,
+                          sums + g->c);
+}
+#endif
+
 static void lpi_conv_forward_image(void *arg, int image, int lane)
 {
     const lpi_conv_job *job = (const lpi_conv_job *)arg;
@@ -2392,6 +2428,7 @@ static void lpi_conv_forward_image(void *arg, int image, int lane)
             lpi_tiles(job->row, g->ow, g->f - j, &w, a + oy * s * pw * g->c, job->packed + j * k,
                       width, y + oy * g->ow * g->f + j, g->f, job->bias != NULL);
     }
+    lpi_conv_wrote(job, image);
 }
 
 static void lpi_direct_forward(const lpi_team *team, lpi_conv_job *job, int n)
@@ -2524,6 +2561,7 @@ static void lpi_conv_data_image(void *arg, int image, int lane)
                                 lpi_conv_scratch(job, lane));
             packed += (lpi_n)p.taps * q.taps * g->f * lpi_round_up(g->c, job->row->width);
         }
+    lpi_conv_wrote_grad(job, image);
 }
 
 static void lpi_direct_data(const lpi_team *team, lpi_conv_job *job, int n)
@@ -2679,6 +2717,7 @@ static void lpi_wino_forward_item(void *arg, int item, int lane)
     for (lpi_n i = 0; i < count * g->h; i += 4)
         for (lpi_n j = 0; j < g->w; j += 4, m += g->f)
             w->job.row->wino_output(g->f, m, w->plane_y, w->job.bias, y + i * line + j * g->f, line);
+    for (lpi_n i = 0; i < count; i++) lpi_conv_wrote(&w->job, first + i);
 }
 
 static void lpi_wino_forward(const lpi_team *team, const lpi_conv_job *job)
@@ -2742,6 +2781,7 @@ static void lpi_wino_backward_write(void *arg, int item, int lane)
         if (w->job.add_dx) w->job.row->add(size, dx + y * size, from, dx + y * size);
         else lpi_copy(dx + y * size, from, size);
     }
+    lpi_conv_wrote_grad(&w->job, w->first + item);
 }
 
 static void lpi_wino_fold_item(void *arg, int item, int lane)
@@ -2977,6 +3017,9 @@ struct lpi_node {
     int           inputs, index, add[LPI_MAX_IN];
     int           relu;       /* BatchNorm with the following ReLU fused                        */
     int           computed;   /* BatchNorm whose output is computed by those who read it        */
+    int           plus;       /* convolution: number of the input that is added to y, or 0      */
+    lpi_node     *moments;    /* convolution: the BatchNorm whose statistics it takes of y      */
+    int           sums;       /* convolution: also takes the sums of its input's BatchNorm      */
     int           skip, live; /* swallowed by fusion; leads to the loss                         */
     lpi_geom      geom;       /* convolution and pooling                                        */
     float         p;          /* dropout probability, label smoothing                           */
@@ -3588,12 +3631,33 @@ static void lpi_col_sums(lp_net *net, lpi_n rows, lpi_n c, const lp_real *x, int
 
 /* ---- conv2d: see >>conv */
 
-static lpi_pre lpi_bn_pre(const lpi_node *node); /* see batchnorm */
+/* node->saved of a BatchNorm: what forward leaves for backward and for the running statistics. */
+typedef struct lpi_bn_saved {
+    lpi_bn   k;
+    lp_real *inverse, *variance; /* [c]: s; unbiased variance                                   */
+    lp_real *part;               /* [blocks, 2, c]: partial sums, see batchnorm                 */
+} lpi_bn_saved;
+enum { LPI_BN_VECTORS = 8 };
+
+static lpi_bn_saved lpi_bn_saved_of(const lpi_node *node)
+{
+    lpi_n        c = lpi_last(node->out);
+    lp_real     *p = node->saved;
+    lpi_bn_saved s = { { p, p + c, p + 2 * c, p + 3 * c, p + 4 * c, p + 5 * c }, p + 6 * c,
+                       p + 7 * c, p + 8 * c };
+    return s;
+}
+
+/* The bias of a convolution; NULL if it has none. */
+static lpi_tensor *lpi_conv_bias(const lpi_node *node)
+{
+    return node->inputs - (node->plus > 0) > 2 ? node->in[2] : NULL;
+}
 
 static lpi_conv_job lpi_conv_job_of(const lp_net *net, const lpi_node *node, lpi_geom *geom)
 {
     const lpi_node *bn = node->in[0]->node;
-    lpi_conv_job job;
+    lpi_conv_job    job;
     lpi_memset(&job, 0, sizeof job);
     *geom = node->geom;
     geom->n = lpi_rows(net, node->out);
@@ -3601,11 +3665,14 @@ static lpi_conv_job lpi_conv_job_of(const lp_net *net, const lpi_node *node, lpi
     job.row = net->row;
     job.x = lpi_value(net, node->in[0]);
     if (bn && bn->computed) {
+        lpi_bn_saved s = lpi_bn_saved_of(bn);
         job.x = lpi_value(net, bn->in[0]);
-        job.pre = lpi_bn_pre(bn);
+        job.pre.scale = s.k.scale;
+        job.pre.shift = s.k.shift;
+        job.pre.relu = bn->relu;
     }
     job.w = lpi_value(net, node->in[1]);
-    job.bias = node->inputs > 2 ? lpi_value(net, node->in[2]) : NULL;
+    if (lpi_conv_bias(node)) job.bias = lpi_value(net, lpi_conv_bias(node));
     job.scratch = net->workspace;
     job.packed = net->workspace;
     if (!geom->winograd) job.packed += net->team.lanes * lpi_conv_lane(geom);
@@ -3618,6 +3685,8 @@ static lp_status lpi_conv2d_forward(lp_net *net, lpi_node *node)
     lpi_geom     geom;
     lpi_conv_job job = lpi_conv_job_of(net, node, &geom);
     job.y = lpi_value(net, node->out);
+    if (node->plus) job.plus = lpi_value(net, node->in[node->plus]);
+    if (node->moments && net->training) job.moments = lpi_bn_saved_of(node->moments).part;
     lpi_conv_forward(&net->team, &job, geom.n);
     return LP_OK;
 }
@@ -3626,13 +3695,23 @@ static lp_status lpi_conv2d_forward(lp_net *net, lpi_node *node)
 static void lpi_conv2d_backward(lp_net *net, lpi_node *node)
 {
     lpi_geom     geom;
+    lpi_bn_saved s;
     lpi_conv_job job = lpi_conv_job_of(net, node, &geom);
+    lpi_tensor  *bias = lpi_conv_bias(node);
+    lpi_n        pixels = (lpi_n)geom.n * geom.oh * geom.ow;
     job.dy = lpi_grad(net, node->out);
-    if (node->inputs > 2 && lpi_wants(node, 2))
-        lpi_col_sums(net, (lpi_n)geom.n * geom.oh * geom.ow, geom.f, job.dy, lpi_adds(net, node, 2),
-                     lpi_grad(net, node->in[2]));
+    if (node->plus && lpi_wants(node, node->plus))
+        lpi_pass_grad(net, pixels * geom.f, job.dy, lpi_grad(net, node->in[node->plus]),
+                      lpi_adds(net, node, node->plus));
+    if (bias && lpi_wants(node, 2))
+        lpi_col_sums(net, pixels, geom.f, job.dy, lpi_adds(net, node, 2), lpi_grad(net, bias));
     if (lpi_wants(node, 1)) job.dw = lpi_grad(net, node->in[1]), job.add_dw = lpi_adds(net, node, 1);
     if (lpi_wants(node, 0)) job.dx = lpi_grad(net, node->in[0]), job.add_dx = lpi_adds(net, node, 0);
+    if (node->sums) {
+        s = lpi_bn_saved_of(node->in[0]->node);
+        job.sums = s.part;
+        job.bn = &s.k;
+    }
     lpi_conv_backward(&net->team, &job);
 }
 #endif
@@ -3689,26 +3768,24 @@ static void lpi_matmul_backward(lp_net *net, lpi_node *node)
 #define LPI_BN_EPS 1e-5
 #define LPI_BN_MOMENTUM 0.1
 
-/* node->saved [9, c]: what forward leaves for backward and for the running statistics. */
-typedef struct lpi_bn_saved {
-    lpi_bn   k;
-    lp_real *inverse, *variance, *sum; /* s; unbiased variance; scratch */
-} lpi_bn_saved;
-
-static lpi_bn_saved lpi_bn_saved_of(const lpi_node *node)
+/* Rows of a block: an image, so that whoever produces one can take its sums; else by size. */
+static lpi_n lpi_bn_block(const lpi_tensor *x)
 {
-    lpi_n        c = lpi_last(node->out);
-    lp_real     *p = node->saved;
-    lpi_bn_saved s = {
-        {p, p + c, p + 2 * c, p + 3 * c, p + 4 * c, p + 5 * c}, p + 6 * c, p + 7 * c, p + 8 * c};
-    return s;
+    return x->pub.rank == 4 ? (lpi_n)x->pub.dim[1] * x->pub.dim[2] : lpi_block_rows(lpi_last(x));
 }
-
-static lpi_pre lpi_bn_pre(const lpi_node *node)
+static lpi_n lpi_bn_blocks(const lpi_tensor *x)
 {
-    lpi_bn_saved s = lpi_bn_saved_of(node);
-    lpi_pre      pre = { s.k.scale, s.k.shift, node->relu };
-    return pre;
+    return lpi_ceil_div(x->size / lpi_last(x), lpi_bn_block(x));
+}
+static lpi_columns lpi_bn_columns(const lp_net *net, const lpi_node *node, const lpi_bn_saved *s)
+{
+    lpi_columns m = lpi_columns_of(net, lpi_lines(net, node->in[0]), lpi_last(node->out));
+    m.block = lpi_bn_block(node->in[0]);
+    m.part = s->part;
+    m.x = lpi_value(net, node->in[0]);
+    m.bn = &s->k;
+    m.relu = node->relu;
+    return m;
 }
 
 static void lpi_bn_apply_item(void *arg, int item, int lane)
@@ -3724,18 +3801,14 @@ static void lpi_bn_moments_item(void *arg, int item, int lane)
 {
     const lpi_columns *m = (const lpi_columns *)arg;
     lpi_n              rows, at = lpi_block_at(m, item, &rows);
-    lp_real           *mean = m->part + (lpi_n)item * 2 * m->c;
     (void)lane;
-    m->row->col_sum(rows, m->c, m->x + at, mean);
-    for (lpi_n j = 0; j < m->c; j++) mean[j] /= (lp_real)rows;
-    m->row->col_square(rows, m->c, m->x + at, mean, mean + m->c);
+    lpi_moments_of(m->row, rows, m->c, m->x + at, m->part + (lpi_n)item * 2 * m->c);
 }
 
-/* Minibatch mean, 1/sqrt(v + eps) and unbiased variance. */
-static void lpi_bn_moments(lp_net *net, lpi_columns *m, const lpi_bn_saved *s)
+/* Minibatch mean, 1/sqrt(v + eps) and unbiased variance, from the moments of blocks. */
+static void lpi_bn_merge(const lpi_columns *m, const lpi_bn_saved *s)
 {
-    lpi_n blocks = lpi_blocks(m->rows, m->c), c = m->c;
-    lpi_for(&net->team, (int)blocks, lpi_bn_moments_item, m);
+    lpi_n blocks = lpi_ceil_div(m->rows, m->block), c = m->c;
     for (lpi_n j = 0; j < c; j++) {
         double mean = 0, m2 = 0, n = (double)m->rows;
         for (lpi_n b = 0; b < blocks; b++) {
@@ -3757,17 +3830,17 @@ static void lpi_bn_moments(lp_net *net, lpi_columns *m, const lpi_bn_saved *s)
 
 static lp_status lpi_batchnorm_forward(lp_net *net, lpi_node *node)
 {
-    lpi_tensor    *out = node->out;
-    lpi_n          c = out->pub.dim[out->pub.rank - 1];
-    lpi_columns    m = lpi_columns_of(net, lpi_count(net, out) / c, c);
+    lpi_n          c = lpi_last(node->out);
     lpi_bn_saved   s = lpi_bn_saved_of(node);
+    lpi_columns    m = lpi_bn_columns(net, node, &s);
+    int            blocks = (int)lpi_ceil_div(m.rows, m.block);
     const lp_real *gamma = lpi_value(net, node->in[1]), *beta = lpi_value(net, node->in[2]);
-    m.x = lpi_value(net, node->in[0]);
-    m.y = lpi_value(net, out);
-    m.bn = &s.k;
-    m.relu = node->relu;
+    m.y = lpi_value(net, node->out);
 #ifndef LP_NO_TRAINING
-    if (net->training) lpi_bn_moments(net, &m, &s);
+    const lpi_node *maker = node->in[0]->node;
+    int             taken = maker && maker->moments == node;
+    if (net->training && !taken) lpi_for(&net->team, blocks, lpi_bn_moments_item, &m);
+    if (net->training) lpi_bn_merge(&m, &s);
 #endif
     for (lpi_n j = 0; j < c; j++) {
         const lp_real *running = net->now_stats + node->stats;
@@ -3778,7 +3851,7 @@ static lp_status lpi_batchnorm_forward(lp_net *net, lpi_node *node)
         s.k.scale[j] = gamma[j] * s.inverse[j];
         s.k.shift[j] = beta[j] - s.k.mean[j] * s.k.scale[j];
     }
-    if (!node->computed) lpi_for(&net->team, (int)lpi_blocks(m.rows, c), lpi_bn_apply_item, &m);
+    if (!node->computed) lpi_for(&net->team, blocks, lpi_bn_apply_item, &m);
     return LP_OK;
 }
 
@@ -3802,17 +3875,13 @@ static void lpi_bn_grad_item(void *arg, int item, int lane)
 
 static void lpi_batchnorm_backward(lp_net *net, lpi_node *node)
 {
-    lpi_tensor    *out = node->out;
-    lpi_n          c = out->pub.dim[out->pub.rank - 1];
-    lpi_columns    m = lpi_columns_of(net, lpi_count(net, out) / c, c);
+    lpi_n          c = lpi_last(node->out);
     lpi_bn_saved   s = lpi_bn_saved_of(node);
+    lpi_columns    m = lpi_bn_columns(net, node, &s);
     const lp_real *gamma = lpi_value(net, node->in[1]);
-    lpi_n          blocks = lpi_blocks(m.rows, c);
-    m.x = lpi_value(net, node->in[0]);
-    m.dy = lpi_grad(net, out);
-    m.bn = &s.k;
-    m.relu = node->relu;
-    lpi_for(&net->team, (int)blocks, lpi_bn_sums_item, &m);
+    int            blocks = (int)lpi_ceil_div(m.rows, m.block);
+    m.dy = lpi_grad(net, node->out);
+    if (!node->sums) lpi_for(&net->team, blocks, lpi_bn_sums_item, &m);
     for (lpi_n j = 0; j < c; j++) {
         double sum = 0, dot = 0, n = (double)m.rows, inverse = (double)s.inverse[j];
         for (lpi_n b = 0; b < blocks; b++) {
@@ -3835,7 +3904,7 @@ static void lpi_batchnorm_backward(lp_net *net, lpi_node *node)
     if (!lpi_wants(node, 0)) return;
     m.y = lpi_grad(net, node->in[0]);
     m.accumulate = lpi_adds(net, node, 0);
-    lpi_for(&net->team, (int)blocks, lpi_bn_grad_item, &m);
+    lpi_for(&net->team, blocks, lpi_bn_grad_item, &m);
 }
 
 static int lpi_bn_finite(const lp_net *net)
@@ -4758,13 +4827,14 @@ static int lpi_last_read(const lp_net *net, const lpi_plan *plan, const lpi_tens
 
 /* Elements that a node's forward leaves for its backward (and BatchNorm for its running
    statistics). */
-static ptrdiff_t lpi_saved_size(const lp_net *net, const lpi_node *node, int training)
+static ptrdiff_t lpi_saved_size(const lpi_node *node, int training)
 {
-    (void)net;
-    if (node->op == &lpi_ops[LPI_OP_BATCHNORM]) return 9 * (ptrdiff_t)lpi_last(node->out);
+    lpi_n c = lpi_last(node->out);
+    if (node->op == &lpi_ops[LPI_OP_BATCHNORM])
+        return c * (LPI_BN_VECTORS + (training ? 2 * lpi_bn_blocks(node->in[0]) : 0));
     if (node->op != &lpi_ops[LPI_OP_LSTM]) return 0;
     const int *x = node->in[0]->pub.dim;
-    return lpi_lstm_saved(x[0], x[1], x[2], lpi_last(node->out), training);
+    return lpi_lstm_saved(x[0], x[1], x[2], c, training);
 }
 
 static void lpi_plan_values(lp_net *net, lpi_plan *plan)
@@ -4776,7 +4846,7 @@ static void lpi_plan_values(lp_net *net, lpi_plan *plan)
         if (!node) continue;
         lpi_tensor *x = node->in[0], *y = node->out;
         int         last = lpi_last_read(net, plan, y, i);
-        ptrdiff_t   saved = lpi_saved_size(net, node, plan->training);
+        ptrdiff_t   saved = lpi_saved_size(node, plan->training);
         node->saved_slot = -1;
         if (saved)
             node->saved_slot = lpi_new_slot(plan, saved, i, node->stats >= 0   ? plan->times
@@ -4805,7 +4875,7 @@ static void lpi_plan_gradients(lp_net *net, lpi_plan *plan)
             int producer = 0;
             while (net->order[producer] != x->node) producer++;
             int death = plan->times - 1 - producer;
-            if (q == 0 && (node->op->flags & LPI_GRAD_IN_PLACE)) {
+            if ((q == 0 && (node->op->flags & LPI_GRAD_IN_PLACE)) || (q > 0 && q == node->plus)) {
                 aliased = x->grad_slot = node->out->grad_slot;
                 lpi_extend(&plan->slot[aliased], now, death);
             } else x->grad_slot = lpi_new_slot(plan, x->size, now, death);
@@ -4854,7 +4924,6 @@ static ptrdiff_t lpi_node_workspace(const lp_net *net, const lpi_node *node)
                                   net->desc.threads);
     if (node->op == &lpi_ops[LPI_OP_CROSS_ENTROPY])
         return 2 * lpi_ceil_div(x->size / lpi_last(x), LPI_LINES);
-    if (node->op == &lpi_ops[LPI_OP_BATCHNORM]) return columns;
     if (node->op != &lpi_ops[LPI_OP_MATMUL]) return 0;
     ptrdiff_t in = node->in[1]->pub.dim[0];
     ptrdiff_t gemm = lpi_maxp(lpi_gemm_scratch(n, c, in),
@@ -4863,7 +4932,7 @@ static ptrdiff_t lpi_node_workspace(const lp_net *net, const lpi_node *node)
 }
 
 /* BatchNorm followed by nothing but ReLU becomes one node. */
-static void lpi_fuse(lp_net *net)
+static void lpi_fuse_bn_relu(lp_net *net)
 {
     for (lpi_node *node = net->nodes; node; node = node->next) {
         lpi_tensor *x = node->in[0];
@@ -4873,6 +4942,40 @@ static void lpi_fuse(lp_net *net)
         x->node->out = node->out;
         node->out->node = x->node;
         x->node->relu = node->skip = 1;
+    }
+}
+
+/* A sum becomes part of the convolution that computes its later operand.  The gradient of the
+   other operand then lies in the memory of the sum's: only the convolution reads it. */
+static void lpi_fuse_adds(lp_net *net)
+{
+    for (lpi_node *node = net->nodes; node; node = node->next) {
+        if (node->op != &lpi_ops[LPI_OP_ADD] || node->in[0] == node->in[1]) continue;
+        const lpi_node *a = node->in[0]->node, *b = node->in[1]->node;
+        int             late = b && (!a || b->index > a->index); /* which operand */
+        lpi_tensor     *y = node->in[late], *other = node->in[!late];
+        lpi_node       *conv = y->node;
+        if (!conv || conv->op != &lpi_ops[LPI_OP_CONV] || conv->plus || y->users != 1 || y->keep)
+            continue;
+        conv->plus = conv->inputs;
+        conv->in[conv->inputs++] = other;
+        conv->out = node->out;
+        node->out->node = conv;
+        node->skip = 1;
+    }
+}
+
+/* Who takes which sums for BatchNorm: the convolution that computes its input, those of forward;
+   the convolution whose dX completes the gradient of its computed output, those of backward. */
+static void lpi_fuse_sums(lp_net *net)
+{
+    for (lpi_node *bn = net->nodes; bn; bn = bn->next) {
+        if (bn->skip || bn->op != &lpi_ops[LPI_OP_BATCHNORM]) continue;
+        lpi_node *maker = bn->in[0]->node;
+        if (maker && maker->op == &lpi_ops[LPI_OP_CONV] && !maker->moments && bn->in[0]->pub.rank == 4)
+            maker->moments = bn;
+        for (lpi_node *node = bn->next; node && bn->computed && !bn->sums; node = node->next)
+            if (!node->skip && node->live && node->in[0] == bn->out) node->sums = bn->sums = 1;
     }
 }
 
@@ -4967,7 +5070,8 @@ static lp_status lpi_close(lp_net *net, lp_tensor *loss)
                                       "the family head was chosen, but \"%s\", "
                                       "which feeds the loss, is not a linear layer with parameters",
                                       net->logits->pub.name);
-    lpi_fuse(net);
+    lpi_fuse_bn_relu(net);
+    lpi_fuse_adds(net);
     lpi_fuse_reads(net);
     net->order = (lpi_node **)lpi_take(&net->arena, sizeof *net->order * (size_t)net->node_count);
     if (!net->order)
@@ -4975,6 +5079,7 @@ static lp_status lpi_close(lp_net *net, lp_tensor *loss)
     for (lpi_node *node = net->nodes; node; node = node->next)
         net->order[node->index] = node->skip ? NULL : node;
     lpi_mark_live(net, last);
+    lpi_fuse_sums(net);
     lpi_assign(net);
     if (net->n_phi == 0 && net->desc.late.members > 1)
         return net->failed = lpi_fail(net, LP_ERR_ARGUMENT,
