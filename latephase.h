@@ -616,6 +616,11 @@ LP_API void     lp_shuffle(uint64_t seed, uint64_t stream, int32_t *order, int n
 #else
 #define LPI_UNUSED
 #endif
+#ifdef LP_NO_TRAINING /* functions that only training calls: the compiler drops them then */
+#define LPI_TRAINED static LPI_UNUSED
+#else
+#define LPI_TRAINED static
+#endif
 
 #if defined(LP_NO_STDLIB) && defined(LPI_GNUC) /* no header needed, calls memcpy and memset */
 #define lpi_memcpy __builtin_memcpy
@@ -970,7 +975,7 @@ static uint64_t lpi_to_bits(double d)
 static int lpi_finite(double x) { return x - x == 0; }
 
 /* e^x: x = k ln 2 + r, |r| <= ln 2 / 2 (ln 2 in two parts), Taylor series of degree 13 for e^r. */
-static double lpi_exp(double x)
+LPI_UNUSED static double lpi_exp(double x)
 {
     if (x != x) return x;
     if (x > 709.0) return lpi_from_bits(0x7FF0000000000000u);
@@ -2399,9 +2404,8 @@ static void lpi_conv_wrote(const lpi_conv_job *job, lpi_n image)
     if (job->moments) lpi_moments_of(job->row, pixels, g->f, y, job->moments + image * 2 * g->f);
 }
 
-#ifndef LP_NO_TRAINING
 /* The same for an image of dX: the sums that the backward pass of the BatchNorm before it wants. */
-static void lpi_conv_wrote_grad(const lpi_conv_job *job, lpi_n image)
+LPI_TRAINED void lpi_conv_wrote_grad(const lpi_conv_job *job, lpi_n image)
 {
     const lpi_geom *g = job->g;
     lpi_n           pixels = (lpi_n)g->h * g->w, at = image * pixels * g->c;
@@ -2410,7 +2414,6 @@ static void lpi_conv_wrote_grad(const lpi_conv_job *job, lpi_n image)
         job->row->bn_sums(pixels, g->c, job->x + at, job->dx + at, job->bn, job->pre.relu, sums,
                           sums + g->c);
 }
-#endif
 
 static void lpi_conv_forward_image(void *arg, int image, int lane)
 {
@@ -2439,8 +2442,7 @@ static void lpi_direct_forward(const lpi_team *team, lpi_conv_job *job, int n)
     lpi_for(team, n, lpi_conv_forward_image, job);
 }
 
-#ifndef LP_NO_TRAINING
-static void lpi_conv_weights_item(void *arg, int item, int lane)
+LPI_TRAINED void lpi_conv_weights_item(void *arg, int item, int lane)
 {
     const lpi_conv_job *job = (const lpi_conv_job *)arg;
     const lpi_geom     *g = job->g;
@@ -2469,18 +2471,17 @@ static void lpi_conv_weights_item(void *arg, int item, int lane)
 }
 
 /* dW (+)= the partial sums, in order, a slice of dW per item. */
-static void lpi_conv_fold_item(void *arg, int item, int lane)
+LPI_TRAINED void lpi_conv_fold_item(void *arg, int item, LPI_UNUSED int lane)
 {
     const lpi_conv_job *job = (const lpi_conv_job *)arg;
     lpi_n size = lpi_weight_size(job->g), i = (lpi_n)item * 4096, n = lpi_minp(4096, size - i);
-    (void)lane;
     for (int q = 0; q < job->groups; q++)
         if (q == 0 && !job->add_dw) lpi_copy(job->dw + i, job->partial + i, n);
         else job->row->add(n, job->dw + i, job->partial + q * size + i, job->dw + i);
 }
 
 /* dW in job->dw; g->n is the number of images in use. */
-static void lpi_direct_weights(const lpi_team *team, lpi_conv_job *job)
+LPI_TRAINED void lpi_direct_weights(const lpi_team *team, lpi_conv_job *job)
 {
     job->groups = lpi_conv_groups(job->g, job->g->n);
     job->parts = lpi_weight_size(job->g) > 65536 ? job->g->kh : 1;
@@ -2494,7 +2495,7 @@ typedef struct lpi_phase {
     int first, taps, shift, size;
 } lpi_phase;
 
-static lpi_phase lpi_phase_of(int r, int pad, int kernel, int stride, int size)
+LPI_TRAINED lpi_phase lpi_phase_of(int r, int pad, int kernel, int stride, int size)
 {
     lpi_phase p;
     p.first = (r + pad) % stride;
@@ -2505,7 +2506,7 @@ static lpi_phase lpi_phase_of(int r, int pad, int kernel, int stride, int size)
 }
 
 /* Packs, phase by phase, the turned and transposed taps: B[(ti, tj, f), c] = W[tap, c, f]. */
-static void lpi_conv_data_pack(const lpi_conv_job *job)
+LPI_TRAINED void lpi_conv_data_pack(const lpi_conv_job *job)
 {
     const lpi_geom *g = job->g;
     lp_real        *out = job->packed;
@@ -2525,7 +2526,7 @@ static void lpi_conv_data_pack(const lpi_conv_job *job)
         }
 }
 
-static void lpi_conv_data_phase(const lpi_conv_job *job, lpi_phase p, lpi_phase q,
+LPI_TRAINED void lpi_conv_data_phase(const lpi_conv_job *job, lpi_phase p, lpi_phase q,
                                 const lp_real *dy, const lp_real *packed, lp_real *dx,
                                 lp_real *scratch)
 {
@@ -2547,7 +2548,7 @@ static void lpi_conv_data_phase(const lpi_conv_job *job, lpi_phase p, lpi_phase 
     }
 }
 
-static void lpi_conv_data_image(void *arg, int image, int lane)
+LPI_TRAINED void lpi_conv_data_image(void *arg, int image, int lane)
 {
     const lpi_conv_job *job = (const lpi_conv_job *)arg;
     const lpi_geom     *g = job->g;
@@ -2564,12 +2565,11 @@ static void lpi_conv_data_image(void *arg, int image, int lane)
     lpi_conv_wrote_grad(job, image);
 }
 
-static void lpi_direct_data(const lpi_team *team, lpi_conv_job *job, int n)
+LPI_TRAINED void lpi_direct_data(const lpi_team *team, lpi_conv_job *job, int n)
 {
     lpi_conv_data_pack(job);
     lpi_for(team, n, lpi_conv_data_image, job);
 }
-#endif
 
 /* ---------------------------------------------------------------------------- >>winograd
    3x3 convolution with stride 1 from fewer multiplications (Winograd 1980; Lavin and Gray 2016):
@@ -2676,11 +2676,10 @@ typedef struct lpi_wino_pack {
     lp_real       *u;
 } lpi_wino_pack;
 
-static void lpi_wino_pack_item(void *arg, int item, int lane)
+static void lpi_wino_pack_item(void *arg, int item, LPI_UNUSED int lane)
 {
     const lpi_wino_pack *p = (const lpi_wino_pack *)arg;
     lp_real              taps[9 * 2 * LPI_MAX_W];
-    (void)lane;
     for (lpi_n j = 0, width; j < p->n; j += width) {
         width = lpi_panel_width(p->row, p->n - j);
         const lp_real *w = p->w + item * p->n + j;
@@ -2729,9 +2728,8 @@ static void lpi_wino_forward(const lpi_team *team, const lpi_conv_job *job)
     lpi_for(team, (int)lpi_ceil_div(job->g->n, w.block), lpi_wino_forward_item, &w);
 }
 
-#ifndef LP_NO_TRAINING
 /* V and Z of an image. */
-static void lpi_wino_backward_read(void *arg, int item, int lane)
+LPI_TRAINED void lpi_wino_backward_read(void *arg, int item, int lane)
 {
     const lpi_wino *w = (const lpi_wino *)arg;
     const lpi_geom *g = w->job.g;
@@ -2745,7 +2743,7 @@ static void lpi_wino_backward_read(void *arg, int item, int lane)
 }
 
 /* dU += V^T Z of a plane, then dV = Z U^T. */
-static void lpi_wino_backward_plane(void *arg, int item, int lane)
+LPI_TRAINED void lpi_wino_backward_plane(void *arg, int item, LPI_UNUSED int lane)
 {
     const lpi_wino  *w = (const lpi_wino *)arg;
     const lpi_geom  *g = w->job.g;
@@ -2754,7 +2752,6 @@ static void lpi_wino_backward_plane(void *arg, int item, int lane)
     const lpi_window window = { 1, tiles, 1, g->c, 0 };
     lp_real         *v = w->v + item * w->plane_x, *z = w->z + item * w->plane_y;
     lp_real         *du = w->du + item * w->plane_w;
-    (void)lane;
     for (lpi_n j = 0, width; j < g->f && w->job.dw; j += width) {
         width = lpi_panel_width(row, g->f - j);
         lpi_tiles(row, g->c, g->f - j, &window, v, z + j, g->f, du + j, g->f, w->first > 0);
@@ -2764,7 +2761,7 @@ static void lpi_wino_backward_plane(void *arg, int item, int lane)
 }
 
 /* dX of an image: summed with its border, which is then dropped. */
-static void lpi_wino_backward_write(void *arg, int item, int lane)
+LPI_TRAINED void lpi_wino_backward_write(void *arg, int item, int lane)
 {
     const lpi_wino *w = (const lpi_wino *)arg;
     const lpi_geom *g = w->job.g;
@@ -2784,16 +2781,15 @@ static void lpi_wino_backward_write(void *arg, int item, int lane)
     lpi_conv_wrote_grad(&w->job, w->first + item);
 }
 
-static void lpi_wino_fold_item(void *arg, int item, int lane)
+LPI_TRAINED void lpi_wino_fold_item(void *arg, int item, LPI_UNUSED int lane)
 {
     const lpi_wino *w = (const lpi_wino *)arg;
     lpi_n           f = w->job.g->f;
-    (void)lane;
     w->job.row->wino_weights_grad(f, w->du + item * f, w->plane_w, w->job.add_dw,
                                   w->job.dw + item * f, w->job.g->c * f);
 }
 
-static void lpi_wino_backward(const lpi_team *team, const lpi_conv_job *job)
+LPI_TRAINED void lpi_wino_backward(const lpi_team *team, const lpi_conv_job *job)
 {
     lpi_wino w;
     w.job = *job;
@@ -2807,7 +2803,6 @@ static void lpi_wino_backward(const lpi_team *team, const lpi_conv_job *job)
     }
     if (job->dw) lpi_for(team, job->g->c, lpi_wino_fold_item, &w);
 }
-#endif
 
 /* The algorithm is chosen by shape (and lp_desc.direct_conv), never by machine. */
 static lpi_n lpi_conv_workspace(const lpi_geom *g, int lanes)
@@ -2819,9 +2814,8 @@ static void lpi_conv_forward(const lpi_team *team, lpi_conv_job *job, int n)
     if (job->g->winograd) lpi_wino_forward(team, job);
     else lpi_direct_forward(team, job, n);
 }
-#ifndef LP_NO_TRAINING
 /* dW and dX, each unless NULL; g->n is the number of images in use. */
-static void lpi_conv_backward(const lpi_team *team, lpi_conv_job *job)
+LPI_TRAINED void lpi_conv_backward(const lpi_team *team, lpi_conv_job *job)
 {
     if (job->g->winograd) lpi_wino_backward(team, job);
     else {
@@ -2829,7 +2823,6 @@ static void lpi_conv_backward(const lpi_team *team, lpi_conv_job *job)
         if (job->dx) lpi_direct_data(team, job, job->g->n);
     }
 }
-#endif
 
 /* -------------------------------------------------------------------------------- >>lstm
    Over positions t, for every row b (a stream) of the minibatch:
@@ -2906,12 +2899,11 @@ static void lpi_lstm_pack(const lpi_lstm *l, const lp_real *w_ih, const lp_real 
 }
 
 /* Rows of one lane from the first position to the last. */
-static void lpi_lstm_forward_item(void *arg, int item, int lane)
+static void lpi_lstm_forward_item(void *arg, int item, LPI_UNUSED int lane)
 {
     const lpi_lstm *l = (const lpi_lstm *)arg;
     lpi_n           u = l->units, first = lpi_cut(l->rows, l->items, item);
     lpi_n           end = lpi_cut(l->rows, l->items, item + 1);
-    (void)lane;
     for (lpi_n b = first; b < end; b++)
         lpi_copy(lpi_lstm_cell(l, 0, b), l->state + (l->capacity + b) * u, u);
     for (lpi_n t = 0; t < l->length; t++) {
@@ -2933,14 +2925,12 @@ static void lpi_lstm_forward_item(void *arg, int item, int lane)
     }
 }
 
-#ifndef LP_NO_TRAINING
 /* And back: gates become the gradients of their arguments; dx if wanted. */
-static void lpi_lstm_backward_item(void *arg, int item, int lane)
+LPI_TRAINED void lpi_lstm_backward_item(void *arg, int item, LPI_UNUSED int lane)
 {
     const lpi_lstm *l = (const lpi_lstm *)arg;
     lpi_n           u = l->units, first = lpi_cut(l->rows, l->items, item);
     lpi_n           rows = lpi_cut(l->rows, l->items, item + 1) - first;
-    (void)lane;
     lpi_zero(l->dh + first * u, rows * u);
     lpi_zero(l->dc + first * u, rows * u);
     for (lpi_n t = l->length - 1; t >= 0; t--) {
@@ -2958,7 +2948,6 @@ static void lpi_lstm_backward_item(void *arg, int item, int lane)
                             l->accumulate);
     }
 }
-#endif
 
 /* --------------------------------------------------------------------------------- >>ops
    Tensors, nodes and the operations.
@@ -2999,6 +2988,7 @@ typedef struct lpi_op {
     lp_status (*forward)(lp_net *net, lpi_node *node);
     void (*backward)(lp_net *net, lpi_node *node);
     unsigned flags;
+    int      map; /* activations: LPI_MAP_... of forward; that of backward follows it           */
 } lpi_op;
 
 enum {
@@ -3131,6 +3121,8 @@ static lp_status lpi_fail(lp_net *net, lp_status status, const char *fmt, ...)
 }
 /* The same for builders: the first one sticks. */
 #define LPI_BUILD_FAIL(net, ...) ((net)->failed = lpi_fail(net, __VA_ARGS__), (lp_tensor *)NULL)
+#define LPI_REFUSE(net, condition, ...) \
+    do { if (condition) return LPI_BUILD_FAIL(net, __VA_ARGS__); } while (0)
 
 static void *lpi_arena_full(lp_net *net, const char *at)
 {
@@ -3265,19 +3257,17 @@ static lp_real *lpi_value(const lp_net *net, const lpi_tensor *t)
     if (t->kind != LPI_PARAMETER) return t->value;
     return (t->role == LP_ROLE_LATE ? net->now_phi : net->theta) + t->offset;
 }
-#ifndef LP_NO_TRAINING
-static lp_real *lpi_grad(const lp_net *net, const lpi_tensor *t)
+LPI_TRAINED lp_real *lpi_grad(const lp_net *net, const lpi_tensor *t)
 {
     if (t->kind != LPI_PARAMETER) return t->grad;
     return (t->role == LP_ROLE_LATE ? net->g_phi : net->g_theta) + t->offset;
 }
 /* Must the gradient of input i be added?  (For parameters also across minibatches.) */
-static int lpi_adds(const lp_net *net, const lpi_node *node, int i)
+LPI_TRAINED int lpi_adds(const lp_net *net, const lpi_node *node, int i)
 {
     return node->add[i] || (node->in[i]->kind == LPI_PARAMETER && net->pending > 0);
 }
-static int lpi_wants(const lpi_node *node, int i) { return node->in[i]->needs_grad; }
-#endif
+LPI_TRAINED int lpi_wants(const lpi_node *node, int i) { return node->in[i]->needs_grad; }
 static int lpi_rows(const lp_net *net, const lpi_tensor *t)
 {
     return t->batched ? net->rows : t->pub.dim[0];
@@ -3297,18 +3287,18 @@ typedef struct lpi_map {
     int            what, accumulate; /* what: see lpi_map_item */
     lpi_n          n;
     const lp_real *a, *b;
-    lp_real       *y;
+    lp_real       *y, s;
+    double        *sum;
 } lpi_map;
 enum { LPI_MAP_RELU, LPI_MAP_RELU_GRAD, LPI_MAP_SIGMOID, LPI_MAP_SIGMOID_GRAD, LPI_MAP_TANH,
-       LPI_MAP_TANH_GRAD, LPI_MAP_ADD, LPI_MAP_COPY };
+       LPI_MAP_TANH_GRAD, LPI_MAP_ADD, LPI_MAP_COPY, LPI_MAP_AXPY, LPI_MAP_LERP, LPI_MAP_SQUARE };
 
-static void lpi_map_item(void *arg, int item, int lane)
+static void lpi_map_item(void *arg, int item, LPI_UNUSED int lane)
 {
     const lpi_map *m = (const lpi_map *)arg;
     lpi_n          i = (lpi_n)item * LPI_CHUNK, n = lpi_minp(LPI_CHUNK, m->n - i);
     const lp_real *a = m->a + i, *b = m->b ? m->b + i : NULL;
-    lp_real       *y = m->y + i;
-    (void)lane;
+    lp_real       *y = m->y ? m->y + i : NULL;
     switch (m->what) {
     case LPI_MAP_RELU: m->row->relu(n, a, y); break;
     case LPI_MAP_RELU_GRAD: m->row->relu_grad(n, a, b, m->accumulate, y); break;
@@ -3317,66 +3307,41 @@ static void lpi_map_item(void *arg, int item, int lane)
     case LPI_MAP_TANH: m->row->tanh(n, a, y); break;
     case LPI_MAP_TANH_GRAD: m->row->tanh_grad(n, a, b, m->accumulate, y); break;
     case LPI_MAP_ADD: m->row->add(n, a, b, y); break;
-    default: lpi_copy(y, a, n);
+    case LPI_MAP_COPY: lpi_copy(y, a, n); break;
+    case LPI_MAP_AXPY: m->row->axpy(n, m->s, a, y); break;
+    case LPI_MAP_LERP: m->row->lerp(n, m->s, a, y); break;
+    default: m->sum[item] = m->row->dot(n, a, a);
     }
 }
 
 static void lpi_map_run(const lp_net *net, int what, lpi_n n, const lp_real *a, const lp_real *b,
                         lp_real *y, int accumulate)
 {
-    lpi_map m = { net->row, what, accumulate, n, a, b, y };
+    lpi_map m = { net->row, what, accumulate, n, a, b, y, 0, NULL };
     lpi_for(&net->team, (int)lpi_ceil_div(n, LPI_CHUNK), lpi_map_item, &m);
 }
 
 /* dx = dy or dx += dy. */
-#ifndef LP_NO_TRAINING
-static void lpi_pass_grad(const lp_net *net, lpi_n n, const lp_real *dy, lp_real *dx,
+LPI_TRAINED void lpi_pass_grad(const lp_net *net, lpi_n n, const lp_real *dy, lp_real *dx,
                           int accumulate)
 {
     if (accumulate) lpi_map_run(net, LPI_MAP_ADD, n, dx, dy, dx, 0);
     else if (dx != dy) lpi_map_run(net, LPI_MAP_COPY, n, dy, NULL, dx, 0);
 }
-#endif
 
 /* ---- relu: y = x < 0 ? 0 : x;  sigmoid: y = 1 / (1 + e^-x);  tanh.  Backward reads y. */
 
-static lp_status lpi_activation_forward(const lp_net *net, const lpi_node *node, int what)
+static lp_status lpi_activation_forward(lp_net *net, lpi_node *node)
 {
-    lpi_map_run(net, what, lpi_count(net, node->out), lpi_value(net, node->in[0]), NULL,
+    lpi_map_run(net, node->op->map, lpi_count(net, node->out), lpi_value(net, node->in[0]), NULL,
                 lpi_value(net, node->out), 0);
     return LP_OK;
 }
-static lp_status lpi_relu_forward(lp_net *net, lpi_node *node)
+LPI_TRAINED void lpi_activation_backward(lp_net *net, lpi_node *node)
 {
-    return lpi_activation_forward(net, node, LPI_MAP_RELU);
-}
-static lp_status lpi_sigmoid_forward(lp_net *net, lpi_node *node)
-{
-    return lpi_activation_forward(net, node, LPI_MAP_SIGMOID);
-}
-static lp_status lpi_tanh_forward(lp_net *net, lpi_node *node)
-{
-    return lpi_activation_forward(net, node, LPI_MAP_TANH);
-}
-#ifndef LP_NO_TRAINING
-static void lpi_activation_backward(const lp_net *net, const lpi_node *node, int what)
-{
-    lpi_map_run(net, what, lpi_count(net, node->out), lpi_value(net, node->out),
+    lpi_map_run(net, node->op->map + 1, lpi_count(net, node->out), lpi_value(net, node->out),
                 lpi_grad(net, node->out), lpi_grad(net, node->in[0]), lpi_adds(net, node, 0));
 }
-static void lpi_relu_backward(lp_net *net, lpi_node *node)
-{
-    lpi_activation_backward(net, node, LPI_MAP_RELU_GRAD);
-}
-static void lpi_sigmoid_backward(lp_net *net, lpi_node *node)
-{
-    lpi_activation_backward(net, node, LPI_MAP_SIGMOID_GRAD);
-}
-static void lpi_tanh_backward(lp_net *net, lpi_node *node)
-{
-    lpi_activation_backward(net, node, LPI_MAP_TANH_GRAD);
-}
-#endif
 
 /* ---- add: y = a + b */
 
@@ -3386,15 +3351,13 @@ static lp_status lpi_add_forward(lp_net *net, lpi_node *node)
                 lpi_value(net, node->in[1]), lpi_value(net, node->out), 0);
     return LP_OK;
 }
-#ifndef LP_NO_TRAINING
-static void lpi_add_backward(lp_net *net, lpi_node *node)
+LPI_TRAINED void lpi_add_backward(lp_net *net, lpi_node *node)
 {
     for (int i = 1; i >= 0; i--) /* input 0 last: its dx may be dy's own memory */
         if (lpi_wants(node, i))
             lpi_pass_grad(net, lpi_count(net, node->out), lpi_grad(net, node->out),
                           lpi_grad(net, node->in[i]), lpi_adds(net, node, i));
 }
-#endif
 
 /* ---- mul: y = a o b, where b has the last dimensions of a and repeats along the others;
    da = dy o b, db = sum over the repeats of dy o a.  item: a chunk of b, all repeats */
@@ -3407,11 +3370,10 @@ typedef struct lpi_product {
     int            sum, accumulate; /* sum: y [n] = sum of a o b, b repeated with a              */
 } lpi_product;
 
-static void lpi_product_item(void *arg, int item, int lane)
+static void lpi_product_item(void *arg, int item, LPI_UNUSED int lane)
 {
     const lpi_product *p = (const lpi_product *)arg;
     lpi_n              i = (lpi_n)item * LPI_CHUNK, n = lpi_minp(LPI_CHUNK, p->n - i);
-    (void)lane;
     for (lpi_n q = 0; q < p->repeats; q++, i += p->n) {
         lpi_n once = i - q * p->n;
         if (p->sum) p->row->mul(n, p->a + i, p->b + i, p->accumulate || q > 0, p->y + once);
@@ -3433,8 +3395,7 @@ static lp_status lpi_mul_forward(lp_net *net, lpi_node *node)
                     lpi_value(net, node->out));
     return LP_OK;
 }
-#ifndef LP_NO_TRAINING
-static void lpi_mul_backward(lp_net *net, lpi_node *node)
+LPI_TRAINED void lpi_mul_backward(lp_net *net, lpi_node *node)
 {
     const lp_real *dy = lpi_grad(net, node->out);
     if (lpi_wants(node, 1))
@@ -3444,7 +3405,6 @@ static void lpi_mul_backward(lp_net *net, lpi_node *node)
         lpi_product_run(net, node, dy, lpi_value(net, node->in[1]), 0, lpi_adds(net, node, 0),
                         lpi_grad(net, node->in[0]));
 }
-#endif
 
 /* ---- outer: y [m, n] = a b^T;  da = dy b,  db = dy^T a */
 
@@ -3457,8 +3417,7 @@ static lp_status lpi_outer_forward(lp_net *net, lpi_node *node)
     for (lpi_n i = 0; i < m; i++) net->row->axpy(n, a[i], b, y + i * n);
     return LP_OK;
 }
-#ifndef LP_NO_TRAINING
-static void lpi_outer_backward(lp_net *net, lpi_node *node)
+LPI_TRAINED void lpi_outer_backward(lp_net *net, lpi_node *node)
 {
     lpi_n          m = node->in[0]->size, n = node->in[1]->size;
     const lp_real *a = lpi_value(net, node->in[0]), *b = lpi_value(net, node->in[1]);
@@ -3475,7 +3434,6 @@ static void lpi_outer_backward(lp_net *net, lpi_node *node)
             da[i] = (lp_real)(net->row->dot(n, dy + i * n, b) + (accumulate ? (double)da[i] : 0));
     }
 }
-#endif
 
 /* ---- gather: row y_i = table[token_i];  dtable[token_i] += dy_i, in the order of i */
 
@@ -3494,8 +3452,7 @@ static lp_status lpi_gather_forward(lp_net *net, lpi_node *node)
     }
     return LP_OK;
 }
-#ifndef LP_NO_TRAINING
-static void lpi_gather_backward(lp_net *net, lpi_node *node)
+LPI_TRAINED void lpi_gather_backward(lp_net *net, lpi_node *node)
 {
     lpi_n          n = lpi_count(net, node->in[0]), width = lpi_last(node->out);
     const int32_t *token = node->in[0]->pub.labels;
@@ -3505,7 +3462,6 @@ static void lpi_gather_backward(lp_net *net, lpi_node *node)
     for (lpi_n i = 0; i < n; i++)
         net->row->add(width, dtable + token[i] * width, dy + i * width, dtable + token[i] * width);
 }
-#endif
 
 /* ---- lstm: see >>lstm.  Inputs x, w_ih, w_hh, b_ih, b_hh */
 
@@ -3544,8 +3500,7 @@ static lp_status lpi_lstm_forward(lp_net *net, lpi_node *node)
     lpi_for(&net->team, (int)l.items, lpi_lstm_forward_item, &l);
     return LP_OK;
 }
-#ifndef LP_NO_TRAINING
-static void lpi_lstm_backward(lp_net *net, lpi_node *node)
+LPI_TRAINED void lpi_lstm_backward(lp_net *net, lpi_node *node)
 {
     lpi_lstm l = lpi_lstm_of(net, node);
     lpi_n    u4 = 4 * l.units;
@@ -3571,7 +3526,6 @@ static void lpi_lstm_backward(lp_net *net, lpi_node *node)
             lpi_pass_grad(net, node->in[i]->size, part[i], lpi_grad(net, node->in[i]),
                           lpi_adds(net, node, i));
 }
-#endif
 
 /* Sum over rows of a [rows, c] matrix: blocks by shape, block sums added in order (in double). */
 static lpi_n lpi_block_rows(lpi_n c) { return lpi_maxp(16, 8192 / c); }
@@ -3604,17 +3558,15 @@ static lpi_n lpi_block_at(const lpi_columns *m, int item, lpi_n *rows)
     return item * m->block * m->c;
 }
 
-#ifndef LP_NO_TRAINING
-static void lpi_col_sum_item(void *arg, int item, int lane)
+LPI_TRAINED void lpi_col_sum_item(void *arg, int item, LPI_UNUSED int lane)
 {
     const lpi_columns *m = (const lpi_columns *)arg;
     lpi_n              rows, at = lpi_block_at(m, item, &rows);
-    (void)lane;
     m->row->col_sum(rows, m->c, m->x + at, m->part + (lpi_n)item * 2 * m->c);
 }
 
 /* out [c] (+)= sum over rows of x [rows, c]: bias gradients. */
-static void lpi_col_sums(lp_net *net, lpi_n rows, lpi_n c, const lp_real *x, int accumulate,
+LPI_TRAINED void lpi_col_sums(lp_net *net, lpi_n rows, lpi_n c, const lp_real *x, int accumulate,
                          lp_real *out)
 {
     lpi_columns m = lpi_columns_of(net, rows, c);
@@ -3627,7 +3579,6 @@ static void lpi_col_sums(lp_net *net, lpi_n rows, lpi_n c, const lp_real *x, int
         out[j] = (lp_real)sum;
     }
 }
-#endif
 
 /* ---- conv2d: see >>conv */
 
@@ -3691,8 +3642,7 @@ static lp_status lpi_conv2d_forward(lp_net *net, lpi_node *node)
     return LP_OK;
 }
 
-#ifndef LP_NO_TRAINING
-static void lpi_conv2d_backward(lp_net *net, lpi_node *node)
+LPI_TRAINED void lpi_conv2d_backward(lp_net *net, lpi_node *node)
 {
     lpi_geom     geom;
     lpi_bn_saved s;
@@ -3714,7 +3664,6 @@ static void lpi_conv2d_backward(lp_net *net, lpi_node *node)
     }
     lpi_conv_backward(&net->team, &job);
 }
-#endif
 
 /* ---- matmul: y [n, out] = x [n, in] W [in, out] + b; n counts lines: rows, or positions */
 
@@ -3731,9 +3680,8 @@ static lp_status lpi_matmul_forward(lp_net *net, lpi_node *node)
     return LP_OK;
 }
 
-#ifndef LP_NO_TRAINING
 /* dW = x^T dy;  dx = dy W^T;  db = sum dy. */
-static void lpi_matmul_backward(lp_net *net, lpi_node *node)
+LPI_TRAINED void lpi_matmul_backward(lp_net *net, lpi_node *node)
 {
     lpi_n          n = lpi_lines(net, node->out), out = lpi_last(node->out);
     lpi_n          in = node->in[1]->pub.dim[0];
@@ -3752,7 +3700,6 @@ static void lpi_matmul_backward(lp_net *net, lpi_node *node)
         lpi_gemm_parallel(&net->team, &g);
     }
 }
-#endif
 
 /* ---- batchnorm: x^ = (x - mean) / sqrt(v + eps), y = gamma x^ + beta, then relu if fused.
 
@@ -3788,25 +3735,22 @@ static lpi_columns lpi_bn_columns(const lp_net *net, const lpi_node *node, const
     return m;
 }
 
-static void lpi_bn_apply_item(void *arg, int item, int lane)
+static void lpi_bn_apply_item(void *arg, int item, LPI_UNUSED int lane)
 {
     const lpi_columns *m = (const lpi_columns *)arg;
     lpi_n              rows, at = lpi_block_at(m, item, &rows);
-    (void)lane;
     m->row->scale_shift(rows, m->c, m->x + at, m->bn->scale, m->bn->shift, m->relu, m->y + at);
 }
 
-#ifndef LP_NO_TRAINING
-static void lpi_bn_moments_item(void *arg, int item, int lane)
+LPI_TRAINED void lpi_bn_moments_item(void *arg, int item, LPI_UNUSED int lane)
 {
     const lpi_columns *m = (const lpi_columns *)arg;
     lpi_n              rows, at = lpi_block_at(m, item, &rows);
-    (void)lane;
     lpi_moments_of(m->row, rows, m->c, m->x + at, m->part + (lpi_n)item * 2 * m->c);
 }
 
 /* Minibatch mean, 1/sqrt(v + eps) and unbiased variance, from the moments of blocks. */
-static void lpi_bn_merge(const lpi_columns *m, const lpi_bn_saved *s)
+LPI_TRAINED void lpi_bn_merge(const lpi_columns *m, const lpi_bn_saved *s)
 {
     lpi_n blocks = lpi_ceil_div(m->rows, m->block), c = m->c;
     for (lpi_n j = 0; j < c; j++) {
@@ -3826,7 +3770,6 @@ static void lpi_bn_merge(const lpi_columns *m, const lpi_bn_saved *s)
         s->variance[j] = (lp_real)(m2 / (n > 1 ? n - 1 : 1));
     }
 }
-#endif
 
 static lp_status lpi_batchnorm_forward(lp_net *net, lpi_node *node)
 {
@@ -3836,12 +3779,10 @@ static lp_status lpi_batchnorm_forward(lp_net *net, lpi_node *node)
     int            blocks = (int)lpi_ceil_div(m.rows, m.block);
     const lp_real *gamma = lpi_value(net, node->in[1]), *beta = lpi_value(net, node->in[2]);
     m.y = lpi_value(net, node->out);
-#ifndef LP_NO_TRAINING
     const lpi_node *maker = node->in[0]->node;
     int             taken = maker && maker->moments == node;
     if (net->training && !taken) lpi_for(&net->team, blocks, lpi_bn_moments_item, &m);
     if (net->training) lpi_bn_merge(&m, &s);
-#endif
     for (lpi_n j = 0; j < c; j++) {
         const lp_real *running = net->now_stats + node->stats;
         if (!net->training) {
@@ -3855,25 +3796,22 @@ static lp_status lpi_batchnorm_forward(lp_net *net, lpi_node *node)
     return LP_OK;
 }
 
-#ifndef LP_NO_TRAINING
-static void lpi_bn_sums_item(void *arg, int item, int lane)
+LPI_TRAINED void lpi_bn_sums_item(void *arg, int item, LPI_UNUSED int lane)
 {
     const lpi_columns *m = (const lpi_columns *)arg;
     lpi_n              rows, at = lpi_block_at(m, item, &rows);
     lp_real           *part = m->part + (lpi_n)item * 2 * m->c;
-    (void)lane;
     m->row->bn_sums(rows, m->c, m->x + at, m->dy + at, m->bn, m->relu, part, part + m->c);
 }
 
-static void lpi_bn_grad_item(void *arg, int item, int lane)
+LPI_TRAINED void lpi_bn_grad_item(void *arg, int item, LPI_UNUSED int lane)
 {
     const lpi_columns *m = (const lpi_columns *)arg;
     lpi_n              rows, at = lpi_block_at(m, item, &rows);
-    (void)lane;
     m->row->bn_grad(rows, m->c, m->x + at, m->dy + at, m->bn, m->relu, m->accumulate, m->y + at);
 }
 
-static void lpi_batchnorm_backward(lp_net *net, lpi_node *node)
+LPI_TRAINED void lpi_batchnorm_backward(lp_net *net, lpi_node *node)
 {
     lpi_n          c = lpi_last(node->out);
     lpi_bn_saved   s = lpi_bn_saved_of(node);
@@ -3907,7 +3845,7 @@ static void lpi_batchnorm_backward(lp_net *net, lpi_node *node)
     lpi_for(&net->team, blocks, lpi_bn_grad_item, &m);
 }
 
-static int lpi_bn_finite(const lp_net *net)
+LPI_TRAINED int lpi_bn_finite(const lp_net *net)
 {
     for (const lpi_node *node = net->nodes; node; node = node->next) {
         if (node->stats < 0) continue;
@@ -3919,7 +3857,7 @@ static int lpi_bn_finite(const lp_net *net)
 }
 
 /* running += momentum (batch - running), for every BatchNorm, in the slab in use. */
-static void lpi_bn_commit(lp_net *net, double momentum)
+LPI_TRAINED void lpi_bn_commit(lp_net *net, double momentum)
 {
     for (lpi_node *node = net->nodes; node; node = node->next) {
         if (node->stats < 0) continue;
@@ -3933,7 +3871,6 @@ static void lpi_bn_commit(lp_net *net, double momentum)
         }
     }
 }
-#endif
 
 /* ---- pooling over k x k windows; geom.top is the padding (max only).  item: an image */
 
@@ -3962,14 +3899,13 @@ static void lpi_pool_window(int o, int k, int stride, int pad, int size, int *fr
     if (*from < 0) *from = 0;
 }
 
-static void lpi_avgpool_image(void *arg, int image, int lane)
+static void lpi_avgpool_image(void *arg, int image, LPI_UNUSED int lane)
 {
     const lpi_pool_job *job = (const lpi_pool_job *)arg;
     const lpi_geom     *g = job->g;
     const lp_real      *x = job->x + (lpi_n)image * g->h * g->w * g->c;
     lp_real            *y = job->y + (lpi_n)image * g->oh * g->ow * g->c;
     lp_real             scale = 1 / (lp_real)(g->kh * g->kw);
-    (void)lane;
     for (int oy = 0; oy < g->oh; oy++)
         for (int ox = 0; ox < g->ow; ox++, y += g->c) {
             lpi_zero(y, g->c);
@@ -3983,20 +3919,12 @@ static void lpi_avgpool_image(void *arg, int image, int lane)
         }
 }
 
-static lp_status lpi_avgpool_forward(lp_net *net, lpi_node *node)
-{
-    lpi_pool_job job = lpi_pool_job_of(net, node);
-    lpi_for(&net->team, lpi_rows(net, node->out), lpi_avgpool_image, &job);
-    return LP_OK;
-}
-
-static void lpi_maxpool_image(void *arg, int image, int lane)
+static void lpi_maxpool_image(void *arg, int image, LPI_UNUSED int lane)
 {
     const lpi_pool_job *job = (const lpi_pool_job *)arg;
     const lpi_geom     *g = job->g;
     const lp_real      *x = job->x + (lpi_n)image * g->h * g->w * g->c;
     lp_real            *y = job->y + (lpi_n)image * g->oh * g->ow * g->c;
-    (void)lane;
     for (int oy = 0; oy < g->oh; oy++)
         for (int ox = 0; ox < g->ow; ox++, y += g->c) {
             int y0, y1, x0, x1;
@@ -4012,22 +3940,13 @@ static void lpi_maxpool_image(void *arg, int image, int lane)
         }
 }
 
-static lp_status lpi_maxpool_forward(lp_net *net, lpi_node *node)
-{
-    lpi_pool_job job = lpi_pool_job_of(net, node);
-    lpi_for(&net->team, lpi_rows(net, node->out), lpi_maxpool_image, &job);
-    return LP_OK;
-}
-
-#ifndef LP_NO_TRAINING
-static void lpi_avgpool_back_image(void *arg, int image, int lane)
+LPI_TRAINED void lpi_avgpool_back_image(void *arg, int image, LPI_UNUSED int lane)
 {
     const lpi_pool_job *job = (const lpi_pool_job *)arg;
     const lpi_geom     *g = job->g;
     lp_real            *dx = job->dx + (lpi_n)image * g->h * g->w * g->c;
     const lp_real      *dy = job->dy + (lpi_n)image * g->oh * g->ow * g->c;
     lp_real             scale = 1 / (lp_real)(g->kh * g->kw);
-    (void)lane;
     if (!job->accumulate) lpi_zero(dx, (lpi_n)g->h * g->w * g->c);
     for (int oy = 0; oy < g->oh; oy++)
         for (int ox = 0; ox < g->ow; ox++, dy += g->c)
@@ -4040,14 +3959,13 @@ static void lpi_avgpool_back_image(void *arg, int image, int lane)
 }
 
 /* The gradient goes to the first pixel of the window that equals the maximum. */
-static void lpi_maxpool_back_image(void *arg, int image, int lane)
+LPI_TRAINED void lpi_maxpool_back_image(void *arg, int image, LPI_UNUSED int lane)
 {
     const lpi_pool_job *job = (const lpi_pool_job *)arg;
     const lpi_geom     *g = job->g;
     const lp_real      *x = job->x + (lpi_n)image * g->h * g->w * g->c;
     lp_real            *dx = job->dx + (lpi_n)image * g->h * g->w * g->c;
     const lp_real      *dy = job->dy + (lpi_n)image * g->oh * g->ow * g->c;
-    (void)lane;
     if (!job->accumulate) lpi_zero(dx, (lpi_n)g->h * g->w * g->c);
     for (int oy = 0; oy < g->oh; oy++)
         for (int ox = 0; ox < g->ow; ox++, dy += g->c) {
@@ -4066,23 +3984,33 @@ static void lpi_maxpool_back_image(void *arg, int image, int lane)
         }
 }
 
-static void lpi_pool_backward(lp_net *net, lpi_node *node, lpi_item_fn fn)
+static lp_status lpi_pool_run(lp_net *net, lpi_node *node, lpi_item_fn fn, int backward)
 {
     lpi_pool_job job = lpi_pool_job_of(net, node);
-    job.dy = lpi_grad(net, node->out);
-    job.dx = lpi_grad(net, node->in[0]);
-    job.accumulate = lpi_adds(net, node, 0);
+    if (backward) {
+        job.dy = lpi_grad(net, node->out);
+        job.dx = lpi_grad(net, node->in[0]);
+        job.accumulate = lpi_adds(net, node, 0);
+    }
     lpi_for(&net->team, lpi_rows(net, node->out), fn, &job);
+    return LP_OK;
 }
-static void lpi_avgpool_backward(lp_net *net, lpi_node *node)
+static lp_status lpi_avgpool_forward(lp_net *net, lpi_node *node)
 {
-    lpi_pool_backward(net, node, lpi_avgpool_back_image);
+    return lpi_pool_run(net, node, lpi_avgpool_image, 0);
 }
-static void lpi_maxpool_backward(lp_net *net, lpi_node *node)
+static lp_status lpi_maxpool_forward(lp_net *net, lpi_node *node)
 {
-    lpi_pool_backward(net, node, lpi_maxpool_back_image);
+    return lpi_pool_run(net, node, lpi_maxpool_image, 0);
 }
-#endif
+LPI_TRAINED void lpi_avgpool_backward(lp_net *net, lpi_node *node)
+{
+    lpi_pool_run(net, node, lpi_avgpool_back_image, 1);
+}
+LPI_TRAINED void lpi_maxpool_backward(lp_net *net, lpi_node *node)
+{
+    lpi_pool_run(net, node, lpi_maxpool_back_image, 1);
+}
 
 /* ---- subsample: every stride-th pixel, channels centred in f zeros (ResNet's option A) */
 
@@ -4100,8 +4028,7 @@ static lp_status lpi_subsample_forward(lp_net *net, lpi_node *node)
                          x + ((i * g->h + oy * g->stride) * g->w + ox * g->stride) * g->c, g->c);
     return LP_OK;
 }
-#ifndef LP_NO_TRAINING
-static void lpi_subsample_backward(lp_net *net, lpi_node *node)
+LPI_TRAINED void lpi_subsample_backward(lp_net *net, lpi_node *node)
 {
     const lpi_geom *g = &node->geom;
     lpi_n           front = (g->f - g->c) / 2;
@@ -4115,7 +4042,6 @@ static void lpi_subsample_backward(lp_net *net, lpi_node *node)
                 for (lpi_n c = 0; c < g->c; c++) p[c] += dy[front + c];
             }
 }
-#endif
 
 /* ---- dropout (Srivastava et al. 2014): the mask is a function of (seed, step, draw, node,
    element); `draw` tells apart the minibatches of an accumulated step and the passes without a step
@@ -4136,8 +4062,7 @@ static lp_status lpi_dropout_forward(lp_net *net, lpi_node *node)
         y[i] = !net->training ? x[i] : lpi_drops(net, node, i) ? 0 : x[i] * scale;
     return LP_OK;
 }
-#ifndef LP_NO_TRAINING
-static void lpi_dropout_backward(lp_net *net, lpi_node *node)
+LPI_TRAINED void lpi_dropout_backward(lp_net *net, lpi_node *node)
 {
     lpi_n          n = lpi_count(net, node->out);
     const lp_real *dy = lpi_grad(net, node->out);
@@ -4148,7 +4073,6 @@ static void lpi_dropout_backward(lp_net *net, lpi_node *node)
         dx[i] = accumulate ? dx[i] + g : g;
     }
 }
-#endif
 
 /* ---- cross entropy: L = mean over labelled lines of -sum_c t_c ln p_c, p = softmax(z),
    t = (1-s) onehot + s/classes; dz = (p - t) / lines.  With top = max z and S = sum e^(z - top):
@@ -4167,12 +4091,11 @@ typedef struct lpi_softmax {
     int            accumulate;
 } lpi_softmax;
 
-static void lpi_cross_entropy_item(void *arg, int item, int lane)
+static void lpi_cross_entropy_item(void *arg, int item, LPI_UNUSED int lane)
 {
     const lpi_softmax *j = (const lpi_softmax *)arg;
     lpi_n              i = (lpi_n)item * LPI_LINES, end = lpi_minp(i + LPI_LINES, j->lines);
     double             loss = 0;
-    (void)lane;
     for (; i < end; i++) {
         const lp_real *z = j->z + i * j->classes;
         lp_real        top;
@@ -4210,11 +4133,10 @@ static lp_status lpi_cross_entropy_forward(lp_net *net, lpi_node *node)
 }
 
 /* out = or += scale (p - t) for each line; without labels t = 0. */
-static void lpi_softmax_item(void *arg, int item, int lane)
+static void lpi_softmax_item(void *arg, int item, LPI_UNUSED int lane)
 {
     const lpi_softmax *j = (const lpi_softmax *)arg;
     lpi_n              i = (lpi_n)item * LPI_LINES, end = lpi_minp(i + LPI_LINES, j->lines);
-    (void)lane;
     for (; i < end; i++) {
         const lp_real *z = j->z + i * j->classes;
         lp_real       *out = j->out + i * j->classes, top;
@@ -4229,8 +4151,7 @@ static void lpi_softmax_item(void *arg, int item, int lane)
     }
 }
 
-#ifndef LP_NO_TRAINING
-static void lpi_cross_entropy_backward(lp_net *net, lpi_node *node)
+LPI_TRAINED void lpi_cross_entropy_backward(lp_net *net, lpi_node *node)
 {
     lpi_softmax j = { net->row, lpi_lines(net, node->in[0]), lpi_last(node->in[0]),
                       lpi_value(net, node->in[0]), node->in[1]->pub.labels,
@@ -4238,7 +4159,6 @@ static void lpi_cross_entropy_backward(lp_net *net, lpi_node *node)
                       net->loss_scale / net->loss_lines, lpi_adds(net, node, 0) };
     lpi_for(&net->team, (int)lpi_ceil_div(j.lines, LPI_LINES), lpi_softmax_item, &j);
 }
-#endif
 
 /* ---- mean squared error: L = mean (a - b)^2 over all elements; da = 2 (a - b) / n = -db */
 
@@ -4254,7 +4174,7 @@ static lp_status lpi_mse_forward(lp_net *net, lpi_node *node)
     return LP_OK;
 }
 #ifndef LP_NO_TRAINING
-static void lpi_mse_backward(lp_net *net, lpi_node *node)
+LPI_TRAINED void lpi_mse_backward(lp_net *net, lpi_node *node)
 {
     lpi_n          n = lpi_count(net, node->in[0]);
     const lp_real *a = lpi_value(net, node->in[0]), *b = lpi_value(net, node->in[1]);
@@ -4280,31 +4200,29 @@ enum { LPI_OP_RELU, LPI_OP_SIGMOID, LPI_OP_TANH, LPI_OP_ADD, LPI_OP_MUL, LPI_OP_
        LPI_OP_GATHER, LPI_OP_LSTM, LPI_OP_CONV, LPI_OP_MATMUL, LPI_OP_BATCHNORM, LPI_OP_AVGPOOL,
        LPI_OP_MAXPOOL, LPI_OP_SUBSAMPLE, LPI_OP_DROPOUT, LPI_OP_CROSS_ENTROPY, LPI_OP_MSE };
 
+#define LPI_ACTIVATION(name, map)                                                               \
+    { name, lpi_activation_forward, LPI_BACK(lpi_activation_backward),                          \
+      LPI_READS_Y | LPI_IN_PLACE | LPI_GRAD_IN_PLACE, map }
+#define LPI_OP(name, flags)                                                                     \
+    { #name, lpi_##name##_forward, LPI_BACK(lpi_##name##_backward), flags, 0 }
 static const lpi_op lpi_ops[] = {
-    {"relu", lpi_relu_forward, LPI_BACK(lpi_relu_backward),
-     LPI_READS_Y | LPI_IN_PLACE | LPI_GRAD_IN_PLACE},
-    {"sigmoid", lpi_sigmoid_forward, LPI_BACK(lpi_sigmoid_backward),
-     LPI_READS_Y | LPI_IN_PLACE | LPI_GRAD_IN_PLACE},
-    {"tanh", lpi_tanh_forward, LPI_BACK(lpi_tanh_backward),
-     LPI_READS_Y | LPI_IN_PLACE | LPI_GRAD_IN_PLACE},
-    {"add", lpi_add_forward, LPI_BACK(lpi_add_backward), LPI_IN_PLACE | LPI_GRAD_IN_PLACE},
-    {"mul", lpi_mul_forward, LPI_BACK(lpi_mul_backward),
-     LPI_READS_X0 | LPI_READS_X1 | LPI_GRAD_IN_PLACE},
-    {"outer", lpi_outer_forward, LPI_BACK(lpi_outer_backward), LPI_READS_X0 | LPI_READS_X1},
-    {"gather", lpi_gather_forward, LPI_BACK(lpi_gather_backward), 0},
-    {"lstm", lpi_lstm_forward, LPI_BACK(lpi_lstm_backward), LPI_READS_X1 | LPI_READS_X2},
-    {"conv2d", lpi_conv2d_forward, LPI_BACK(lpi_conv2d_backward), LPI_READS_X0 | LPI_READS_X1},
-    {"matmul", lpi_matmul_forward, LPI_BACK(lpi_matmul_backward), LPI_READS_X0 | LPI_READS_X1},
-    {"batchnorm", lpi_batchnorm_forward, LPI_BACK(lpi_batchnorm_backward),
-     LPI_READS_X0 | LPI_GRAD_IN_PLACE},
-    {"avgpool", lpi_avgpool_forward, LPI_BACK(lpi_avgpool_backward), 0},
-    {"maxpool", lpi_maxpool_forward, LPI_BACK(lpi_maxpool_backward), LPI_READS_X0},
-    {"subsample", lpi_subsample_forward, LPI_BACK(lpi_subsample_backward), 0},
-    {"dropout", lpi_dropout_forward, LPI_BACK(lpi_dropout_backward),
-     LPI_IN_PLACE | LPI_GRAD_IN_PLACE},
-    {"cross_entropy", lpi_cross_entropy_forward, LPI_BACK(lpi_cross_entropy_backward),
-     LPI_READS_X0 | LPI_LOSS},
-    {"mse", lpi_mse_forward, LPI_BACK(lpi_mse_backward), LPI_READS_X0 | LPI_READS_X1 | LPI_LOSS},
+    LPI_ACTIVATION("relu", LPI_MAP_RELU),
+    LPI_ACTIVATION("sigmoid", LPI_MAP_SIGMOID),
+    LPI_ACTIVATION("tanh", LPI_MAP_TANH),
+    LPI_OP(add, LPI_IN_PLACE | LPI_GRAD_IN_PLACE),
+    LPI_OP(mul, LPI_READS_X0 | LPI_READS_X1 | LPI_GRAD_IN_PLACE),
+    LPI_OP(outer, LPI_READS_X0 | LPI_READS_X1),
+    LPI_OP(gather, 0),
+    LPI_OP(lstm, LPI_READS_X1 | LPI_READS_X2),
+    LPI_OP(conv2d, LPI_READS_X0 | LPI_READS_X1),
+    LPI_OP(matmul, LPI_READS_X0 | LPI_READS_X1),
+    LPI_OP(batchnorm, LPI_READS_X0 | LPI_GRAD_IN_PLACE),
+    LPI_OP(avgpool, 0),
+    LPI_OP(maxpool, LPI_READS_X0),
+    LPI_OP(subsample, 0),
+    LPI_OP(dropout, LPI_IN_PLACE | LPI_GRAD_IN_PLACE),
+    LPI_OP(cross_entropy, LPI_READS_X0 | LPI_LOSS),
+    LPI_OP(mse, LPI_READS_X0 | LPI_READS_X1 | LPI_LOSS),
 };
 
 /* ---- builders: check shapes, record a node */
@@ -4313,10 +4231,9 @@ static lp_tensor *lpi_input(lp_net *net, const char *name, int rank, const int *
 {
     if (!net || net->failed) return NULL;
     if (net->closed) return lpi_closed(net, "input");
-    if (net->capacity && dim[0] != net->capacity)
-        return LPI_BUILD_FAIL(net, LP_ERR_SHAPE,
-                              "input \"%s\" has batch capacity %d, inputs before it %d",
-                              name ? name : "", dim[0], net->capacity);
+    LPI_REFUSE(net, net->capacity && dim[0] != net->capacity, LP_ERR_SHAPE,
+               "input \"%s\" has batch capacity %d, inputs before it %d", name ? name : "", dim[0],
+               net->capacity);
     lpi_tensor *t = lpi_new_tensor(net, name, LPI_INPUT, rank, dim);
     if (!t) return NULL;
     t->batched = t->keep = 1;
@@ -4362,13 +4279,10 @@ LP_API lp_tensor *lp_parameter(lp_net *net, const char *name, int rank, const in
 {
     if (!net || net->failed) return NULL;
     if (net->closed) return lpi_closed(net, "parameter");
-    if (rank < 1 || rank > 4 || !dim)
-        return LPI_BUILD_FAIL(net, LP_ERR_ARGUMENT, "parameter \"%s\": rank %d, expected 1..4",
-                              name ? name : "", rank);
-    if (!(scale >= -1e30f && scale <= 1e30f))
-        return LPI_BUILD_FAIL(net, LP_ERR_ARGUMENT,
-                              "parameter \"%s\": the scale of its initial values is not finite",
-                              name ? name : "");
+    LPI_REFUSE(net, rank < 1 || rank > 4 || !dim, LP_ERR_ARGUMENT,
+               "parameter \"%s\": rank %d, expected 1..4", name ? name : "", rank);
+    LPI_REFUSE(net, !(scale >= -1e30f && scale <= 1e30f), LP_ERR_ARGUMENT,
+               "parameter \"%s\": the scale of its initial values is not finite", name ? name : "");
     lpi_tensor *t = lpi_new_tensor(net, name, LPI_PARAMETER, rank, dim);
     if (!t) return NULL;
     t->init = init;
@@ -4425,11 +4339,9 @@ static int lpi_same_shape(const lp_tensor *a, const lp_tensor *b)
 LP_API lp_tensor *lp_add(lp_net *net, lp_tensor *a, lp_tensor *b)
 {
     if (!lpi_building(net, a, "add", NULL) || !lpi_building(net, b, "add", NULL)) return NULL;
-    if (!lpi_same_shape(a, b))
-        return LPI_BUILD_FAIL(net, LP_ERR_SHAPE,
-                              "add: \"%s\" %t and \"%s\" %t have different shapes, or only "
-                              "one follows the batch", a->name,
-                              a->priv, b->name, b->priv);
+    LPI_REFUSE(net, !lpi_same_shape(a, b), LP_ERR_SHAPE,
+               "add: \"%s\" %t and \"%s\" %t have different shapes, or only one follows the batch",
+               a->name, a->priv, b->name, b->priv);
     return lpi_out(lpi_new_node(net, &lpi_ops[LPI_OP_ADD], NULL, a, b, NULL, a->rank, a->dim));
 }
 
@@ -4438,20 +4350,19 @@ LP_API lp_tensor *lp_mul(lp_net *net, lp_tensor *a, lp_tensor *b)
     if (!lpi_building(net, a, "mul", NULL) || !lpi_building(net, b, "mul", NULL)) return NULL;
     int fits = b->rank < a->rank && !b->priv->batched;
     for (int i = 1; i <= b->rank && fits; i++) fits = a->dim[a->rank - i] == b->dim[b->rank - i];
-    if (!fits && !lpi_same_shape(a, b))
-        return LPI_BUILD_FAIL(net, LP_ERR_SHAPE,
-                              "mul: \"%s\" %t and \"%s\" %t: expected the same shape, or the last "
-                              "dimensions of the first", a->name, a->priv, b->name, b->priv);
+    LPI_REFUSE(net, !fits && !lpi_same_shape(a, b), LP_ERR_SHAPE,
+               "mul: \"%s\" %t and \"%s\" %t: expected the same shape, or the last dimensions of "
+               "the first", a->name, a->priv, b->name, b->priv);
     return lpi_out(lpi_new_node(net, &lpi_ops[LPI_OP_MUL], NULL, a, b, NULL, a->rank, a->dim));
 }
 
 LP_API lp_tensor *lp_outer(lp_net *net, lp_tensor *a, lp_tensor *b)
 {
     if (!lpi_building(net, a, "outer", NULL) || !lpi_building(net, b, "outer", NULL)) return NULL;
-    if (a->rank != 1 || b->rank != 1 || a->priv->batched || b->priv->batched)
-        return LPI_BUILD_FAIL(net, LP_ERR_SHAPE,
-                              "outer: \"%s\" %t and \"%s\" %t: expected two vectors [m] and [n] "
-                              "that do not follow the batch", a->name, a->priv, b->name, b->priv);
+    LPI_REFUSE(net, a->rank != 1 || b->rank != 1 || a->priv->batched || b->priv->batched,
+               LP_ERR_SHAPE,
+               "outer: \"%s\" %t and \"%s\" %t: expected two vectors [m] and [n] that do not "
+               "follow the batch", a->name, a->priv, b->name, b->priv);
     int dim[2] = { a->dim[0], b->dim[0] };
     return lpi_out(lpi_new_node(net, &lpi_ops[LPI_OP_OUTER], NULL, a, b, NULL, 2, dim));
 }
@@ -4459,9 +4370,8 @@ LP_API lp_tensor *lp_outer(lp_net *net, lp_tensor *a, lp_tensor *b)
 LP_API lp_tensor *lp_rank1(lp_net *net, lp_tensor *w)
 {
     if (!lpi_building(net, w, "rank1", NULL)) return NULL;
-    if (w->rank < 2 || w->priv->batched)
-        return LPI_BUILD_FAIL(net, LP_ERR_SHAPE, "rank1: weight \"%s\" %t, expected [.., in, out]",
-                              w->name, w->priv);
+    LPI_REFUSE(net, w->rank < 2 || w->priv->batched, LP_ERR_SHAPE,
+               "rank1: weight \"%s\" %t, expected [.., in, out]", w->name, w->priv);
     lp_tensor *v = lp_parameter(net, lpi_name(net, "%s.v", w->name), 1, &w->dim[w->rank - 2],
                                 LP_INIT_ONE, 1, LP_ROLE_AUTO);
     lp_tensor *u = lp_parameter(net, lpi_name(net, "%s.u", w->name), 1, &w->dim[w->rank - 1],
@@ -4476,14 +4386,11 @@ LP_API lp_tensor *lp_gather(lp_net *net, lp_tensor *tokens, lp_tensor *table, co
 {
     if (!lpi_building(net, table, "gather", label)) return NULL;
     const char *who = label ? label : "gather";
-    if (!tokens || !tokens->priv->is_labels)
-        return LPI_BUILD_FAIL(net, LP_ERR_ARGUMENT,
-                              "embedding \"%s\": its input must come from lp_tokens or lp_labels",
-                              who);
-    if (table->rank != 2 || table->priv->batched)
-        return LPI_BUILD_FAIL(net, LP_ERR_SHAPE,
-                              "embedding \"%s\": table \"%s\" %t, expected [vocabulary, width]",
-                              who, table->name, table->priv);
+    LPI_REFUSE(net, !tokens || !tokens->priv->is_labels, LP_ERR_ARGUMENT,
+               "embedding \"%s\": its input must come from lp_tokens or lp_labels", who);
+    LPI_REFUSE(net, table->rank != 2 || table->priv->batched, LP_ERR_SHAPE,
+               "embedding \"%s\": table \"%s\" %t, expected [vocabulary, width]", who, table->name,
+               table->priv);
     int dim[3] = { tokens->dim[0], tokens->dim[1], table->dim[1] }, rank = tokens->rank + 1;
     if (rank == 2) dim[1] = dim[2];
     return lpi_out(lpi_new_node(net, &lpi_ops[LPI_OP_GATHER], label, tokens, table, NULL, rank, dim));
@@ -4512,18 +4419,16 @@ LP_API lp_tensor *lp_lstm_sequence(lp_net *net, lp_tensor *x, lp_tensor *w_ih, l
         if (!lpi_building(net, w[i], "lstm", label)) return NULL;
     const char *who = label ? label : "lstm";
     int         units = w_hh->dim[0];
-    if (x->rank != 3 || !x->priv->batched)
-        return LPI_BUILD_FAIL(net, LP_ERR_SHAPE,
-                              "lstm \"%s\": input \"%s\" %t, expected sequences [n, length, in]",
-                              who, x->name, x->priv);
-    if (units > 536870911 || !lpi_is_matrix(w_hh, 2, units, 4 * units)
-        || !lpi_is_matrix(w_ih, 2, x->dim[2], 4 * units) || !lpi_is_matrix(bias_ih, 1, 4 * units, 1)
-        || !lpi_is_matrix(bias_hh, 1, 4 * units, 1))
-        return LPI_BUILD_FAIL(net, LP_ERR_SHAPE,
-                              "lstm \"%s\": input \"%s\" %t, weights %t and %t, biases %t and %t do "
-                              "not fit (expected [n,length,in], [in,4u], [u,4u], [4u], [4u])", who,
-                              x->name, x->priv, w_ih->priv, w_hh->priv, bias_ih->priv,
-                              bias_hh->priv);
+    LPI_REFUSE(net, x->rank != 3 || !x->priv->batched, LP_ERR_SHAPE,
+               "lstm \"%s\": input \"%s\" %t, expected sequences [n, length, in]", who, x->name,
+               x->priv);
+    LPI_REFUSE(net, units > 536870911 || !lpi_is_matrix(w_hh, 2, units, 4 * units)
+               || !lpi_is_matrix(w_ih, 2, x->dim[2], 4 * units)
+               || !lpi_is_matrix(bias_ih, 1, 4 * units, 1)
+               || !lpi_is_matrix(bias_hh, 1, 4 * units, 1), LP_ERR_SHAPE,
+               "lstm \"%s\": input \"%s\" %t, weights %t and %t, biases %t and %t do not fit "
+               "(expected [n,length,in], [in,4u], [u,4u], [4u], [4u])", who, x->name, x->priv,
+               w_ih->priv, w_hh->priv, bias_ih->priv, bias_hh->priv);
     int       dim[3] = { x->dim[0], x->dim[1], units };
     lpi_node *node = lpi_new_node(net, &lpi_ops[LPI_OP_LSTM], label, x, w_ih, w_hh, 3, dim);
     if (!node) return NULL;
@@ -4535,9 +4440,8 @@ LP_API lp_tensor *lp_lstm_sequence(lp_net *net, lp_tensor *x, lp_tensor *w_ih, l
 LP_API lp_tensor *lp_lstm(lp_net *net, lp_tensor *x, const char *label, int units)
 {
     if (!lpi_building(net, x, "lstm", lpi_label(label))) return NULL;
-    if (units < 1 || units > 1 << 24)
-        return LPI_BUILD_FAIL(net, LP_ERR_ARGUMENT, "lstm \"%s\": %d units, expected 1..2^24",
-                              lpi_label(label), units);
+    LPI_REFUSE(net, units < 1 || units > 1 << 24, LP_ERR_ARGUMENT,
+               "lstm \"%s\": %d units, expected 1..2^24", lpi_label(label), units);
     int        ih[2] = { x->dim[x->rank - 1], 4 * units }, hh[2] = { units, 4 * units };
     float      bound = (float)(1 / lpi_sqrt(units));
     lp_tensor *w_ih = lpi_layer_weight(net, label, "weight_ih", 2, ih, LP_INIT_UNIFORM, bound);
@@ -4553,28 +4457,25 @@ LP_API lp_tensor *lp_conv2d(lp_net *net, lp_tensor *x, lp_tensor *w, lp_tensor *
     if (!lpi_building(net, x, "conv2d", label)) return NULL;
     if (!lpi_building(net, w, "conv2d", label)) return NULL;
     const char *who = label ? label : "conv2d";
-    if (x->rank != 4 || w->rank != 4 || w->priv->batched || x->dim[3] != w->dim[2])
-        return LPI_BUILD_FAIL(net, LP_ERR_SHAPE,
-                              "conv \"%s\": input \"%s\" %t does not fit weight \"%s\" %t "
-                              "(expected [n,h,w,c] and [kh,kw,c,filters])",
-                              who, x->name, x->priv, w->name, w->priv);
+    LPI_REFUSE(net, x->rank != 4 || w->rank != 4 || w->priv->batched || x->dim[3] != w->dim[2],
+               LP_ERR_SHAPE,
+               "conv \"%s\": input \"%s\" %t does not fit weight \"%s\" %t (expected [n,h,w,c] and "
+               "[kh,kw,c,filters])", who, x->name, x->priv, w->name, w->priv);
     int kh = w->dim[0], kw = w->dim[1], f = w->dim[3];
     if (kh > 7 || kw > 7 || stride < 1 || stride > 7 || pad < LP_SAME || pad > 7)
         return LPI_BUILD_FAIL(net, LP_ERR_ARGUMENT,
                               "conv \"%s\": kernel %dx%d, stride %d, pad %d; expected "
                               "kernels and strides 1..7, pad 0..7 or LP_SAME",
                               who, kh, kw, stride, pad);
-    if (bias && (bias->rank != 1 || bias->dim[0] != f || bias->priv->batched))
-        return LPI_BUILD_FAIL(net, LP_ERR_SHAPE,
-                              "conv \"%s\": bias \"%s\" %t does not fit weight \"%s\" %t", who,
-                              bias->name, bias->priv, w->name, w->priv);
+    LPI_REFUSE(net, bias && (bias->rank != 1 || bias->dim[0] != f || bias->priv->batched),
+               LP_ERR_SHAPE,
+               "conv \"%s\": bias \"%s\" %t does not fit weight \"%s\" %t", who, bias->name,
+               bias->priv, w->name, w->priv);
     int64_t h = (int64_t)x->dim[1] + (pad == LP_SAME ? kh - 1 : 2 * pad);
     int64_t wide = (int64_t)x->dim[2] + (pad == LP_SAME ? kw - 1 : 2 * pad);
-    if (h < kh || wide < kw)
-        return LPI_BUILD_FAIL(
-            net, LP_ERR_SHAPE,
-            "conv \"%s\": padded input \"%s\" %t is smaller than weight \"%s\" %t", who, x->name,
-            x->priv, w->name, w->priv);
+    LPI_REFUSE(net, h < kh || wide < kw, LP_ERR_SHAPE,
+               "conv \"%s\": padded input \"%s\" %t is smaller than weight \"%s\" %t", who,
+               x->name, x->priv, w->name, w->priv);
     int dim[4] = { x->dim[0], (int)((h - kh) / stride + 1), (int)((wide - kw) / stride + 1), f };
     lpi_node *node = lpi_new_node(net, &lpi_ops[LPI_OP_CONV], label, x, w, bias, 4, dim);
     if (!node) return NULL;
@@ -4593,9 +4494,9 @@ LP_API lp_tensor *lp_conv(lp_net *net, lp_tensor *x, const char *label, int filt
                           int stride)
 {
     if (!lpi_building(net, x, "conv", lpi_label(label))) return NULL;
-    if (x->rank != 4)
-        return LPI_BUILD_FAIL(net, LP_ERR_SHAPE, "conv \"%s\": input \"%s\" %t, expected [n,h,w,c]",
-                              lpi_label(label), x->name, x->priv);
+    LPI_REFUSE(net, x->rank != 4, LP_ERR_SHAPE,
+               "conv \"%s\": input \"%s\" %t, expected [n,h,w,c]", lpi_label(label), x->name,
+               x->priv);
     if (kernel < 1 || kernel > 7 || filters < 1)
         return LPI_BUILD_FAIL(net, LP_ERR_ARGUMENT,
                               "conv \"%s\": kernel %d, filters %d; expected kernel 1..7, "
@@ -4613,15 +4514,13 @@ LP_API lp_tensor *lp_matmul(lp_net *net, lp_tensor *x, lp_tensor *w, lp_tensor *
     if (!lpi_building(net, w, "matmul", label)) return NULL;
     const char *who = label ? label : "matmul";
     int sequence = x->rank == 3, in = sequence ? x->dim[2] : (int)x->priv->row;
-    if (w->rank != 2 || w->priv->batched || in != w->dim[0])
-        return LPI_BUILD_FAIL(net, LP_ERR_SHAPE,
-                              "linear \"%s\": input \"%s\" %t does not fit weight \"%s\" %t "
-                              "(expected [n, in] or [n, length, in], and [in, out])",
-                              who, x->name, x->priv, w->name, w->priv);
-    if (bias && (bias->rank != 1 || bias->dim[0] != w->dim[1] || bias->priv->batched))
-        return LPI_BUILD_FAIL(net, LP_ERR_SHAPE,
-                              "linear \"%s\": bias \"%s\" %t does not fit weight \"%s\" %t", who,
-                              bias->name, bias->priv, w->name, w->priv);
+    LPI_REFUSE(net, w->rank != 2 || w->priv->batched || in != w->dim[0], LP_ERR_SHAPE,
+               "linear \"%s\": input \"%s\" %t does not fit weight \"%s\" %t (expected [n, in] or "
+               "[n, length, in], and [in, out])", who, x->name, x->priv, w->name, w->priv);
+    LPI_REFUSE(net, bias && (bias->rank != 1 || bias->dim[0] != w->dim[1] || bias->priv->batched),
+               LP_ERR_SHAPE,
+               "linear \"%s\": bias \"%s\" %t does not fit weight \"%s\" %t", who, bias->name,
+               bias->priv, w->name, w->priv);
     int dim[3] = { x->dim[0], sequence ? x->dim[1] : w->dim[1], w->dim[1] };
     return lpi_out(lpi_new_node(net, &lpi_ops[LPI_OP_MATMUL], label, x, w, bias, 2 + sequence, dim));
 }
@@ -4629,9 +4528,8 @@ LP_API lp_tensor *lp_matmul(lp_net *net, lp_tensor *x, lp_tensor *w, lp_tensor *
 LP_API lp_tensor *lp_linear(lp_net *net, lp_tensor *x, const char *label, int out)
 {
     if (!lpi_building(net, x, "linear", lpi_label(label))) return NULL;
-    if (out < 1)
-        return LPI_BUILD_FAIL(net, LP_ERR_ARGUMENT, "linear \"%s\": %d outputs, expected >= 1",
-                              lpi_label(label), out);
+    LPI_REFUSE(net, out < 1, LP_ERR_ARGUMENT,
+               "linear \"%s\": %d outputs, expected >= 1", lpi_label(label), out);
     int        dim[2] = { x->rank == 3 ? x->dim[2] : (int)x->priv->row, out };
     lp_tensor *w = lpi_layer_weight(net, label, "weight", 2, dim, LP_INIT_KAIMING, 1);
     lp_tensor *b = lpi_layer_parameter(net, label, "bias", 1, &out, LP_INIT_ZERO, 1);
@@ -4657,14 +4555,13 @@ static lp_tensor *lpi_pooling(lp_net *net, int op, lp_tensor *x, int kh, int kw,
 {
     const char *what = lpi_ops[op].name;
     if (!lpi_building(net, x, what, NULL)) return NULL;
-    if (x->rank != 4)
-        return LPI_BUILD_FAIL(net, LP_ERR_SHAPE, "%s: input \"%s\" %t, expected [n,h,w,c]", what,
-                              x->name, x->priv);
-    if (kh < 1 || stride < 1 || pad < 0 || pad > kh / 2 || kh > x->dim[1] + (int64_t)2 * pad
-        || kw > x->dim[2] + (int64_t)2 * pad || pad > 32767)
-        return LPI_BUILD_FAIL(net, LP_ERR_ARGUMENT,
-                              "%s: window %dx%d, stride %d, pad %d do not fit input \"%s\" %t",
-                              what, kh, kw, stride, pad, x->name, x->priv);
+    LPI_REFUSE(net, x->rank != 4, LP_ERR_SHAPE,
+               "%s: input \"%s\" %t, expected [n,h,w,c]", what, x->name, x->priv);
+    LPI_REFUSE(net, kh < 1 || stride < 1 || pad < 0 || pad > kh / 2
+               || kh > x->dim[1] + (int64_t)2 * pad || kw > x->dim[2] + (int64_t)2 * pad
+               || pad > 32767, LP_ERR_ARGUMENT,
+               "%s: window %dx%d, stride %d, pad %d do not fit input \"%s\" %t", what, kh, kw,
+               stride, pad, x->name, x->priv);
     int dim[4] = {x->dim[0], (x->dim[1] + 2 * pad - kh) / stride + 1,
                   (x->dim[2] + 2 * pad - kw) / stride + 1, x->dim[3]};
     lpi_geom g = {dim[0], x->dim[1], x->dim[2], dim[3], dim[1], dim[2],
@@ -4709,9 +4606,8 @@ LP_API lp_tensor *lp_subsample(lp_net *net, lp_tensor *x, int stride, int channe
 LP_API lp_tensor *lp_dropout(lp_net *net, lp_tensor *x, float p)
 {
     if (!lpi_building(net, x, "dropout", NULL)) return NULL;
-    if (!(p >= 0 && p < 1))
-        return LPI_BUILD_FAIL(net, LP_ERR_ARGUMENT, "dropout of \"%s\": p must be in [0, 1)",
-                              x->name);
+    LPI_REFUSE(net, !(p >= 0 && p < 1), LP_ERR_ARGUMENT,
+               "dropout of \"%s\": p must be in [0, 1)", x->name);
     lpi_node *node =
         lpi_new_node(net, &lpi_ops[LPI_OP_DROPOUT], NULL, x, NULL, NULL, x->rank, x->dim);
     if (node) node->p = p;
@@ -4723,20 +4619,16 @@ LP_API lp_tensor *lp_cross_entropy(lp_net *net, lp_tensor *logits, lp_tensor *la
 {
     int one = 1;
     if (!lpi_building(net, logits, "cross_entropy", NULL)) return NULL;
-    if (!labels || !labels->priv->is_labels)
-        return LPI_BUILD_FAIL(net, LP_ERR_ARGUMENT,
-                              "cross_entropy: its labels must come from lp_labels");
+    LPI_REFUSE(net, !labels || !labels->priv->is_labels, LP_ERR_ARGUMENT,
+               "cross_entropy: its labels must come from lp_labels");
     int fits = logits->rank == labels->rank + 1 && logits->dim[0] == labels->dim[0]
                && (labels->rank == 1 || logits->dim[1] == labels->dim[1]);
-    if (!fits)
-        return LPI_BUILD_FAIL(net, LP_ERR_SHAPE,
-                              "cross_entropy: logits \"%s\" %t do not fit labels \"%s\" %t "
-                              "(expected [n, classes] and [n], or [n, length, classes] and "
-                              "[n, length])",
-                              logits->name, logits->priv, labels->name, labels->priv);
-    if (!(smoothing >= 0 && smoothing < 1))
-        return LPI_BUILD_FAIL(net, LP_ERR_ARGUMENT,
-                              "cross_entropy of \"%s\": smoothing must be in [0, 1)", logits->name);
+    LPI_REFUSE(net, !fits, LP_ERR_SHAPE,
+               "cross_entropy: logits \"%s\" %t do not fit labels \"%s\" %t (expected [n, classes] "
+               "and [n], or [n, length, classes] and [n, length])", logits->name, logits->priv,
+               labels->name, labels->priv);
+    LPI_REFUSE(net, !(smoothing >= 0 && smoothing < 1), LP_ERR_ARGUMENT,
+               "cross_entropy of \"%s\": smoothing must be in [0, 1)", logits->name);
     lpi_node *node =
         lpi_new_node(net, &lpi_ops[LPI_OP_CROSS_ENTROPY], "loss", logits, labels, NULL, 1, &one);
     if (node) node->p = smoothing;
@@ -4754,11 +4646,9 @@ LP_API lp_tensor *lp_mean_squared_error(lp_net *net, lp_tensor *a, lp_tensor *b)
                               "mean_squared_error: the prediction \"%s\" is an "
                               "input; is it the target?",
                               a->name);
-    if (!lpi_same_shape(a, b))
-        return LPI_BUILD_FAIL(net, LP_ERR_SHAPE,
-                              "mean_squared_error: \"%s\" %t and \"%s\" %t have different "
-                              "shapes, or only one follows the batch",
-                              a->name, a->priv, b->name, b->priv);
+    LPI_REFUSE(net, !lpi_same_shape(a, b), LP_ERR_SHAPE,
+               "mean_squared_error: \"%s\" %t and \"%s\" %t have different shapes, or only one "
+               "follows the batch", a->name, a->priv, b->name, b->priv);
     return lpi_out(lpi_new_node(net, &lpi_ops[LPI_OP_MSE], "loss", a, b, NULL, 1, &one));
 }
 
@@ -5644,59 +5534,22 @@ static lp_status lpi_training_ready(lp_net *net)
     return LP_OK;
 }
 
-/* Vector arithmetic over [begin, end) of long vectors, LPI_CHUNK elements per item. */
-typedef struct lpi_vec {
-    const lpi_row *row;
-    const lp_real *x;
-    lp_real       *y, s;
-    double        *sum;
-    lpi_n          n;
-} lpi_vec;
-
-static lpi_n lpi_vec_at(const lpi_vec *v, int item, lpi_n *n)
+/* y += s x (LPI_MAP_AXPY) or y += s (x - y) (LPI_MAP_LERP). */
+static void lpi_vector_run(const lp_net *net, int what, lpi_n n, lp_real s, const lp_real *x,
+                           lp_real *y)
 {
-    *n = lpi_minp(LPI_CHUNK, v->n - (lpi_n)item * LPI_CHUNK);
-    return (lpi_n)item * LPI_CHUNK;
-}
-static void lpi_square_item(void *arg, int item, int lane)
-{
-    const lpi_vec *v = (const lpi_vec *)arg;
-    lpi_n          n, i = lpi_vec_at(v, item, &n);
-    (void)lane;
-    v->sum[item] = v->row->dot(n, v->x + i, v->x + i);
-}
-static void lpi_axpy_item(void *arg, int item, int lane)
-{
-    const lpi_vec *v = (const lpi_vec *)arg;
-    lpi_n          n, i = lpi_vec_at(v, item, &n);
-    (void)lane;
-    v->row->axpy(n, v->s, v->x + i, v->y + i);
-}
-static void lpi_lerp_item(void *arg, int item, int lane)
-{
-    const lpi_vec *v = (const lpi_vec *)arg;
-    lpi_n          n, i = lpi_vec_at(v, item, &n);
-    (void)lane;
-    v->row->lerp(n, v->s, v->x + i, v->y + i);
-}
-static void lpi_vec_run(const lp_net *net, lpi_item_fn fn, lpi_vec *v)
-{
-    lpi_for(&net->team, (int)lpi_ceil_div(v->n, LPI_CHUNK), fn, v);
-}
-static lpi_vec lpi_vec_of(const lp_net *net, lpi_n n, lp_real s, const lp_real *x, lp_real *y)
-{
-    lpi_vec v = { net->row, x, y, s, NULL, n };
-    return v;
+    lpi_map m = { net->row, what, 0, n, x, NULL, y, s, NULL };
+    lpi_for(&net->team, (int)lpi_ceil_div(n, LPI_CHUNK), lpi_map_item, &m);
 }
 
 /* |x|^2, chunk sums added in order. */
 static double lpi_square(lp_net *net, const lp_real *x, lpi_n n)
 {
     double  sum = 0;
-    lpi_vec v = lpi_vec_of(net, n, 0, x, NULL);
-    v.sum = (double *)(void *)net->workspace;
-    lpi_vec_run(net, lpi_square_item, &v);
-    for (lpi_n i = 0; i < lpi_ceil_div(n, LPI_CHUNK); i++) sum += v.sum[i];
+    lpi_map m = { net->row, LPI_MAP_SQUARE, 0, n, x, NULL, NULL, 0, NULL };
+    m.sum = (double *)(void *)net->workspace;
+    lpi_for(&net->team, (int)lpi_ceil_div(n, LPI_CHUNK), lpi_map_item, &m);
+    for (lpi_n i = 0; i < lpi_ceil_div(n, LPI_CHUNK); i++) sum += m.sum[i];
     return sum;
 }
 
@@ -5797,11 +5650,10 @@ typedef struct lpi_update {
     lpi_n          n;
 } lpi_update;
 
-static void lpi_update_item(void *arg, int item, int lane)
+static void lpi_update_item(void *arg, int item, LPI_UNUSED int lane)
 {
     const lpi_update *u = (const lpi_update *)arg;
     lpi_n             i = (lpi_n)item * LPI_CHUNK, n = lpi_minp(LPI_CHUNK, u->n - i);
-    (void)lane;
     if (u->v) u->row->adam(n, &u->rule, u->g + i, u->m + i, u->v + i, u->w + i);
     else u->row->sgd(n, &u->rule, u->g + i, u->m + i, u->w + i);
 }
@@ -5859,10 +5711,9 @@ LP_API lp_status lp_step(lp_net *net, float lr)
     if (!net->begun) {
         lpi_update_theta(net, (double)lr, clip, net->g_theta); /* plain training                */
     } else {
-        lpi_vec v =
-            lpi_vec_of(net, net->n_theta, (lp_real)(gamma * clip), net->g_theta, net->delta);
         if (net->k == 0) lpi_zero(net->delta, net->n_theta);
-        lpi_vec_run(net, lpi_axpy_item, &v);                   /* Dtheta += gamma g_theta       */
+        lpi_vector_run(net, LPI_MAP_AXPY, net->n_theta,        /* Dtheta += gamma g_theta       */
+                       (lp_real)(gamma * clip), net->g_theta, net->delta);
         if (++net->k == net->members) {                        /* the turn is complete          */
             lpi_update_theta(net, (double)lr, 1, net->delta);  /* U_theta                       */
             net->k = 0;
@@ -6067,9 +5918,8 @@ LP_API lp_status lp_swa_add(lp_net *net)
     lpi_fp  fp = lpi_fp_enter();
     lp_real t = 1 / (lp_real)++net->swa_count;
     for (int i = 0; i < 3; i++) {
-        lpi_vec v = lpi_vec_of(net, size[i], t, now[i], mean[i]);
         if (i == 2 || net->swa_count == 1) lpi_copy(mean[i], now[i], size[i]);
-        else lpi_vec_run(net, lpi_lerp_item, &v);
+        else lpi_vector_run(net, LPI_MAP_LERP, size[i], t, now[i], mean[i]);
     }
     lpi_fp_leave(fp);
     return LP_OK;
