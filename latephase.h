@@ -2667,10 +2667,12 @@ static void lpi_wino_read(const lpi_wino *w, lpi_n image, lpi_n at, lp_real *v, 
             w->job.row->wino_input(g->c, x + y * line + i * g->c, line, v, w->plane_x);
 }
 
-/* U, packed in panels, of w [9, k, n]; or U^T of w [9, n, k].  item: a row of the panels */
+/* U, packed in panels, of w [9, k, n]; or U^T of w [9, n, k].  item: 64 rows of a panel, so that all
+   36 planes are written line after line */
+enum { LPI_PACK_ROWS = 64 };
 typedef struct lpi_wino_pack {
     const lpi_row *row;
-    lpi_n          k, n, plane;
+    lpi_n          k, n, plane, chunks; /* chunks of rows */
     int            transposed;
     const lp_real *w;
     lp_real       *u;
@@ -2679,27 +2681,30 @@ typedef struct lpi_wino_pack {
 static void lpi_wino_pack_item(void *arg, int item, LPI_UNUSED int lane)
 {
     const lpi_wino_pack *p = (const lpi_wino_pack *)arg;
-    lp_real              taps[9 * 2 * LPI_MAX_W];
-    for (lpi_n j = 0, width; j < p->n; j += width) {
-        width = lpi_panel_width(p->row, p->n - j);
-        const lp_real *w = p->w + item * p->n + j;
-        lpi_n          tap = p->k * p->n, columns = lpi_minp(width, p->n - j);
+    lpi_n   j = item / p->chunks * 2 * p->row->width, first = item % p->chunks * LPI_PACK_ROWS;
+    lpi_n   width = lpi_panel_width(p->row, p->n - j), columns = lpi_minp(width, p->n - j);
+    lpi_n   end = lpi_minp(first + LPI_PACK_ROWS, p->k);
+    lp_real taps[9 * 2 * LPI_MAX_W];
+    for (lpi_n k = first; k < end; k++) {
+        const lp_real *w = p->w + k * p->n + j;
+        lpi_n          tap = p->k * p->n;
         if (p->transposed) {
             for (lpi_n q = 0; q < 9; q++)
                 for (lpi_n i = 0; i < columns; i++)
-                    taps[q * width + i] = p->w[(q * p->n + j + i) * p->k + item];
+                    taps[q * width + i] = p->w[(q * p->n + j + i) * p->k + k];
             w = taps, tap = width;
         }
-        p->row->wino_weights(columns, w, tap, p->u + j * p->k + item * width, p->plane);
+        p->row->wino_weights(columns, w, tap, p->u + j * p->k + k * width, p->plane);
     }
 }
 
 static void lpi_wino_pack_all(const lpi_team *team, const lpi_wino *w, int transposed)
 {
     const lpi_geom *g = w->job.g;
-    lpi_wino_pack   p = { w->job.row, g->c, g->f, w->plane_u, transposed, w->job.w, w->u };
+    lpi_wino_pack   p = { w->job.row, g->c, g->f, w->plane_u, 0, transposed, w->job.w, w->u };
     if (transposed) p.k = g->f, p.n = g->c, p.plane = w->plane_t;
-    lpi_for(team, (int)p.k, lpi_wino_pack_item, &p);
+    p.chunks = lpi_ceil_div(p.k, LPI_PACK_ROWS);
+    lpi_for(team, (int)(lpi_ceil_div(p.n, 2 * p.row->width) * p.chunks), lpi_wino_pack_item, &p);
 }
 
 static void lpi_wino_forward_item(void *arg, int item, int lane)
@@ -2869,8 +2874,9 @@ static lpi_n lpi_lstm_workspace(lpi_n capacity, lpi_n length, lpi_n in, lpi_n un
 }
 static lpi_n lpi_lstm_saved(lpi_n capacity, lpi_n length, lpi_n in, lpi_n units, int stored)
 {
-    lpi_n positions = stored ? length : 1;
-    return capacity * (positions * (units + in + 1 + 4 * units) + (positions + 1) * units);
+    lpi_n positions = capacity * (stored ? length : 1);
+    return lpi_round_up(positions * (units + in + 1), 16) + lpi_round_up(positions * 4 * units, 16)
+           + (positions + capacity) * units;
 }
 
 /* Row b at position t. */
@@ -3485,8 +3491,8 @@ static lpi_lstm lpi_lstm_of(const lp_net *net, const lpi_node *node)
     l.next = net->carry_next + node->carry;
     lpi_n positions = l.capacity * (l.stored ? l.length : 1);
     l.cat = node->saved;
-    l.gates = l.cat + positions * l.k;
-    l.cells = l.gates + positions * 4 * l.units;
+    l.gates = l.cat + lpi_round_up(positions * l.k, 16);
+    l.cells = l.gates + lpi_round_up(positions * 4 * l.units, 16);
     l.packed = net->workspace;
     return l;
 }

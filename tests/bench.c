@@ -1,6 +1,6 @@
 /* Benchmark of latephase.h: training and inference rates, GEMM, the cost of the late phase.
    Build: cc -O2 tests/bench.c -o bench -lpthread        Run: ./bench [--threads N] [--isa NAME]
-   [WHAT ...] WHAT: sgemm, sgemm-MxNxK, wrn-D-W-B (depth, width, batch), lstm-U-B-L (units, batch,
+   [--direct] [WHAT ...] WHAT: sgemm, sgemm-MxNxK, conv (3x3, eight shapes; --direct: no Winograd), wrn-D-W-B (depth, width, batch), lstm-U-B-L (units, batch,
    length), late (WRN-16-1: late-phase against plain minibatches; and late-lstm: LSTM-500, the same
    with rank-1 weights).  Every line is for machines: result key=value ... */
 #ifndef _POSIX_C_SOURCE
@@ -150,6 +150,56 @@ static void bench_late_wrn(lp_desc desc)
     bench_pair("wrn-16-1", build_wrn(late, 16, 1, 128), build_wrn(desc, 16, 1, 128));
 }
 
+/* One 3x3 convolution, stride 1, c -> c channels, the three passes, in GFLOP/s of the direct
+   algorithm; the team of threads is borrowed from a net. */
+static void bench_conv(lp_desc desc, int c, int hw, int n)
+{
+    model         m = build_wrn(desc, 10, 1, 2);
+    const lpi_row *row = m.net->row;
+    lpi_geom      g = { n, hw, hw, c, hw, hw, c, 3, 3, 1, 1, 1, 0 };
+    lpi_conv_job  job;
+    size_t        size = (size_t)n * (size_t)(hw * hw) * (size_t)c, taps = (size_t)(9 * c) * (size_t)c;
+    double        flop = 2e-9 * (double)size * 9 * c, best[3] = { 1e9, 1e9, 1e9 };
+    g.winograd = !desc.direct_conv && lpi_winograd_fits(&g);
+    float *x = (float *)need(size * sizeof *x), *y = (float *)need(size * sizeof *y);
+    float *w = (float *)need(taps * sizeof *w);
+    float *work = (float *)need(sizeof *work * (size_t)lpi_conv_workspace(&g, desc.threads));
+    for (size_t i = 0; i < size; i++) x[i] = y[i] = (float)(i % 17) * 0.1f - 0.8f;
+    for (size_t i = 0; i < taps; i++) w[i] = (float)(i % 13) * 0.1f - 0.6f;
+    memset(&job, 0, sizeof job);
+    job.g = &g;
+    job.row = row;
+    job.scratch = job.packed = work;
+    if (!g.winograd) job.packed += desc.threads * lpi_conv_lane(&g);
+    job.partial = job.packed;
+    for (int r = 0; r < 6; r++)
+        for (int pass = 0; pass < 3; pass++) {
+            lpi_conv_job j = job;
+            double       t = now();
+            j.x = x, j.w = w, j.dy = y;
+            if (pass == 0) j.y = y, lpi_conv_forward(&m.net->team, &j, n);
+            if (pass == 1) j.dx = x, lpi_conv_backward(&m.net->team, &j);
+            if (pass == 2) j.dw = w, lpi_conv_backward(&m.net->team, &j);
+            t = now() - t;
+            if (t < best[pass]) best[pass] = t;
+            for (size_t i = 0; pass == 2 && i < taps; i++) w[i] = (float)(i % 13) * 0.1f - 0.6f;
+            for (size_t i = 0; pass == 1 && i < size; i++) x[i] = (float)(i % 17) * 0.1f - 0.8f;
+        }
+    printf("result bench=conv3x3 c=%d hw=%d n=%d threads=%d isa=%s winograd=%d fwd=%.0f bwd_data=%.0f "
+           "bwd_weights=%.0f\n", c, hw, n, desc.threads, lp_isa_name(row->isa), g.winograd,
+           flop / best[0], flop / best[1], flop / best[2]);
+    fflush(stdout);
+    free(x), free(y), free(w), free(work);
+    drop(&m);
+}
+
+static void bench_convs(lp_desc desc)
+{
+    static const int shape[][3] = { { 16, 32, 128 }, { 32, 16, 128 }, { 64, 32, 32 }, { 128, 16, 32 },
+                                    { 256, 8, 32 },  { 160, 32, 16 }, { 320, 16, 16 }, { 640, 8, 16 } };
+    for (int i = 0; i < 8; i++) bench_conv(desc, shape[i][0], shape[i][1], shape[i][2]);
+}
+
 /* Character model with 205 symbols, embedding 205, one layer, as in the paper's enwik8 net. */
 static model build_lstm(lp_desc desc, int units, int batch, int length)
 {
@@ -219,7 +269,9 @@ int main(int argc, char **argv)
         } else if (sscanf(argv[i], "sgemm-%dx%dx%d", &d, &w, &b) == 3 && d > 0 && w > 0 && b > 0) {
             bench_gemm(desc.isa, d, w, b);
             done++;
-        } else if (strcmp(argv[i], "late") == 0)
+        } else if (strcmp(argv[i], "conv") == 0) bench_convs(desc), done++;
+        else if (strcmp(argv[i], "--direct") == 0) desc.direct_conv = 1;
+        else if (strcmp(argv[i], "late") == 0)
             bench_late_wrn(desc), bench_late_lstm(desc), done++;
         else if (strcmp(argv[i], "late-lstm") == 0) bench_late_lstm(desc), done++;
         else if (sscanf(argv[i], "wrn-%d-%d-%d", &d, &w, &b) == 3) bench_wrn(desc, d, w, b), done++;
@@ -227,8 +279,8 @@ int main(int argc, char **argv)
             bench_lstm(desc, d, w, b), done++;
         else {
             fprintf(stderr,
-                    "bench: unknown argument %s; expected --threads N, --isa NAME, sgemm, late, "
-                    "late-lstm, wrn-D-W-B or lstm-U-B-L\n",
+                    "bench: unknown argument %s; expected --threads N, --isa NAME, sgemm, conv, "
+                    "--direct, late, late-lstm, wrn-D-W-B or lstm-U-B-L\n",
                     argv[i]);
             return 2;
         }

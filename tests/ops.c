@@ -255,6 +255,72 @@ static void conv_winograd_borders(void)
 {
     for (int h = 1; h <= 9; h += test_small ? 3 : 1)
         for (int w = 1; w <= 9; w += test_small ? 4 : 1) conv_case(2, h, w, 16, 17, 3, 1, LP_SAME);
+    for (int h = 4; h <= 12; h += 4) /* whole tiles, and channels that fill vectors */
+        for (int w = 4; w <= 8; w += 4) conv_case(3, h, w, 16 + 4 * (h & 8), 8 * w, 3, 1, LP_SAME);
+}
+
+/* Relative L2 error of got against want. */
+static double l2_error(const lp_real *got, const double *want, size_t n)
+{
+    double e = 0, s = 0;
+    if (!CHECK(got != NULL)) return 1;
+    for (size_t i = 0; i < n; i++) {
+        e += ((double)got[i] - want[i]) * ((double)got[i] - want[i]);
+        s += want[i] * want[i];
+    }
+    return sqrt(e / s);
+}
+
+static double inner(const lp_real *a, const double *b, size_t n)
+{
+    double s = 0;
+    for (size_t i = 0; i < n; i++) s += (double)a[i] * b[i];
+    return s;
+}
+
+/* One 3x3 layer with Winograd or without: errors of y, dx and dw below 1e-5, and the gradients the
+   adjoints of the layer: <dy, conv x> = <dx, x> = <dw, w>. */
+static void winograd_case(int n, int hw, int c, int f, int direct, lp_isa isa)
+{
+    naive_geometry g = naive_shape(n, hw, hw, c, f, 3, 1, LP_SAME);
+    conv_reference r = conv_reference_of(&g, 0);
+    fixture        t = begin(isa);
+    t.net->desc.direct_conv = direct;
+    t.x = parameter(t.net, "x", 4, n, hw, hw, c);
+    lp_tensor *w = parameter(t.net, "w", 4, 3, 3, c, f);
+    t.y = lp_conv2d(t.net, t.x, w, NULL, "conv", 1, LP_SAME);
+    if (finish(&t)) {
+        lpi_tensor *y = t.y->priv;
+        CHECK_INT(y->node->geom.winograd, !direct);
+        set(t.net, t.x, r.x), set(t.net, w, r.w), set(t.net, t.target, r.t);
+        CHECK_INT(lp_gradient(t.net, 1, NULL), LP_OK);
+        const lp_real *dx = lp_gradients(t.net, t.x), *dw = lp_gradients(t.net, w);
+        CHECK(l2_error(t.y->data, r.y, r.ny) < 1e-5);
+        CHECK(l2_error(dx, r.dx, r.nx) < 1e-5);
+        CHECK(l2_error(dw, r.dw, r.nw) < 1e-5);
+        double yy = 0, xx = inner(dx, r.x, r.nx), ww = inner(dw, r.w, r.nw), size = 0;
+        for (size_t i = 0; i < r.ny; i++) {
+            yy += (double)lpi_grad(t.net, y)[i] * (double)t.y->data[i];
+            size += fabs((double)lpi_grad(t.net, y)[i] * (double)t.y->data[i]);
+        }
+        CHECK_NEAR(xx, yy, 1e-6 * size);
+        CHECK_NEAR(ww, yy, 1e-6 * size);
+    }
+    lp_destroy(t.net);
+    conv_reference_free(&r);
+}
+
+/* Breaks when a transform's coefficient is off or an adjoint is not one: shapes of Wide ResNets. */
+static void conv_winograd_accuracy(void)
+{
+    static const int shape[7][3] = { { 4, 32, 16 }, { 8, 16, 32 }, { 8, 8, 64 }, { 2, 8, 256 },
+                                     { 1, 32, 160 }, { 1, 16, 320 }, { 1, 8, 640 } };
+    for (int i = 0; i < (test_small ? 3 : 7); i++) {
+        test_context("[%d,%d,%d,%d]", shape[i][0], shape[i][1], shape[i][1], shape[i][2]);
+        winograd_case(shape[i][0], shape[i][1], shape[i][2], shape[i][2], 0, LP_ISA_AUTO);
+    }
+    winograd_case(3, 8, 32, 48, 1, LP_ISA_AUTO);
+    for (EACH_ISA(isa)) winograd_case(3, 8, 32, 48, 0, isa);
 }
 
 /* Breaks when the cutting of work into blocks is wrong: shapes of real nets. */
@@ -1824,7 +1890,8 @@ static void gemm_arguments(void)
 }
 
 static const test_case cases[] = {
-    T(conv_all_kernels), T(conv_winograd_borders), T(conv_real_shapes), T(conv_layer),
+    T(conv_all_kernels), T(conv_winograd_borders), T(conv_winograd_accuracy),
+    T(conv_real_shapes), T(conv_layer),
     T(linear_values), T(linear_sequences), T(batchnorm_values), T(batchnorm_cancellation),
     T(batchnorm_single_value), T(relu_values), T(relu_nan), T(add_in_place),
     T(batchnorm_relu_shared), T(keep_changes_nothing), T(computed_weights), T(activation_values),
