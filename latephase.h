@@ -70,17 +70,19 @@ int main(void)
 
      >>options        macros and their defaults     >>dispatch    choosing a kernel row
      >>limits         what it does not do           >>gemm        blocked matrix product
-     >>concepts       read this to understand it    >>conv        convolution
-     >>types          declarations: types           >>ops         one place per operation
-     >>train          tier 1: build, train, use     >>plan        memory from lifetimes
-     >>graph          tier 2: graph, state, checks  >>run         forward and backward
-     >>bare           tier 3: bare kernels          >>optim       SGD
-     >>platform       compilers, floating point     >>latephase   Algorithm 1
-     >>threads        thread pool                   >>average     averaging, SWA, BN statistics
-     >>memory         arena                         >>metrics     accuracy, NLL, ECE, Brier
-     >>rng            counter-based random numbers  >>models      Wide ResNet, CIFAR ResNet
-     >>math           exp, log, sqrt, sin           >>gradcheck   numerical gradients
-     >>kernels        vector kernels, any width     >>state       exact snapshots
+     >>concepts       read this to understand it    >>conv        direct convolution
+     >>types          declarations: types           >>winograd    fast 3x3 convolution
+     >>train          tier 1: build, train, use     >>lstm        LSTM over a sequence
+     >>graph          tier 2: graph, state, checks  >>ops         one place per operation
+     >>bare           tier 3: bare kernels          >>plan        fusion; memory from lifetimes
+     >>platform       compilers, floating point     >>run         forward and backward
+     >>threads        thread pool                   >>optim       SGD, Adam
+     >>memory         arena                         >>latephase   Algorithm 1
+     >>rng            counter-based random numbers  >>average     averaging, SWA, BN statistics
+     >>math           exp, log, sqrt, cos           >>metrics     accuracy, NLL, ECE, Brier
+     >>kernels        vector kernels, any width     >>models      Wide ResNet, ResNet, LSTM
+                                                    >>gradcheck   numerical gradients
+                                                    >>state       exact snapshots
 
    OPTIONS >>options
    Define before including; those marked (I) matter only with LP_IMPLEMENTATION, the others must
@@ -128,14 +130,22 @@ int main(void)
    beta = b + a mean (exact for each BN layer).  All other weights are averaged as they are.  The
    alternative takes mean gamma and beta and re-estimates the statistics on training data.
 
-   Layout.  Activations are NHWC, convolution weights HWIO, linear weights [in, out]; row-major.
+   Layout.  Activations are NHWC or, for sequences, [n, length, c]; convolution weights HWIO, linear
+   weights [in, out]; row-major.
+
+   Streams.  An LSTM starts where the minibatch before has left it: row i of successive minibatches
+   is one long sequence.  All its states are one more flat vector, lp_carry, of the streams and not
+   of a member; a pass that fails does not move it.
 
    The graph is static.  Builders check shapes and record; the first error sticks and every later
    builder returns NULL quietly, so check once, at lp_compile.  lp_compile plans all memory by the
    lifetimes of tensors over forward and backward; after it nothing is allocated.  BatchNorm
-   followed by ReLU is fused, ReLU and add work in place, memory is used again: a result can be read
-   after a pass only if lp_keep asked for it before compiling (else its data is NULL).  The loss and
-   its first input, the logits, are always kept.
+   followed by ReLU is one op, whose output is not even stored where only convolutions read it: they
+   compute it again while they read.  A sum that follows a convolution is done by it, and the sums
+   that BatchNorm needs are taken by the convolutions around it while their data is in cache.  ReLU
+   works in place, memory is used again: a result can be read after a pass only if lp_keep asked for
+   it before compiling (else its data is NULL).  The loss and its first input, the logits, are
+   always kept.
 
    Backpropagation visits the ops in reverse; each adds (dL/d output)(d output/d input) to the
    gradient of its inputs.  The first to write a gradient overwrites, later ones add.
@@ -1559,7 +1569,7 @@ static LPI_TARGET void LPI_K(mul)(lpi_n n, const lp_real *a, const lp_real *b, i
     }
 }
 
-/* e^x within 1 ulp: x = k ln 2 + r, |r| <= ln 2 / 2, with ln 2 = 355/512 - 2.12e-4 so that k times
+/* e^x to 1.1 ulp: x = k ln 2 + r, |r| <= ln 2 / 2, with ln 2 = 355/512 - 2.12e-4 so that k times
    the first part is exact (Cody and Waite 1980); e^r = 1 + r + r^2 q(r), q of degree 4 fitted for
    the smallest largest relative error (3e-9).  Beyond [-104, 89] the result is 0 or infinite. */
 static inline LPI_TARGET LPI_V LPI_K(vexp)(LPI_V x)
@@ -1581,7 +1591,7 @@ static inline LPI_TARGET LPI_V LPI_K(vexp)(LPI_V x)
 #endif
 }
 
-/* 1 / (1 + e^-x), as e^x / (1 + e^x) for x < 0, where e^-x could overflow. */
+/* 1 / (1 + e^-x) to 2.5 ulp, as e^x / (1 + e^x) for x < 0, where e^-x could overflow. */
 static inline LPI_TARGET LPI_V LPI_K(vsigmoid)(LPI_V x)
 {
     const LPI_V one = LPI_SET1(1.0f), minus = LPI_SUB(LPI_SET1(0), x);
@@ -1589,8 +1599,8 @@ static inline LPI_TARGET LPI_V LPI_K(vsigmoid)(LPI_V x)
     return LPI_DIV(LPI_PICK(x, one, e), LPI_ADD(one, e));
 }
 
-/* (1 - e) / (1 + e) with e = e^(-2|x|); below 0.625, where 1 - e would cancel, x + x^3 p(x^2) with p of
-   degree 4 fitted for the smallest largest relative error (4e-9). */
+/* tanh to 1.6 ulp: (1 - e) / (1 + e) with e = e^(-2|x|); below 0.625, where 1 - e would cancel,
+   x + x^3 p(x^2) with p of degree 4 fitted for the smallest largest relative error (4e-9). */
 static inline LPI_TARGET LPI_V LPI_K(vtanh)(LPI_V x)
 {
     const LPI_V one = LPI_SET1(1.0f), minus = LPI_SUB(LPI_SET1(0), x), z = LPI_MUL(x, x);
