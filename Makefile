@@ -32,8 +32,9 @@ test: $(TESTS) $(PROGRAMS) ## all tests, in less than 5 minutes
 check: $(TESTS) $(PROGRAMS) ## the exhaustive form of test: every compiler, level and machine
 	sh tests/run.sh full $(B)
 
-bench: $(B)/bench ## rates of this machine: GEMM, Wide ResNets, LSTM, the cost of the late phase
-	$(B)/bench sgemm late wrn-16-1-128 wrn-16-4-128 lstm-500-100-200 $(ARGS)
+bench: $(B)/bench ## rates of this machine: GEMM, convolutions, Wide ResNets, LSTM, the cost of the late phase
+	@for what in sgemm conv late wrn-16-1-128 wrn-16-4-128 wrn-28-10-64 wrn-28-10-128 \
+	    "--threads 1 wrn-16-1-1" lstm-500-100-200; do $(B)/bench $$what $(ARGS); done
 
 bench-peers: $(B)/bench ## the same beside OpenBLAS and PyTorch, where they are installed
 	sh tests/peers.sh $(B)

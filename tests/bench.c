@@ -9,6 +9,7 @@
 #define LP_IMPLEMENTATION
 #include "../latephase.h"
 #include <stdio.h>
+#include <sys/resource.h>
 #include <time.h>
 
 static double now(void)
@@ -16,6 +17,14 @@ static double now(void)
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* The most memory that this process has had, in MB. */
+static double maxrss(void)
+{
+    struct rusage r;
+    getrusage(RUSAGE_SELF, &r);
+    return (double)r.ru_maxrss / 1024;
 }
 
 static int by_value(const void *a, const void *b)
@@ -113,9 +122,9 @@ static void bench_wrn(lp_desc desc, int depth, int width, int batch)
         if (t < infer) infer = t;
     }
     printf("result bench=wrn-%d-%d batch=%d threads=%d isa=%s train_img_s=%.1f infer_img_s=%.1f "
-           "mb=%.0f\n",
+           "mb=%.0f maxrss_mb=%.0f\n",
            depth, width, batch, desc.threads, lp_isa_name(lp_get_info(m.net).isa), batch / train,
-           batch / infer, (double)lp_get_info(m.net).bytes / 1048576.0);
+           batch / infer, (double)lp_get_info(m.net).bytes / 1048576.0, maxrss());
     fflush(stdout);
     drop(&m);
 }
@@ -241,9 +250,10 @@ static void bench_lstm(lp_desc desc, int units, int batch, int length)
         double t = train_seconds(&m);
         if (t < train) train = t;
     }
-    printf("result bench=lstm-%d batch=%d length=%d threads=%d isa=%s train_char_s=%.0f mb=%.0f\n",
+    printf("result bench=lstm-%d batch=%d length=%d threads=%d isa=%s train_char_s=%.0f mb=%.0f "
+           "maxrss_mb=%.0f\n",
            units, batch, length, desc.threads, lp_isa_name(lp_get_info(m.net).isa), m.batch / train,
-           (double)lp_get_info(m.net).bytes / 1048576.0);
+           (double)lp_get_info(m.net).bytes / 1048576.0, maxrss());
     fflush(stdout);
     drop(&m);
 }

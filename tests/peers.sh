@@ -1,16 +1,21 @@
 #!/bin/sh
-# The benchmark beside its peers, in alternation: OpenBLAS (one thread) and PyTorch (two threads).
-# Median of RUNS invocations (default 5).  Installs nothing; says what is missing.
-# The peers' programs come from the directory PEERS (default ../shared/bench): openblas_sgemm.c and
-# torch_wrn.py, which print "result peer=... key=value".
+# The benchmark beside its peers, in alternation: OpenBLAS (one thread), oneDNN and PyTorch (two
+# threads).  Median of RUNS invocations (default 5).  Installs nothing; says what is missing.
+# usage: tests/peers.sh [build directory] [WHAT ...]   WHAT: sgemm conv wrn lstm (default: all)
+# The peers' programs come from the directory PEERS (default ../shared/bench): openblas_sgemm.c,
+# onednn_conv.cpp, torch_wrn.py and torch_lstm.py, which print "result peer=... key=value".
 set -u
 cd "$(dirname "$0")/.." || exit 1
 build=${1:-build} peers=${PEERS:-../shared/bench} runs=${RUNS:-5}
+[ $# -gt 0 ] && shift
+what=" ${*:-sgemm conv wrn lstm} "
 tmp=$(mktemp -d) || exit 1
 trap 'rm -rf "$tmp"' EXIT
 
+wanted() { case $what in *" $1 "*) return 0 ;; *) return 1 ;; esac; }
 value() { sed -n "s/.*[ ]$1=\([0-9.]*\).*/\1/p" | tail -n 1; }
 median() { sort -n | awk '{v[NR] = $1} END {if (NR) print v[int((NR + 1) / 2)]}'; }
+ratio() { awk "BEGIN {printf \"%.2f\", $1 / $2}"; }
 # pair NAME KEY_OURS 'OURS' KEY_PEER 'PEER': both in turn, RUNS times.
 pair() {
     : >"$tmp/a"; : >"$tmp/b"
@@ -21,25 +26,79 @@ pair() {
         i=$((i + 1))
     done
     a=$(median <"$tmp/a") b=$(median <"$tmp/b")
-    echo "result compare=$1 ours=$a peer=$b ratio=$(awk "BEGIN {printf \"%.2f\", $a / $b}")"
+    echo "result compare=$1 ours=$a peer=$b ratio=$(ratio "$a" "$b")"
 }
 
-if [ -f "$peers/openblas_sgemm.c" ] \
-    && ${CC:-cc} -O2 "$peers/openblas_sgemm.c" -o "$tmp/blas" -lopenblas 2>/dev/null; then
-    for size in "512 512 512" "1024 1024 1024" "2048 2048 2048"; do
+# OpenBLAS may not know a processor and then takes slow kernels: its best is the best of these.
+best_core() {
+    for core in "" SkylakeX Cooperlake Sapphirerapids Zen Haswell; do
+        echo "$(OPENBLAS_CORETYPE=$core OPENBLAS_NUM_THREADS=1 "$tmp/blas" 1024 1024 1024 2>/dev/null \
+            | value gflop_s) $core"
+    done | sort -n | tail -n 1 | cut -d' ' -f2
+}
+
+sgemm() {
+    core=$(best_core)
+    for size in "256 256 256" "512 512 512" "1024 1024 1024" "2048 2048 2048" "4096 160 144"; do
         name=$(echo "$size" | tr ' ' x)
         pair "sgemm-$name-avx2" gflop_s "$build/bench --isa avx2 sgemm-$name" gflop_s \
             "OPENBLAS_CORETYPE=Haswell OPENBLAS_NUM_THREADS=1 $tmp/blas $size"
         pair "sgemm-$name-auto" gflop_s "$build/bench sgemm-$name" gflop_s \
-            "OPENBLAS_NUM_THREADS=1 $tmp/blas $size"
+            "OPENBLAS_CORETYPE=$core OPENBLAS_NUM_THREADS=1 $tmp/blas $size"
     done
-else echo "skipped: sgemm needs $peers/openblas_sgemm.c and OpenBLAS (Debian: libopenblas-dev)"; fi
+}
+
+# passes FILE: "c-hw-pass value" for each pass of each result line
+passes() {
+    sed -n 's/.* c=\([0-9]*\) hw=\([0-9]*\) .* fwd=\([0-9.]*\) bwd_data=\([0-9.]*\) bwd_weights=\([0-9.]*\).*/\1-\2 \3 \4 \5/p' "$1" \
+        | awk '{print $1 "-fwd", $2; print $1 "-bwd_data", $3; print $1 "-bwd_weights", $4}'
+}
+# conv ISA ISA_OF_ONEDNN: for every shape and pass the peer's better algorithm
+conv() {
+    : >"$tmp/ours"; : >"$tmp/peer"
+    i=0
+    while [ "$i" -lt "$runs" ]; do
+        "$build/bench" --threads 2 --isa "$1" conv >"$tmp/a"
+        DNNL_MAX_CPU_ISA=$2 OMP_NUM_THREADS=2 "$tmp/onednn" >"$tmp/b"
+        passes "$tmp/a" >>"$tmp/ours"
+        passes "$tmp/b" | sort -k1,1 -k2,2n | awk '{v[$1] = $2} END {for (k in v) print k, v[k]}' \
+            >>"$tmp/peer"
+        i=$((i + 1))
+    done
+    awk '!seen[$1]++ {print $1}' "$tmp/ours" | while read -r key; do
+        a=$(awk -v k="$key" '$1 == k {print $2}' "$tmp/ours" | median)
+        b=$(awk -v k="$key" '$1 == k {print $2}' "$tmp/peer" | median)
+        echo "result compare=conv-$key-$1 ours=$a peer=$b ratio=$(ratio "$a" "$b")"
+    done
+}
+
+if wanted sgemm; then
+    if [ -f "$peers/openblas_sgemm.c" ] \
+        && ${CC:-cc} -O2 "$peers/openblas_sgemm.c" -o "$tmp/blas" -lopenblas 2>/dev/null; then sgemm
+    else echo "skipped: sgemm needs $peers/openblas_sgemm.c and OpenBLAS (Debian: libopenblas-dev)"; fi
+fi
+if wanted conv; then
+    if [ -f "$peers/onednn_conv.cpp" ] \
+        && ${CXX:-c++} -O2 "$peers/onednn_conv.cpp" -o "$tmp/onednn" -ldnnl 2>/dev/null; then
+        conv auto ALL
+        conv avx2 AVX2
+    else echo "skipped: conv needs $peers/onednn_conv.cpp and oneDNN (Debian: libdnnl-dev)"; fi
+fi
 
 python=
 for p in python3 /usr/bin/python3; do "$p" -c 'import torch' 2>/dev/null && python=$p && break; done
-if [ -n "$python" ] && [ -f "$peers/torch_wrn.py" ]; then
-    for net in 16-1-128 16-4-128; do
+if [ -z "$python" ]; then echo "skipped: the nets need PyTorch (Debian: python3-torch)"; exit 0; fi
+if wanted wrn && [ -f "$peers/torch_wrn.py" ]; then
+    for net in 16-1-128 16-4-128 28-10-64; do
         pair "wrn-$net-train" train_img_s "$build/bench --threads 2 wrn-$net" train_img_s \
             "$python $peers/torch_wrn.py $net 2 3"
     done
-else echo "skipped: Wide ResNets need $peers/torch_wrn.py and PyTorch (Debian: python3-torch)"; fi
+    pair wrn-28-10-64-infer infer_img_s "$build/bench --threads 2 wrn-28-10-64" infer_img_s \
+        "$python $peers/torch_wrn.py 28-10-64 2 3"
+    pair wrn-16-1-1-infer-1-thread infer_img_s "$build/bench --threads 1 wrn-16-1-1" infer_img_s \
+        "$python $peers/torch_wrn.py 16-1-1 1 20"
+fi
+if wanted lstm && [ -f "$peers/torch_lstm.py" ]; then
+    pair lstm-500-train train_char_s "$build/bench --threads 2 lstm-500-100-200" train_char_s \
+        "$python $peers/torch_lstm.py 100 200 2"
+fi
