@@ -256,7 +256,7 @@ static void conv_winograd_borders(void)
     for (int h = 1; h <= 9; h += test_small ? 3 : 1)
         for (int w = 1; w <= 9; w += test_small ? 4 : 1) conv_case(2, h, w, 16, 17, 3, 1, LP_SAME);
     for (int h = 4; h <= 12; h += 4) /* whole tiles, and channels that fill vectors */
-        for (int w = 4; w <= 8; w += 4) conv_case(3, h, w, 16 + 4 * (h & 8), 8 * w, 3, 1, LP_SAME);
+        for (int w = 4; w <= 8; w += 4) conv_case(3, h, w, 32 + 2 * (h & 8), 8 * w, 3, 1, LP_SAME);
 }
 
 /* Relative L2 error of got against want. */
@@ -313,7 +313,7 @@ static void winograd_case(int n, int hw, int c, int f, int direct, lp_isa isa)
 /* Breaks when a transform's coefficient is off or an adjoint is not one: shapes of Wide ResNets. */
 static void conv_winograd_accuracy(void)
 {
-    static const int shape[7][3] = { { 4, 32, 16 }, { 8, 16, 32 }, { 8, 8, 64 }, { 2, 8, 256 },
+    static const int shape[7][3] = { { 2, 32, 32 }, { 8, 16, 32 }, { 8, 8, 64 }, { 2, 8, 256 },
                                      { 1, 32, 160 }, { 1, 16, 320 }, { 1, 8, 640 } };
     for (int i = 0; i < (test_small ? 3 : 7); i++) {
         test_context("[%d,%d,%d,%d]", shape[i][0], shape[i][1], shape[i][1], shape[i][2]);
