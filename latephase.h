@@ -6,8 +6,8 @@
    own minibatches, and averages them at the end into one plain, better model:
    J. von Oswald et al., "Neural networks with late-phase weights", ICLR 2021.
 
-   This file has 4700 lines, 3800 of them code.  Compiled for x86-64 it takes 130 KB (-O2, all
-   instruction sets); for inference alone, LP_NO_TRAINING LP_NO_SIMD LP_NO_THREADS, 40 KB (-Os).
+   This file has 6320 lines, 5130 of them code.  Compiled for x86-64 it takes 270 KB (-O2, all
+   instruction sets); for inference alone, LP_NO_TRAINING LP_NO_SIMD LP_NO_THREADS, 65 KB (-Os).
 
    DO THIS, in exactly one C or C++ file:
 
@@ -628,8 +628,10 @@ LP_API void     lp_shuffle(uint64_t seed, uint64_t stream, int32_t *order, int n
 #endif
 #ifdef LP_NO_TRAINING /* functions that only training calls: the compiler drops them then */
 #define LPI_TRAINED static LPI_UNUSED
+#define LPI_BACK(fn) NULL
 #else
 #define LPI_TRAINED static
+#define LPI_BACK(fn) fn
 #endif
 
 #if defined(LP_NO_STDLIB) && defined(LPI_GNUC) /* no header needed, calls memcpy and memset */
@@ -1155,7 +1157,7 @@ static float   lpi_power2(int k) /* 2^k, k in -126..127 */
 }
 /* p 2^k, k a whole number in -150..128: in two steps, so that neither factor leaves the normal
    numbers. */
-static lp_real lpi_scale1(lp_real p, lp_real k)
+LPI_UNUSED static lp_real lpi_scale1(lp_real p, lp_real k)
 {
     int half = lpi_round1(k) / 2;
     return p * (lp_real)lpi_power2(half) * (lp_real)lpi_power2(lpi_round1(k) - half);
@@ -1424,7 +1426,7 @@ static LPI_TARGET void LPI_K(col_sum)(lpi_n rows, lpi_n c, const lp_real *x, lp_
 #undef LPI_TERM
 }
 
-static LPI_TARGET void LPI_K(col_square)(lpi_n rows, lpi_n c, const lp_real *x,
+LPI_TRAINED LPI_TARGET void LPI_K(col_square)(lpi_n rows, lpi_n c, const lp_real *x,
                                          const lp_real *mean, lp_real *out)
 {
 #define LPI_TERM(s, at)                                                             \
@@ -1454,7 +1456,7 @@ static LPI_TARGET void LPI_K(scale_shift)(lpi_n rows, lpi_n c, const lp_real *x,
 
 /* sum = sum dy', dot = sum dy' (x - mean), where dy' = dy, or dy where relu let y = x scale + shift
    pass: y is computed again rather than stored. */
-static LPI_TARGET void LPI_K(bn_sums)(lpi_n rows, lpi_n c, const lp_real *x, const lp_real *dy,
+LPI_TRAINED LPI_TARGET void LPI_K(bn_sums)(lpi_n rows, lpi_n c, const lp_real *x, const lp_real *dy,
                                       const lpi_bn *bn, int relu, lp_real *sum, lp_real *dot)
 {
     for (lpi_n j = 0; j < c; j += LPI_W) {
@@ -1480,7 +1482,7 @@ static LPI_TARGET void LPI_K(bn_sums)(lpi_n rows, lpi_n c, const lp_real *x, con
 }
 
 /* dx = ka dy' + (kb (x - mean) + kc), added to dx if accumulate. */
-static LPI_TARGET void LPI_K(bn_grad)(lpi_n rows, lpi_n c, const lp_real *x, const lp_real *dy,
+LPI_TRAINED LPI_TARGET void LPI_K(bn_grad)(lpi_n rows, lpi_n c, const lp_real *x, const lp_real *dy,
                                       const lpi_bn *bn, int relu, int accumulate, lp_real *dx)
 {
     for (lpi_n j = 0; j < c; j += LPI_W) {
@@ -1508,7 +1510,7 @@ static LPI_TARGET void LPI_K(relu)(lpi_n n, const lp_real *x, lp_real *y)
 }
 
 /* dx = y > 0 ? dy : 0; y > 0 exactly where x > 0. */
-static LPI_TARGET void LPI_K(relu_grad)(lpi_n n, const lp_real *y, const lp_real *dy,
+LPI_TRAINED LPI_TARGET void LPI_K(relu_grad)(lpi_n n, const lp_real *y, const lp_real *dy,
                                         int accumulate, lp_real *dx)
 {
     for (lpi_n i = 0; i < n; i += LPI_W) {
@@ -1532,7 +1534,7 @@ static LPI_TARGET void LPI_K(axpy)(lpi_n n, lp_real s, const lp_real *x, lp_real
         LPI_ST(y + i, n - i, LPI_FMA(f, LPI_LD(x + i, n - i), LPI_LD(y + i, n - i)));
 }
 
-static LPI_TARGET void LPI_K(lerp)(lpi_n n, lp_real t, const lp_real *x, lp_real *y)
+LPI_TRAINED LPI_TARGET void LPI_K(lerp)(lpi_n n, lp_real t, const lp_real *x, lp_real *y)
 {
     const LPI_V f = LPI_SET1(t);
     for (lpi_n i = 0; i < n; i += LPI_W) {
@@ -1629,7 +1631,7 @@ static inline LPI_TARGET LPI_V LPI_K(vtanh)(LPI_V x)
 LPI_FUNCTION(exp) LPI_FUNCTION(sigmoid) LPI_FUNCTION(tanh)
 
 /* dx = dy y (1 - y). */
-static LPI_TARGET void LPI_K(sigmoid_grad)(lpi_n n, const lp_real *y, const lp_real *dy,
+LPI_TRAINED LPI_TARGET void LPI_K(sigmoid_grad)(lpi_n n, const lp_real *y, const lp_real *dy,
                                            int accumulate, lp_real *dx)
 {
     for (lpi_n i = 0; i < n; i += LPI_W) {
@@ -1641,7 +1643,7 @@ static LPI_TARGET void LPI_K(sigmoid_grad)(lpi_n n, const lp_real *y, const lp_r
 }
 
 /* dx = dy (1 - y^2). */
-static LPI_TARGET void LPI_K(tanh_grad)(lpi_n n, const lp_real *y, const lp_real *dy,
+LPI_TRAINED LPI_TARGET void LPI_K(tanh_grad)(lpi_n n, const lp_real *y, const lp_real *dy,
                                         int accumulate, lp_real *dx)
 {
     for (lpi_n i = 0; i < n; i += LPI_W) {
@@ -1822,7 +1824,7 @@ static LPI_TARGET void LPI_K(wino_weights)(lpi_n c, const lp_real *w, lpi_n tap,
 }
 
 /* 4 x 4 pixels of dy -> z. */
-static LPI_TARGET void LPI_K(wino_output_grad)(lpi_n c, const lp_real *dy, lpi_n row, lp_real *z,
+LPI_TRAINED LPI_TARGET void LPI_K(wino_output_grad)(lpi_n c, const lp_real *dy, lpi_n row, lp_real *z,
                                                lpi_n plane)
 {
 #define LPI_GET(i, q) LPI_LOAD(dy + (i) * row + (q) * c + j)
@@ -1833,7 +1835,7 @@ static LPI_TARGET void LPI_K(wino_output_grad)(lpi_n c, const lp_real *dy, lpi_n
 }
 
 /* dv is added to 6 x 6 pixels of dx. */
-static LPI_TARGET void LPI_K(wino_input_grad)(lpi_n c, const lp_real *dv, lpi_n plane, lp_real *dx,
+LPI_TRAINED LPI_TARGET void LPI_K(wino_input_grad)(lpi_n c, const lp_real *dv, lpi_n plane, lp_real *dx,
                                               lpi_n row)
 {
 #define LPI_GET(i, q) LPI_LOAD(dv + (6 * (i) + (q)) * plane + j)
@@ -1848,7 +1850,7 @@ static LPI_TARGET void LPI_K(wino_input_grad)(lpi_n c, const lp_real *dv, lpi_n 
 }
 
 /* du -> nine taps of dw, added if accumulate. */
-static LPI_TARGET void LPI_K(wino_weights_grad)(lpi_n c, const lp_real *du, lpi_n plane,
+LPI_TRAINED LPI_TARGET void LPI_K(wino_weights_grad)(lpi_n c, const lp_real *du, lpi_n plane,
                                                 int accumulate, lp_real *dw, lpi_n tap)
 {
 #define LPI_GET(i, q) LPI_LOAD(du + (6 * (i) + (q)) * plane + j)
@@ -1886,7 +1888,7 @@ static LPI_TARGET void LPI_K(lstm_cell)(lpi_n n, lp_real *gates, const lp_real *
 /* gates: in i f g o, out the gradients of a_i a_f a_g a_o; dh in; dc in and out:
    dc += dh o (1 - tanh^2 c);  da_i = dc g i (1-i);  da_f = dc c0 f (1-f);  da_g = dc i (1-g^2);
    da_o = dh tanh c o (1-o);  then dc = dc f for the position before. */
-static LPI_TARGET void LPI_K(lstm_cell_grad)(lpi_n n, lp_real *gates, const lp_real *c0,
+LPI_TRAINED LPI_TARGET void LPI_K(lstm_cell_grad)(lpi_n n, lp_real *gates, const lp_real *c0,
                                              const lp_real *c, const lp_real *dh, lp_real *dc)
 {
     const LPI_V one = LPI_SET1(1.0f);
@@ -1905,7 +1907,7 @@ static LPI_TARGET void LPI_K(lstm_cell_grad)(lpi_n n, lp_real *gates, const lp_r
     }
 }
 
-static LPI_TARGET void LPI_K(sgd)(lpi_n n, const lpi_rule *r, const lp_real *g, lp_real *v,
+LPI_TRAINED LPI_TARGET void LPI_K(sgd)(lpi_n n, const lpi_rule *r, const lp_real *g, lp_real *v,
                                   lp_real *w)
 {
     const LPI_V rate = LPI_SET1(r->rate), mu = LPI_SET1(r->mu), clip = LPI_SET1(r->clip);
@@ -1921,7 +1923,7 @@ static LPI_TARGET void LPI_K(sgd)(lpi_n n, const lpi_rule *r, const lp_real *g, 
     }
 }
 
-static LPI_TARGET void LPI_K(adam)(lpi_n n, const lpi_rule *r, const lp_real *g, lp_real *m,
+LPI_TRAINED LPI_TARGET void LPI_K(adam)(lpi_n n, const lpi_rule *r, const lp_real *g, lp_real *m,
                                    lp_real *v, lp_real *w)
 {
     const LPI_V rate = LPI_SET1(r->rate), clip = LPI_SET1(r->clip), decay = LPI_SET1(r->decay);
@@ -1953,13 +1955,15 @@ static LPI_TARGET void LPI_K(adam)(lpi_n n, const lpi_rule *r, const lp_real *g,
 #else
 #define LPI_LIST(F) { F(1), F(2), F(3), F(4), F(5), F(6), F(7), F(8), F(9), F(10), F(11), F(12) }
 #endif
+#define LPI_T(name) LPI_BACK(LPI_K(name))
 static const lpi_row LPI_K(row) = {
     (lp_isa)LPI_ROW_ISA, LPI_W, LPI_MR, { LPI_LIST(LPI_PAIR), LPI_LIST(LPI_PAIR2) },
-    LPI_K(col_sum), LPI_K(col_square), LPI_K(scale_shift), LPI_K(bn_sums), LPI_K(bn_grad),
-    LPI_K(relu), LPI_K(relu_grad), LPI_K(add), LPI_K(mul), LPI_K(axpy), LPI_K(lerp), LPI_K(dot),
-    LPI_K(exp), LPI_K(sigmoid), LPI_K(tanh), LPI_K(sigmoid_grad), LPI_K(tanh_grad),
+    LPI_K(col_sum), LPI_T(col_square), LPI_K(scale_shift), LPI_T(bn_sums), LPI_T(bn_grad),
+    LPI_K(relu), LPI_T(relu_grad), LPI_K(add), LPI_K(mul), LPI_K(axpy), LPI_T(lerp), LPI_K(dot),
+    LPI_K(exp), LPI_K(sigmoid), LPI_K(tanh), LPI_T(sigmoid_grad), LPI_T(tanh_grad),
     LPI_K(sum_exp), LPI_K(softmax), LPI_K(wino_input), LPI_K(wino_output), LPI_K(wino_weights),
-    LPI_K(wino_output_grad), LPI_K(wino_input_grad), LPI_K(wino_weights_grad), LPI_K(lstm_cell), LPI_K(lstm_cell_grad), LPI_K(sgd), LPI_K(adam)
+    LPI_T(wino_output_grad), LPI_T(wino_input_grad), LPI_T(wino_weights_grad), LPI_K(lstm_cell),
+    LPI_T(lstm_cell_grad), LPI_T(sgd), LPI_T(adam)
 };
 #undef LPI_PAIR
 #undef LPI_PAIR2
@@ -4191,7 +4195,6 @@ static lp_status lpi_mse_forward(lp_net *net, lpi_node *node)
     *lpi_value(net, node->out) = (lp_real)net->loss_value;
     return LP_OK;
 }
-#ifndef LP_NO_TRAINING
 LPI_TRAINED void lpi_mse_backward(lp_net *net, lpi_node *node)
 {
     lpi_n          n = lpi_count(net, node->in[0]);
@@ -4207,10 +4210,6 @@ LPI_TRAINED void lpi_mse_backward(lp_net *net, lpi_node *node)
         }
     }
 }
-#define LPI_BACK(fn) fn
-#else
-#define LPI_BACK(fn) NULL
-#endif
 
 /* ---- the table of operations */
 
