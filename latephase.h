@@ -151,9 +151,9 @@ int main(void)
    gradient of its inputs.  The first to write a gradient overwrites, later ones add.
 
    Determinism.  Same seed, same bits: for any number of threads and for every kernel row that
-   has fused multiply-add (scalar-fma, AVX2, AVX-512, NEON).  Reductions have an order fixed by shape,
-   work is cut by shape, one FMA chain computes one GEMM element.  Random numbers are functions
-   of (seed, stream, index).  Inside entry points rounding is to nearest and denormals are
+   has fused multiply-add (scalar-fma, AVX2, AVX-512, NEON).  Reductions have an order fixed by
+   shape, work is cut by shape, one FMA chain computes one GEMM element.  Random numbers are
+functions of (seed, stream, index).  Inside entry points rounding is to nearest and denormals are
    kept (x86, aarch64, s390x).
    The row LP_ISA_SCALAR multiplies and adds separately and so differs in the last bits.  Do not
    compile with -ffast-math or clang's -ffp-contract=fast: they override what the file asks for.
@@ -230,7 +230,7 @@ typedef struct lp_tensor {
     struct lpi_tensor *priv;
 } lp_tensor;
 
-/* Instruction sets; NEON is that of aarch64.  One that the processor lacks is refused by lp_create. */
+/* Instruction sets; NEON is aarch64's.  One that the processor lacks is refused by lp_create. */
 typedef enum lp_isa { LP_ISA_AUTO, LP_ISA_SCALAR, LP_ISA_SCALAR_FMA, LP_ISA_AVX2, LP_ISA_AVX512,
                       LP_ISA_NEON, LP_ISA_COUNT } lp_isa;
 
@@ -256,7 +256,7 @@ typedef struct lp_late {
      LP_ADAM   g += weight_decay w;  m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2;
                w -= r (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + epsilon)
                (Kingma and Ba 2015)
-     LP_ADAMW  w -= r weight_decay w first, then LP_ADAM without decay (Loshchilov and Hutter 2019) */
+     LP_ADAMW  w -= r weight_decay w, then LP_ADAM without decay (Loshchilov and Hutter 2019) */
 typedef enum lp_rule { LP_SGD, LP_ADAM, LP_ADAMW } lp_rule;
 typedef struct lp_optim {
     float   lr_scale;     /* factor on the rate given to the step, >= 0                        */
@@ -337,8 +337,8 @@ LP_API lp_tensor *lp_batchnorm(lp_net *net, lp_tensor *x, const char *label);
 /* x [n, ...] flattened to [n, in] -> x W + b [n, out]; weight [in, out] Kaiming normal, bias 0.
    A sequence x [n, length, in] keeps its positions: -> [n, length, out]. */
 LP_API lp_tensor *lp_linear(lp_net *net, lp_tensor *x, const char *label, int out);
-/* tokens [n] or [n, length] in [0, vocabulary) -> rows of a table, [n, width] or [n, length, width];
-   weight [vocabulary, width] standard normal. */
+/* tokens [n] or [n, length] in [0, vocabulary) -> rows of a table, [n, width] or [n, length,
+   width]; weight [vocabulary, width] standard normal. */
 LP_API lp_tensor *lp_embedding(lp_net *net, lp_tensor *tokens, const char *label, int vocabulary,
                                int width);
 /* Long short-term memory (Hochreiter and Schmidhuber 1997; with forget gate, Gers et al. 2000):
@@ -1115,7 +1115,7 @@ typedef struct lpi_row {
     void (*tanh)(lpi_n n, const lp_real *x, lp_real *y);
     void (*sigmoid_grad)(lpi_n n, const lp_real *y, const lp_real *dy, int accumulate, lp_real *dx);
     void (*tanh_grad)(lpi_n n, const lp_real *y, const lp_real *dy, int accumulate, lp_real *dx);
-    /* softmax of n logits: *top = max z, returns sum e^(z - top); then out = or += a e^(z-top) + b */
+    /* softmax: *top = max z, returns sum e^(z - top); then out = or += a e^(z - top) + b */
     double (*sum_exp)(lpi_n n, const lp_real *z, lp_real *top);
     void (*softmax)(lpi_n n, const lp_real *z, lp_real top, lp_real a, lp_real b, int accumulate,
                     lp_real *out);
@@ -1341,9 +1341,9 @@ static inline float32x4_t lpi_scale_neon(float32x4_t p, float32x4_t k)
 #define LPI_GATE(x, g) LPI_PICK(x, g, LPI_SET1(0))
 
 /* The GEMM tile.  c_i0, c_i1 are the accumulators of row i: 12 x 2 (AVX-512: 24 + 2 + 1 of 32
-   registers), 6 x 2 (AVX2: 12 + 2 + 1 of 16), 8 x 2 (NEON: 16 + 2 + 1 of 32), 4 x 2 (scalar).  Per k: one or two loads of B, one
-   broadcast of A per row.  Rows are addressed as p[g][w * rsa], g = i / 3, w = i % 3, so that
-   four pointers serve twelve rows.
+   registers), 6 x 2 (AVX2: 12 + 2 + 1 of 16), 8 x 2 (NEON: 16 + 2 + 1 of 32), 4 x 2 (scalar).  Per
+   k: one or two loads of B, one broadcast of A per row.  Rows are addressed as p[g][w * rsa],
+   g = i / 3, w = i % 3, so that four pointers serve twelve rows.
    LPI_ROWS_m(X) lists X(i, g, w). */
 #define LPI_ROWS_1(X) X(0, 0, 0)
 #define LPI_ROWS_2(X) LPI_ROWS_1(X) X(1, 0, 1)
@@ -1703,7 +1703,7 @@ static LPI_TARGET void LPI_K(softmax)(lpi_n n, const lp_real *z, lp_real top, lp
     }
 }
 
-/* Winograd transforms: the one-dimensional ones first, of line q from GET(i, q) to PUT(i, q, value),
+/* Winograd transforms: the one-dimensional ones first, of line q from GET(i, q) to PUT(i, q, v),
    then each twice, down the columns and along the rows of a tile, whose half-way state is t.  The
    matrices are in >>winograd. */
 #define LPI_LINE3(GET, q) const LPI_V x0 = GET(0, q), x1 = GET(1, q), x2 = GET(2, q);
@@ -1824,8 +1824,8 @@ static LPI_TARGET void LPI_K(wino_weights)(lpi_n c, const lp_real *w, lpi_n tap,
 }
 
 /* 4 x 4 pixels of dy -> z. */
-LPI_TRAINED LPI_TARGET void LPI_K(wino_output_grad)(lpi_n c, const lp_real *dy, lpi_n row, lp_real *z,
-                                               lpi_n plane)
+LPI_TRAINED LPI_TARGET void LPI_K(wino_output_grad)(lpi_n c, const lp_real *dy, lpi_n row,
+                                                    lp_real *z, lpi_n plane)
 {
 #define LPI_GET(i, q) LPI_LOAD(dy + (i) * row + (q) * c + j)
 #define LPI_PUT(i, q, e) LPI_STORE(z + (6 * (q) + (i)) * plane + j, e);
@@ -1835,9 +1835,8 @@ LPI_TRAINED LPI_TARGET void LPI_K(wino_output_grad)(lpi_n c, const lp_real *dy, 
 }
 
 /* dv is added to 6 x 6 pixels of dx. */
-LPI_TRAINED LPI_TARGET void LPI_K(wino_input_grad)(lpi_n c, const lp_real *dv, lpi_n plane, lp_real *dx,
-                                              lpi_n row)
-{
+LPI_TRAINED LPI_TARGET void LPI_K(wino_input_grad)(lpi_n c, const lp_real *dv, lpi_n plane,
+                                                   lp_real *dx, lpi_n row){
 #define LPI_GET(i, q) LPI_LOAD(dv + (6 * (i) + (q)) * plane + j)
 #define LPI_PUT(i, q, e)                                                                         \
     {                                                                                            \
@@ -1851,7 +1850,7 @@ LPI_TRAINED LPI_TARGET void LPI_K(wino_input_grad)(lpi_n c, const lp_real *dv, l
 
 /* du -> nine taps of dw, added if accumulate. */
 LPI_TRAINED LPI_TARGET void LPI_K(wino_weights_grad)(lpi_n c, const lp_real *du, lpi_n plane,
-                                                int accumulate, lp_real *dw, lpi_n tap)
+                                                     int accumulate, lp_real *dw, lpi_n tap)
 {
 #define LPI_GET(i, q) LPI_LOAD(du + (6 * (i) + (q)) * plane + j)
 #define LPI_PUT(i, q, e)                                                                         \
@@ -2102,8 +2101,8 @@ LP_API const char *lp_isa_name(lp_isa isa)
        b00 b01 .. b0w | b10 b11 .. b1w | ...
 
    A is read in place by broadcasts; where the rows of a tile would fall into the same few L1 sets
-   (4 KB / stride of them apart), it is copied to [k][mr] first.  C is the running sum of the FMA chain
-   between two KC blocks, so blocking does not change a bit. */
+   (4 KB / stride of them apart), it is copied to [k][mr] first.  C is the running sum of the FMA
+   chain between two KC blocks, so blocking does not change a bit. */
 
 enum { LPI_KC = 384, LPI_NC = 416, LPI_MC = 3072 };
 
@@ -2423,10 +2422,10 @@ LPI_TRAINED void lpi_conv_wrote_grad(const lpi_conv_job *job, lpi_n image)
 {
     const lpi_geom *g = job->g;
     lpi_n           pixels = (lpi_n)g->h * g->w, at = image * pixels * g->c;
-    lp_real        *sums = job->sums + image * 2 * g->c;
-    if (job->sums)
-        job->row->bn_sums(pixels, g->c, job->x + at, job->dx + at, job->bn, job->pre.relu, sums,
-                          sums + g->c);
+    if (!job->sums) return;
+    lp_real *sums = job->sums + image * 2 * g->c;
+    job->row->bn_sums(pixels, g->c, job->x + at, job->dx + at, job->bn, job->pre.relu, sums,
+                      sums + g->c);
 }
 
 static void lpi_conv_forward_image(void *arg, int image, int lane)
@@ -2552,7 +2551,8 @@ LPI_TRAINED void lpi_conv_data_phase(const lpi_conv_job *job, lpi_phase p, lpi_p
         return;
     }
     lpi_n ph = p.size + p.taps - 1, pw = q.size + q.taps - 1;
-    lpi_pad(job->row, dy, NULL, g->oh, g->ow, g->f, p.taps - 1 - p.shift, q.taps - 1 - q.shift, ph, pw, scratch);
+    lpi_pad(job->row, dy, NULL, g->oh, g->ow, g->f, p.taps - 1 - p.shift, q.taps - 1 - q.shift, ph,
+            pw, scratch);
     const lpi_window w = { p.taps, (lpi_n)q.taps * g->f, g->f, 1, pw * g->f };
     for (lpi_n j = 0, width; j < g->c; j += width) {
         width = lpi_panel_width(job->row, g->c - j);
@@ -2588,7 +2588,7 @@ LPI_TRAINED void lpi_direct_data(const lpi_team *team, lpi_conv_job *job, int n)
 /* ---------------------------------------------------------------------------- >>winograd
    3x3 convolution with stride 1 from fewer multiplications (Winograd 1980; Lavin and Gray 2016):
    F(4x4, 3x3) computes 4 x 4 outputs from the 6 x 6 inputs under them with 36 products instead of
-   144.  With the points 0, +-5/8, +-3/2 and infinity, which halve the error of the usual 0, +-1, +-2,
+   144.  With the points 0, +-5/8, +-3/2, infinity, which halve the error of the usual 0, +-1, +-2,
 
        B^T = 225/256     0    -169/64     0   1  0     G = 256/225 [1    0    0]
                 0   -45/32     -9/4    5/8   1  0         -2048/2975 [1  5/8  25/64]
@@ -2610,17 +2610,17 @@ LPI_TRAINED void lpi_direct_data(const lpi_team *team, lpi_conv_job *job, int n)
 
    Forward: an item is a block of images, with V and M in its lane's scratch.  Backward: all lanes
    transform a block of images, then share the planes, then the images again; dV takes V's place.
-   Every element of a product is one chain of FMAs over its channels, or over the tiles in order: bits
-   do not depend on the size of blocks.  Planes lie an odd number of cache lines apart, so that the 36
-   stores of a transform do not meet in one L1 set. */
+   Every element of a product is one chain of FMAs over its channels, or over the tiles in order:
+   bits do not depend on the size of blocks.  Planes lie an odd number of cache lines apart, so that
+   the 36 stores of a transform do not meet in one L1 set. */
 
 /* Images are cut into whole tiles, channels fill vectors, and there are enough of them: with 16
    channels the transforms cost as much as the products save (measured, AVX2 and AVX-512). */
 static int lpi_winograd_fits(const lpi_geom *g)
 {
-    return g->kh == 3 && g->kw == 3 && g->stride == 1 && g->top == 1 && g->left == 1 && g->oh == g->h
-           && g->ow == g->w && g->h % 4 == 0 && g->w % 4 == 0 && g->c % 16 == 0 && g->f % 16 == 0
-           && g->c >= 32 && g->f >= 32;
+    return g->kh == 3 && g->kw == 3 && g->stride == 1 && g->top == 1 && g->left == 1
+           && g->oh == g->h && g->ow == g->w && g->h % 4 == 0 && g->w % 4 == 0 && g->c % 16 == 0
+           && g->f % 16 == 0 && g->c >= 32 && g->f >= 32;
 }
 
 /* How a pass is cut. */
@@ -2637,8 +2637,8 @@ typedef struct lpi_wino {
 /* Distance of planes of `size` elements, a multiple of 16. */
 static lpi_n lpi_wino_plane(lpi_n size) { return size / 16 % 2 ? size : size + 16; }
 
-/* Lays out `memory`, returns the elements needed.  Forward: about 128 tiles for each lane; backward:
-   as many for all as keep V and Z at 10 MB. */
+/* Lays out `memory`, returns the elements needed.  Forward: about 128 tiles for each lane;
+   backward: as many for all as keep V and Z at 10 MB. */
 static lpi_n lpi_wino_cut(lpi_wino *w, lpi_n n, int lanes, int backward, lp_real *memory)
 {
     const lpi_geom *g = w->job.g;
@@ -2683,8 +2683,8 @@ static void lpi_wino_read(const lpi_wino *w, lpi_n image, lpi_n at, lp_real *v, 
             w->job.row->wino_input(g->c, x + y * line + i * g->c, line, v, w->plane_x);
 }
 
-/* U, packed in panels, of w [9, k, n]; or U^T of w [9, n, k].  item: 64 rows of a panel, so that all
-   36 planes are written line after line */
+/* U, packed in panels, of w [9, k, n]; or U^T of w [9, n, k].  item: 64 rows of a panel, so that
+   all 36 planes are written line after line */
 enum { LPI_PACK_ROWS = 64 };
 typedef struct lpi_wino_pack {
     const lpi_row *row;
@@ -2727,7 +2727,8 @@ static void lpi_wino_forward_item(void *arg, int item, int lane)
 {
     const lpi_wino *w = (const lpi_wino *)arg;
     const lpi_geom *g = w->job.g;
-    lpi_n first = item * w->block, count = lpi_minp(w->block, g->n - first), line = (lpi_n)g->w * g->f;
+    lpi_n first = item * w->block, count = lpi_minp(w->block, g->n - first),
+          line = (lpi_n)g->w * g->f;
     lp_real *v = w->v + lane * 36 * (w->plane_x + w->plane_y), *m = v + 36 * w->plane_x;
     for (lpi_n i = 0; i < count; i++) lpi_wino_read(w, first + i, i, v, lane);
     for (lpi_n q = 0; q < 36; q++)
@@ -2736,7 +2737,8 @@ static void lpi_wino_forward_item(void *arg, int item, int lane)
     lp_real *y = w->job.y + first * g->h * line;
     for (lpi_n i = 0; i < count * g->h; i += 4)
         for (lpi_n j = 0; j < g->w; j += 4, m += g->f)
-            w->job.row->wino_output(g->f, m, w->plane_y, w->job.bias, y + i * line + j * g->f, line);
+            w->job.row->wino_output(g->f, m, w->plane_y, w->job.bias, y + i * line + j * g->f,
+                                    line);
     for (lpi_n i = 0; i < count; i++) lpi_conv_wrote(&w->job, first + i);
 }
 
@@ -2851,7 +2853,7 @@ LPI_TRAINED void lpi_conv_backward(const lpi_team *team, lpi_conv_job *job)
      a_t = [h_(t-1) x_t 1] [W_hh; W_ih; b_ih + b_hh]       the gates' arguments, [4 units]
      i, f, o = sigmoid, g = tanh of their quarter of a_t;  c_t = f c_(t-1) + i g;  h_t = o tanh c_t
 
-   With both matrices and the biases stacked in one, [k, 4 units] with k = units + in + 1, a position
+   With both matrices and the biases stacked in one, [k, 4 units], k = units + in + 1, a position
    is one matrix product, and so is the gradient of all weights: the sum over all t and b of
    [h x 1]^T da.  Streams are independent, so each lane takes a block of rows through the whole
    sequence, without waiting for others.  The memory for backward is ordered by position:
@@ -3539,8 +3541,8 @@ LPI_TRAINED void lpi_lstm_backward(lp_net *net, lpi_node *node)
     lpi_for(&net->team, (int)l.items, lpi_lstm_backward_item, &l);
 
     lp_real *dw = net->workspace, *part[5]; /* [k, 4u] = [h x 1]^T da, in the order of the inputs */
-    lpi_gemm_job g = { net->row, l.k, u4, l.rows * l.length, 1, l.k, u4, 1, u4, 0, 0, l.cat, l.gates,
-                       dw, dw + l.k * u4, 0 };
+    lpi_gemm_job g = {net->row, l.k, u4,    l.rows * l.length, 1,  l.k,           u4, 1, u4,
+                      0,        0,   l.cat, l.gates,           dw, dw + l.k * u4, 0};
     lpi_gemm_parallel(&net->team, &g);
     part[2] = dw, part[1] = dw + l.units * u4, part[3] = part[4] = dw + (l.k - 1) * u4;
     for (int i = 4; i > 0; i--)
@@ -3677,8 +3679,10 @@ LPI_TRAINED void lpi_conv2d_backward(lp_net *net, lpi_node *node)
                       lpi_adds(net, node, node->plus));
     if (bias && lpi_wants(node, 2))
         lpi_col_sums(net, pixels, geom.f, job.dy, lpi_adds(net, node, 2), lpi_grad(net, bias));
-    if (lpi_wants(node, 1)) job.dw = lpi_grad(net, node->in[1]), job.add_dw = lpi_adds(net, node, 1);
-    if (lpi_wants(node, 0)) job.dx = lpi_grad(net, node->in[0]), job.add_dx = lpi_adds(net, node, 0);
+    if (lpi_wants(node, 1))
+        job.dw = lpi_grad(net, node->in[1]), job.add_dw = lpi_adds(net, node, 1);
+    if (lpi_wants(node, 0))
+        job.dx = lpi_grad(net, node->in[0]), job.add_dx = lpi_adds(net, node, 0);
     if (node->sums) {
         s = lpi_bn_saved_of(node->in[0]->node);
         job.sums = s.part;
@@ -4410,7 +4414,8 @@ LP_API lp_tensor *lp_gather(lp_net *net, lp_tensor *tokens, lp_tensor *table, co
                table->priv);
     int dim[3] = { tokens->dim[0], tokens->dim[1], table->dim[1] }, rank = tokens->rank + 1;
     if (rank == 2) dim[1] = dim[2];
-    return lpi_out(lpi_new_node(net, &lpi_ops[LPI_OP_GATHER], label, tokens, table, NULL, rank, dim));
+    return lpi_out(
+        lpi_new_node(net, &lpi_ops[LPI_OP_GATHER], label, tokens, table, NULL, rank, dim));
 }
 
 LP_API lp_tensor *lp_embedding(lp_net *net, lp_tensor *tokens, const char *label, int vocabulary,
@@ -4539,7 +4544,8 @@ LP_API lp_tensor *lp_matmul(lp_net *net, lp_tensor *x, lp_tensor *w, lp_tensor *
                "linear \"%s\": bias \"%s\" %t does not fit weight \"%s\" %t", who, bias->name,
                bias->priv, w->name, w->priv);
     int dim[3] = { x->dim[0], sequence ? x->dim[1] : w->dim[1], w->dim[1] };
-    return lpi_out(lpi_new_node(net, &lpi_ops[LPI_OP_MATMUL], label, x, w, bias, 2 + sequence, dim));
+    return lpi_out(
+        lpi_new_node(net, &lpi_ops[LPI_OP_MATMUL], label, x, w, bias, 2 + sequence, dim));
 }
 
 LP_API lp_tensor *lp_linear(lp_net *net, lp_tensor *x, const char *label, int out)
@@ -4879,7 +4885,8 @@ static void lpi_fuse_sums(lp_net *net)
     for (lpi_node *bn = net->nodes; bn; bn = bn->next) {
         if (bn->skip || bn->op != &lpi_ops[LPI_OP_BATCHNORM]) continue;
         lpi_node *maker = bn->in[0]->node;
-        if (maker && maker->op == &lpi_ops[LPI_OP_CONV] && !maker->moments && bn->in[0]->pub.rank == 4)
+        if (maker && maker->op == &lpi_ops[LPI_OP_CONV] && !maker->moments
+            && bn->in[0]->pub.rank == 4)
             maker->moments = bn;
         for (lpi_node *node = bn->next; node && bn->computed && !bn->sums; node = node->next)
             if (!node->skip && node->live && node->in[0] == bn->out) node->sums = bn->sums = 1;

@@ -1,8 +1,9 @@
 /* Benchmark of latephase.h: training and inference rates, GEMM, the cost of the late phase.
    Build: cc -O2 tests/bench.c -o bench -lpthread        Run: ./bench [--threads N] [--isa NAME]
-   [--direct] [WHAT ...] WHAT: sgemm, sgemm-MxNxK, conv (3x3, eight shapes; --direct: no Winograd), wrn-D-W-B (depth, width, batch), lstm-U-B-L (units, batch,
-   length), late (WRN-16-1: late-phase against plain minibatches; and late-lstm: LSTM-500, the same
-   with rank-1 weights).  Every line is for machines: result key=value ... */
+   [--direct] [WHAT ...] WHAT: sgemm, sgemm-MxNxK, conv (3x3, eight shapes; --direct: no Winograd),
+   wrn-D-W-B (depth, width, batch), lstm-U-B-L (units, batch, length), late (WRN-16-1: late-phase
+   against plain minibatches; and late-lstm: LSTM-500, the same with rank-1 weights).  Every line is
+   for machines: result key=value ... */
 #ifndef _POSIX_C_SOURCE
 #define _POSIX_C_SOURCE 199309L
 #endif
@@ -167,7 +168,7 @@ static void bench_conv(lp_desc desc, int c, int hw, int n)
     const lpi_row *row = m.net->row;
     lpi_geom      g = { n, hw, hw, c, hw, hw, c, 3, 3, 1, 1, 1, 0 };
     lpi_conv_job  job;
-    size_t        size = (size_t)n * (size_t)(hw * hw) * (size_t)c, taps = (size_t)(9 * c) * (size_t)c;
+    size_t size = (size_t)n * (size_t)(hw * hw) * (size_t)c, taps = (size_t)(9 * c) * (size_t)c;
     double        flop = 2e-9 * (double)size * 9 * c, best[3] = { 1e9, 1e9, 1e9 };
     g.winograd = !desc.direct_conv && lpi_winograd_fits(&g);
     float *x = (float *)need(size * sizeof *x), *y = (float *)need(size * sizeof *y);
@@ -194,9 +195,11 @@ static void bench_conv(lp_desc desc, int c, int hw, int n)
             for (size_t i = 0; pass == 2 && i < taps; i++) w[i] = (float)(i % 13) * 0.1f - 0.6f;
             for (size_t i = 0; pass == 1 && i < size; i++) x[i] = (float)(i % 17) * 0.1f - 0.8f;
         }
-    printf("result bench=conv3x3 c=%d hw=%d n=%d threads=%d isa=%s winograd=%d fwd=%.0f bwd_data=%.0f "
-           "bwd_weights=%.0f\n", c, hw, n, desc.threads, lp_isa_name(row->isa), g.winograd,
-           flop / best[0], flop / best[1], flop / best[2]);
+    printf(
+        "result bench=conv3x3 c=%d hw=%d n=%d threads=%d isa=%s winograd=%d fwd=%.0f bwd_data=%.0f "
+        "bwd_weights=%.0f\n",
+        c, hw, n, desc.threads, lp_isa_name(row->isa), g.winograd, flop / best[0], flop / best[1],
+        flop / best[2]);
     fflush(stdout);
     free(x), free(y), free(w), free(work);
     drop(&m);
@@ -204,8 +207,8 @@ static void bench_conv(lp_desc desc, int c, int hw, int n)
 
 static void bench_convs(lp_desc desc)
 {
-    static const int shape[][3] = { { 16, 32, 128 }, { 32, 16, 128 }, { 64, 32, 32 }, { 128, 16, 32 },
-                                    { 256, 8, 32 },  { 160, 32, 16 }, { 320, 16, 16 }, { 640, 8, 16 } };
+    static const int shape[][3] = {{16, 32, 128}, {32, 16, 128}, {64, 32, 32},  {128, 16, 32},
+                                   {256, 8, 32},  {160, 32, 16}, {320, 16, 16}, {640, 8, 16}};
     for (int i = 0; i < 8; i++) bench_conv(desc, shape[i][0], shape[i][1], shape[i][2]);
 }
 

@@ -148,16 +148,16 @@ static void mean_squared_error(void)
 
 static void wrn(void)
 {
-    fixture f = begin(4);
     if (test_small) return;
+    fixture f = begin(4);
     check_loss(&f, lp_cross_entropy(f.net, lp_wrn(f.net, variable(&f, "x", 4, 8, 8, 3), 10, 1, 3),
                                     f.labels, 0), in_double() ? 3 : 1);
 }
 
 static void resnet(void)
 {
-    fixture f = begin(4);
     if (test_small) return;
+    fixture f = begin(4);
     check_loss(&f,
                lp_cross_entropy(f.net, lp_resnet_cifar(f.net, variable(&f, "x", 4, 8, 8, 3), 8, 3),
                                 f.labels, 0),
