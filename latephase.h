@@ -400,12 +400,12 @@ LP_API lp_status lp_compile(lp_net *net, lp_tensor *loss, void *memory, size_t b
 /* Rows in use of the batch capacity, 1..n, from the next step on.  After compiling: n. */
 LP_API lp_status lp_set_batch(lp_net *net, int rows);
 
-/* Recurrent state.  Each pass that succeeds (training step, lp_forward, lp_predict of one model)
-   leaves the states h, c of every row in use at its last position; the next pass starts there, so
-   that row i of successive minibatches is one stream.  lp_carry gives the states of all LSTMs,
-   [*n] elements, zero after compiling: zero them to start new streams; copy them out, and
-   back again, around an evaluation.  They belong to the streams, not to a member.  NULL (and
-   *n = 0) for nets without. */
+/* Recurrent state.  Each pass that succeeds (training step, lp_forward, lp_predict of one model,
+   lp_bn_estimate) leaves the states h, c of every row in use at its last position; the next pass
+   starts there, so that row i of successive minibatches is one stream.  lp_carry gives the states
+   of all LSTMs, [*n] elements, for each LSTM h [n, units], then c [n, units]; zero after compiling.
+   Zero them to start new streams; copy them out, and back again, around an evaluation.  They belong
+   to the streams, not to a member.  NULL (and *n = 0) for nets without. */
 LP_API lp_real *lp_carry(lp_net *net, size_t *n);
 
 /* Class probabilities (softmax) of the minibatch in the inputs: probs [rows, classes] (or [rows,
@@ -1654,21 +1654,21 @@ LPI_TRAINED LPI_TARGET void LPI_K(tanh_grad)(lpi_n n, const lp_real *y, const lp
     }
 }
 
-/* Sixteen logits from z; those past the end as -3e38, whose exponential is 0. */
+/* Sixteen logits from z; those past the end as -3.4e38, whose exponential is 0. */
 static const lp_real *LPI_K(pad16)(lpi_n left, const lp_real *z, lp_real *pad)
 {
     if (left >= LPI_MAX_W) return z;
-    for (lpi_n l = 0; l < LPI_MAX_W; l++) pad[l] = l < left ? z[l] : (lp_real)-3e38f;
+    for (lpi_n l = 0; l < LPI_MAX_W; l++) pad[l] = l < left ? z[l] : (lp_real)-3.4e38f;
     return pad;
 }
 
 /* *top = max z; returns sum e^(z - top) in 16 virtual lanes, folded like dot. */
 static LPI_TARGET double LPI_K(sum_exp)(lpi_n n, const lp_real *z, lp_real *top)
 {
-    lp_real pad[LPI_MAX_W], lane[LPI_MAX_W], most = (lp_real)-3e38f;
+    lp_real pad[LPI_MAX_W], lane[LPI_MAX_W], most = (lp_real)-3.4e38f;
     double  sum[LPI_MAX_W];
     LPI_V   s[LPI_MAX_W / LPI_W];
-    for (int v = 0; v < LPI_MAX_W / LPI_W; v++) s[v] = LPI_SET1(-3e38f);
+    for (int v = 0; v < LPI_MAX_W / LPI_W; v++) s[v] = LPI_SET1(-3.4e38f);
     for (lpi_n i = 0; i < n; i += LPI_MAX_W) {
         const lp_real *p = LPI_K(pad16)(n - i, z + i, pad);
         for (int v = 0; v < LPI_MAX_W / LPI_W; v++) s[v] = LPI_MAX(s[v], LPI_LOAD(p + v * LPI_W));
@@ -4643,7 +4643,7 @@ LP_API lp_tensor *lp_cross_entropy(lp_net *net, lp_tensor *logits, lp_tensor *la
     int one = 1;
     if (!lpi_building(net, logits, "cross_entropy", NULL)) return NULL;
     LPI_REFUSE(net, !labels || !labels->priv->is_labels, LP_ERR_ARGUMENT,
-               "cross_entropy: its labels must come from lp_labels");
+               "cross_entropy: its labels must come from lp_labels or lp_tokens");
     int fits = logits->rank == labels->rank + 1 && logits->dim[0] == labels->dim[0]
                && (labels->rank == 1 || logits->dim[1] == labels->dim[1]);
     LPI_REFUSE(net, !fits, LP_ERR_SHAPE,
@@ -6187,6 +6187,7 @@ LP_API lp_status lp_gradient_check(lp_net *net, int checks, double h, double *wo
         return lpi_fail(net, LP_ERR_ARGUMENT,
                         "lp_gradient_check: checks >= 1, h > 0 and worst are needed");
     lpi_fp fp = lpi_fp_enter();
+    double norm2 = net->norm2;
     *worst = 0;
     if (where) *where = "";
     for (lpi_tensor *t = net->tensors; t && st == LP_OK; t = t->next) {
@@ -6199,6 +6200,7 @@ LP_API lp_status lp_gradient_check(lp_net *net, int checks, double h, double *wo
             if (where) *where = t->pub.name;
         }
     }
+    net->norm2 = norm2;
     lpi_fp_leave(fp);
     return st;
 }
