@@ -49,6 +49,7 @@ typedef struct options {
     common_options common;
     const char    *data, *net, *late;
     int            preset, dataset, members, t0, swa_from, batch, cutout, limit_train, limit_test;
+    int            direct_conv;
     double         lr, lr_from, lr_to, lr_end, sigma0, gamma, decay, decay_late;
     int            depth, width; /* of the net; width 0: a CIFAR ResNet */
     unsigned       families;     /* LP_LATE_...                         */
@@ -137,6 +138,8 @@ static void parse_options(options *o, int argc, char **argv, int print_help)
                    MAX_IMAGES),
         option_int("--limit-test", "N", "use the first N test images", &o->limit_test, 1,
                    MAX_IMAGES),
+        option_flag("--direct-conv", "all convolutions directly, none by Winograd",
+                    &o->direct_conv),
         COMMON_OPTIONS(&o->common),
     };
     int count = (int)(sizeof table / sizeof *table);
@@ -233,6 +236,7 @@ static lp_desc describe_net(const options *o)
     desc.optim_base.weight_decay = (float)o->decay;
     desc.optim_late.weight_decay = (float)o->decay_late;
     desc.swa = o->swa_from > 0;
+    desc.direct_conv = o->direct_conv;
     desc.graph_bytes = ((size_t)1 << 20) + (size_t)o->depth * 16384;
     return desc;
 }
