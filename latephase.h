@@ -99,7 +99,8 @@ int main(void)
      LP_NO_SIMD     (I) only the scalar rows (always so with tcc, MinGW, LP_REAL)  default off
      LP_NO_TRAINING     inference only: smallest code                              default off
      LP_ASSERT(c)   (I) checks of internal invariants                              default none
-     LP_HUGEPAGE(p, n) (I) advise the system to back n bytes at p by huge pages    default none
+     LP_HUGEPAGE(p, n) (I) advise the system to back n bytes at p by huge pages
+                        default madvise where <sys/mman.h> has MADV_HUGEPAGE, else none
      LP_SELF        (I) how this file includes itself (only if you rename it) default "latephase.h"
 
    DOES NOT >>limits
@@ -606,6 +607,18 @@ LP_API void     lp_shuffle(uint64_t seed, uint64_t stream, int32_t *order, int n
 #ifndef LP_ASSERT
 #define LP_ASSERT(c) ((void)0)
 #endif
+#if !defined(LP_HUGEPAGE) && !defined(LP_NO_STDLIB) && defined(__linux__)
+#include <sys/mman.h>
+#ifdef MADV_HUGEPAGE /* not under -std=c99, unless _DEFAULT_SOURCE is defined */
+/* The advice is for whole pages: the ends are left out. */
+static void lpi_hugepage(void *p, size_t n)
+{
+    size_t ends = 4096 - (uintptr_t)p % 4096;
+    if (n >= ends + 4096) (void)madvise((char *)p + ends, (n - ends) / 4096 * 4096, MADV_HUGEPAGE);
+}
+#define LP_HUGEPAGE(p, n) lpi_hugepage(p, n)
+#endif
+#endif
 #ifndef LP_HUGEPAGE
 #define LP_HUGEPAGE(p, n) ((void)0)
 #endif
@@ -646,6 +659,12 @@ LP_API void     lp_shuffle(uint64_t seed, uint64_t stream, int32_t *order, int n
 #if defined(LPI_GNUC) && (defined(__x86_64__) || (defined(__i386__) && defined(__SSE2_MATH__)))
 #define LPI_X86
 #endif
+#ifdef LPI_GNUC
+#define LPI_PREFETCH(p) __builtin_prefetch(p)
+#else
+#define LPI_PREFETCH(p) ((void)(p))
+#endif
+
 #if defined(LPI_X86) && !defined(LP_NO_SIMD) && !defined(LP_REAL) && !defined(__MINGW32__)
 #define LPI_SIMD
 #include <immintrin.h>
@@ -1057,12 +1076,23 @@ LP_API double lp_random_normal(uint64_t seed, uint64_t stream, uint64_t index)
 
 typedef ptrdiff_t lpi_n;
 
+/* A matrix A of the tile, as it lies in memory: k runs over `segs` segments of `len`,
+   A(i,k) = a[i*rsa + (k / len)*seg + (k % len)*csa], so that a window of an image is a matrix. */
+typedef struct lpi_window {
+    lpi_n segs, len, rsa, csa, seg;
+} lpi_window;
+
+/* What will be wanted after a tile: a row of A, and a tile of C as wide as this one.  The tile asks
+   for a little of both every 32 steps of k, so that they come while it computes.  Nothing is read
+   there: it may lie behind the end. */
+typedef struct lpi_soon {
+    const lp_real *a, *c;
+} lpi_soon;
+
 /* C [mr, n] = or += sum_k A(i,k) B(k,j) for one tile: mr rows, n = 1 or 2 whole vectors of columns.
-   k runs over `segs` segments of `len`: A(i,k) = a[i*rsa + (k / len)*seg + (k % len)*csa], so that
-   a window of an image is a matrix as it lies in memory.  B is a panel with rows ldb apart. */
-typedef void (*lpi_tile_fn)(lpi_n segs, lpi_n len, const lp_real *a, lpi_n rsa, lpi_n csa,
-                            lpi_n seg, const lp_real *b, lpi_n ldb, lp_real *c, lpi_n ldc,
-                            int accumulate);
+   B is a panel with rows ldb apart. */
+typedef void (*lpi_tile_fn)(const lpi_window *w, const lp_real *a, const lp_real *b, lpi_n ldb,
+                            lp_real *c, lpi_n ldc, int accumulate, const lpi_soon *soon);
 
 /* What BatchNorm's kernels need of each channel, all [c]; see >>ops. */
 typedef struct lpi_bn {
@@ -1092,6 +1122,8 @@ typedef struct lpi_row {
     lp_isa isa;
     int    width, mr; /* vector width; tallest tile */
     lpi_tile_fn tile[2][LPI_MAX_MR]; /* [vectors - 1][rows - 1] */
+    /* rows of B, rsb apart -> a panel [rows, width], width one or two vectors */
+    void (*panel)(lpi_n rows, lpi_n width, const lp_real *b, lpi_n rsb, lp_real *out);
     /* x, y [rows, c]; out [c]: sums over rows */
     void (*col_sum)(lpi_n rows, lpi_n c, const lp_real *x, lp_real *out);
     void (*col_square)(lpi_n rows, lpi_n c, const lp_real *x, const lp_real *mean, lp_real *out);
@@ -1137,6 +1169,16 @@ typedef struct lpi_row {
     void (*sgd)(lpi_n n, const lpi_rule *r, const lp_real *g, lp_real *v, lp_real *w);
     void (*adam)(lpi_n n, const lpi_rule *r, const lp_real *g, lp_real *m, lp_real *v, lp_real *w);
 } lpi_row;
+
+/* The sum of the virtual lanes, in a fixed order. */
+static double lpi_fold(const lp_real *lane)
+{
+    double sum[LPI_MAX_W];
+    for (int l = 0; l < LPI_MAX_W; l++) sum[l] = (double)lane[l];
+    for (int half = LPI_MAX_W / 2; half > 0; half /= 2)
+        for (int l = 0; l < half; l++) sum[l] += sum[l + half];
+    return sum[0];
+}
 
 /* What the scalar rows have no instruction for.  Rounding: half away from zero. */
 static lp_real lpi_sqrt1(lp_real x)
@@ -1374,24 +1416,28 @@ static inline float32x4_t lpi_scale_neon(float32x4_t p, float32x4_t k)
 #define LPI_B1 const LPI_V b0 = LPI_LOAD(b);
 #define LPI_B2 LPI_B1 const LPI_V b1 = LPI_LOAD(b + LPI_W);
 
-#define LPI_TILE(M, NV)                                                                        \
-    static LPI_TARGET void LPI_K(tile_##M##x##NV)(                                             \
-        lpi_n segs, lpi_n len, const lp_real *a, lpi_n rsa, lpi_n csa, lpi_n seg,              \
-        const lp_real *b, lpi_n ldb, lp_real *c, lpi_n ldc, int accumulate)                    \
-    {                                                                                          \
+#define LPI_TILE(M, NV)                                                                          \
+    static LPI_TARGET void LPI_K(tile_##M##x##NV)(                                               \
+        const lpi_window *w, const lp_real *a, const lp_real *b, lpi_n ldb, lp_real *c, lpi_n ldc, \
+        int accumulate, const lpi_soon *soon)                                                    \
+    {                                                                                            \
+        const lpi_n rsa = w->rsa, csa = w->csa, skip = w->seg - w->len * csa;                    \
         const lp_real *p0 = a, *p1 = a + (M > 3 ? 3 : 0) * rsa, *p2 = a + (M > 6 ? 6 : 0) * rsa, \
-                      *p3 = a + (M > 9 ? 9 : 0) * rsa;                                         \
-        LPI_ROWS_##M(LPI_INIT##NV)                                                             \
-        for (lpi_n s = 0; s < segs; s++) {                                                     \
-            for (lpi_n k = 0; k < len; k++) {                                                  \
-                LPI_B##NV                                                                      \
-                LPI_ROWS_##M(LPI_MADD##NV)                                                     \
-                p0 += csa, p1 += csa, p2 += csa, p3 += csa, b += ldb;                          \
-            }                                                                                  \
-            p0 += seg - len * csa, p1 += seg - len * csa;                                      \
-            p2 += seg - len * csa, p3 += seg - len * csa;                                      \
-        }                                                                                      \
-        LPI_ROWS_##M(LPI_PUT##NV)                                                              \
+                      *p3 = a + (M > 9 ? 9 : 0) * rsa, *soon_a = soon->a, *soon_c = soon->c;     \
+        LPI_ROWS_##M(LPI_INIT##NV)                                                               \
+        for (lpi_n s = 0; s < w->segs; s++) {                                                    \
+            for (lpi_n left = w->len; left > 0; left -= 32) {                                    \
+                LPI_PREFETCH(soon_a), LPI_PREFETCH(soon_a + 16), soon_a += 32;                   \
+                LPI_PREFETCH(soon_c), LPI_PREFETCH(soon_c + NV * LPI_W - 1), soon_c += ldc;      \
+                for (lpi_n k = lpi_minp(left, 32); k > 0; k--) {                                 \
+                    LPI_B##NV                                                                    \
+                    LPI_ROWS_##M(LPI_MADD##NV)                                                   \
+                    p0 += csa, p1 += csa, p2 += csa, p3 += csa, b += ldb;                        \
+                }                                                                                \
+            }                                                                                    \
+            p0 += skip, p1 += skip, p2 += skip, p3 += skip;                                      \
+        }                                                                                        \
+        LPI_ROWS_##M(LPI_PUT##NV)                                                                \
     }
 #define LPI_TILES(M) LPI_TILE(M, 1) LPI_TILE(M, 2)
 LPI_TILES(1) LPI_TILES(2) LPI_TILES(3) LPI_TILES(4)
@@ -1404,6 +1450,15 @@ LPI_TILES(7) LPI_TILES(8)
 #if LPI_MR >= 12
 LPI_TILES(9) LPI_TILES(10) LPI_TILES(11) LPI_TILES(12)
 #endif
+
+static LPI_TARGET void LPI_K(panel)(lpi_n rows, lpi_n width, const lp_real *b, lpi_n rsb,
+                                    lp_real *out)
+{
+    for (lpi_n i = 0; i < rows; i++, b += rsb, out += width) {
+        LPI_PREFETCH(b + 8 * rsb), LPI_PREFETCH(b + 8 * rsb + width - 1);
+        for (lpi_n j = 0; j < width; j += LPI_W) LPI_STORE(out + j, LPI_LOAD(b + j));
+    }
+}
 
 /* out_j = sum_i f(x_ij): columns are lanes, four partial sums by i mod 4. */
 #define LPI_COLUMNS(TERM, OUT)                                                      \
@@ -1509,18 +1564,6 @@ static LPI_TARGET void LPI_K(relu)(lpi_n n, const lp_real *x, lp_real *y)
     }
 }
 
-/* dx = y > 0 ? dy : 0; y > 0 exactly where x > 0. */
-LPI_TRAINED LPI_TARGET void LPI_K(relu_grad)(lpi_n n, const lp_real *y, const lp_real *dy,
-                                        int accumulate, lp_real *dx)
-{
-    for (lpi_n i = 0; i < n; i += LPI_W) {
-        const LPI_V v = LPI_LD(y + i, n - i), d = LPI_LD(dy + i, n - i);
-        LPI_V g = LPI_GATE(v, d);
-        if (accumulate) g = LPI_ADD(g, LPI_LD(dx + i, n - i));
-        LPI_ST(dx + i, n - i, g);
-    }
-}
-
 static LPI_TARGET void LPI_K(add)(lpi_n n, const lp_real *a, const lp_real *b, lp_real *y)
 {
     for (lpi_n i = 0; i < n; i += LPI_W)
@@ -1547,17 +1590,13 @@ LPI_TRAINED LPI_TARGET void LPI_K(lerp)(lpi_n n, lp_real t, const lp_real *x, lp
 static LPI_TARGET double LPI_K(dot)(lpi_n n, const lp_real *x, const lp_real *y)
 {
     lp_real lane[LPI_MAX_W];
-    double  sum[LPI_MAX_W];
     for (lpi_n l = 0; l < LPI_MAX_W; l += LPI_W) {
         LPI_V s = LPI_SET1(0);
         for (lpi_n i = l; i < n; i += LPI_MAX_W)
             s = LPI_FMA(LPI_LD(x + i, n - i), LPI_LD(y + i, n - i), s);
         LPI_STORE(lane + l, s);
     }
-    for (int l = 0; l < LPI_MAX_W; l++) sum[l] = (double)lane[l];
-    for (int half = LPI_MAX_W / 2; half > 0; half /= 2)
-        for (int l = 0; l < half; l++) sum[l] += sum[l + half];
-    return sum[0];
+    return lpi_fold(lane);
 }
 
 /* y = or += a b. */
@@ -1630,29 +1669,22 @@ static inline LPI_TARGET LPI_V LPI_K(vtanh)(LPI_V x)
     }
 LPI_FUNCTION(exp) LPI_FUNCTION(sigmoid) LPI_FUNCTION(tanh)
 
-/* dx = dy y (1 - y). */
-LPI_TRAINED LPI_TARGET void LPI_K(sigmoid_grad)(lpi_n n, const lp_real *y, const lp_real *dy,
-                                           int accumulate, lp_real *dx)
-{
-    for (lpi_n i = 0; i < n; i += LPI_W) {
-        const LPI_V v = LPI_LD(y + i, n - i), one = LPI_SET1(1.0f);
-        LPI_V g = LPI_MUL(LPI_LD(dy + i, n - i), LPI_MUL(v, LPI_SUB(one, v)));
-        if (accumulate) g = LPI_ADD(g, LPI_LD(dx + i, n - i));
-        LPI_ST(dx + i, n - i, g);
+/* dx = or += dy f'(x), from v = f(x) and d = dy; relu: v > 0 exactly where x > 0. */
+#define LPI_DERIVATIVE(NAME, F)                                                                  \
+    LPI_TRAINED LPI_TARGET void LPI_K(NAME)(lpi_n n, const lp_real *y, const lp_real *dy,        \
+                                            int accumulate, lp_real *dx)                         \
+    {                                                                                            \
+        const LPI_V one = LPI_SET1(1.0f);                                                        \
+        (void)one;                                                                               \
+        for (lpi_n i = 0; i < n; i += LPI_W) {                                                   \
+            const LPI_V v = LPI_LD(y + i, n - i), d = LPI_LD(dy + i, n - i);                     \
+            const LPI_V g = F;                                                                   \
+            LPI_ST(dx + i, n - i, accumulate ? LPI_ADD(g, LPI_LD(dx + i, n - i)) : g);           \
+        }                                                                                        \
     }
-}
-
-/* dx = dy (1 - y^2). */
-LPI_TRAINED LPI_TARGET void LPI_K(tanh_grad)(lpi_n n, const lp_real *y, const lp_real *dy,
-                                        int accumulate, lp_real *dx)
-{
-    for (lpi_n i = 0; i < n; i += LPI_W) {
-        const LPI_V v = LPI_LD(y + i, n - i), one = LPI_SET1(1.0f);
-        LPI_V g = LPI_MUL(LPI_LD(dy + i, n - i), LPI_SUB(one, LPI_MUL(v, v)));
-        if (accumulate) g = LPI_ADD(g, LPI_LD(dx + i, n - i));
-        LPI_ST(dx + i, n - i, g);
-    }
-}
+LPI_DERIVATIVE(relu_grad, LPI_GATE(v, d))
+LPI_DERIVATIVE(sigmoid_grad, LPI_MUL(d, LPI_MUL(v, LPI_SUB(one, v))))
+LPI_DERIVATIVE(tanh_grad, LPI_MUL(d, LPI_SUB(one, LPI_MUL(v, v))))
 
 /* Sixteen logits from z; those past the end as -3.4e38, whose exponential is 0. */
 static const lp_real *LPI_K(pad16)(lpi_n left, const lp_real *z, lp_real *pad)
@@ -1666,7 +1698,6 @@ static const lp_real *LPI_K(pad16)(lpi_n left, const lp_real *z, lp_real *pad)
 static LPI_TARGET double LPI_K(sum_exp)(lpi_n n, const lp_real *z, lp_real *top)
 {
     lp_real pad[LPI_MAX_W], lane[LPI_MAX_W], most = (lp_real)-3.4e38f;
-    double  sum[LPI_MAX_W];
     LPI_V   s[LPI_MAX_W / LPI_W];
     for (int v = 0; v < LPI_MAX_W / LPI_W; v++) s[v] = LPI_SET1(-3.4e38f);
     for (lpi_n i = 0; i < n; i += LPI_MAX_W) {
@@ -1684,11 +1715,8 @@ static LPI_TARGET double LPI_K(sum_exp)(lpi_n n, const lp_real *z, lp_real *top)
                            LPI_K(vexp)(LPI_SUB(LPI_LOAD(p + v * LPI_W), LPI_SET1(most))));
     }
     for (int v = 0; v < LPI_MAX_W / LPI_W; v++) LPI_STORE(lane + v * LPI_W, s[v]);
-    for (int l = 0; l < LPI_MAX_W; l++) sum[l] = (double)lane[l];
-    for (int half = LPI_MAX_W / 2; half > 0; half /= 2)
-        for (int l = 0; l < half; l++) sum[l] += sum[l + half];
     *top = most;
-    return sum[0];
+    return lpi_fold(lane);
 }
 
 /* out = or += a e^(z - top) + b. */
@@ -1836,7 +1864,8 @@ LPI_TRAINED LPI_TARGET void LPI_K(wino_output_grad)(lpi_n c, const lp_real *dy, 
 
 /* dv is added to 6 x 6 pixels of dx. */
 LPI_TRAINED LPI_TARGET void LPI_K(wino_input_grad)(lpi_n c, const lp_real *dv, lpi_n plane,
-                                                   lp_real *dx, lpi_n row){
+                                                   lp_real *dx, lpi_n row)
+{
 #define LPI_GET(i, q) LPI_LOAD(dv + (6 * (i) + (q)) * plane + j)
 #define LPI_PUT(i, q, e)                                                                         \
     {                                                                                            \
@@ -1957,7 +1986,8 @@ LPI_TRAINED LPI_TARGET void LPI_K(adam)(lpi_n n, const lpi_rule *r, const lp_rea
 #define LPI_T(name) LPI_BACK(LPI_K(name))
 static const lpi_row LPI_K(row) = {
     (lp_isa)LPI_ROW_ISA, LPI_W, LPI_MR, { LPI_LIST(LPI_PAIR), LPI_LIST(LPI_PAIR2) },
-    LPI_K(col_sum), LPI_T(col_square), LPI_K(scale_shift), LPI_T(bn_sums), LPI_T(bn_grad),
+    LPI_K(panel), LPI_K(col_sum), LPI_T(col_square), LPI_K(scale_shift), LPI_T(bn_sums),
+    LPI_T(bn_grad),
     LPI_K(relu), LPI_T(relu_grad), LPI_K(add), LPI_K(mul), LPI_K(axpy), LPI_T(lerp), LPI_K(dot),
     LPI_K(exp), LPI_K(sigmoid), LPI_K(tanh), LPI_T(sigmoid_grad), LPI_T(tanh_grad),
     LPI_K(sum_exp), LPI_K(softmax), LPI_K(wino_input), LPI_K(wino_output), LPI_K(wino_weights),
@@ -2091,20 +2121,22 @@ LP_API const char *lp_isa_name(lp_isa isa)
 /* -------------------------------------------------------------------------------- >>gemm
    C = A B, cut so that the tile of >>kernels runs from cache (Goto and van de Geijn 2008):
 
-       for MC rows of A, KC of k          A block: packed only if its rows alias in L1
-         for NC columns                   B block [KC, NC], packed in panels: stays in L2
-           for each tile of A rows        A tile [mr, KC]: stays in L1
-             for each panel               B panel [KC, 2 vectors]: streams from L2
+       for KC of k, NC columns        B block [KC, NC], packed in panels: stays in L2
+         for each tile of A rows      A tile [mr, KC]: stays in L1
+           for each panel             B panel [KC, 2 vectors]: streams from L2
 
    A panel of B is [k][width], width one or two vectors, zero-padded at the right edge:
 
        b00 b01 .. b0w | b10 b11 .. b1w | ...
 
    A is read in place by broadcasts; where the rows of a tile would fall into the same few L1 sets
-   (4 KB / stride of them apart), it is copied to [k][mr] first.  C is the running sum of the FMA
-   chain between two KC blocks, so blocking does not change a bit. */
+   (4 KB / stride of them apart), they are copied to an odd distance first.  What the next tile
+   needs (its rows of A, its piece of C) is asked for while this one computes: see lpi_soon.  KC and
+   NC are upper bounds: blocks are of equal size, since a thin last one would cost as much memory
+   traffic as a full one.  KC NC is 640 KB of L2.  C is the running sum of the FMA chain between two
+   blocks of k, so blocking does not change a bit. */
 
-enum { LPI_KC = 384, LPI_NC = 416, LPI_MC = 3072 };
+enum { LPI_KC = 512, LPI_NC = 320 };
 
 /* Width of the panel that starts with `left` columns to go. */
 static lpi_n lpi_panel_width(const lpi_row *row, lpi_n left)
@@ -2119,41 +2151,36 @@ static void lpi_pack(const lpi_row *row, const lp_real *b, lpi_n rsb, lpi_n csb,
 {
     for (lpi_n j = 0, width; j < n; j += width) {
         width = lpi_panel_width(row, n - j);
-        lp_real *p = out + j * total + at * width;
-        lpi_n    valid = lpi_minp(width, n - j);
-        for (lpi_n i = 0; i < k; i++, p += width) {
-            const lp_real *from = b + i * rsb + j * csb;
-            if (csb == 1 && valid == 2 * LPI_MAX_W) lpi_copy(p, from, 2 * LPI_MAX_W);
-            else if (csb == 1 && valid == LPI_MAX_W) lpi_copy(p, from, LPI_MAX_W);
-            else if (csb == 1)
-                for (lpi_n q = 0; q < valid; q++) p[q] = from[q];
-            else
-                for (lpi_n q = 0; q < valid; q++) p[q] = from[q * csb];
+        const lp_real *from = b + j * csb;
+        lp_real       *p = out + j * total + at * width;
+        lpi_n          valid = lpi_minp(width, n - j);
+        if (csb == 1 && valid == width) {
+            row->panel(k, width, from, rsb, p);
+            continue;
+        }
+        for (lpi_n i = 0; i < k; i++, p += width, from += rsb) {
+            for (lpi_n q = 0; q < valid; q++) p[q] = from[q * csb];
             for (lpi_n q = valid; q < width; q++) p[q] = 0;
         }
     }
 }
 
-/* A matrix operand as the tile sees it: see lpi_tile_fn. */
-typedef struct lpi_window {
-    lpi_n segs, len, rsa, csa, seg;
-} lpi_window;
-
 /* One tile whose n valid columns need not fill the panel: edges go through a scratch tile. */
 static void lpi_tile(const lpi_row *row, lpi_n m, lpi_n n, const lpi_window *w, const lp_real *a,
-                     const lp_real *b, lpi_n ldb, lp_real *c, lpi_n ldc, int accumulate)
+                     const lp_real *b, lpi_n ldb, lp_real *c, lpi_n ldc, int accumulate,
+                     const lpi_soon *soon)
 {
     lpi_n       width = lpi_panel_width(row, n);
     lpi_tile_fn fn = row->tile[width > row->width][m - 1];
     if (n >= width) {
-        fn(w->segs, w->len, a, w->rsa, w->csa, w->seg, b, ldb, c, ldc, accumulate);
+        fn(w, a, b, ldb, c, ldc, accumulate, soon);
         return;
     }
     lp_real edge[LPI_MAX_MR * 2 * LPI_MAX_W];
     if (accumulate)
         for (lpi_n i = 0; i < m; i++)
             for (lpi_n j = 0; j < width; j++) edge[i * width + j] = j < n ? c[i * ldc + j] : 0;
-    fn(w->segs, w->len, a, w->rsa, w->csa, w->seg, b, ldb, edge, width, accumulate);
+    fn(w, a, b, ldb, edge, width, accumulate, soon);
     for (lpi_n i = 0; i < m; i++)
         for (lpi_n j = 0; j < n; j++) c[i * ldc + j] = edge[i * width + j];
 }
@@ -2164,8 +2191,9 @@ static void lpi_tiles(const lpi_row *row, lpi_n m, lpi_n n, const lpi_window *w,
 {
     lpi_n tiles = lpi_ceil_div(m, row->mr);
     for (lpi_n t = 0; t < tiles; t++) {
-        lpi_n i = lpi_cut(m, tiles, t), height = lpi_cut(m, tiles, t + 1) - i;
-        lpi_tile(row, height, n, w, a + i * w->rsa, b, ldb, c + i * ldc, ldc, accumulate);
+        lpi_n          i = lpi_cut(m, tiles, t), height = lpi_cut(m, tiles, t + 1) - i;
+        const lpi_soon soon = { a + (i + height) * w->rsa, c + (i + height) * ldc };
+        lpi_tile(row, height, n, w, a + i * w->rsa, b, ldb, c + i * ldc, ldc, accumulate, &soon);
     }
 }
 
@@ -2177,11 +2205,11 @@ static int lpi_aliases(lpi_n stride, int mr)
     return bytes % 4096 == 0 || (bytes % 2048 == 0 && mr > 8);
 }
 
-/* Elements of scratch for lpi_gemm. */
-static lpi_n lpi_gemm_scratch(lpi_n m, lpi_n n, lpi_n k)
+/* Elements of scratch for lpi_gemm: a block of B and a tile of A. */
+static lpi_n lpi_gemm_scratch(lpi_n n, lpi_n k)
 {
-    lpi_n kc = lpi_minp(k, LPI_KC), nc = lpi_minp(n, LPI_NC);
-    return kc * (nc + 2 * LPI_MAX_W) + kc * (lpi_minp(m, LPI_MC) + LPI_MAX_MR);
+    lpi_n kc = lpi_minp(k, LPI_KC);
+    return kc * (lpi_minp(n, LPI_NC) + 2 * LPI_MAX_W) + LPI_MAX_MR * (kc + 16);
 }
 
 static void lpi_gemm(const lpi_row *row, lpi_n m, lpi_n n, lpi_n k, const lp_real *a, lpi_n rsa,
@@ -2189,41 +2217,42 @@ static void lpi_gemm(const lpi_row *row, lpi_n m, lpi_n n, lpi_n k, const lp_rea
                      int accumulate, lp_real *scratch)
 {
     lp_real *panels = scratch,
-            *packed = scratch + lpi_minp(k, LPI_KC) * (lpi_minp(n, LPI_NC) + 2 * LPI_MAX_W);
-    int      pack = lpi_aliases(rsa, row->mr) && n > 4 * row->width;
-    for (lpi_n ic = 0; ic < m; ic += LPI_MC)
-        for (lpi_n pc = 0; pc < k; pc += LPI_KC) {
-            lpi_n mc = lpi_minp(LPI_MC, m - ic), kc = lpi_minp(LPI_KC, k - pc);
-            lpi_n tiles = lpi_ceil_div(mc, row->mr);
-            lpi_window w = { 1, kc, pack ? 1 : rsa, csa, 0 };
-            if (pack) /* tile t: [kc][height] */
-                for (lpi_n t = 0; t < tiles; t++) {
-                    lpi_n          i = lpi_cut(mc, tiles, t), h = lpi_cut(mc, tiles, t + 1) - i;
-                    const lp_real *from = a + (ic + i) * rsa + pc * csa;
-                    for (lpi_n r = 0; r < h; r++)
-                        for (lpi_n q = 0; q < kc; q++)
-                            packed[i * kc + q * h + r] = from[r * rsa + q * csa];
-                }
-            for (lpi_n jc = 0; jc < n; jc += LPI_NC) {
-                lpi_n nc = lpi_minp(LPI_NC, n - jc);
-                lpi_pack(row, b + pc * rsb + jc * csb, rsb, csb, kc, nc, panels, kc, 0);
-                for (lpi_n t = 0; t < tiles; t++) {
-                    lpi_n          i = lpi_cut(mc, tiles, t), h = lpi_cut(mc, tiles, t + 1) - i;
-                    const lp_real *at = pack ? packed + i * kc : a + (ic + i) * rsa + pc * csa;
-                    if (pack) w.csa = h;
-                    for (lpi_n j = 0, width; j < nc; j += width) {
-                        width = lpi_panel_width(row, nc - j);
-                        lpi_tile(row, h, nc - j, &w, at, panels + j * kc, width,
-                                 c + (ic + i) * ldc + jc + j, ldc, accumulate || pc > 0);
-                    }
-                }
+            *copy = scratch + lpi_minp(k, LPI_KC) * (lpi_minp(n, LPI_NC) + 2 * LPI_MAX_W);
+    int      copies = csa == 1 && n > 4 * row->width && lpi_aliases(rsa, row->mr);
+    lpi_n    tiles = lpi_ceil_div(m, row->mr), up = 2 * row->width, columns = lpi_ceil_div(n, up);
+    lpi_n    bk = lpi_ceil_div(k, LPI_KC), bn = lpi_ceil_div(n, LPI_NC); /* blocks of equal size */
+    for (lpi_n q = 0; q < bk * bn; q++) {
+        lpi_n pc = lpi_cut(k, bk, q / bn), kc = lpi_cut(k, bk, q / bn + 1) - pc;
+        lpi_n jc = lpi_cut(columns, bn, q % bn) * up;
+        lpi_n nc = lpi_minp(lpi_cut(columns, bn, q % bn + 1) * up, n) - jc;
+        lpi_window w = { 1, kc, copies ? kc + 16 : rsa, csa, 0 };
+        lpi_pack(row, b + pc * rsb + jc * csb, rsb, csb, kc, nc, panels, kc, 0);
+        for (lpi_n t = 0; t < tiles; t++) {
+            lpi_n          i = lpi_cut(m, tiles, t), h = lpi_cut(m, tiles, t + 1) - i;
+            const lp_real *at = a + i * rsa + pc * csa;
+            lpi_soon       soon = { at + h * rsa, NULL };
+            if (copies) {
+                for (lpi_n r = 0; r < h; r++) lpi_copy(copy + r * w.rsa, at + r * rsa, kc);
+                at = copy;
+            }
+            for (lpi_n j = 0, width; j < nc; j += width) {
+                lp_real *to = c + i * ldc + jc + j;
+                width = lpi_panel_width(row, nc - j);
+                soon.c = to + width;
+                lpi_tile(row, h, nc - j, &w, at, panels + j * kc, width, to, ldc,
+                         accumulate || pc > 0, &soon);
+                soon.a += rsa;
             }
         }
+    }
     if (k == 0 && !accumulate)
         for (lpi_n i = 0; i < m; i++) lpi_zero(c + i * ldc, n);
 }
 
-LP_API size_t lp_gemm_work(int m, int n, int k) { return (size_t)lpi_gemm_scratch(m, n, k); }
+LP_API size_t lp_gemm_work(int m, int n, int k)
+{
+    return m < 0 || n < 0 || k < 0 ? 0 : (size_t)lpi_gemm_scratch(n, k) + LPI_ALIGN;
+}
 
 LP_API lp_status lp_gemm(lp_isa isa, int m, int n, int k, const lp_real *a, ptrdiff_t rsa,
                          ptrdiff_t csa, const lp_real *b, ptrdiff_t rsb, ptrdiff_t csb, lp_real *c,
@@ -2233,7 +2262,8 @@ LP_API lp_status lp_gemm(lp_isa isa, int m, int n, int k, const lp_real *a, ptrd
     if (!row || m < 0 || n < 0 || k < 0 || !a || !b || !c || !work || ldc < n)
         return LP_ERR_ARGUMENT;
     lpi_fp fp = lpi_fp_enter();
-    lpi_gemm(row, m, n, k, a, rsa, csa, b, rsb, csb, c, ldc, accumulate, work);
+    lpi_gemm(row, m, n, k, a, rsa, csa, b, rsb, csb, c, ldc, accumulate,
+             (lp_real *)(void *)lpi_align(work));
     lpi_fp_leave(fp);
     return LP_OK;
 }
@@ -2267,7 +2297,7 @@ static void lpi_gemm_item(void *arg, int item, int lane)
 static void lpi_gemm_parallel(const lpi_team *team, lpi_gemm_job *g)
 {
     g->items = lpi_maxp(1, lpi_minp(team->lanes, g->m * g->n / 4096));
-    g->scratch = lpi_gemm_scratch(g->m, g->n, g->k);
+    g->scratch = lpi_gemm_scratch(g->n, g->k);
     lpi_for(team, (int)g->items, lpi_gemm_item, g);
 }
 
@@ -2278,8 +2308,9 @@ static void lpi_gemm_packed(const lpi_row *row, lpi_n m, lpi_n n, lpi_n k, const
 {
     for (lpi_n j = 0, width; j < n; j += width) {
         width = lpi_panel_width(row, n - j);
-        for (lpi_n pc = 0; pc < k; pc += LPI_KC) {
-            const lpi_window w = { 1, lpi_minp(LPI_KC, k - pc), rsa, 1, 0 };
+        for (lpi_n q = 0, blocks = lpi_ceil_div(k, LPI_KC); q < blocks; q++) {
+            const lpi_n      pc = lpi_cut(k, blocks, q);
+            const lpi_window w = { 1, lpi_cut(k, blocks, q + 1) - pc, rsa, 1, 0 };
             lpi_tiles(row, m, n - j, &w, a + pc, panels + j * k + pc * width, width, c + j, ldc,
                       accumulate || pc > 0);
         }
@@ -2336,10 +2367,10 @@ static lpi_n lpi_conv_lane(const lpi_geom *g)
 {
     return lpi_padded_size(g) + lpi_round_up((lpi_n)g->oh * g->ow, 16) * LPI_MAX_W * 2;
 }
-static lpi_n lpi_direct_workspace(const lpi_geom *g, int lanes)
+static lpi_n lpi_direct_workspace(const lpi_geom *g, int lanes, int training)
 {
-    return lanes * lpi_conv_lane(g)
-           + lpi_maxp(lpi_packed_size(g), lpi_conv_groups(g, g->n) * lpi_weight_size(g));
+    lpi_n partial = training ? lpi_conv_groups(g, g->n) * lpi_weight_size(g) : 0;
+    return lanes * lpi_conv_lane(g) + lpi_maxp(lpi_packed_size(g), partial);
 }
 
 /* to [ph, pw, c] = image [h, w, c], changed by pre, moved down by top and right by left; zero
@@ -2660,13 +2691,13 @@ static lpi_n lpi_wino_cut(lpi_wino *w, lpi_n n, int lanes, int backward, lp_real
            + (backward ? 0 : (lanes - 1) * 36 * (w->plane_x + w->plane_y));
 }
 
-static lpi_n lpi_wino_workspace(const lpi_geom *g, int lanes)
+static lpi_n lpi_wino_workspace(const lpi_geom *g, int lanes, int training)
 {
     lpi_wino w;
     lp_real  origin[1];
     w.job.g = g;
-    return lpi_maxp(lpi_wino_cut(&w, g->n, lanes, 0, origin),
-                    lpi_wino_cut(&w, g->n, lanes, 1, origin));
+    lpi_n forward = lpi_wino_cut(&w, g->n, lanes, 0, origin);
+    return training ? lpi_maxp(forward, lpi_wino_cut(&w, g->n, lanes, 1, origin)) : forward;
 }
 
 /* V of an image as number `at` of a block. */
@@ -2828,9 +2859,10 @@ LPI_TRAINED void lpi_wino_backward(const lpi_team *team, const lpi_conv_job *job
 }
 
 /* The algorithm is chosen by shape (and lp_desc.direct_conv), never by machine. */
-static lpi_n lpi_conv_workspace(const lpi_geom *g, int lanes)
+static lpi_n lpi_conv_workspace(const lpi_geom *g, int lanes, int training)
 {
-    return g->winograd ? lpi_wino_workspace(g, lanes) : lpi_direct_workspace(g, lanes);
+    return g->winograd ? lpi_wino_workspace(g, lanes, training)
+                       : lpi_direct_workspace(g, lanes, training);
 }
 static void lpi_conv_forward(const lpi_team *team, lpi_conv_job *job, int n)
 {
@@ -2881,14 +2913,15 @@ static lpi_n lpi_lstm_packed_size(lpi_n k, lpi_n n)
 {
     return k * lpi_round_up(n, 2 * LPI_MAX_W);
 }
-static lpi_n lpi_lstm_workspace(lpi_n capacity, lpi_n length, lpi_n in, lpi_n units, int lanes)
+static lpi_n lpi_lstm_workspace(lpi_n capacity, lpi_n length, lpi_n in, lpi_n units, int lanes,
+                                int training)
 {
     lpi_n k = units + in + 1, u4 = 4 * units;
     lpi_n forward = u4 + lpi_lstm_packed_size(k, u4);
     lpi_n through = lpi_lstm_packed_size(u4, units) + lpi_lstm_packed_size(u4, in)
                     + 2 * lpi_round_up(capacity * units, 16);
-    lpi_n weights = k * u4 + lanes * lpi_gemm_scratch(k, u4, capacity * length);
-    return lpi_maxp(forward, lpi_maxp(through, weights));
+    lpi_n weights = k * u4 + lanes * lpi_gemm_scratch(u4, capacity * length);
+    return training ? lpi_maxp(forward, lpi_maxp(through, weights)) : forward;
 }
 static lpi_n lpi_lstm_saved(lpi_n capacity, lpi_n length, lpi_n in, lpi_n units, int stored)
 {
@@ -4825,22 +4858,21 @@ static ptrdiff_t lpi_pack_slots(lpi_plan *plan)
     return total;
 }
 
-static ptrdiff_t lpi_node_workspace(const lp_net *net, const lpi_node *node)
+static ptrdiff_t lpi_node_workspace(const lp_net *net, const lpi_node *node, int training)
 {
     const lpi_tensor *out = node->out, *x = node->in[0];
-    ptrdiff_t c = lpi_last(out), lanes = net->desc.threads, n = out->size / c;
-    ptrdiff_t columns = lpi_blocks(n, c) * 2 * c;
+    ptrdiff_t c = lpi_last(out), n = out->size / c, columns = lpi_blocks(n, c) * 2 * c;
+    int       lanes = net->desc.threads;
     if (node->op == &lpi_ops[LPI_OP_CONV])
-        return lpi_maxp(columns, lpi_conv_workspace(&node->geom, net->desc.threads));
+        return lpi_maxp(columns, lpi_conv_workspace(&node->geom, lanes, training));
     if (node->op == &lpi_ops[LPI_OP_LSTM])
-        return lpi_lstm_workspace(x->pub.dim[0], x->pub.dim[1], x->pub.dim[2], c,
-                                  net->desc.threads);
+        return lpi_lstm_workspace(x->pub.dim[0], x->pub.dim[1], x->pub.dim[2], c, lanes, training);
     if (node->op == &lpi_ops[LPI_OP_CROSS_ENTROPY])
         return 2 * lpi_ceil_div(x->size / lpi_last(x), LPI_LINES);
     if (node->op != &lpi_ops[LPI_OP_MATMUL]) return 0;
-    ptrdiff_t in = node->in[1]->pub.dim[0];
-    ptrdiff_t gemm = lpi_maxp(lpi_gemm_scratch(n, c, in),
-                              lpi_maxp(lpi_gemm_scratch(in, c, n), lpi_gemm_scratch(n, in, c)));
+    ptrdiff_t in = node->in[1]->pub.dim[0], gemm = lpi_gemm_scratch(c, in);
+    if (training)
+        gemm = lpi_maxp(gemm, lpi_maxp(lpi_gemm_scratch(c, n), lpi_gemm_scratch(in, c)));
     return lpi_maxp(columns, lanes * gemm);
 }
 
@@ -5059,7 +5091,7 @@ static lp_status lpi_plan_memory(lp_net *net, int training, lpi_plan *plan, lpi_
     if (training) lpi_plan_gradients(net, plan);
     l->slots = lpi_pack_slots(plan);
     for (int i = 0; i < net->node_count; i++)
-        if (net->order[i]) w = lpi_maxp(w, lpi_node_workspace(net, net->order[i]));
+        if (net->order[i]) w = lpi_maxp(w, lpi_node_workspace(net, net->order[i], training));
     l->workspace = lpi_round_up(w, 16);
     return LP_OK;
 }

@@ -1,11 +1,12 @@
 /* Benchmark of latephase.h: training and inference rates, GEMM, the cost of the late phase.
    Build: cc -O2 tests/bench.c -o bench -lpthread        Run: ./bench [--threads N] [--isa NAME]
    [--direct] [WHAT ...] WHAT: sgemm, sgemm-MxNxK, conv (3x3, eight shapes; --direct: no Winograd),
-   wrn-D-W-B (depth, width, batch), lstm-U-B-L (units, batch, length), late (WRN-16-1: late-phase
+   conv-C-HW-N (channels, size, images), wrn-D-W-B (depth, width, batch), lstm-U-B-L (units, batch, length), late (WRN-16-1: late-phase
    against plain minibatches; and late-lstm: LSTM-500, the same with rank-1 weights).  Every line is
    for machines: result key=value ... */
 #ifndef _POSIX_C_SOURCE
-#define _POSIX_C_SOURCE 199309L
+#define _POSIX_C_SOURCE 200112L
+#define _DEFAULT_SOURCE
 #endif
 #define LP_IMPLEMENTATION
 #include "../latephase.h"
@@ -36,7 +37,9 @@ static int by_value(const void *a, const void *b)
 
 static void *need(size_t bytes)
 {
-    void *p = malloc(bytes);
+    void *p = NULL;
+    if (posix_memalign(&p, 64, bytes)) p = NULL;
+    else LP_HUGEPAGE(p, bytes);
     if (!p) {
         fprintf(stderr, "bench: %lu bytes could not be allocated\n", (unsigned long)bytes);
         exit(1);
@@ -173,7 +176,7 @@ static void bench_conv(lp_desc desc, int c, int hw, int n)
     g.winograd = !desc.direct_conv && lpi_winograd_fits(&g);
     float *x = (float *)need(size * sizeof *x), *y = (float *)need(size * sizeof *y);
     float *w = (float *)need(taps * sizeof *w);
-    float *work = (float *)need(sizeof *work * (size_t)lpi_conv_workspace(&g, desc.threads));
+    float *work = (float *)need(sizeof *work * (size_t)lpi_conv_workspace(&g, desc.threads, 1));
     for (size_t i = 0; i < size; i++) x[i] = y[i] = (float)(i % 17) * 0.1f - 0.8f;
     for (size_t i = 0; i < taps; i++) w[i] = (float)(i % 13) * 0.1f - 0.6f;
     memset(&job, 0, sizeof job);
@@ -182,7 +185,7 @@ static void bench_conv(lp_desc desc, int c, int hw, int n)
     job.scratch = job.packed = work;
     if (!g.winograd) job.packed += desc.threads * lpi_conv_lane(&g);
     job.partial = job.packed;
-    for (int r = 0; r < 6; r++)
+    for (int r = 0; r < 10; r++)
         for (int pass = 0; pass < 3; pass++) {
             lpi_conv_job j = job;
             double       t = now();
@@ -283,6 +286,8 @@ int main(int argc, char **argv)
             bench_gemm(desc.isa, d, w, b);
             done++;
         } else if (strcmp(argv[i], "conv") == 0) bench_convs(desc), done++;
+        else if (sscanf(argv[i], "conv-%d-%d-%d", &d, &w, &b) == 3 && d > 0 && w > 0 && b > 0)
+            bench_conv(desc, d, w, b), done++;
         else if (strcmp(argv[i], "--direct") == 0) desc.direct_conv = 1;
         else if (strcmp(argv[i], "late") == 0)
             bench_late_wrn(desc), bench_late_lstm(desc), done++;
@@ -293,7 +298,7 @@ int main(int argc, char **argv)
         else {
             fprintf(stderr,
                     "bench: unknown argument %s; expected --threads N, --isa NAME, sgemm, conv, "
-                    "--direct, late, late-lstm, wrn-D-W-B or lstm-U-B-L\n",
+                    "conv-C-HW-N, --direct, late, late-lstm, wrn-D-W-B or lstm-U-B-L\n",
                     argv[i]);
             return 2;
         }
