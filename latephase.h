@@ -661,8 +661,10 @@ static void lpi_hugepage(void *p, size_t n)
 #endif
 #ifdef LPI_GNUC
 #define LPI_PREFETCH(p) __builtin_prefetch(p)
+#define LPI_INLINE static inline __attribute__((always_inline))
 #else
 #define LPI_PREFETCH(p) ((void)(p))
+#define LPI_INLINE static
 #endif
 
 #if defined(LPI_X86) && !defined(LP_NO_SIMD) && !defined(LP_REAL) && !defined(__MINGW32__)
@@ -2133,10 +2135,10 @@ LP_API const char *lp_isa_name(lp_isa isa)
    (4 KB / stride of them apart), they are copied to an odd distance first.  What the next tile
    needs (its rows of A, its piece of C) is asked for while this one computes: see lpi_soon.  KC and
    NC are upper bounds: blocks are of equal size, since a thin last one would cost as much memory
-   traffic as a full one.  KC NC is 640 KB of L2.  C is the running sum of the FMA chain between two
+   traffic as a full one.  KC NC is 768 KB of L2.  C is the running sum of the FMA chain between two
    blocks of k, so blocking does not change a bit. */
 
-enum { LPI_KC = 512, LPI_NC = 320 };
+enum { LPI_KC = 384, LPI_NC = 512 };
 
 /* Width of the panel that starts with `left` columns to go. */
 static lpi_n lpi_panel_width(const lpi_row *row, lpi_n left)
@@ -2166,9 +2168,9 @@ static void lpi_pack(const lpi_row *row, const lp_real *b, lpi_n rsb, lpi_n csb,
 }
 
 /* One tile whose n valid columns need not fill the panel: edges go through a scratch tile. */
-static void lpi_tile(const lpi_row *row, lpi_n m, lpi_n n, const lpi_window *w, const lp_real *a,
-                     const lp_real *b, lpi_n ldb, lp_real *c, lpi_n ldc, int accumulate,
-                     const lpi_soon *soon)
+LPI_INLINE void lpi_tile(const lpi_row *row, lpi_n m, lpi_n n, const lpi_window *w, const lp_real *a,
+                         const lp_real *b, lpi_n ldb, lp_real *c, lpi_n ldc, int accumulate,
+                         const lpi_soon *soon)
 {
     lpi_n       width = lpi_panel_width(row, n);
     lpi_tile_fn fn = row->tile[width > row->width][m - 1];
