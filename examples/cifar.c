@@ -49,7 +49,7 @@ typedef struct options {
     common_options common;
     const char    *data, *net, *late;
     int            preset, dataset, members, t0, swa_from, batch, cutout, limit_train, limit_test;
-    int            direct_conv;
+    int            direct_conv, recompute;
     double         lr, lr_from, lr_to, lr_end, sigma0, gamma, decay, decay_late;
     int            depth, width; /* of the net; width 0: a CIFAR ResNet */
     unsigned       families;     /* LP_LATE_...                         */
@@ -140,6 +140,7 @@ static void parse_options(options *o, int argc, char **argv, int print_help)
                    MAX_IMAGES),
         option_flag("--direct-conv", "all convolutions directly, none by Winograd",
                     &o->direct_conv),
+        option_flag("--recompute", "less memory for more time, same results", &o->recompute),
         COMMON_OPTIONS(&o->common),
     };
     int count = (int)(sizeof table / sizeof *table);
@@ -237,6 +238,7 @@ static lp_desc describe_net(const options *o)
     desc.optim_late.weight_decay = (float)o->decay_late;
     desc.swa = o->swa_from > 0;
     desc.direct_conv = o->direct_conv;
+    desc.recompute = o->recompute;
     desc.graph_bytes = ((size_t)1 << 20) + (size_t)o->depth * 16384;
     return desc;
 }

@@ -1,9 +1,10 @@
 /* Benchmark of latephase.h: training and inference rates, GEMM, the cost of the late phase.
    Build: cc -O2 tests/bench.c -o bench -lpthread        Run: ./bench [--threads N] [--isa NAME]
-   [--direct] [WHAT ...] WHAT: sgemm, sgemm-MxNxK, conv (3x3, eight shapes; --direct: no Winograd),
-   conv-C-HW-N (channels, size, images), wrn-D-W-B (depth, width, batch), lstm-U-B-L (units, batch, length), late (WRN-16-1: late-phase
-   against plain minibatches; and late-lstm: LSTM-500, the same with rank-1 weights).  Every line is
-   for machines: result key=value ... */
+   [--direct] [--recompute] [WHAT ...] WHAT: sgemm, sgemm-MxNxK, conv (3x3, eight shapes; --direct:
+   no Winograd), conv-C-HW-N (channels, size, images), wrn-D-W-B (depth, width, batch; --recompute:
+   less memory), lstm-U-B-L (units, batch, length), late (WRN-16-1: late-phase against plain
+   minibatches; and late-lstm: LSTM-500, the same with rank-1 weights).  Every line is for machines:
+   result key=value ... */
 #ifndef _POSIX_C_SOURCE
 #define _POSIX_C_SOURCE 200112L
 #define _DEFAULT_SOURCE
@@ -289,6 +290,7 @@ int main(int argc, char **argv)
         else if (sscanf(argv[i], "conv-%d-%d-%d", &d, &w, &b) == 3 && d > 0 && w > 0 && b > 0)
             bench_conv(desc, d, w, b), done++;
         else if (strcmp(argv[i], "--direct") == 0) desc.direct_conv = 1;
+        else if (strcmp(argv[i], "--recompute") == 0) desc.recompute = 1;
         else if (strcmp(argv[i], "late") == 0)
             bench_late_wrn(desc), bench_late_lstm(desc), done++;
         else if (strcmp(argv[i], "late-lstm") == 0) bench_late_lstm(desc), done++;
@@ -298,7 +300,7 @@ int main(int argc, char **argv)
         else {
             fprintf(stderr,
                     "bench: unknown argument %s; expected --threads N, --isa NAME, sgemm, conv, "
-                    "conv-C-HW-N, --direct, late, late-lstm, wrn-D-W-B or lstm-U-B-L\n",
+                    "conv-C-HW-N, --direct, --recompute, late, late-lstm, wrn-D-W-B or lstm-U-B-L\n",
                     argv[i]);
             return 2;
         }

@@ -542,6 +542,7 @@ static void errors_desc(void)
     REFUSE_DESC(desc.optim_base.weight_decay = -1, "weight_decay");
     REFUSE_DESC(desc.optim_base.lr_scale = -1, "lr_scale");
     REFUSE_DESC(desc.optim_late.nesterov = 2, "nesterov");
+    REFUSE_DESC(desc.recompute = 2, "recompute");
     REFUSE_DESC(desc.threads = 0, "threads");
     REFUSE_DESC(desc.threads = 257, "threads");
     REFUSE_DESC(desc.isa = (lp_isa)77, "isa");
@@ -2650,6 +2651,49 @@ static void model_wrn(void)
 
 /* Breaks when the CIFAR ResNet's names or shapes differ from the public weights': 269,722
    parameters in 19 convolutions, 19 BatchNorms and a linear layer. */
+/* A residual net on 12 x 12 images after six minibatches, four of them late-phase, one smaller. */
+static tiny residual_net(int wide, int recompute, const char *frozen)
+{
+    lp_desc desc = tiny_desc(2);
+    tiny    t;
+    desc.recompute = recompute;
+    t.net = lp_create(&desc);
+    t.x = lp_input(t.net, "image", N, 12, 12, 2);
+    t.y = lp_labels(t.net, "label", N);
+    lp_tensor *logits = wide ? lp_wrn(t.net, t.x, 16, 1, CLASSES)
+                             : lp_resnet_cifar(t.net, t.x, 14, CLASSES);
+    t.loss = lp_cross_entropy(t.net, logits, t.y, 0);
+    if (frozen) CHECK_INT(lp_freeze(t.net, lp_find(t.net, frozen)), LP_OK);
+    CHECK_INT(lp_compile(t.net, t.loss, NULL, 0), LP_OK);
+    for (int step = 0; step < 6; step++) {
+        int rows = step == 3 ? N - 3 : N;
+        if (step == 2) CHECK_INT(lp_late_begin(t.net), LP_OK);
+        CHECK_INT(lp_set_batch(t.net, rows), LP_OK);
+        for (int i = 0; i < rows; i++) t.y->labels[i] = (i + step) % CLASSES;
+        for (int i = 0; i < rows * 288; i++)
+            t.x->data[i] = (lp_real)test_random((uint64_t)step, (uint64_t)i);
+        CHECK_INT(lp_train_step(t.net, 0.05f, NULL), LP_OK);
+    }
+    return t;
+}
+
+/* Breaks when a value computed anew differs from the first, comes too late or is overwritten, or
+   when the mode saves no memory; snapshots do not depend on it. */
+static void recompute(void)
+{
+    for (int i = 0; i < 4; i++) {
+        const char *frozen = i < 2 ? NULL : i == 2 ? "blocks.1.conv1.weight" : "blocks.0.conv1.weight";
+        tiny a = residual_net(i != 1, 0, frozen), b = residual_net(i != 1, 1, frozen);
+        test_context("net %d", i);
+        CHECK_SAME_STATE(a.net, b.net);
+        CHECK(lp_get_info(b.net).bytes < lp_get_info(a.net).bytes);
+        char *state = snapshot(a.net);
+        CHECK_INT(lp_state_load(b.net, state, lp_state_bytes(a.net)), LP_OK);
+        free(state);
+        lp_destroy(a.net), lp_destroy(b.net);
+    }
+}
+
 static void model_resnet(void)
 {
     lp_desc desc = lp_desc_default();
@@ -2898,6 +2942,7 @@ static const test_case cases[] = {
     T(shuffle),
     T(model_wrn),
     T(model_resnet),
+    T(recompute),
     T(model_char_lstm),
     T(model_char_lstm_starts),
     T(initial_scale),
