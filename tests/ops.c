@@ -1544,6 +1544,20 @@ static void cross_entropy_values(void)
     }
 }
 
+/* Breaks when the largest logit, or a padded lane, is lost: logits near -FLT_MAX, all equal. */
+static void cross_entropy_far_below(void)
+{
+    for (EACH_ISA(isa)) for (int classes = 3; classes <= 35; classes += 16) {
+        lp_real        z[35], top = 0;
+        const lpi_row *row = lpi_find_row(isa);
+        for (int i = 0; i < classes; i++) z[i] = (lp_real)-3.39e38f;
+        double sum = row->sum_exp(classes, z, &top);
+        test_context("%s, %d classes", lp_isa_name(isa), classes);
+        CHECK(top == z[0]);
+        CHECK_NEAR(sum, classes, 1e-6);
+    }
+}
+
 /* Logits [n,length,classes] (length 0: [n,classes]); every `skip`-th line is ignored (1: all). */
 static void cross_entropy_ignored(int n, int length, int classes, float smoothing, int skip,
                                   lp_isa isa)
@@ -1899,6 +1913,7 @@ static const test_case cases[] = {
     T(gather_values), T(lstm_values), T(lstm_shared), T(lstm_chunks), T(pool_values),
     T(maxpool_ties), T(maxpool_nan), T(avgpool_values), T(subsample_values), T(dropout_training),
     T(dropout_layers_differ), T(dropout_identity), T(cross_entropy_values),
+    T(cross_entropy_far_below),
     T(cross_entropy_ignores), T(cross_entropy_accumulates), T(mean_squared_error_values),
     T(shared_weight), T(function_accuracy), T(function_specials), T(gemm_values),
     T(gemm_arguments),

@@ -1593,7 +1593,7 @@ static void carry_at_first(void)
     lp_destroy(without.net), lp_destroy(t.net);
 }
 
-/* Calls that read the minibatch: 0..5 move the streams on, the others do not. */
+/* Calls that read the minibatch: 0..6 move the streams on, the others do not. */
 static lp_status read_text(text *t, int how)
 {
     lp_real p[LINES * VOCABULARY];
@@ -1605,9 +1605,10 @@ static lp_status read_text(text *t, int how)
     case 3: return lp_predict(t->net, LP_AVERAGED, p);
     case 4: return lp_gradient(t->net, 1, NULL);
     case 5: return lp_train_step(t->net, 0.02f, NULL);
-    case 6: return lp_predict(t->net, LP_ENSEMBLE, p);
-    case 7: return lp_gradient_check(t->net, 2, 1e-2, &worst, NULL);
-    case 8: return lp_late_begin(t->net);
+    case 6: return lp_bn_estimate(t->net, 0);
+    case 7: return lp_predict(t->net, LP_ENSEMBLE, p);
+    case 8: return lp_gradient_check(t->net, 2, 1e-2, &worst, NULL);
+    case 9: return lp_late_begin(t->net);
     default: return lp_swa_add(t->net);
     }
 }
@@ -1616,7 +1617,7 @@ static lp_status read_text(text *t, int how)
 static void carry_moves(void)
 {
     lp_real *moved = NULL;
-    for (int how = 0; how < 10; how++) {
+    for (int how = 0; how < 11; how++) {
         lp_desc desc = text_desc(2);
         desc.swa = 1;
         text t = text_compiled(&desc, STREAMS);
@@ -1625,9 +1626,9 @@ static void carry_moves(void)
         text_fill(&t, 2, STREAMS);
         test_context("kind %d", how);
         CHECK_INT(read_text(&t, how), LP_OK);
-        CHECK_INT(carry_is(t.net, before), how > 5);
+        CHECK_INT(carry_is(t.net, before), how > 6);
         if (!how) moved = carry_of(t.net);
-        else if (how < 6) CHECK(carry_is(t.net, moved)); /* they all went to the same place */
+        else if (how < 7) CHECK(carry_is(t.net, moved)); /* they all went to the same place */
         free(before);
         lp_destroy(t.net);
     }
@@ -1643,9 +1644,11 @@ static void carry_gradient_check(void)
     text_train(&t, 0, 2);
     lp_late_begin(t.net);
     text_train(&t, 2, 3);
-    char *before = snapshot(t.net);
+    char  *before = snapshot(t.net);
+    double norm = lp_get_info(t.net).gradient_norm;
     CHECK_INT(lp_gradient_check(t.net, 1, 1e-2, &worst, NULL), LP_OK);
     CHECK_UNCHANGED(t.net, before);
+    CHECK(lp_get_info(t.net).gradient_norm == norm);
     CHECK(worst < 0.05);
     lp_destroy(t.net);
 }
@@ -2682,7 +2685,9 @@ static tiny residual_net(int wide, int recompute, const char *frozen)
 static void recompute(void)
 {
     for (int i = 0; i < 4; i++) {
-        const char *frozen = i < 2 ? NULL : i == 2 ? "blocks.1.conv1.weight" : "blocks.0.conv1.weight";
+        static const char *const names[4] = { NULL, NULL, "blocks.1.conv1.weight",
+                                              "blocks.0.conv1.weight" };
+        const char *frozen = names[i];
         tiny a = residual_net(i != 1, 0, frozen), b = residual_net(i != 1, 1, frozen);
         test_context("net %d", i);
         CHECK_SAME_STATE(a.net, b.net);
