@@ -4909,7 +4909,7 @@ static void lpi_fuse_bn_relu(lp_net *net)
 static void lpi_fuse_adds(lp_net *net)
 {
     for (lpi_node *node = net->nodes; node; node = node->next) {
-        if (node->op != &lpi_ops[LPI_OP_ADD] || node->in[0] == node->in[1]) continue;
+        if (node->op != &lpi_ops[LPI_OP_ADD]) continue;
         const lpi_node *a = node->in[0]->node, *b = node->in[1]->node;
         int             late = b && (!a || b->index > a->index); /* which operand */
         lpi_tensor     *y = node->in[late], *other = node->in[!late];
@@ -4944,7 +4944,7 @@ static void lpi_fuse_reads(lp_net *net)
 {
     for (lpi_node *node = net->nodes; node; node = node->next)
         node->computed = !node->skip && node->op == &lpi_ops[LPI_OP_BATCHNORM] && !node->out->keep
-                         && node->out->users > 0 && node->out != net->loss;
+                         && node->out->users > 0;
     for (lpi_node *node = net->nodes; node; node = node->next)
         for (int i = 0; i < node->inputs && !node->skip; i++)
             if (node->in[i]->node && (i > 0 || node->op != &lpi_ops[LPI_OP_CONV]))

@@ -2699,6 +2699,100 @@ static void recompute(void)
     }
 }
 
+/* Six nets whose ops can be fused, or just not; with `keep` every result is kept, so that nothing
+   is fused, computed on load or written over. */
+typedef struct fusion {
+    lp_net    *net;
+    lp_tensor *x, *y;
+    int        keep;
+} fusion;
+
+static lp_tensor *seen(fusion *f, lp_tensor *t)
+{
+    if (f->keep) CHECK_INT(lp_keep(f->net, t), LP_OK);
+    return t;
+}
+static lp_tensor *seen_conv(fusion *f, lp_tensor *x, const char *label, int kernel)
+{
+    return seen(f, lp_conv(f->net, x, label, 32, kernel, 1));
+}
+static lp_tensor *seen_add(fusion *f, lp_tensor *a, lp_tensor *b)
+{
+    return seen(f, lp_add(f->net, a, b));
+}
+static lp_tensor *seen_bn(fusion *f, lp_tensor *x, const char *label)
+{
+    return seen(f, lp_relu(f->net, seen(f, lp_batchnorm(f->net, x, label))));
+}
+
+static fusion fusion_net(int kind, int keep, int inference)
+{
+    lp_desc desc = tiny_desc(0);
+    fusion  f;
+    desc.inference = inference;
+    f.keep = keep;
+    f.net = lp_create(&desc);
+    f.x = lp_input(f.net, "image", 3, 8, 8, 2);
+    f.y = lp_labels(f.net, "label", 3);
+    lp_tensor *x = seen_conv(&f, f.x, "stem", 3), *r = NULL, *c = NULL, *h = NULL;
+    if (kind == 0 || kind == 1 || kind == 2 || kind == 5) r = seen_bn(&f, x, "bn1");
+    if (kind == 3 || kind == 4) c = seen_conv(&f, x, "c", 3);
+    switch (kind) {
+    case 0: /* r is read late, and from two sides */
+        h = seen_conv(&f, seen_bn(&f, seen_conv(&f, r, "a", 3), "bn2"), "b", 3);
+        h = seen_add(&f, h, seen_conv(&f, r, "short", 1));
+        break;
+    case 1: /* the first reader of r leads nowhere */
+        seen_conv(&f, r, "dead", 3);
+        h = seen_conv(&f, r, "a", 3);
+        break;
+    case 2: h = seen_add(&f, seen_conv(&f, r, "a", 3), r); break;
+    case 3: h = seen_add(&f, seen_add(&f, c, x), seen(&f, lp_relu(f.net, c))); break;
+    case 4: h = seen_add(&f, c, c); break;
+    default: h = seen_add(&f, seen_conv(&f, r, "a", 3), seen_conv(&f, r, "b", 3));
+    }
+    lp_tensor *logits = lp_linear(f.net, lp_avgpool(f.net, h), "fc", CLASSES);
+    CHECK_INT(lp_compile(f.net, lp_cross_entropy(f.net, logits, f.y, 0), NULL, 0), LP_OK);
+    for (int i = 0; i < 3 * 128; i++) f.x->data[i] = (lp_real)test_random(5, (uint64_t)i);
+    for (int i = 0; i < 3; i++) f.y->labels[i] = i;
+    return f;
+}
+
+/* Breaks when fusion changes what a net computes: gradients and predictions beside those of the
+   same net with everything kept, and numerical gradients. */
+static void fusion_is_invisible(void)
+{
+    for (int kind = 0; kind < 6; kind++) {
+        fusion  a = fusion_net(kind, 0, 0), b = fusion_net(kind, 1, 0);
+        lp_real p[2][3 * CLASSES], loss[2];
+        double  worst = 1;
+        test_context("net %d", kind);
+        CHECK_INT(lp_gradient_check(a.net, 12, 3e-3, &worst, NULL), LP_OK);
+        test_report(worst < 0.05, __FILE__, __LINE__, "gradient check: %g", worst);
+        CHECK_INT(lp_gradient(a.net, 1, &loss[0]), LP_OK);
+        CHECK_INT(lp_gradient(b.net, 1, &loss[1]), LP_OK);
+        CHECK_NEAR(loss[0], loss[1], 1e-5);
+        for (int i = 0; lp_parameter_at(a.net, i); i++) {
+            const lp_real *g = lp_gradients(a.net, lp_parameter_at(a.net, i));
+            const lp_real *w = lp_gradients(b.net, lp_parameter_at(b.net, i));
+            double         error = 0, size = 1e-9;
+            if (!g || !w) continue; /* of the dead branch */
+            for (size_t j = 0; j < size_of(lp_parameter_at(a.net, i)); j++) {
+                error += ((double)g[j] - w[j]) * ((double)g[j] - w[j]);
+                size += (double)w[j] * w[j];
+            }
+            test_report(error < 1e-8 * size, __FILE__, __LINE__, "%s: relative error %g",
+                        lp_parameter_at(a.net, i)->name, sqrt(error / size));
+        }
+        lp_destroy(a.net), lp_destroy(b.net);
+        a = fusion_net(kind, 0, 1), b = fusion_net(kind, 1, 1);
+        CHECK_INT(lp_predict(a.net, LP_SINGLE, p[0]), LP_OK);
+        CHECK_INT(lp_predict(b.net, LP_SINGLE, p[1]), LP_OK);
+        for (int i = 0; i < 3 * CLASSES; i++) CHECK_NEAR(p[0][i], p[1][i], 1e-5);
+        lp_destroy(a.net), lp_destroy(b.net);
+    }
+}
+
 static void model_resnet(void)
 {
     lp_desc desc = lp_desc_default();
@@ -2948,6 +3042,7 @@ static const test_case cases[] = {
     T(model_wrn),
     T(model_resnet),
     T(recompute),
+    T(fusion_is_invisible),
     T(model_char_lstm),
     T(model_char_lstm_starts),
     T(initial_scale),
