@@ -2171,9 +2171,9 @@ static void lpi_pack(const lpi_row *row, const lp_real *b, lpi_n rsb, lpi_n csb,
 }
 
 /* One tile whose n valid columns need not fill the panel: edges go through a scratch tile. */
-LPI_INLINE void lpi_tile(const lpi_row *row, lpi_n m, lpi_n n, const lpi_window *w, const lp_real *a,
-                         const lp_real *b, lpi_n ldb, lp_real *c, lpi_n ldc, int accumulate,
-                         const lpi_soon *soon)
+LPI_INLINE void lpi_tile(const lpi_row *row, lpi_n m, lpi_n n, const lpi_window *w,
+                         const lp_real *a, const lp_real *b, lpi_n ldb, lp_real *c, lpi_n ldc,
+                         int accumulate, const lpi_soon *soon)
 {
     lpi_n       width = lpi_panel_width(row, n);
     lpi_tile_fn fn = row->tile[width > row->width][m - 1];
@@ -2900,13 +2900,20 @@ LPI_TRAINED void lpi_conv_backward(const lpi_team *team, lpi_conv_job *job)
      cells [t + 1, b, u] c_(t-1); the last is c_T
 
    Inference keeps one position instead (two of cells).  Backward goes through time from the end:
-   dh_(t-1) = da_t W_hh^T plus what comes from y, dx_t = da_t W_ih^T. */
+   dh_(t-1) = da_t W_hh^T plus what comes from y, dx_t = da_t W_ih^T.
+
+   Where x_t is row token_t of an embedding E of few words, T = E W_ih + b_ih + b_hh is computed once
+   instead, [words, 4 units]: cat is h alone, row token_t of T begins the sum a_t, and the gradients
+   of E, W_ih and the biases come from dT, the sum of da over the places of each word. */
 
 typedef struct lpi_lstm {
     const lpi_row *row;
     lpi_n          rows, length, in, units, k, items;
     int            stored;                  /* all positions are stored                         */
     const lp_real *x, *dy, *state;          /* [rows, length, in], [.., units], h c [2, cap, u] */
+    const int32_t *token;                   /* [rows, length], x then is E [words, in]; or NULL */
+    lpi_n          words;
+    lp_real       *table;                   /* T; in backward dT                                */
     lp_real       *y, *dx, *next;           /* next: like state, after the last position        */
     lpi_n          capacity;
     lp_real       *cat, *gates, *cells;
@@ -2918,20 +2925,12 @@ static lpi_n lpi_lstm_packed_size(lpi_n k, lpi_n n)
 {
     return k * lpi_round_up(n, 2 * LPI_MAX_W);
 }
-static lpi_n lpi_lstm_workspace(lpi_n capacity, lpi_n length, lpi_n in, lpi_n units, int lanes,
-                                int training)
-{
-    lpi_n k = units + in + 1, u4 = 4 * units;
-    lpi_n forward = u4 + lpi_lstm_packed_size(k, u4);
-    lpi_n through = lpi_lstm_packed_size(u4, units) + lpi_lstm_packed_size(u4, in)
-                    + 2 * lpi_round_up(capacity * units, 16);
-    lpi_n weights = k * u4 + lanes * lpi_gemm_scratch(u4, capacity * length);
-    return training ? lpi_maxp(forward, lpi_maxp(through, weights)) : forward;
-}
-static lpi_n lpi_lstm_saved(lpi_n capacity, lpi_n length, lpi_n in, lpi_n units, int stored)
+/* words: 0 if x is not looked up. */
+static lpi_n lpi_lstm_k(lpi_n in, lpi_n units, lpi_n words) { return units + (words ? 0 : in + 1); }
+static lpi_n lpi_lstm_saved(lpi_n capacity, lpi_n length, lpi_n k, lpi_n units, int stored)
 {
     lpi_n positions = capacity * (stored ? length : 1);
-    return lpi_round_up(positions * (units + in + 1), 16) + lpi_round_up(positions * 4 * units, 16)
+    return lpi_round_up(positions * k, 16) + lpi_round_up(positions * 4 * units, 16)
            + (positions + capacity) * units;
 }
 
@@ -2949,13 +2948,16 @@ static lp_real *lpi_lstm_cell(const lpi_lstm *l, lpi_n t, lpi_n b)
     return l->cells + ((l->stored ? t : t % 2) * l->rows + b) * l->units;
 }
 
-/* packed [k, 4u] = [w_hh; w_ih; b_ih + b_hh]; bias [4u] is scratch. */
+/* packed [k, 4u] = [w_hh; w_ih; b_ih + b_hh]; or w_hh alone, and T begins as the biases.
+   bias [4u] is scratch. */
 static void lpi_lstm_pack(const lpi_lstm *l, const lp_real *w_ih, const lp_real *w_hh,
                           const lp_real *b_ih, const lp_real *b_hh, lp_real *bias)
 {
     lpi_n u4 = 4 * l->units;
     l->row->add(u4, b_ih, b_hh, bias);
     lpi_pack(l->row, w_hh, u4, 1, l->units, u4, l->packed, l->k, 0);
+    for (lpi_n i = 0; i < l->words; i++) lpi_copy(l->table + i * u4, bias, u4);
+    if (l->token) return;
     lpi_pack(l->row, w_ih, u4, 1, l->in, u4, l->packed, l->k, l->units);
     lpi_pack(l->row, bias, u4, 1, 1, u4, l->packed, l->k, l->k - 1);
 }
@@ -2972,11 +2974,16 @@ static void lpi_lstm_forward_item(void *arg, int item, LPI_UNUSED int lane)
         for (lpi_n b = first; b < end; b++) {
             lp_real *cat = lpi_lstm_cat(l, t, b);
             lpi_copy(cat, t ? l->y + (b * l->length + t - 1) * u : l->state + b * u, u);
+            if (l->token) {
+                lpi_copy(lpi_lstm_gates(l, t, b), l->table + l->token[b * l->length + t] * 4 * u,
+                         4 * u);
+                continue;
+            }
             lpi_copy(cat + u, l->x + (b * l->length + t) * l->in, l->in);
             cat[l->k - 1] = 1;
         }
         lpi_gemm_packed(l->row, end - first, 4 * u, l->k, lpi_lstm_cat(l, t, first), l->k,
-                        l->packed, lpi_lstm_gates(l, t, first), 4 * u, 0);
+                        l->packed, lpi_lstm_gates(l, t, first), 4 * u, l->token != NULL);
         for (lpi_n b = first; b < end; b++)
             l->row->lstm_cell(u, lpi_lstm_gates(l, t, b), lpi_lstm_cell(l, t, b),
                               lpi_lstm_cell(l, t + 1, b), l->y + (b * l->length + t) * u);
@@ -3009,6 +3016,21 @@ LPI_TRAINED void lpi_lstm_backward_item(void *arg, int item, LPI_UNUSED int lane
                             l->dx + (first * l->length + t) * l->in, l->length * l->in,
                             l->accumulate);
     }
+}
+
+/* dT: the rows da of each word's places, added in their order; item: some columns. */
+enum { LPI_TABLE_COLUMNS = 256 };
+LPI_TRAINED void lpi_lstm_table_item(void *arg, int item, LPI_UNUSED int lane)
+{
+    const lpi_lstm *l = (const lpi_lstm *)arg;
+    lpi_n u4 = 4 * l->units, j = (lpi_n)item * LPI_TABLE_COLUMNS;
+    lpi_n n = lpi_minp(LPI_TABLE_COLUMNS, u4 - j);
+    for (lpi_n i = 0; i < l->words; i++) lpi_zero(l->table + i * u4 + j, n);
+    for (lpi_n t = 0; t < l->length; t++)
+        for (lpi_n b = 0; b < l->rows; b++) {
+            lp_real *sum = l->table + l->token[b * l->length + t] * u4 + j;
+            l->row->add(n, sum, lpi_lstm_gates(l, t, b) + j, sum);
+        }
 }
 
 /* --------------------------------------------------------------------------------- >>ops
@@ -3513,7 +3535,7 @@ static lp_status lpi_gather_forward(lp_net *net, lpi_node *node)
         if (token[i] < 0 || token[i] >= words)
             return lpi_fail(net, LP_ERR_LABEL, "\"%s\": token %d at place %l is not in 0..%d",
                             node->in[0]->pub.name, (int)token[i], (int64_t)i, words - 1);
-        lpi_copy(y + i * width, table + token[i] * width, width);
+        if (!node->computed) lpi_copy(y + i * width, table + token[i] * width, width);
     }
     return LP_OK;
 }
@@ -3523,73 +3545,13 @@ LPI_TRAINED void lpi_gather_backward(lp_net *net, lpi_node *node)
     const int32_t *token = node->in[0]->pub.labels;
     const lp_real *dy = lpi_grad(net, node->out);
     lp_real       *dtable = lpi_grad(net, node->in[1]);
+    if (node->computed) { /* the LSTM has left the gradient of the table */
+        lpi_pass_grad(net, node->in[1]->size, dy, dtable, lpi_adds(net, node, 1));
+        return;
+    }
     if (!lpi_adds(net, node, 1)) lpi_zero(dtable, node->in[1]->size);
     for (lpi_n i = 0; i < n; i++)
         net->row->add(width, dtable + token[i] * width, dy + i * width, dtable + token[i] * width);
-}
-
-/* ---- lstm: see >>lstm.  Inputs x, w_ih, w_hh, b_ih, b_hh */
-
-static lpi_lstm lpi_lstm_of(const lp_net *net, const lpi_node *node)
-{
-    const lpi_tensor *x = node->in[0];
-    lpi_lstm          l;
-    lpi_memset(&l, 0, sizeof l);
-    l.row = net->row;
-    l.rows = lpi_rows(net, x);
-    l.capacity = x->pub.dim[0];
-    l.length = x->pub.dim[1];
-    l.in = x->pub.dim[2];
-    l.units = lpi_last(node->out);
-    l.k = l.units + l.in + 1;
-    l.items = lpi_minp(net->team.lanes, l.rows);
-    l.stored = !net->desc.inference;
-    l.x = lpi_value(net, x);
-    l.y = lpi_value(net, node->out);
-    l.state = net->carry + node->carry;
-    l.next = net->carry_next + node->carry;
-    lpi_n positions = l.capacity * (l.stored ? l.length : 1);
-    l.cat = node->saved;
-    l.gates = l.cat + lpi_round_up(positions * l.k, 16);
-    l.cells = l.gates + lpi_round_up(positions * 4 * l.units, 16);
-    l.packed = net->workspace;
-    return l;
-}
-
-static lp_status lpi_lstm_forward(lp_net *net, lpi_node *node)
-{
-    lpi_lstm l = lpi_lstm_of(net, node);
-    lpi_lstm_pack(&l, lpi_value(net, node->in[1]), lpi_value(net, node->in[2]),
-                  lpi_value(net, node->in[3]), lpi_value(net, node->in[4]),
-                  l.packed + lpi_lstm_packed_size(l.k, 4 * l.units));
-    lpi_for(&net->team, (int)l.items, lpi_lstm_forward_item, &l);
-    return LP_OK;
-}
-LPI_TRAINED void lpi_lstm_backward(lp_net *net, lpi_node *node)
-{
-    lpi_lstm l = lpi_lstm_of(net, node);
-    lpi_n    u4 = 4 * l.units;
-    l.dy = lpi_grad(net, node->out);
-    l.packed_ih = l.packed + lpi_lstm_packed_size(u4, l.units);
-    l.dh = l.packed_ih + lpi_lstm_packed_size(u4, l.in);
-    l.dc = l.dh + lpi_round_up(l.capacity * l.units, 16);
-    lpi_pack(l.row, lpi_value(net, node->in[2]), 1, u4, u4, l.units, l.packed, u4, 0);
-    if (lpi_wants(node, 0)) {
-        l.dx = lpi_grad(net, node->in[0]);
-        l.accumulate = lpi_adds(net, node, 0);
-        lpi_pack(l.row, lpi_value(net, node->in[1]), 1, u4, u4, l.in, l.packed_ih, u4, 0);
-    }
-    lpi_for(&net->team, (int)l.items, lpi_lstm_backward_item, &l);
-
-    lp_real *dw = net->workspace, *part[5]; /* [k, 4u] = [h x 1]^T da, in the order of the inputs */
-    lpi_gemm_job g = {net->row, l.k, u4,    l.rows * l.length, 1,  l.k,           u4, 1, u4,
-                      0,        0,   l.cat, l.gates,           dw, dw + l.k * u4, 0};
-    lpi_gemm_parallel(&net->team, &g);
-    part[2] = dw, part[1] = dw + l.units * u4, part[3] = part[4] = dw + (l.k - 1) * u4;
-    for (int i = 4; i > 0; i--)
-        if (lpi_wants(node, i))
-            lpi_pass_grad(net, node->in[i]->size, part[i], lpi_grad(net, node->in[i]),
-                          lpi_adds(net, node, i));
 }
 
 /* Sum over rows of a [rows, c] matrix: blocks by shape, block sums added in order (in double). */
@@ -3643,6 +3605,128 @@ LPI_TRAINED void lpi_col_sums(lp_net *net, lpi_n rows, lpi_n c, const lp_real *x
         for (lpi_n b = 0; b < blocks; b++) sum += (double)m.part[b * 2 * c + j];
         out[j] = (lp_real)sum;
     }
+}
+
+/* ---- lstm: see >>lstm.  Inputs x, w_ih, w_hh, b_ih, b_hh */
+
+static lpi_n lpi_lstm_workspace(lpi_n capacity, lpi_n length, lpi_n in, lpi_n units, lpi_n words,
+                                int lanes, int training)
+{
+    lpi_n k = lpi_lstm_k(in, units, words), u4 = 4 * units, gemm = lpi_gemm_scratch(u4, in);
+    lpi_n forward = u4 + lpi_lstm_packed_size(k, u4) + (words ? words * u4 + lanes * gemm : 0);
+    lpi_n through = lpi_lstm_packed_size(u4, units) + lpi_lstm_packed_size(u4, in)
+                    + 2 * lpi_round_up(capacity * units, 16);
+    gemm = lpi_maxp(lpi_gemm_scratch(u4, capacity * length),
+                    lpi_maxp(lpi_gemm_scratch(u4, words), lpi_gemm_scratch(in, u4)));
+    lpi_n weights = lanes * gemm + (words ? words * u4 + lpi_blocks(words, u4) * 2 * u4 : k * u4);
+    return training ? lpi_maxp(forward, lpi_maxp(through, weights)) : forward;
+}
+
+/* Words of the embedding that an LSTM looks its input up in, or 0. */
+static lpi_n lpi_words(const lpi_node *lstm)
+{
+    const lpi_node *x = lstm->in[0]->node;
+    return x && x->computed ? x->in[1]->pub.dim[0] : 0;
+}
+
+static lpi_lstm lpi_lstm_of(const lp_net *net, const lpi_node *node)
+{
+    const lpi_tensor *x = node->in[0];
+    const lpi_node   *lookup = x->node && x->node->computed ? x->node : NULL;
+    lpi_lstm          l;
+    lpi_memset(&l, 0, sizeof l);
+    l.row = net->row;
+    l.rows = lpi_rows(net, x);
+    l.capacity = x->pub.dim[0];
+    l.length = x->pub.dim[1];
+    l.in = x->pub.dim[2];
+    l.units = lpi_last(node->out);
+    l.words = lpi_words(node);
+    l.k = lpi_lstm_k(l.in, l.units, l.words);
+    l.items = lpi_minp(net->team.lanes, l.rows);
+    l.stored = !net->desc.inference;
+    l.token = lookup ? lookup->in[0]->pub.labels : NULL;
+    l.x = lpi_value(net, lookup ? lookup->in[1] : x);
+    l.y = lpi_value(net, node->out);
+    l.state = net->carry + node->carry;
+    l.next = net->carry_next + node->carry;
+    lpi_n positions = l.capacity * (l.stored ? l.length : 1);
+    l.cat = node->saved;
+    l.gates = l.cat + lpi_round_up(positions * l.k, 16);
+    l.cells = l.gates + lpi_round_up(positions * 4 * l.units, 16);
+    l.packed = net->workspace;
+    return l;
+}
+
+static lp_status lpi_lstm_forward(lp_net *net, lpi_node *node)
+{
+    lpi_lstm l = lpi_lstm_of(net, node);
+    lpi_n    u4 = 4 * l.units;
+    lp_real *bias = l.packed + lpi_lstm_packed_size(l.k, u4), *w_ih = lpi_value(net, node->in[1]);
+    l.table = bias + u4;
+    lpi_lstm_pack(&l, w_ih, lpi_value(net, node->in[2]), lpi_value(net, node->in[3]),
+                  lpi_value(net, node->in[4]), bias);
+    if (l.token) {
+        lpi_gemm_job t = {net->row, l.words, u4, l.in, l.in, 1, u4, 1, u4,
+                          0, 0, l.x, w_ih, l.table, l.table + l.words * u4, 1};
+        lpi_gemm_parallel(&net->team, &t);
+    }
+    lpi_for(&net->team, (int)l.items, lpi_lstm_forward_item, &l);
+    return LP_OK;
+}
+/* dW_hh = H^T dA;  dT, and from it dW_ih = E^T dT, the gradients of the biases, and dE = dT W_ih^T,
+   which stands for the gradient of x. */
+LPI_TRAINED void lpi_lstm_backward_words(lp_net *net, const lpi_node *node, lpi_lstm *l)
+{
+    lpi_n    u4 = 4 * l->units, n = l->words;
+    lp_real *work = net->workspace + lpi_blocks(n, u4) * 2 * u4 + n * u4;
+    l->table = work - n * u4;
+    lpi_for(&net->team, (int)lpi_ceil_div(u4, LPI_TABLE_COLUMNS), lpi_lstm_table_item, l);
+    lpi_gemm_job job[3] = {
+        {net->row, n, l->in, u4, u4, 1, 1, u4, l->in, 0, 0, l->table, lpi_value(net, node->in[1]),
+         NULL, work, 0},
+        {net->row, l->in, u4, n, 1, l->in, u4, 1, u4, 0, 0, l->x, l->table, NULL, work, 0},
+        {net->row, l->units, u4, l->rows * l->length, 1, l->k, u4, 1, u4, 0, 0, l->cat, l->gates,
+         NULL, work, 0}};
+    for (int i = 4; i >= 0; i--) {
+        if (!lpi_wants(node, i)) continue;
+        lp_real *grad = lpi_grad(net, node->in[i]);
+        int      adds = lpi_adds(net, node, i);
+        if (i > 2) lpi_col_sums(net, n, u4, l->table, adds, grad);
+        else {
+            job[i].c = grad, job[i].accumulate = adds;
+            lpi_gemm_parallel(&net->team, &job[i]);
+        }
+    }
+}
+LPI_TRAINED void lpi_lstm_backward(lp_net *net, lpi_node *node)
+{
+    lpi_lstm l = lpi_lstm_of(net, node);
+    lpi_n    u4 = 4 * l.units;
+    l.dy = lpi_grad(net, node->out);
+    l.packed_ih = l.packed + lpi_lstm_packed_size(u4, l.units);
+    l.dh = l.packed_ih + lpi_lstm_packed_size(u4, l.in);
+    l.dc = l.dh + lpi_round_up(l.capacity * l.units, 16);
+    lpi_pack(l.row, lpi_value(net, node->in[2]), 1, u4, u4, l.units, l.packed, u4, 0);
+    if (lpi_wants(node, 0) && !l.token) {
+        l.dx = lpi_grad(net, node->in[0]);
+        l.accumulate = lpi_adds(net, node, 0);
+        lpi_pack(l.row, lpi_value(net, node->in[1]), 1, u4, u4, l.in, l.packed_ih, u4, 0);
+    }
+    lpi_for(&net->team, (int)l.items, lpi_lstm_backward_item, &l);
+    if (l.token) {
+        lpi_lstm_backward_words(net, node, &l);
+        return;
+    }
+    lp_real *dw = net->workspace, *part[5]; /* [k, 4u] = [h x 1]^T da, in the order of the inputs */
+    lpi_gemm_job g = {net->row, l.k, u4,    l.rows * l.length, 1,  l.k,           u4, 1, u4,
+                      0,        0,   l.cat, l.gates,           dw, dw + l.k * u4, 0};
+    lpi_gemm_parallel(&net->team, &g);
+    part[2] = dw, part[1] = dw + l.units * u4, part[3] = part[4] = dw + (l.k - 1) * u4;
+    for (int i = 4; i > 0; i--)
+        if (lpi_wants(node, i))
+            lpi_pass_grad(net, node->in[i]->size, part[i], lpi_grad(net, node->in[i]),
+                          lpi_adds(net, node, i));
 }
 
 /* ---- conv2d: see >>conv */
@@ -4789,7 +4873,7 @@ static ptrdiff_t lpi_saved_size(const lpi_node *node, int training)
         return c * (LPI_BN_VECTORS + (training ? 2 * lpi_bn_blocks(node->in[0]) : 0));
     if (node->op != &lpi_ops[LPI_OP_LSTM]) return 0;
     const int *x = node->in[0]->pub.dim;
-    return lpi_lstm_saved(x[0], x[1], x[2], c, training);
+    return lpi_lstm_saved(x[0], x[1], lpi_lstm_k(x[2], c, lpi_words(node)), c, training);
 }
 
 static void lpi_plan_values(lp_net *net, lpi_plan *plan)
@@ -4838,7 +4922,11 @@ static void lpi_plan_gradients(lp_net *net, lpi_plan *plan)
             if ((q == 0 && (node->op->flags & LPI_GRAD_IN_PLACE)) || (q > 0 && q == node->plus)) {
                 aliased = x->grad_slot = node->out->grad_slot;
                 lpi_extend(&plan->slot[aliased], now, death);
-            } else x->grad_slot = lpi_new_slot(plan, x->size, now, death);
+            } else {
+                int compact = x->node->computed && x->node->op == &lpi_ops[LPI_OP_GATHER];
+                ptrdiff_t size = compact ? x->node->in[1]->size : x->size;
+                x->grad_slot = lpi_new_slot(plan, size, now, death);
+            }
         }
     }
 }
@@ -4880,7 +4968,8 @@ static ptrdiff_t lpi_node_workspace(const lp_net *net, const lpi_node *node, int
     if (node->op == &lpi_ops[LPI_OP_CONV])
         return lpi_maxp(columns, lpi_conv_workspace(&node->geom, lanes, training));
     if (node->op == &lpi_ops[LPI_OP_LSTM])
-        return lpi_lstm_workspace(x->pub.dim[0], x->pub.dim[1], x->pub.dim[2], c, lanes, training);
+        return lpi_lstm_workspace(x->pub.dim[0], x->pub.dim[1], x->pub.dim[2], c, lpi_words(node),
+                                  lanes, training);
     if (node->op == &lpi_ops[LPI_OP_CROSS_ENTROPY])
         return 2 * lpi_ceil_div(x->size / lpi_last(x), LPI_LINES);
     if (node->op != &lpi_ops[LPI_OP_MATMUL]) return 0;
@@ -4980,6 +5069,19 @@ static void lpi_choose_again(lp_net *net)
     }
 }
 
+/* An embedding that only an LSTM reads is looked up there (see >>lstm), if its words are few beside
+   the positions of 16 streams.  Not of the capacity's: bits would depend on it. */
+static void lpi_fuse_words(lp_net *net)
+{
+    for (lpi_node *lstm = net->nodes; lstm; lstm = lstm->next) {
+        const lpi_tensor *x = lstm->in[0];
+        if (lstm->op != &lpi_ops[LPI_OP_LSTM] || !x->node || x->users != 1 || x->keep
+            || x->node->op != &lpi_ops[LPI_OP_GATHER])
+            continue;
+        x->node->computed = x->node->in[1]->pub.dim[0] / 16 <= x->pub.dim[1];
+    }
+}
+
 /* Offsets of parameters and statistics in their vectors. */
 static void lpi_assign(lp_net *net)
 {
@@ -5062,6 +5164,7 @@ static lp_status lpi_close(lp_net *net, lp_tensor *loss)
     lpi_fuse_bn_relu(net);
     lpi_fuse_adds(net);
     lpi_fuse_reads(net);
+    lpi_fuse_words(net);
     net->order = (lpi_node **)lpi_take(&net->arena, sizeof *net->order * (size_t)net->node_count);
     if (!net->order)
         return (void)lpi_arena_full(net, "lp_compile"), LP_ERR_MEMORY;
@@ -5130,7 +5233,8 @@ static lp_status lpi_plan_memory(lp_net *net, int training, lpi_plan *plan, lpi_
         l->gradients = net->n_theta + net->n_phi;
         w = 2 * ((net->n_theta + net->n_phi) / LPI_CHUNK + 2);
     }
-    for (lpi_tensor *t = net->tensors; t; t = t->next) t->data_slot = t->again_slot = t->grad_slot = -1;
+    for (lpi_tensor *t = net->tensors; t; t = t->next)
+        t->data_slot = t->again_slot = t->grad_slot = -1;
     lpi_plan_values(net, plan);
     if (training) lpi_plan_gradients(net, plan);
     l->slots = lpi_pack_slots(plan);

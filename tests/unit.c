@@ -2051,6 +2051,49 @@ static void text_memory(void)
     lp_destroy(own.net);
 }
 
+/* Breaks when an LSTM that looks its words up computes something else than one that reads the kept
+   output of the embedding: losses and gradients of ten minibatches, some of them smaller. */
+static void text_looks_up(void)
+{
+    for (int members = 0; members < 3; members += 2) {
+        lp_desc desc = text_desc(members);
+        text    a = text_compiled(&desc, STREAMS), b = text_build(&desc, STREAMS);
+        CHECK_INT(lp_keep(b.net, lp_find(b.net, "embed")), LP_OK);
+        CHECK_INT(lp_compile(b.net, b.loss, NULL, 0), LP_OK);
+        CHECK(lpi_words(lp_find(a.net, "lstm0")->priv->node) == VOCABULARY);
+        CHECK(lpi_words(lp_find(b.net, "lstm0")->priv->node) == 0);
+        for (int step = 0; step < 10; step++) {
+            int     rows = step % 4 == 2 ? STREAMS - 1 : STREAMS;
+            lp_real loss[2];
+            if (members && step == 3) {
+                CHECK_INT(lp_late_begin(a.net), LP_OK);
+                CHECK_INT(lp_late_begin(b.net), LP_OK);
+            }
+            CHECK_INT(lp_set_batch(a.net, rows), LP_OK);
+            CHECK_INT(lp_set_batch(b.net, rows), LP_OK);
+            text_fill(&a, step, rows), text_fill(&b, step, rows);
+            CHECK_INT(lp_gradient(a.net, 1, &loss[0]), LP_OK);
+            CHECK_INT(lp_gradient(b.net, 1, &loss[1]), LP_OK);
+            CHECK_NEAR(loss[0], loss[1], 1e-5);
+            for (int i = 0; lp_parameter_at(a.net, i); i++) {
+                lp_tensor     *p = lp_parameter_at(a.net, i);
+                const lp_real *g = lp_gradients(a.net, p);
+                const lp_real *w = lp_gradients(b.net, lp_parameter_at(b.net, i));
+                double         error = 0, size = 1e-7;
+                for (size_t j = 0; j < size_of(p); j++) {
+                    error += fabs((double)g[j] - (double)w[j]);
+                    size += fabs((double)w[j]);
+                }
+                test_report(error < 1e-4 * size, __FILE__, __LINE__, "%s: %g of %g", p->name, error,
+                            size);
+            }
+            CHECK_INT(lp_step(a.net, 0.01f), LP_OK);
+            CHECK_INT(lp_step(b.net, 0.01f), LP_OK);
+        }
+        lp_destroy(a.net), lp_destroy(b.net);
+    }
+}
+
 /* Breaks when a character model does not learn: two of three characters follow from the one before,
    so that ln 7 / 3 = 0.65 nats remain of ln 7 = 1.95. */
 static void text_learns(void)
@@ -2066,7 +2109,7 @@ static void text_learns(void)
         if (!step) first = l;
         if (step >= steps - 20) mean += l / 20;
     }
-    CHECK(first > 1.8f && mean < (test_small ? 1.6f : 0.95f));
+    CHECK(first > 1.8f && mean < (test_small ? 1.6f : 1.1f)); /* eight seeds: 0.80 .. 1.03 */
     lp_destroy(t.net);
 }
 
@@ -3016,6 +3059,7 @@ static const test_case cases[] = {
     T(text_inference_memory),
     T(lstm_memory),
     T(text_memory),
+    T(text_looks_up),
     T(text_learns),
     T(predict_ensemble),
     T(predict_without_labels),
