@@ -1,39 +1,46 @@
 #!/bin/sh
 # The benchmark beside its peers, in alternation: OpenBLAS (one thread), oneDNN and PyTorch (two
 # threads).  Median of RUNS invocations (default 5).  Installs nothing; says what is missing.
-# usage: tests/peers.sh [build directory] [WHAT ...]   WHAT: sgemm conv wrn lstm (default: all)
+# usage: tests/peers.sh [build directory] [WHAT ...]   WHAT: sgemm conv wrn lstm threads (default:
+# all; threads: ours with two beside ours with one)
 # The peers' programs come from the directory PEERS (default ../shared/bench): openblas_sgemm.c,
 # onednn_conv.cpp, torch_wrn.py and torch_lstm.py, which print "result peer=... key=value".
 set -u
 cd "$(dirname "$0")/.." || exit 1
 build=${1:-build} peers=${PEERS:-../shared/bench} runs=${RUNS:-5}
 [ $# -gt 0 ] && shift
-what=" ${*:-sgemm conv wrn lstm} "
+what=" ${*:-sgemm conv wrn lstm threads} "
 tmp=$(mktemp -d) || exit 1
 trap 'rm -rf "$tmp"' EXIT
 
 wanted() { case $what in *" $1 "*) return 0 ;; *) return 1 ;; esac; }
-value() { sed -n "s/.*[ ]$1=\([0-9.]*\).*/\1/p" | tail -n 1; }
+values() { sed -n "s/.*[ ]$1=\([0-9.]*\).*/\1/p"; }
 median() { sort -n | awk '{v[NR] = $1} END {if (NR) print v[int((NR + 1) / 2)]}'; }
 ratio() { awk "BEGIN {printf \"%.2f\", $1 / $2}"; }
-# pair NAME KEY_OURS 'OURS' KEY_PEER 'PEER': both in turn, RUNS times.
+# pair 'OURS' 'PEER' NAME KEY ...: both in turn, RUNS times; a line for each NAME, of the number that
+# both print as KEY.
 pair() {
+    ours=$1 theirs=$2
+    shift 2
     : >"$tmp/a"; : >"$tmp/b"
     i=0
     while [ "$i" -lt "$runs" ]; do
-        sh -c "$3" | value "$2" >>"$tmp/a"
-        sh -c "$5" | value "$4" >>"$tmp/b"
+        sh -c "$ours" >>"$tmp/a"
+        sh -c "$theirs" 2>/dev/null >>"$tmp/b"
         i=$((i + 1))
     done
-    a=$(median <"$tmp/a") b=$(median <"$tmp/b")
-    echo "result compare=$1 ours=$a peer=$b ratio=$(ratio "$a" "$b")"
+    while [ $# -gt 1 ]; do
+        a=$(values "$2" <"$tmp/a" | median) b=$(values "$2" <"$tmp/b" | median)
+        echo "result compare=$1-$2 ours=$a peer=$b ratio=$(ratio "$a" "$b")"
+        shift 2
+    done
 }
 
 # OpenBLAS may not know a processor and then takes slow kernels: its best is the best of these.
 best_core() {
     for core in "" SkylakeX Cooperlake Sapphirerapids Zen Haswell; do
         echo "$(OPENBLAS_CORETYPE=$core OPENBLAS_NUM_THREADS=1 "$tmp/blas" 1024 1024 1024 2>/dev/null \
-            | value gflop_s) $core"
+            | values gflop_s) $core"
     done | sort -n | tail -n 1 | cut -d' ' -f2
 }
 
@@ -41,10 +48,12 @@ sgemm() {
     core=$(best_core)
     for size in "256 256 256" "512 512 512" "1024 1024 1024" "2048 2048 2048" "4096 160 144"; do
         name=$(echo "$size" | tr ' ' x)
-        pair "sgemm-$name-avx2" gflop_s "$build/bench --isa avx2 sgemm-$name" gflop_s \
-            "OPENBLAS_CORETYPE=Haswell OPENBLAS_NUM_THREADS=1 $tmp/blas $size"
-        pair "sgemm-$name-auto" gflop_s "$build/bench sgemm-$name" gflop_s \
-            "OPENBLAS_CORETYPE=$core OPENBLAS_NUM_THREADS=1 $tmp/blas $size"
+        pair "$build/bench --isa avx2 sgemm-$name" \
+            "OPENBLAS_CORETYPE=Haswell OPENBLAS_NUM_THREADS=1 $tmp/blas $size" \
+            "sgemm-$name-avx2" gflop_s
+        pair "$build/bench sgemm-$name" \
+            "OPENBLAS_CORETYPE=$core OPENBLAS_NUM_THREADS=1 $tmp/blas $size" \
+            "sgemm-$name-auto" gflop_s
     done
 }
 
@@ -87,18 +96,31 @@ fi
 
 python=
 for p in python3 /usr/bin/python3; do "$p" -c 'import torch' 2>/dev/null && python=$p && break; done
-if [ -z "$python" ]; then echo "skipped: the nets need PyTorch (Debian: python3-torch)"; exit 0; fi
-if wanted wrn && [ -f "$peers/torch_wrn.py" ]; then
+[ -z "$python" ] && echo "skipped: the nets need PyTorch (Debian: python3-torch)"
+if [ -n "$python" ] && wanted wrn && [ -f "$peers/torch_wrn.py" ]; then
     for net in 16-1-128 16-4-128 28-10-64; do
-        pair "wrn-$net-train" train_img_s "$build/bench --threads 2 wrn-$net" train_img_s \
-            "$python $peers/torch_wrn.py $net 2 3"
+        pair "$build/bench --threads 2 wrn-$net" "$python $peers/torch_wrn.py $net 2 3" \
+            "wrn-$net" train_img_s "wrn-$net" infer_img_s
     done
-    pair wrn-28-10-64-infer infer_img_s "$build/bench --threads 2 wrn-28-10-64" infer_img_s \
-        "$python $peers/torch_wrn.py 28-10-64 2 3"
-    pair wrn-16-1-1-infer-1-thread infer_img_s "$build/bench --threads 1 wrn-16-1-1" infer_img_s \
-        "$python $peers/torch_wrn.py 16-1-1 1 20"
+    pair "$build/bench --threads 1 wrn-16-1-1" "$python $peers/torch_wrn.py 16-1-1 1 20" \
+        wrn-16-1-1-one-thread infer_img_s
+    runs=1 # the sizes of processes repeat
+    pair "$build/bench --threads 2 wrn-28-10-128" "$python $peers/torch_wrn.py 28-10-128 2 1" \
+        wrn-28-10-128 maxrss_mb
+    cp "$tmp/b" "$tmp/large"
+    pair "$build/bench --threads 2 --recompute wrn-28-10-128" "cat $tmp/large" \
+        wrn-28-10-128-recompute maxrss_mb
+    runs=${RUNS:-5}
 fi
-if wanted lstm && [ -f "$peers/torch_lstm.py" ]; then
-    pair lstm-500-train train_char_s "$build/bench --threads 2 lstm-500-100-200" train_char_s \
-        "$python $peers/torch_lstm.py 100 200 2"
+if [ -n "$python" ] && wanted lstm && [ -f "$peers/torch_lstm.py" ]; then
+    pair "$build/bench --threads 2 lstm-500-100-200" "$python $peers/torch_lstm.py 100 200 2" \
+        lstm-500-100-200 train_char_s
+fi
+# The second thread: ours beside ours with one.
+if wanted threads; then
+    for net in wrn-16-4-128 lstm-500-100-200; do
+        key=train_img_s
+        [ "$net" = lstm-500-100-200 ] && key=train_char_s
+        pair "$build/bench --threads 2 $net" "$build/bench --threads 1 $net" "threads-2-to-1-$net" $key
+    done
 fi
