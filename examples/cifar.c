@@ -36,6 +36,7 @@
    failed; 2: wrong options or data. */
 
 #define _POSIX_C_SOURCE 200809L
+#define _DEFAULT_SOURCE 1 /* for huge pages */
 #define LP_IMPLEMENTATION
 #include "../latephase.h"
 #include "options.h"

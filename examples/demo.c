@@ -33,6 +33,7 @@
             train_img_s=2571.8 */
 
 #define _POSIX_C_SOURCE 200809L
+#define _DEFAULT_SOURCE 1 /* for huge pages */
 #define LP_IMPLEMENTATION
 #include "../latephase.h"
 #include "options.h"

@@ -7,7 +7,7 @@
    result key=value ... */
 #ifndef _POSIX_C_SOURCE
 #define _POSIX_C_SOURCE 200112L
-#define _DEFAULT_SOURCE
+#define _DEFAULT_SOURCE 1 /* for huge pages */
 #endif
 #define LP_IMPLEMENTATION
 #include "../latephase.h"
