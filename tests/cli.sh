@@ -89,6 +89,18 @@ refuse "exploding loss names step and member" 1 "member" run good --lr 1e20 --lr
 refuse "demo: unknown option" 2 "unknown option" "$demo" --data x
 refuse "demo: zero seeds" 2 "--seeds '0'" "$demo" --seeds 0
 accept "K = 1" '^result .*test_acc=[0-9.]+ ' run good --members 1
+mkdir "$dir/varied"
+awk 'BEGIN { for (i = 0; i < 40; i++) { printf "%c", 1 + i % 9
+    for (j = 0; j < 3072; j++) printf "%c", 1 + int(j * j / 7 + 31 * (i % 9) * j) % 126 } }' \
+    >"$dir/varied/data_batch_1.bin"
+head -c 61460 "$dir/varied/data_batch_1.bin" >"$dir/varied/test_batch.bin"
+accept "direct convolutions" '^result' run varied --direct-conv --csv "$dir/direct.csv"
+accept "recompute" '^result' run varied --recompute --csv "$dir/recompute.csv"
+accept "neither" '^result' run varied --csv "$dir/plain.csv"
+# all but the time: the last column
+for f in direct recompute plain; do cut -d, -f1-6 "$dir/$f.csv" >"$dir/$f"; done
+if cmp -s "$dir/plain" "$dir/recompute"; then ok; else bad "--recompute changes no result"; fi
+if cmp -s "$dir/plain" "$dir/direct"; then bad "--direct-conv rounds differently"; else ok; fi
 accept "no late phase" '^result .*late=none' run good --late none
 accept "all families, SWA" '^result dataset=cifar10 net=wrn-10-1 late=full' run good --late full --swa-from 2
 accept "ResNet" '^result dataset=cifar10 net=resnet-8' run good --net resnet-8

@@ -1875,7 +1875,8 @@ static void gemm_values(void)
 {
     static const int size[][3] = { { 1, 1, 1 }, { 2, 3, 4 }, { 5, 7, 3 }, { 6, 16, 9 },
         { 12, 32, 8 }, { 13, 33, 17 }, { 7, 15, 31 }, { 31, 31, 31 }, { 1, 65, 40 }, { 65, 1, 40 },
-        { 33, 47, 500 }, { 100, 70, 385 }, { 50, 420, 20 }, { 200, 9, 1000 } };
+        { 33, 47, 500 }, { 100, 70, 385 }, { 50, 540, 20 }, { 200, 9, 1000 },
+        { 25, 70, 1024 } /* rows of A in the same L1 sets */ };
     int count = test_small ? 10 : (int)(sizeof size / sizeof size[0]);
     for (EACH_ISA(isa)) for (int i = 0; i < count; i++) for (int v = 0; v < 8; v++) {
         test_context("%s: %d x %d x %d variant %d", lp_isa_name(isa), size[i][0], size[i][1],
