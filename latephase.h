@@ -6,7 +6,7 @@
    own minibatches, and averages them at the end into one plain, better model:
    J. von Oswald et al., "Neural networks with late-phase weights", ICLR 2021.
 
-   This file has 6528 lines, 5290 of them code.  Compiled for x86-64 it takes 280 KB (-O2, all
+   This file has 6540 lines, 5290 of them code.  Compiled for x86-64 it takes 280 KB (-O2, all
    instruction sets); for inference alone, LP_NO_TRAINING LP_NO_SIMD LP_NO_THREADS, 67 KB (-Os).
 
    DO THIS, in exactly one C or C++ file:
@@ -289,7 +289,7 @@ typedef struct lp_desc {
     int      direct_conv;        /* 1: no Winograd: all convolutions are computed directly     */
     int      recompute;          /* 1: less memory for more time, same bits: backward computes
                                     anew what every second convolution had computed (for a Wide
-                                    ResNet a third less memory, a tenth more time)             */
+                                    ResNet about a quarter less memory, a sixth more time)     */
     size_t   graph_bytes;        /* arena for the graph itself (tensors, ops, names)           */
     void    *graph_memory;       /* graph_bytes of yours, which outlive the net, or NULL       */
     lp_parallel_for parallel_for; /* NULL: own thread pool                                     */
@@ -613,7 +613,8 @@ LP_API void     lp_shuffle(uint64_t seed, uint64_t stream, int32_t *order, int n
 #if !defined(LP_HUGEPAGE) && !defined(LP_NO_STDLIB) && defined(__linux__)
 #include <sys/mman.h>
 #ifdef MADV_HUGEPAGE /* not under -std=c99, unless _DEFAULT_SOURCE is defined */
-/* The advice is for whole pages: the ends are left out. */
+/* The advice is for whole pages: the ends are left out.  Where pages are larger than 4 KB, the
+   system may refuse it, and nothing is lost. */
 static void lpi_hugepage(void *p, size_t n)
 {
     size_t ends = 4096 - (uintptr_t)p % 4096;
@@ -662,6 +663,7 @@ static void lpi_hugepage(void *p, size_t n)
 #if defined(LPI_GNUC) && (defined(__x86_64__) || (defined(__i386__) && defined(__SSE2_MATH__)))
 #define LPI_X86
 #endif
+/* Asks for the cache line at p, which need not be valid. */
 #ifdef LPI_GNUC
 #define LPI_PREFETCH(p) __builtin_prefetch(p)
 #define LPI_INLINE static inline __attribute__((always_inline))
@@ -1456,6 +1458,7 @@ LPI_TILES(7) LPI_TILES(8)
 LPI_TILES(9) LPI_TILES(10) LPI_TILES(11) LPI_TILES(12)
 #endif
 
+/* A panel of B is copied: see >>gemm. */
 static LPI_TARGET void LPI_K(panel)(lpi_n rows, lpi_n width, const lp_real *b, lpi_n rsb,
                                     lp_real *out)
 {
@@ -2902,9 +2905,10 @@ LPI_TRAINED void lpi_conv_backward(const lpi_team *team, lpi_conv_job *job)
    Inference keeps one position instead (two of cells).  Backward goes through time from the end:
    dh_(t-1) = da_t W_hh^T plus what comes from y, dx_t = da_t W_ih^T.
 
-   Where x_t is row token_t of an embedding E of few words, T = E W_ih + b_ih + b_hh is computed once
-   instead, [words, 4 units]: cat is h alone, row token_t of T begins the sum a_t, and the gradients
-   of E, W_ih and the biases come from dT, the sum of da over the places of each word. */
+   Where x_t is row token_t of an embedding E of few words, x and 1 drop out of the product:
+
+     T = E W_ih + b_ih + b_hh, [words, 4 units], once;  a_t = row token_t of T + h_(t-1) W_hh
+     dT = da summed over the places of each word;  dE = dT W_ih^T,  dW_ih = E^T dT,  db = columns */
 
 typedef struct lpi_lstm {
     const lpi_row *row;
@@ -3614,7 +3618,7 @@ static lpi_n lpi_lstm_workspace(lpi_n capacity, lpi_n length, lpi_n in, lpi_n un
 {
     lpi_n k = lpi_lstm_k(in, units, words), u4 = 4 * units, gemm = lpi_gemm_scratch(u4, in);
     lpi_n forward = u4 + lpi_lstm_packed_size(k, u4) + (words ? words * u4 + lanes * gemm : 0);
-    lpi_n through = lpi_lstm_packed_size(u4, units) + lpi_lstm_packed_size(u4, in)
+    lpi_n through = lpi_lstm_packed_size(u4, units) + (words ? 0 : lpi_lstm_packed_size(u4, in))
                     + 2 * lpi_round_up(capacity * units, 16);
     gemm = lpi_maxp(lpi_gemm_scratch(u4, capacity * length),
                     lpi_maxp(lpi_gemm_scratch(u4, words), lpi_gemm_scratch(in, u4)));
@@ -3622,17 +3626,22 @@ static lpi_n lpi_lstm_workspace(lpi_n capacity, lpi_n length, lpi_n in, lpi_n un
     return training ? lpi_maxp(forward, lpi_maxp(through, weights)) : forward;
 }
 
-/* Words of the embedding that an LSTM looks its input up in, or 0. */
-static lpi_n lpi_words(const lpi_node *lstm)
+/* The embedding that an LSTM looks its input up in, or NULL; its words, or 0. */
+static const lpi_node *lpi_lookup(const lpi_node *lstm)
 {
     const lpi_node *x = lstm->in[0]->node;
-    return x && x->computed ? x->in[1]->pub.dim[0] : 0;
+    return x && x->computed ? x : NULL;
+}
+static lpi_n lpi_words(const lpi_node *lstm)
+{
+    const lpi_node *lookup = lpi_lookup(lstm);
+    return lookup ? lookup->in[1]->pub.dim[0] : 0;
 }
 
 static lpi_lstm lpi_lstm_of(const lp_net *net, const lpi_node *node)
 {
     const lpi_tensor *x = node->in[0];
-    const lpi_node   *lookup = x->node && x->node->computed ? x->node : NULL;
+    const lpi_node   *lookup = lpi_lookup(node);
     lpi_lstm          l;
     lpi_memset(&l, 0, sizeof l);
     l.row = net->row;
@@ -3674,6 +3683,7 @@ static lp_status lpi_lstm_forward(lp_net *net, lpi_node *node)
     lpi_for(&net->team, (int)l.items, lpi_lstm_forward_item, &l);
     return LP_OK;
 }
+
 /* dW_hh = H^T dA;  dT, and from it dW_ih = E^T dT, the gradients of the biases, and dE = dT W_ih^T,
    which stands for the gradient of x. */
 LPI_TRAINED void lpi_lstm_backward_words(lp_net *net, const lpi_node *node, lpi_lstm *l)
@@ -3705,7 +3715,7 @@ LPI_TRAINED void lpi_lstm_backward(lp_net *net, lpi_node *node)
     lpi_n    u4 = 4 * l.units;
     l.dy = lpi_grad(net, node->out);
     l.packed_ih = l.packed + lpi_lstm_packed_size(u4, l.units);
-    l.dh = l.packed_ih + lpi_lstm_packed_size(u4, l.in);
+    l.dh = l.packed_ih + (l.token ? 0 : lpi_lstm_packed_size(u4, l.in));
     l.dc = l.dh + lpi_round_up(l.capacity * l.units, 16);
     lpi_pack(l.row, lpi_value(net, node->in[2]), 1, u4, u4, l.units, l.packed, u4, 0);
     if (lpi_wants(node, 0) && !l.token) {
@@ -4805,9 +4815,8 @@ LP_API lp_tensor *lp_mean_squared_error(lp_net *net, lp_tensor *a, lp_tensor *b)
    lives from its producer to its last reader, forward or backward; a gradient from its first writer
    (the last consumer) to its producer.  In-place ops hand their memory on.  A value that backward
    computes anew (node->twice) has two lives and two slots; what it is computed from lives longer,
-   for the backward of the same node.  The slots so found are
-   packed, largest first, each at the lowest address that is free during its life: gradients
-   come to lie where activations have died.
+   for the backward of the same node.  The slots so found are packed, largest first, each at the
+   lowest address that is free during its life: gradients come to lie where activations have died.
 
        memory = theta | phi x K | statistics x K | moments, delta, carry, SWA | average | gradients
                 | carry to be | slots | workspace of the hungriest op */
@@ -4922,9 +4931,9 @@ static void lpi_plan_gradients(lp_net *net, lpi_plan *plan)
             if ((q == 0 && (node->op->flags & LPI_GRAD_IN_PLACE)) || (q > 0 && q == node->plus)) {
                 aliased = x->grad_slot = node->out->grad_slot;
                 lpi_extend(&plan->slot[aliased], now, death);
-            } else {
-                int compact = x->node->computed && x->node->op == &lpi_ops[LPI_OP_GATHER];
-                ptrdiff_t size = compact ? x->node->in[1]->size : x->size;
+            } else { /* of an embedding that is looked up: the table's gradient */
+                int       lstm = node->op == &lpi_ops[LPI_OP_LSTM] && q == 0;
+                ptrdiff_t size = lstm && lpi_lookup(node) ? x->node->in[1]->size : x->size;
                 x->grad_slot = lpi_new_slot(plan, size, now, death);
             }
         }
