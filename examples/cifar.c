@@ -16,19 +16,19 @@
 
      cifar10, 4000 training and 2000 test images
      wrn-10-1, 77850 parameters, 1130 of them late-phase: 4 members after epoch 6
-     avx512, 2 threads, 85 MB
-     epoch   1/10  lr 0.10000  loss 2.0153  test acc 27.70 %  nll 2.0265  members 1
+     avx512, 2 threads, 60 MB
+     epoch   1/10  lr 0.10000  loss 2.0161  test acc 27.50 %  nll 1.9953  members 1
      ...
-     epoch  10/10  lr 0.00100  loss 1.3009  test acc 50.05 %  nll 1.3555  members 4
+     epoch  10/10  lr 0.00100  loss 1.3162  test acc 50.25 %  nll 1.3686  members 4
 
      model                         test accuracy %             test NLL
-     single model at T0                      43.65               1.4966
-     members 1..4                   48.60 .. 51.05     1.3538 .. 1.3724
-     averaged model                          50.05               1.3555
-     ensemble                                50.15               1.3552
+     single model at T0                      42.90               1.5404
+     members 1..4                   48.55 .. 51.20     1.3695 .. 1.3846
+     averaged model                          50.25               1.3686
+     ensemble                                50.25               1.3681
 
-     result dataset=cifar10 net=wrn-10-1 late=bn,head seed=1 test_acc=50.05
-            test_nll=1.3555 ensemble_acc=50.15 train_img_s=758.7
+     result dataset=cifar10 net=wrn-10-1 late=bn,head seed=1 test_acc=50.25
+            test_nll=1.3686 ensemble_acc=50.25 train_img_s=1714.3
 
    Learning rate: --lr until --lr-from, then linear to --lr-end at --lr-to, then constant; it
    changes once per epoch, by the number of whole epochs done.  T0 = E: after E whole epochs.  SWA

@@ -19,18 +19,18 @@
      test images, mean +- standard deviation over 3 seeds
 
                               accuracy %                NLL      NLL minus SGD's
-     SGD                   79.68 +- 1.10   0.7823 +- 0.0554
-     SWA                   80.28 +- 1.43   0.7511 +- 0.0621   -0.0312 +- 0.0092
-     late-phase            80.07 +- 0.98   0.7396 +- 0.0397   -0.0428 +- 0.0163
-     late-phase + SWA      80.45 +- 0.53   0.7458 +- 0.0480   -0.0365 +- 0.0093
-     late-phase ensemble   79.95 +- 1.00   0.7184 +- 0.0378   -0.0639 +- 0.0191
+     SGD                   79.83 +- 1.24   0.7710 +- 0.0347
+     SWA                   80.65 +- 1.62   0.7356 +- 0.0545   -0.0353 +- 0.0230
+     late-phase            79.73 +- 0.76   0.7370 +- 0.0342   -0.0340 +- 0.0055
+     late-phase + SWA      80.20 +- 1.43   0.7432 +- 0.0446   -0.0278 +- 0.0099
+     late-phase ensemble   79.78 +- 0.68   0.7144 +- 0.0337   -0.0566 +- 0.0081
 
-     SGD's accuracy on the training images: 96.42 %
+     SGD's accuracy on the training images: 96.81 %
 
      result data=textures net=wrn-10-1 seed=1 seeds=3 members=5
-            sgd_acc=79.68 sgd_nll=0.7823 swa_acc=80.28 swa_nll=0.7511 late_acc=80.07 late_nll=0.7396
-            late_swa_acc=80.45 late_swa_nll=0.7458 ensemble_acc=79.95 ensemble_nll=0.7184
-            train_img_s=2571.8 */
+            sgd_acc=79.83 sgd_nll=0.7710 swa_acc=80.65 swa_nll=0.7356 late_acc=79.73 late_nll=0.7370
+            late_swa_acc=80.20 late_swa_nll=0.7432 ensemble_acc=79.78 ensemble_nll=0.7144
+            train_img_s=8466.5 */
 
 #define _POSIX_C_SOURCE 200809L
 #define _DEFAULT_SOURCE 1 /* for huge pages */

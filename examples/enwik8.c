@@ -15,27 +15,26 @@
    Expected output of ./enwik8 (the result is one line; the numbers and the sample change with the
    files that are learnt, this one among them):
 
-     embedded, 325217 training, 18067 validation and 18069 test bytes, 98 symbols
+     embedded, 369343 training, 20519 validation and 20520 test bytes, 98 symbols
      1 x 128 units, embedding 64, 119458 parameters, 1216 of them late-phase: 5 members after step
      900
-     avx512, 2 threads, 16 MB
-     step  150/1500  epoch 0.95  lr 0.00800  train bpc 3.1319  valid bpc 3.0332  members 1
+     avx512, 2 threads, 15 MB
+     step  150/1500  epoch 0.83  lr 0.00800  train bpc 3.0835  valid bpc 3.1090  members 1
      ...
-     step 1500/1500  epoch 9.49  lr 0.00081  train bpc 1.4473  valid bpc 2.2302  members 5
+     step 1500/1500  epoch 8.33  lr 0.00081  train bpc 1.4806  valid bpc 2.3482  members 5
 
      bits per character             validation                 test
-     single model at T0                 2.3957               2.2465
-     members 1..5                                  2.0840 .. 2.0888
-     averaged model                     2.2302               2.0851
+     single model at T0                 2.4885               2.2839
+     members 1..5                                  2.1144 .. 2.1182
+     averaged model                     2.3482               2.1139
 
      400 characters at temperature 0.7:
 
-     static     ((lpi_n)item, g->kh, LPI_OP_SIGMOID, LPI_INPUT + 1)
+     static &memocks);
+         lp_tensor *x, lp_real *x = lpi_last(node);
      ...
-         if (!net->members, and = net->n_theta);
-         lpi_n loss = 0;
 
-     result dataset=embedded late=rank1 test_bpc=2.0851 valid_bpc=2.2302 train_char_s=161315
+     result dataset=embedded late=rank1 test_bpc=2.1139 valid_bpc=2.3482 train_char_s=154689
             units=128 members=5 steps=1500 seed=1
 
    Data: the training part is cut into --batch streams of equal length.  A minibatch is the next
