@@ -560,17 +560,19 @@ LP_API lp_status lp_state_load(lp_net *net, const void *from, size_t bytes);
 /* ------------------------------------------------------------------------------- >>bare
    Tier 3: useful on their own. */
 
+/* The kernels of an instruction set (AUTO: the best of this processor); NULL if it has none.  Ask
+   once: CPUID takes 20 microseconds under a hypervisor, a product of 256 x 256 matrices 150.  Names:
+   "auto", "scalar", "scalar-fma", "avx2", "avx512", "neon". */
+typedef struct lpi_row lp_kernels;
+LP_API const lp_kernels *lp_find_kernels(lp_isa isa);
+LP_API const char       *lp_isa_name(lp_isa isa);
 /* C [m,n] = A [m,k] B [k,n] + (accumulate ? C : 0) with element (i,j) of A at a[i*rsa + j*csa], of
    B likewise, C row-major with ldc >= n.  One thread; work: lp_gemm_work(m, n, k) elements of
-   yours. isa: any row the processor has (AUTO: the best).  Returns LP_ERR_ARGUMENT otherwise. */
+   yours.  Returns LP_ERR_ARGUMENT if a pointer is NULL, a size negative or ldc too small. */
 LP_API size_t    lp_gemm_work(int m, int n, int k);
-LP_API lp_status lp_gemm(lp_isa isa, int m, int n, int k, const lp_real *a, ptrdiff_t rsa,
-                         ptrdiff_t csa, const lp_real *b, ptrdiff_t rsb, ptrdiff_t csb, lp_real *c,
-                         ptrdiff_t ldc, int accumulate, lp_real *work);
-/* Does this processor have the row?  Its name: "scalar", "scalar-fma", "avx2", "avx512", "neon",
-   "auto". */
-LP_API int         lp_isa_available(lp_isa isa);
-LP_API const char *lp_isa_name(lp_isa isa);
+LP_API lp_status lp_gemm(const lp_kernels *kernels, int m, int n, int k, const lp_real *a,
+                         ptrdiff_t rsa, ptrdiff_t csa, const lp_real *b, ptrdiff_t rsb,
+                         ptrdiff_t csb, lp_real *c, ptrdiff_t ldc, int accumulate, lp_real *work);
 
 /* Counter-based random numbers: the same for the same (seed, stream, index), on any machine.  64
    random bits; uniform in [0,1); standard normal. */
@@ -2088,8 +2090,7 @@ static int lpi_best_x86(void)
 }
 #endif
 
-/* The kernels of a row, or NULL if this processor or build has none; AUTO: the best. */
-static const lpi_row *lpi_find_row(lp_isa isa)
+LP_API const lp_kernels *lp_find_kernels(lp_isa isa)
 {
     int best = LP_ISA_SCALAR;
 #if defined(LPI_SIMD)
@@ -2116,8 +2117,6 @@ static const lpi_row *lpi_find_row(lp_isa isa)
     default: return NULL;
     }
 }
-
-LP_API int lp_isa_available(lp_isa isa) { return lpi_find_row(isa) != NULL; }
 
 LP_API const char *lp_isa_name(lp_isa isa)
 {
@@ -2262,11 +2261,10 @@ LP_API size_t lp_gemm_work(int m, int n, int k)
     return m < 0 || n < 0 || k < 0 ? 0 : (size_t)lpi_gemm_scratch(n, k) + LPI_ALIGN;
 }
 
-LP_API lp_status lp_gemm(lp_isa isa, int m, int n, int k, const lp_real *a, ptrdiff_t rsa,
-                         ptrdiff_t csa, const lp_real *b, ptrdiff_t rsb, ptrdiff_t csb, lp_real *c,
-                         ptrdiff_t ldc, int accumulate, lp_real *work)
+LP_API lp_status lp_gemm(const lp_kernels *row, int m, int n, int k, const lp_real *a,
+                         ptrdiff_t rsa, ptrdiff_t csa, const lp_real *b, ptrdiff_t rsb,
+                         ptrdiff_t csb, lp_real *c, ptrdiff_t ldc, int accumulate, lp_real *work)
 {
-    const lpi_row *row = lpi_find_row(isa);
     if (!row || m < 0 || n < 0 || k < 0 || !a || !b || !c || !work || ldc < n)
         return LP_ERR_ARGUMENT;
     lpi_fp fp = lpi_fp_enter();
@@ -5476,7 +5474,7 @@ static const char *lpi_check_desc(const lp_desc *d)
 {
     const lp_optim *o[2] = { &d->optim_base, &d->optim_late };
     if (d->threads < 1 || d->threads > 256) return "lp_desc.threads must be in 1..256";
-    if (!lpi_find_row(d->isa)) return "lp_desc.isa is not available on this processor";
+    if (!lp_find_kernels(d->isa)) return "lp_desc.isa is not available on this processor";
     if (d->recompute & ~1) return "lp_desc.recompute must be 0 or 1";
     if (d->late.families > 15u) return "lp_desc.late.families has an unknown bit";
     if (d->late.members < 1 || d->late.members > 1024)
@@ -5524,7 +5522,7 @@ LP_API lp_net *lp_create(const lp_desc *desc)
     net->arena_memory = d.graph_memory ? NULL : memory;
     net->tensors_end = &net->tensors;
     net->nodes_end = &net->nodes;
-    net->row = lpi_find_row(d.isa);
+    net->row = lp_find_kernels(d.isa);
     const char *bad = lpi_check_desc(&d);
     if (bad) net->failed = lpi_fail(net, LP_ERR_ARGUMENT, "%s", bad);
     return net;

@@ -278,7 +278,7 @@ static const char *const isa_choices[] = {"auto", "scalar", "scalar-fma", "avx2"
 /* What the table cannot say: the processor must have the instruction set. */
 static inline void common_check(const common_options *c)
 {
-    if (!lp_isa_available((lp_isa)c->isa))
+    if (!lp_find_kernels((lp_isa)c->isa))
         die(EXIT_USAGE, "--isa %s: expected an instruction set this processor has",
             isa_choices[c->isa]);
 }

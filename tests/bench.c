@@ -50,6 +50,7 @@ static void *need(size_t bytes)
 
 static void bench_gemm(lp_isa isa, int m, int n, int k)
 {
+    const lp_kernels *kernels = lp_find_kernels(isa);
     float *a = (float *)need(sizeof(float) * (size_t)m * (size_t)k);
     float *b = (float *)need(sizeof(float) * (size_t)k * (size_t)n);
     float *c = (float *)need(sizeof(float) * (size_t)m * (size_t)n);
@@ -59,12 +60,12 @@ static void bench_gemm(lp_isa isa, int m, int n, int k)
     for (long i = 0; i < (long)k * n; i++) b[i] = (float)(i % 13) * 0.1f - 0.6f;
     for (int r = 0; r < (flop < 1e9 ? 50 : 8); r++) {
         double t = now();
-        lp_gemm(isa, m, n, k, a, k, 1, b, n, 1, c, n, 0, work);
+        lp_gemm(kernels, m, n, k, a, k, 1, b, n, 1, c, n, 0, work);
         t = now() - t;
         if (t < best) best = t;
     }
     printf("result bench=sgemm isa=%s m=%d n=%d k=%d gflop_s=%.1f\n",
-           lp_isa_name(lpi_find_row(isa)->isa), m, n, k, flop / best * 1e-9);
+           lp_isa_name(kernels->isa), m, n, k, flop / best * 1e-9);
     fflush(stdout);
     free(a), free(b), free(c), free(work);
 }
@@ -278,6 +279,10 @@ int main(int argc, char **argv)
                     fprintf(stderr, "bench: unknown instruction set %s\n", argv[i]);
                     return 2;
                 }
+            if (!lp_find_kernels(desc.isa)) {
+                fprintf(stderr, "bench: this processor has no %s\n", argv[i]);
+                return 2;
+            }
         } else if (strcmp(argv[i], "sgemm") == 0) {
             int size[] = { 256, 512, 1024, 2048 };
             for (int s = 0; s < 4; s++) bench_gemm(desc.isa, size[s], size[s], size[s]);

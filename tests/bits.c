@@ -109,7 +109,7 @@ static int steps(void) { return test_small ? 6 : 26; } /* 20 of 26 are late-phas
 /* The row that all others must equal: the lowest with FMA, else the plain one. */
 static lp_isa reference(void)
 {
-    return lp_isa_available(LP_ISA_SCALAR_FMA) ? LP_ISA_SCALAR_FMA : LP_ISA_SCALAR;
+    return lp_find_kernels(LP_ISA_SCALAR_FMA) ? LP_ISA_SCALAR_FMA : LP_ISA_SCALAR;
 }
 
 /* Work shared out differently must not change a bit. */
@@ -143,7 +143,7 @@ static void rows(void)
 {
     uint64_t want = train(reference(), 1, NULL, steps());
     for (int isa = LP_ISA_SCALAR_FMA; isa < LP_ISA_COUNT; isa++) {
-        if (!lp_isa_available((lp_isa)isa)) continue;
+        if (!lp_find_kernels((lp_isa)isa)) continue;
         test_context("isa=%s", lp_isa_name((lp_isa)isa));
         CHECK(train((lp_isa)isa, 2, NULL, steps()) == want);
     }
@@ -156,7 +156,7 @@ static void text_rows(void)
 {
     uint64_t want = train_text(reference(), 1, NULL, text_steps());
     for (int isa = LP_ISA_SCALAR_FMA; isa < LP_ISA_COUNT; isa++) {
-        if (!lp_isa_available((lp_isa)isa)) continue;
+        if (!lp_find_kernels((lp_isa)isa)) continue;
         test_context("isa=%s", lp_isa_name((lp_isa)isa));
         CHECK(train_text((lp_isa)isa, 2, NULL, text_steps()) == want);
     }
@@ -276,8 +276,8 @@ static uint64_t gemm_kernel(const lpi_row *row, int m, int n, int k)
     static float a[65 * 800], b[800 * 70], c[65 * 70], work[1000000];
     fill(a, m * k, 7), fill(b, k * n, 8), fill(c, m * n, 9);
     CHECK(lp_gemm_work(m, n, k) <= 1000000);
-    CHECK(lp_gemm(row->isa, m, n, k, a, k, 1, b, n, 1, c, n, 1, work) == LP_OK);
-    CHECK(lp_gemm(row->isa, m, n, k, a, 1, m, b, 1, k, c, n, 1, work) == LP_OK); /* transposed */
+    CHECK(lp_gemm(row, m, n, k, a, k, 1, b, n, 1, c, n, 1, work) == LP_OK);
+    CHECK(lp_gemm(row, m, n, k, a, 1, m, b, 1, k, c, n, 1, work) == LP_OK); /* transposed */
     return test_hash_words(TEST_FNV, c, (size_t)(m * n));
 }
 
@@ -286,9 +286,9 @@ static void kernels(void)
     static const int channels[] = { 1, 3, 8, 16, 17, 33 }, sizes[] = { 1, 5, 16, 37, 2048, 2099 };
     static const int gemm[][3] = { { 1, 1, 1 }, { 5, 3, 7 }, { 12, 32, 64 }, { 13, 33, 65 },
                                    { 64, 70, 800 }, { 25, 16, 385 }, { 7, 15, 256 } };
-    const lpi_row   *want = lpi_find_row(reference());
+    const lpi_row   *want = lp_find_kernels(reference());
     for (int isa = LP_ISA_SCALAR_FMA; isa < LP_ISA_COUNT; isa++) {
-        const lpi_row *row = lpi_find_row((lp_isa)isa);
+        const lpi_row *row = lp_find_kernels((lp_isa)isa);
         if (!row) continue;
         for (int i = 0; i < 6; i++) {
             test_context("isa=%s c=%d n=%d", lp_isa_name((lp_isa)isa), channels[i], sizes[i]);

@@ -139,7 +139,7 @@ static void check_batched(fixture *f, int rows, const double *y, const double *t
 static lp_isa next_isa(lp_isa isa)
 {
     int i = (int)isa + 1;
-    while (i < LP_ISA_COUNT && (test_small || !lp_isa_available((lp_isa)i))) i++;
+    while (i < LP_ISA_COUNT && (test_small || !lp_find_kernels((lp_isa)i))) i++;
     return (lp_isa)i;
 }
 #define EACH_ISA(isa) lp_isa isa = test_small ? LP_ISA_AUTO : LP_ISA_SCALAR; isa < LP_ISA_COUNT; \
@@ -1550,7 +1550,7 @@ static void cross_entropy_far_below(void)
 {
     for (EACH_ISA(isa)) for (int classes = 3; classes <= 35; classes += 16) {
         lp_real        z[35], top = 0;
-        const lpi_row *row = lpi_find_row(isa);
+        const lpi_row *row = lp_find_kernels(isa);
         for (int i = 0; i < classes; i++) z[i] = (lp_real)-3.39e38f;
         double sum = row->sum_exp(classes, z, &top);
         test_context("%s, %d classes", lp_isa_name(isa), classes);
@@ -1769,8 +1769,8 @@ static void sample_slice(void *arg, int slice, int lane)
         sample(s, x);
         if (s->n < BLOCK && u + step < end) continue;
         for (int isa = LP_ISA_SCALAR; isa < LP_ISA_COUNT; isa++)
-            for (int i = 0; i < FUNCTIONS && lpi_find_row((lp_isa)isa); i++)
-                compare_samples(s, lpi_find_row((lp_isa)isa), i);
+            for (int i = 0; i < FUNCTIONS && lp_find_kernels((lp_isa)isa); i++)
+                compare_samples(s, lp_find_kernels((lp_isa)isa), i);
         s->n = 0;
     }
 }
@@ -1796,7 +1796,7 @@ static void function_accuracy(void)
         test_report(w->ulps <= 4, __FILE__, __LINE__, "%s %s(%.9g) = %.9g: off by %.3g ulp",
                     lp_isa_name((lp_isa)isa), function_name[i], (double)w->x, (double)w->y,
                     w->ulps);
-        CHECK(!lp_isa_available((lp_isa)isa) || w->ulps > 0.4); /* they were compared */
+        CHECK(!lp_find_kernels((lp_isa)isa) || w->ulps > 0.4); /* they were compared */
         if (test_all) printf("%-10s %-7s %.3f ulp at %.9g\n", lp_isa_name((lp_isa)isa),
                              function_name[i], w->ulps, (double)w->x);
     }
@@ -1814,7 +1814,7 @@ static void function_specials(void)
     special[4] = -0.0, special[5] = 1e-40, special[6] = -1e-40, special[7] = 1.5e-45;
     special[8] = big, special[9] = -big, special[10] = 88.8, special[11] = -104, special[12] = 1;
     for (int isa = LP_ISA_SCALAR; isa < LP_ISA_COUNT; isa++) for (int n = 1; n <= 40; n++) {
-        const lpi_row *row = lpi_find_row((lp_isa)isa);
+        const lpi_row *row = lp_find_kernels((lp_isa)isa);
         for (int i = 0; i < FUNCTIONS && row; i++) {
             float x[40], y[42];
             for (int j = 0; j < n; j++) x[j] = (float)special[(j + n) % 13];
@@ -1861,8 +1861,8 @@ static void gemm_case(lp_isa isa, int m, int n, int k, int ta, int tb, int accum
         want[i / n * ldc + i % n] = s;
         if (!accumulate) c[i / n * ldc + i % n] = (lp_real)NAN;
     }
-    CHECK_INT(lp_gemm(isa, m, n, k, fa, ta ? 1 : k, ta ? m : 1, fb, tb ? 1 : n, tb ? k : 1, c, ldc,
-                      accumulate, w), LP_OK);
+    CHECK_INT(lp_gemm(lp_find_kernels(isa), m, n, k, fa, ta ? 1 : k, ta ? m : 1, fb, tb ? 1 : n,
+                      tb ? k : 1, c, ldc, accumulate, w), LP_OK);
     CHECK_ARRAY(c, want, nc, TOL_SUM);
     for (int i = 0; i < m * ldc; i++)
         if (i % ldc >= n) CHECK((double)c[i] == want[i]);
@@ -1885,22 +1885,16 @@ static void gemm_values(void)
     }
 }
 
-/* Breaks when a row that the processor lacks is run, or sizes below 1 are accepted blindly. */
+/* Breaks when bad sizes or pointers are accepted blindly. */
 static void gemm_arguments(void)
 {
-    lp_real one = 1, c = 5, work[4096];
+    const lp_kernels *best = lp_find_kernels(LP_ISA_AUTO);
+    lp_real           one = 1, c = 5, work[4096];
     if (!CHECK(lp_gemm_work(1, 1, 1) <= 4096)) return;
-    for (int i = 0; i < LP_ISA_COUNT; i++)
-        if (!lp_isa_available((lp_isa)i))
-            CHECK_INT(lp_gemm((lp_isa)i, 1, 1, 1, &one, 1, 1, &one, 1, 1, &c, 1, 0, work),
-                      LP_ERR_ARGUMENT);
-    CHECK_INT(lp_gemm((lp_isa)99, 1, 1, 1, &one, 1, 1, &one, 1, 1, &c, 1, 0, work),
-              LP_ERR_ARGUMENT);
-    CHECK_INT(lp_gemm(LP_ISA_AUTO, -1, 1, 1, &one, 1, 1, &one, 1, 1, &c, 1, 0, work),
-              LP_ERR_ARGUMENT);
-    CHECK_INT(lp_gemm(LP_ISA_AUTO, 1, 1, 1, NULL, 1, 1, &one, 1, 1, &c, 1, 0, work),
-              LP_ERR_ARGUMENT);
-    CHECK_INT(lp_gemm(LP_ISA_AUTO, 1, 2, 1, &one, 1, 1, &one, 1, 1, &c, 1, 0, work),
+    CHECK_INT(lp_gemm(NULL, 1, 1, 1, &one, 1, 1, &one, 1, 1, &c, 1, 0, work), LP_ERR_ARGUMENT);
+    CHECK_INT(lp_gemm(best, -1, 1, 1, &one, 1, 1, &one, 1, 1, &c, 1, 0, work), LP_ERR_ARGUMENT);
+    CHECK_INT(lp_gemm(best, 1, 1, 1, NULL, 1, 1, &one, 1, 1, &c, 1, 0, work), LP_ERR_ARGUMENT);
+    CHECK_INT(lp_gemm(best, 1, 2, 1, &one, 1, 1, &one, 1, 1, &c, 1, 0, work),
               LP_ERR_ARGUMENT); /* ldc < n */
     CHECK(c == 5);
 }

@@ -10,6 +10,7 @@ cd "$(dirname "$0")/.." || exit 1
 build=${1:-build} peers=${PEERS:-../shared/bench} runs=${RUNS:-5}
 [ $# -gt 0 ] && shift
 what=" ${*:-sgemm conv wrn lstm threads} "
+unset OPENBLAS_CORETYPE OPENBLAS_L2_SIZE # the peer chooses for itself, unless told below
 tmp=$(mktemp -d) || exit 1
 trap 'rm -rf "$tmp"' EXIT
 

@@ -609,12 +609,12 @@ static void errors_isa(void)
         desc.isa = (lp_isa)i;
         t = tiny_build(&desc, N, 0);
         CHECK_INT(lp_compile(t.net, t.loss, NULL, 0),
-                  lp_isa_available((lp_isa)i) ? LP_OK : LP_ERR_ARGUMENT);
-        if (i && lp_isa_available((lp_isa)i)) CHECK_INT(lp_get_info(t.net).isa, i);
+                  lp_find_kernels((lp_isa)i) ? LP_OK : LP_ERR_ARGUMENT);
+        if (i && lp_find_kernels((lp_isa)i)) CHECK_INT(lp_get_info(t.net).isa, i);
         lp_destroy(t.net);
     }
-    CHECK(lp_isa_available(LP_ISA_AUTO) && lp_isa_available(LP_ISA_SCALAR));
-    CHECK(!lp_isa_available((lp_isa)99) && !lp_isa_available((lp_isa)-1));
+    CHECK(lp_find_kernels(LP_ISA_AUTO) && lp_find_kernels(LP_ISA_SCALAR));
+    CHECK(!lp_find_kernels((lp_isa)99) && !lp_find_kernels((lp_isa)-1));
     CHECK(!strcmp(lp_isa_name(LP_ISA_AVX2), "avx2") && lp_isa_name((lp_isa)99) != NULL);
 }
 
