@@ -1309,11 +1309,13 @@ static inline LPI_TARGET __m256 lpi_scale_avx2(__m256 p, __m256 k)
 #define LPI_W 16
 #define LPI_MR 12
 #define LPI_TARGET __attribute__((target("avx512f")))
-#define LPI_MASK(m) ((__mmask16)((m) >= 16 ? 0xFFFFu : (1u << (m)) - 1u))
+#define LPI_MASK(m) ((__mmask16)((1u << (m)) - 1u))
 #define LPI_LOAD(p) _mm512_loadu_ps(p)
 #define LPI_STORE(p, v) _mm512_storeu_ps(p, v)
-#define LPI_LD(p, m) _mm512_maskz_loadu_ps(LPI_MASK(m), p)
-#define LPI_ST(p, m, v) _mm512_mask_storeu_ps(p, LPI_MASK(m), v)
+#define LPI_LD(p, m) \
+    ((m) >= 16 ? _mm512_loadu_ps(p) : _mm512_maskz_loadu_ps(LPI_MASK(m), p))
+#define LPI_ST(p, m, v) \
+    ((m) >= 16 ? _mm512_storeu_ps(p, v) : _mm512_mask_storeu_ps(p, LPI_MASK(m), v))
 #define LPI_SET1(x) _mm512_set1_ps(x)
 #define LPI_ADD(a, b) _mm512_add_ps(a, b)
 #define LPI_SUB(a, b) _mm512_sub_ps(a, b)
@@ -1470,36 +1472,60 @@ static LPI_TARGET void LPI_K(panel)(lpi_n rows, lpi_n width, const lp_real *b, l
     }
 }
 
-/* out_j = sum_i f(x_ij): columns are lanes, four partial sums by i mod 4. */
-#define LPI_COLUMNS(TERM, OUT)                                                      \
-    for (lpi_n j = 0; j < c; j += LPI_W) {                                          \
-        const lpi_n m = c - j;                                                      \
-        LPI_V s0 = LPI_SET1(0), s1 = s0, s2 = s0, s3 = s0;                          \
-        lpi_n i = 0;                                                                \
-        for (; i + 3 < rows; i += 4) {                                              \
-            TERM(s0, i * c + j) TERM(s1, (i + 1) * c + j)                           \
-            TERM(s2, (i + 2) * c + j) TERM(s3, (i + 3) * c + j)                     \
-        }                                                                           \
-        for (; i < rows; i++) TERM(s0, i * c + j)                                   \
-        LPI_ST(OUT + j, m, LPI_ADD(LPI_ADD(s0, s1), LPI_ADD(s2, s3)));              \
+/* Does BODY for i = 0, LPI_W, 2 LPI_W .. n, with m elements to load and store at i: first for whole
+   vectors, where m is a constant and LPI_LD a plain load, then for what is left. */
+#define LPI_EACH(n, ...)                               \
+    {                                                  \
+        lpi_n i = 0;                                   \
+        for (; i + LPI_W <= (n); i += LPI_W) {         \
+            const lpi_n m = LPI_W;                     \
+            __VA_ARGS__                                \
+        }                                              \
+        if (i < (n)) {                                 \
+            const lpi_n m = (n)-i;                     \
+            __VA_ARGS__                                \
+        }                                              \
     }
+
+/* The same for a matrix [rows, c], 8 rows at a time, r = first .. end - 1: memory is read nearly in
+   order, and what BODY needs of each column is loaded once for 8 rows.  LPI_LD_ROW loads from a row
+   and asks for the row 8 below. */
+#define LPI_EACH_COLUMN(...)                                                       \
+    for (lpi_n first = 0; first < rows; first += 8) {                              \
+        const lpi_n end = lpi_minp(first + 8, rows);                               \
+        LPI_EACH(c, __VA_ARGS__)                                                   \
+    }
+#define LPI_LD_ROW(p) (LPI_PREFETCH((p) + 8 * c), LPI_LD(p, m))
+
+/* out = sum over rows; TERM(s, r) adds row r to s.  The 8 rows are added as four partial sums. */
+#define LPI_COLUMN_SUMS(TERM)                                                      \
+    LPI_EACH_COLUMN({                                                              \
+        LPI_V s0 = LPI_SET1(0), s1 = s0, s2 = s0, s3 = s0;                         \
+        lpi_n r = first;                                                           \
+        for (; r + 3 < end; r += 4) {                                              \
+            TERM(s0, r) TERM(s1, r + 1) TERM(s2, r + 2) TERM(s3, r + 3)            \
+        }                                                                          \
+        for (; r < end; r++) TERM(s0, r)                                           \
+        s0 = LPI_ADD(LPI_ADD(s0, s1), LPI_ADD(s2, s3));                            \
+        LPI_ST(out + i, m, first ? LPI_ADD(LPI_LD(out + i, m), s0) : s0);          \
+    })
 
 static LPI_TARGET void LPI_K(col_sum)(lpi_n rows, lpi_n c, const lp_real *x, lp_real *out)
 {
-#define LPI_TERM(s, at) s = LPI_ADD(s, LPI_LD(x + (at), m));
-    LPI_COLUMNS(LPI_TERM, out)
+#define LPI_TERM(s, r) s = LPI_ADD(s, LPI_LD(x + (r) * c + i, m));
+    LPI_COLUMN_SUMS(LPI_TERM)
 #undef LPI_TERM
 }
 
 LPI_TRAINED LPI_TARGET void LPI_K(col_square)(lpi_n rows, lpi_n c, const lp_real *x,
-                                         const lp_real *mean, lp_real *out)
+                                              const lp_real *mean, lp_real *out)
 {
-#define LPI_TERM(s, at)                                                             \
-    {                                                                               \
-        const LPI_V d = LPI_SUB(LPI_LD(x + (at), m), LPI_LD(mean + j, m));          \
-        s = LPI_FMA(d, d, s);                                                       \
+#define LPI_TERM(s, r)                                                                  \
+    {                                                                                   \
+        const LPI_V d = LPI_SUB(LPI_LD(x + (r) * c + i, m), LPI_LD(mean + i, m));       \
+        s = LPI_FMA(d, d, s);                                                           \
     }
-    LPI_COLUMNS(LPI_TERM, out)
+    LPI_COLUMN_SUMS(LPI_TERM)
 #undef LPI_TERM
 }
 
@@ -1508,92 +1534,81 @@ static LPI_TARGET void LPI_K(scale_shift)(lpi_n rows, lpi_n c, const lp_real *x,
                                           const lp_real *scale, const lp_real *shift, int relu,
                                           lp_real *y)
 {
-    for (lpi_n j = 0; j < c; j += LPI_W) {
-        const lpi_n m = c - j;
-        const LPI_V a = LPI_LD(scale + j, m), b = LPI_LD(shift + j, m);
-        for (lpi_n i = 0; i < rows; i++) {
-            LPI_V v = LPI_FMA(LPI_LD(x + i * c + j, m), a, b);
-            if (relu) v = LPI_RELU(v);
-            LPI_ST(y + i * c + j, m, v);
+    LPI_EACH_COLUMN({
+        const LPI_V a = LPI_LD(scale + i, m), b = LPI_LD(shift + i, m);
+        for (lpi_n r = first; r < end; r++) {
+            const LPI_V v = LPI_FMA(LPI_LD_ROW(x + r * c + i), a, b);
+            LPI_ST(y + r * c + i, m, relu ? LPI_RELU(v) : v);
         }
-    }
+    })
 }
 
 /* sum = sum dy', dot = sum dy' (x - mean), where dy' = dy, or dy where relu let y = x scale + shift
    pass: y is computed again rather than stored. */
 LPI_TRAINED LPI_TARGET void LPI_K(bn_sums)(lpi_n rows, lpi_n c, const lp_real *x, const lp_real *dy,
-                                      const lpi_bn *bn, int relu, lp_real *sum, lp_real *dot)
+                                           const lpi_bn *bn, int relu, lp_real *sum, lp_real *dot)
 {
-    for (lpi_n j = 0; j < c; j += LPI_W) {
-        const lpi_n m = c - j;
-        const LPI_V a = LPI_LD(bn->scale + j, m), b = LPI_LD(bn->shift + j, m);
-        const LPI_V mean = LPI_LD(bn->mean + j, m);
-        LPI_V s0 = LPI_SET1(0), s1 = s0, d0 = s0, d1 = s0;
-        for (lpi_n i = 0; i < rows; i++) {
-            const LPI_V xi = LPI_LD(x + i * c + j, m);
-            LPI_V g = LPI_LD(dy + i * c + j, m);
-            if (relu) g = LPI_GATE(LPI_FMA(xi, a, b), g);
-            if (i & 1) {
-                s1 = LPI_ADD(s1, g);
-                d1 = LPI_FMA(g, LPI_SUB(xi, mean), d1);
-            } else {
-                s0 = LPI_ADD(s0, g);
-                d0 = LPI_FMA(g, LPI_SUB(xi, mean), d0);
-            }
+    LPI_EACH_COLUMN({
+        const LPI_V a = LPI_LD(bn->scale + i, m), b = LPI_LD(bn->shift + i, m);
+        const LPI_V mean = LPI_LD(bn->mean + i, m);
+        LPI_V       s = LPI_SET1(0), d = s;
+        for (lpi_n r = first; r < end; r++) {
+            const LPI_V xr = LPI_LD_ROW(x + r * c + i);
+            LPI_V       g = LPI_LD_ROW(dy + r * c + i);
+            if (relu) g = LPI_GATE(LPI_FMA(xr, a, b), g);
+            s = LPI_ADD(s, g);
+            d = LPI_FMA(g, LPI_SUB(xr, mean), d);
         }
-        LPI_ST(sum + j, m, LPI_ADD(s0, s1));
-        LPI_ST(dot + j, m, LPI_ADD(d0, d1));
-    }
+        LPI_ST(sum + i, m, first ? LPI_ADD(LPI_LD(sum + i, m), s) : s);
+        LPI_ST(dot + i, m, first ? LPI_ADD(LPI_LD(dot + i, m), d) : d);
+    })
 }
 
 /* dx = ka dy' + (kb (x - mean) + kc), added to dx if accumulate. */
 LPI_TRAINED LPI_TARGET void LPI_K(bn_grad)(lpi_n rows, lpi_n c, const lp_real *x, const lp_real *dy,
-                                      const lpi_bn *bn, int relu, int accumulate, lp_real *dx)
+                                           const lpi_bn *bn, int relu, int accumulate, lp_real *dx)
 {
-    for (lpi_n j = 0; j < c; j += LPI_W) {
-        const lpi_n m = c - j;
-        const LPI_V a = LPI_LD(bn->scale + j, m), b = LPI_LD(bn->shift + j, m);
-        const LPI_V mean = LPI_LD(bn->mean + j, m), ka = LPI_LD(bn->ka + j, m);
-        const LPI_V kb = LPI_LD(bn->kb + j, m), kc = LPI_LD(bn->kc + j, m);
-        for (lpi_n i = 0; i < rows; i++) {
-            const LPI_V xi = LPI_LD(x + i * c + j, m);
-            LPI_V g = LPI_LD(dy + i * c + j, m);
-            if (relu) g = LPI_GATE(LPI_FMA(xi, a, b), g);
-            g = LPI_FMA(ka, g, LPI_FMA(kb, LPI_SUB(xi, mean), kc));
-            if (accumulate) g = LPI_ADD(g, LPI_LD(dx + i * c + j, m));
-            LPI_ST(dx + i * c + j, m, g);
+    LPI_EACH_COLUMN({
+        const LPI_V a = LPI_LD(bn->scale + i, m), b = LPI_LD(bn->shift + i, m);
+        const LPI_V mean = LPI_LD(bn->mean + i, m), ka = LPI_LD(bn->ka + i, m);
+        const LPI_V kb = LPI_LD(bn->kb + i, m), kc = LPI_LD(bn->kc + i, m);
+        for (lpi_n r = first; r < end; r++) {
+            const LPI_V xr = LPI_LD_ROW(x + r * c + i);
+            LPI_V       g = LPI_LD_ROW(dy + r * c + i);
+            if (relu) g = LPI_GATE(LPI_FMA(xr, a, b), g);
+            g = LPI_FMA(ka, g, LPI_FMA(kb, LPI_SUB(xr, mean), kc));
+            if (accumulate) g = LPI_ADD(g, LPI_LD(dx + r * c + i, m));
+            LPI_ST(dx + r * c + i, m, g);
         }
-    }
+    })
 }
 
 static LPI_TARGET void LPI_K(relu)(lpi_n n, const lp_real *x, lp_real *y)
 {
-    for (lpi_n i = 0; i < n; i += LPI_W) {
-        const LPI_V v = LPI_LD(x + i, n - i);
-        LPI_ST(y + i, n - i, LPI_RELU(v));
-    }
+    LPI_EACH(n, {
+        const LPI_V v = LPI_LD(x + i, m);
+        LPI_ST(y + i, m, LPI_RELU(v));
+    })
 }
 
 static LPI_TARGET void LPI_K(add)(lpi_n n, const lp_real *a, const lp_real *b, lp_real *y)
 {
-    for (lpi_n i = 0; i < n; i += LPI_W)
-        LPI_ST(y + i, n - i, LPI_ADD(LPI_LD(a + i, n - i), LPI_LD(b + i, n - i)));
+    LPI_EACH(n, LPI_ST(y + i, m, LPI_ADD(LPI_LD(a + i, m), LPI_LD(b + i, m)));)
 }
 
 static LPI_TARGET void LPI_K(axpy)(lpi_n n, lp_real s, const lp_real *x, lp_real *y)
 {
     const LPI_V f = LPI_SET1(s);
-    for (lpi_n i = 0; i < n; i += LPI_W)
-        LPI_ST(y + i, n - i, LPI_FMA(f, LPI_LD(x + i, n - i), LPI_LD(y + i, n - i)));
+    LPI_EACH(n, LPI_ST(y + i, m, LPI_FMA(f, LPI_LD(x + i, m), LPI_LD(y + i, m)));)
 }
 
 LPI_TRAINED LPI_TARGET void LPI_K(lerp)(lpi_n n, lp_real t, const lp_real *x, lp_real *y)
 {
     const LPI_V f = LPI_SET1(t);
-    for (lpi_n i = 0; i < n; i += LPI_W) {
-        const LPI_V u = LPI_LD(y + i, n - i);
-        LPI_ST(y + i, n - i, LPI_FMA(f, LPI_SUB(LPI_LD(x + i, n - i), u), u));
-    }
+    LPI_EACH(n, {
+        const LPI_V u = LPI_LD(y + i, m);
+        LPI_ST(y + i, m, LPI_FMA(f, LPI_SUB(LPI_LD(x + i, m), u), u));
+    })
 }
 
 /* sum x y in 16 virtual lanes: lane l takes elements l, l + 16, ...; folded by halves. */
@@ -1602,8 +1617,9 @@ static LPI_TARGET double LPI_K(dot)(lpi_n n, const lp_real *x, const lp_real *y)
     lp_real lane[LPI_MAX_W];
     for (lpi_n l = 0; l < LPI_MAX_W; l += LPI_W) {
         LPI_V s = LPI_SET1(0);
-        for (lpi_n i = l; i < n; i += LPI_MAX_W)
-            s = LPI_FMA(LPI_LD(x + i, n - i), LPI_LD(y + i, n - i), s);
+        lpi_n i = l;
+        for (; i + LPI_W <= n; i += LPI_MAX_W) s = LPI_FMA(LPI_LOAD(x + i), LPI_LOAD(y + i), s);
+        if (i < n) s = LPI_FMA(LPI_LD(x + i, n - i), LPI_LD(y + i, n - i), s);
         LPI_STORE(lane + l, s);
     }
     return lpi_fold(lane);
@@ -1613,11 +1629,10 @@ static LPI_TARGET double LPI_K(dot)(lpi_n n, const lp_real *x, const lp_real *y)
 static LPI_TARGET void LPI_K(mul)(lpi_n n, const lp_real *a, const lp_real *b, int accumulate,
                                   lp_real *y)
 {
-    for (lpi_n i = 0; i < n; i += LPI_W) {
-        const LPI_V u = LPI_LD(a + i, n - i), v = LPI_LD(b + i, n - i);
-        LPI_ST(y + i, n - i,
-               accumulate ? LPI_FMA(u, v, LPI_LD(y + i, n - i)) : LPI_MUL(u, v));
-    }
+    LPI_EACH(n, {
+        const LPI_V u = LPI_LD(a + i, m), v = LPI_LD(b + i, m);
+        LPI_ST(y + i, m, accumulate ? LPI_FMA(u, v, LPI_LD(y + i, m)) : LPI_MUL(u, v));
+    })
 }
 
 /* e^x to 1.1 ulp: x = k ln 2 + r, |r| <= ln 2 / 2, with ln 2 = 355/512 - 2.12e-4 so that k times
@@ -1674,8 +1689,7 @@ static inline LPI_TARGET LPI_V LPI_K(vtanh)(LPI_V x)
 #define LPI_FUNCTION(NAME)                                                                   \
     static LPI_TARGET void LPI_K(NAME)(lpi_n n, const lp_real *x, lp_real *y)                \
     {                                                                                        \
-        for (lpi_n i = 0; i < n; i += LPI_W)                                                 \
-            LPI_ST(y + i, n - i, LPI_K(v##NAME)(LPI_LD(x + i, n - i)));                      \
+        LPI_EACH(n, LPI_ST(y + i, m, LPI_K(v##NAME)(LPI_LD(x + i, m)));)                     \
     }
 LPI_FUNCTION(exp) LPI_FUNCTION(sigmoid) LPI_FUNCTION(tanh)
 
@@ -1686,11 +1700,11 @@ LPI_FUNCTION(exp) LPI_FUNCTION(sigmoid) LPI_FUNCTION(tanh)
     {                                                                                            \
         const LPI_V one = LPI_SET1(1.0f);                                                        \
         (void)one;                                                                               \
-        for (lpi_n i = 0; i < n; i += LPI_W) {                                                   \
-            const LPI_V v = LPI_LD(y + i, n - i), d = LPI_LD(dy + i, n - i);                     \
+        LPI_EACH(n, {                                                                            \
+            const LPI_V v = LPI_LD(y + i, m), d = LPI_LD(dy + i, m);                             \
             const LPI_V g = F;                                                                   \
-            LPI_ST(dx + i, n - i, accumulate ? LPI_ADD(g, LPI_LD(dx + i, n - i)) : g);           \
-        }                                                                                        \
+            LPI_ST(dx + i, m, accumulate ? LPI_ADD(g, LPI_LD(dx + i, m)) : g);                   \
+        })                                                                                       \
     }
 LPI_DERIVATIVE(relu_grad, LPI_GATE(v, d))
 LPI_DERIVATIVE(sigmoid_grad, LPI_MUL(d, LPI_MUL(v, LPI_SUB(one, v))))
@@ -1734,11 +1748,11 @@ static LPI_TARGET void LPI_K(softmax)(lpi_n n, const lp_real *z, lp_real top, lp
                                       int accumulate, lp_real *out)
 {
     const LPI_V va = LPI_SET1(a), vb = LPI_SET1(b), vt = LPI_SET1(top);
-    for (lpi_n i = 0; i < n; i += LPI_W) {
-        LPI_V p = LPI_FMA(va, LPI_K(vexp)(LPI_SUB(LPI_LD(z + i, n - i), vt)), vb);
-        if (accumulate) p = LPI_ADD(p, LPI_LD(out + i, n - i));
-        LPI_ST(out + i, n - i, p);
-    }
+    LPI_EACH(n, {
+        LPI_V p = LPI_FMA(va, LPI_K(vexp)(LPI_SUB(LPI_LD(z + i, m), vt)), vb);
+        if (accumulate) p = LPI_ADD(p, LPI_LD(out + i, m));
+        LPI_ST(out + i, m, p);
+    })
 }
 
 /* Winograd transforms: the one-dimensional ones first, of line q from GET(i, q) to PUT(i, q, v),
@@ -1907,20 +1921,19 @@ LPI_TRAINED LPI_TARGET void LPI_K(wino_weights_grad)(lpi_n c, const lp_real *du,
 static LPI_TARGET void LPI_K(lstm_cell)(lpi_n n, lp_real *gates, const lp_real *c0, lp_real *c,
                                         lp_real *h)
 {
-    for (lpi_n j = 0; j < n; j += LPI_W) {
-        const lpi_n m = n - j;
-        lp_real    *p = gates + j;
-        const LPI_V i = LPI_K(vsigmoid)(LPI_LD(p, m)), f = LPI_K(vsigmoid)(LPI_LD(p + n, m));
+    LPI_EACH(n, {
+        lp_real    *p = gates + i;
+        const LPI_V in = LPI_K(vsigmoid)(LPI_LD(p, m)), f = LPI_K(vsigmoid)(LPI_LD(p + n, m));
         const LPI_V g = LPI_K(vtanh)(LPI_LD(p + 2 * n, m));
         const LPI_V o = LPI_K(vsigmoid)(LPI_LD(p + 3 * n, m));
-        const LPI_V cell = LPI_FMA(f, LPI_LD(c0 + j, m), LPI_MUL(i, g));
-        LPI_ST(p, m, i);
+        const LPI_V cell = LPI_FMA(f, LPI_LD(c0 + i, m), LPI_MUL(in, g));
+        LPI_ST(p, m, in);
         LPI_ST(p + n, m, f);
         LPI_ST(p + 2 * n, m, g);
         LPI_ST(p + 3 * n, m, o);
-        LPI_ST(c + j, m, cell);
-        LPI_ST(h + j, m, LPI_MUL(o, LPI_K(vtanh)(cell)));
-    }
+        LPI_ST(c + i, m, cell);
+        LPI_ST(h + i, m, LPI_MUL(o, LPI_K(vtanh)(cell)));
+    })
 }
 
 /* gates: in i f g o, out the gradients of a_i a_f a_g a_o; dh in; dc in and out:
@@ -1930,19 +1943,18 @@ LPI_TRAINED LPI_TARGET void LPI_K(lstm_cell_grad)(lpi_n n, lp_real *gates, const
                                              const lp_real *c, const lp_real *dh, lp_real *dc)
 {
     const LPI_V one = LPI_SET1(1.0f);
-    for (lpi_n j = 0; j < n; j += LPI_W) {
-        const lpi_n m = n - j;
-        lp_real    *p = gates + j;
-        const LPI_V i = LPI_LD(p, m), f = LPI_LD(p + n, m), g = LPI_LD(p + 2 * n, m);
-        const LPI_V o = LPI_LD(p + 3 * n, m), t = LPI_K(vtanh)(LPI_LD(c + j, m));
-        const LPI_V d = LPI_LD(dh + j, m);
-        const LPI_V e = LPI_FMA(LPI_MUL(d, o), LPI_SUB(one, LPI_MUL(t, t)), LPI_LD(dc + j, m));
-        LPI_ST(p, m, LPI_MUL(LPI_MUL(e, g), LPI_MUL(i, LPI_SUB(one, i))));
-        LPI_ST(p + n, m, LPI_MUL(LPI_MUL(e, LPI_LD(c0 + j, m)), LPI_MUL(f, LPI_SUB(one, f))));
-        LPI_ST(p + 2 * n, m, LPI_MUL(LPI_MUL(e, i), LPI_SUB(one, LPI_MUL(g, g))));
+    LPI_EACH(n, {
+        lp_real    *p = gates + i;
+        const LPI_V in = LPI_LD(p, m), f = LPI_LD(p + n, m), g = LPI_LD(p + 2 * n, m);
+        const LPI_V o = LPI_LD(p + 3 * n, m), t = LPI_K(vtanh)(LPI_LD(c + i, m));
+        const LPI_V d = LPI_LD(dh + i, m);
+        const LPI_V e = LPI_FMA(LPI_MUL(d, o), LPI_SUB(one, LPI_MUL(t, t)), LPI_LD(dc + i, m));
+        LPI_ST(p, m, LPI_MUL(LPI_MUL(e, g), LPI_MUL(in, LPI_SUB(one, in))));
+        LPI_ST(p + n, m, LPI_MUL(LPI_MUL(e, LPI_LD(c0 + i, m)), LPI_MUL(f, LPI_SUB(one, f))));
+        LPI_ST(p + 2 * n, m, LPI_MUL(LPI_MUL(e, in), LPI_SUB(one, LPI_MUL(g, g))));
         LPI_ST(p + 3 * n, m, LPI_MUL(LPI_MUL(d, t), LPI_MUL(o, LPI_SUB(one, o))));
-        LPI_ST(dc + j, m, LPI_MUL(e, f));
-    }
+        LPI_ST(dc + i, m, LPI_MUL(e, f));
+    })
 }
 
 LPI_TRAINED LPI_TARGET void LPI_K(sgd)(lpi_n n, const lpi_rule *r, const lp_real *g, lp_real *v,
@@ -1950,36 +1962,34 @@ LPI_TRAINED LPI_TARGET void LPI_K(sgd)(lpi_n n, const lpi_rule *r, const lp_real
 {
     const LPI_V rate = LPI_SET1(r->rate), mu = LPI_SET1(r->mu), clip = LPI_SET1(r->clip);
     const LPI_V decay = LPI_SET1(r->decay);
-    for (lpi_n i = 0; i < n; i += LPI_W) {
-        const lpi_n m = n - i;
+    LPI_EACH(n, {
         const LPI_V wi = LPI_LD(w + i, m);
         const LPI_V gi = LPI_FMA(decay, wi, LPI_MUL(clip, LPI_LD(g + i, m)));
         const LPI_V vi = LPI_FMA(mu, LPI_LD(v + i, m), gi);
         const LPI_V step = r->nesterov ? LPI_FMA(mu, vi, gi) : vi;
         LPI_ST(v + i, m, vi);
         LPI_ST(w + i, m, LPI_FMA(rate, step, wi));
-    }
+    })
 }
 
-LPI_TRAINED LPI_TARGET void LPI_K(adam)(lpi_n n, const lpi_rule *r, const lp_real *g, lp_real *m,
-                                   lp_real *v, lp_real *w)
+LPI_TRAINED LPI_TARGET void LPI_K(adam)(lpi_n n, const lpi_rule *r, const lp_real *g,
+                                        lp_real *m1, lp_real *m2, lp_real *w)
 {
     const LPI_V rate = LPI_SET1(r->rate), clip = LPI_SET1(r->clip), decay = LPI_SET1(r->decay);
     const LPI_V keep = LPI_SET1(r->keep), beta1 = LPI_SET1(r->beta1), rest1 = LPI_SET1(r->rest1);
     const LPI_V beta2 = LPI_SET1(r->beta2), rest2 = LPI_SET1(r->rest2), root = LPI_SET1(r->root);
     const LPI_V epsilon = LPI_SET1(r->epsilon);
-    for (lpi_n i = 0; i < n; i += LPI_W) {
-        const lpi_n left = n - i;
-        const LPI_V wi = LPI_LD(w + i, left);
-        const LPI_V gi = LPI_FMA(decay, wi, LPI_MUL(clip, LPI_LD(g + i, left)));
-        const LPI_V mi = LPI_FMA(beta1, LPI_LD(m + i, left), LPI_MUL(rest1, gi));
+    LPI_EACH(n, {
+        const LPI_V wi = LPI_LD(w + i, m);
+        const LPI_V gi = LPI_FMA(decay, wi, LPI_MUL(clip, LPI_LD(g + i, m)));
+        const LPI_V mi = LPI_FMA(beta1, LPI_LD(m1 + i, m), LPI_MUL(rest1, gi));
         const LPI_V vi =
-            LPI_FMA(beta2, LPI_LD(v + i, left), LPI_MUL(LPI_MUL(rest2, gi), gi));
+            LPI_FMA(beta2, LPI_LD(m2 + i, m), LPI_MUL(LPI_MUL(rest2, gi), gi));
         const LPI_V size = LPI_FMA(LPI_SQRT(vi), root, epsilon);
-        LPI_ST(m + i, left, mi);
-        LPI_ST(v + i, left, vi);
-        LPI_ST(w + i, left, LPI_FMA(rate, LPI_DIV(mi, size), LPI_MUL(keep, wi)));
-    }
+        LPI_ST(m1 + i, m, mi);
+        LPI_ST(m2 + i, m, vi);
+        LPI_ST(w + i, m, LPI_FMA(rate, LPI_DIV(mi, size), LPI_MUL(keep, wi)));
+    })
 }
 
 #define LPI_PAIR(M) LPI_K(tile_##M##x1)
