@@ -2539,6 +2539,10 @@ LPI_TRAINED void lpi_conv_fold_item(void *arg, int item, LPI_UNUSED int lane)
         if (q == 0 && !job->add_dw) lpi_copy(job->dw + i, job->partial + i, n);
         else job->row->add(n, job->dw + i, job->partial + q * size + i, job->dw + i);
 }
+LPI_TRAINED void lpi_conv_fold(const lpi_team *team, lpi_conv_job *job)
+{
+    lpi_for(team, (int)lpi_ceil_div(lpi_weight_size(job->g), 4096), lpi_conv_fold_item, job);
+}
 
 /* dW in job->dw; g->n is the number of images in use. */
 LPI_TRAINED void lpi_direct_weights(const lpi_team *team, lpi_conv_job *job)
@@ -2546,7 +2550,7 @@ LPI_TRAINED void lpi_direct_weights(const lpi_team *team, lpi_conv_job *job)
     job->groups = lpi_conv_groups(job->g, job->g->n);
     job->parts = lpi_weight_size(job->g) > 65536 ? job->g->kh : 1;
     lpi_for(team, job->groups * job->parts, lpi_conv_weights_item, job);
-    lpi_for(team, (int)lpi_ceil_div(lpi_weight_size(job->g), 4096), lpi_conv_fold_item, job);
+    lpi_conv_fold(team, job);
 }
 
 /* One residue r of a dimension in the data gradient: taps first + s j, j < taps, and outputs
@@ -2655,56 +2659,65 @@ LPI_TRAINED void lpi_direct_data(const lpi_team *team, lpi_conv_job *job, int n)
      weights   Z = A dY A^T,  dU = V^T Z over all tiles,  dW = G^T dU G
      data      dV = Z U^T,  dX = B dV B^T, overlapping tiles added in order
 
-   Forward: an item is a block of images, with V and M in its lane's scratch.  Backward: all lanes
-   transform a block of images, then share the planes, then the images again; dV takes V's place.
-   Every element of a product is one chain of FMAs over its channels, or over the tiles in order:
-   bits do not depend on the size of blocks.  Planes lie an odd number of cache lines apart, so that
-   the 36 stores of a transform do not meet in one L1 set. */
+   Forward: an item is a block of images, with V and M in its lane's scratch, so that they stay in
+   the lane's L2.  Backward with few channels: an item is a group of images, cut by shape, which one
+   lane takes block by block, with V, Z and dU in its scratch; the groups' dW are added in order.
+   With many, where dU would be too large for each lane: all lanes transform a block of images, then
+   share the planes, then the images again.  In both dV takes V's place.  Every element of a product
+   is one chain of FMAs over its channels, or over its group's tiles in order: bits do not depend on
+   the size of blocks.  Planes lie an odd number of cache lines apart, so that the 36 stores of a
+   transform do not meet in one L1 set. */
 
-/* Images are cut into whole tiles, channels fill vectors, and there are enough of them: with 16
-   channels the transforms cost as much as the products save (measured, AVX2 and AVX-512). */
+/* Images are cut into whole tiles, and channels fill vectors.  Even with 16 channels it pays: 1.1
+   times the rate of direct convolution forward, 1.6 times backward (AVX-512; AVX2: 1.4, 1.8). */
 static int lpi_winograd_fits(const lpi_geom *g)
 {
     return g->kh == 3 && g->kw == 3 && g->stride == 1 && g->top == 1 && g->left == 1
            && g->oh == g->h && g->ow == g->w && g->h % 4 == 0 && g->w % 4 == 0 && g->c % 16 == 0
-           && g->f % 16 == 0 && g->c >= 32 && g->f >= 32;
+           && g->f % 16 == 0;
 }
 
 /* How a pass is cut. */
 typedef struct lpi_wino {
     lpi_conv_job job;
-    lpi_n        tiles, block;     /* per image; images per block                               */
-    lpi_n        plane_x, plane_y; /* distance of planes of V and of M, Z                       */
-    lpi_n        plane_u, plane_t; /* of packed U and U^T; of dU: plane_w                       */
-    lpi_n        plane_w, padded;  /* an image with its border                                  */
-    lpi_n        first, count;     /* the block in hand (backward)                              */
-    lp_real     *u, *du, *v, *z, *images; /* images [lanes, padded]                             */
+    int          alone;            /* each lane has all of a block's scratch to itself           */
+    lpi_n        tiles, block;     /* per image; images per block                                */
+    lpi_n        plane_x, plane_y; /* distance of planes of V and of M, Z                        */
+    lpi_n        plane_u, plane_w; /* of packed U or U^T; of dU                                  */
+    lpi_n        padded, lane;     /* an image with its border; distance of lanes' scratch       */
+    lpi_n        begin, end;       /* images of the group in hand (backward) ...                 */
+    lpi_n        first, count;     /* ... and of its block                                       */
+    lp_real     *u, *du, *v, *z, *images; /* images [padded]; shared: [lanes, padded]            */
 } lpi_wino;
 
 /* Distance of planes of `size` elements, a multiple of 16. */
 static lpi_n lpi_wino_plane(lpi_n size) { return size / 16 % 2 ? size : size + 16; }
 
-/* Lays out `memory`, returns the elements needed.  Forward: about 128 tiles for each lane;
-   backward: as many for all as keep V and Z at 10 MB. */
+/* Lays out `memory`, returns the elements needed.  A block has about 100 tiles; where it is shared,
+   as many as keep V and Z at 10 MB.  A group has at least 64. */
 static lpi_n lpi_wino_cut(lpi_wino *w, lpi_n n, int lanes, int backward, lp_real *memory)
 {
     const lpi_geom *g = w->job.g;
-    lpi_n want = backward ? lpi_maxp(128, 65536 / (g->c + g->f)) : 128, up = 2 * LPI_MAX_W;
+    lpi_n           c = g->c, f = g->f, up = 2 * LPI_MAX_W;
+    w->alone = !backward || c * f <= 25600; /* dU of a lane: 3.7 MB at most */
     w->tiles = (lpi_n)(g->h / 4) * (g->w / 4);
+    lpi_n want = !w->alone ? lpi_maxp(128, 65536 / (c + f)) : backward ? 96 : 128;
     w->block = lpi_maxp(1, lpi_minp(backward ? n : lpi_ceil_div(n, lanes), want / w->tiles));
-    w->plane_x = lpi_wino_plane(w->block * w->tiles * g->c);
-    w->plane_y = lpi_wino_plane(w->block * w->tiles * g->f);
-    w->plane_u = lpi_wino_plane(g->c * lpi_round_up(g->f, up));
-    w->plane_t = lpi_wino_plane(g->f * lpi_round_up(g->c, up));
-    w->plane_w = lpi_wino_plane((lpi_n)g->c * g->f);
-    w->padded = (lpi_n)(g->h + 2) * (g->w + 2) * g->c;
-    w->images = memory;
-    w->u = w->images + lanes * w->padded;
-    w->du = w->u + 36 * (backward ? w->plane_t : w->plane_u);
-    w->v = w->du + (backward ? 36 * w->plane_w : 0);
+    w->plane_x = lpi_wino_plane(w->block * w->tiles * c);
+    w->plane_y = lpi_wino_plane(w->block * w->tiles * f);
+    w->plane_u = lpi_wino_plane(backward ? f * lpi_round_up(c, up) : c * lpi_round_up(f, up));
+    w->plane_w = backward ? lpi_wino_plane(c * f) : 0;
+    w->padded = (lpi_n)(g->h + 2) * (g->w + 2) * c;
+    w->job.groups =
+        w->alone ? (int)lpi_maxp(1, lpi_minp(lpi_minp(n, 16), n * w->tiles / 64)) : 1;
+    w->u = memory;
+    w->job.partial = w->u + 36 * w->plane_u;
+    w->images = w->job.partial + (backward && w->alone ? w->job.groups * 9 * c * f : 0);
+    w->v = w->images + (w->alone ? 1 : lanes) * w->padded;
     w->z = w->v + 36 * w->plane_x;
-    return w->z - memory + 36 * w->plane_y
-           + (backward ? 0 : (lanes - 1) * 36 * (w->plane_x + w->plane_y));
+    w->du = w->z + 36 * w->plane_y;
+    w->lane = w->du + 36 * w->plane_w - w->images;
+    return w->images - memory + (w->alone ? lanes : 1) * w->lane;
 }
 
 static lpi_n lpi_wino_workspace(const lpi_geom *g, int lanes, int training)
@@ -2716,22 +2729,33 @@ static lpi_n lpi_wino_workspace(const lpi_geom *g, int lanes, int training)
     return training ? lpi_maxp(forward, lpi_wino_cut(&w, g->n, lanes, 1, origin)) : forward;
 }
 
+/* The pass as one lane sees it that has scratch to itself. */
+static lpi_wino lpi_wino_of_lane(const lpi_wino *w, int lane)
+{
+    lpi_wino own = *w;
+    own.images += lane * w->lane;
+    own.v += lane * w->lane;
+    own.z += lane * w->lane;
+    own.du += lane * w->lane;
+    return own;
+}
+
 /* V of an image as number `at` of a block. */
-static void lpi_wino_read(const lpi_wino *w, lpi_n image, lpi_n at, lp_real *v, int lane)
+static void lpi_wino_read(const lpi_wino *w, lpi_n image, lpi_n at, int lane)
 {
     const lpi_geom *g = w->job.g;
     lpi_n           line = (lpi_n)(g->w + 2) * g->c;
-    lp_real        *x = w->images + lane * w->padded;
+    lp_real        *x = w->images + lane * w->padded, *v = w->v + at * w->tiles * g->c;
     lpi_pad(w->job.row, w->job.x + image * g->h * g->w * g->c, &w->job.pre, g->h, g->w, g->c, 1, 1,
             g->h + 2, g->w + 2, x);
-    v += at * w->tiles * g->c;
     for (lpi_n y = 0; y < g->h; y += 4)
         for (lpi_n i = 0; i < g->w; i += 4, v += g->c)
             w->job.row->wino_input(g->c, x + y * line + i * g->c, line, v, w->plane_x);
 }
 
 /* U, packed in panels, of w [9, k, n]; or U^T of w [9, n, k].  item: 64 rows of a panel, so that
-   all 36 planes are written line after line */
+   all 36 planes are written line after line; in sixteens, so that of U^T whole cache lines of w are
+   turned at once. */
 enum { LPI_PACK_ROWS = 64 };
 typedef struct lpi_wino_pack {
     const lpi_row *row;
@@ -2744,20 +2768,23 @@ typedef struct lpi_wino_pack {
 static void lpi_wino_pack_item(void *arg, int item, LPI_UNUSED int lane)
 {
     const lpi_wino_pack *p = (const lpi_wino_pack *)arg;
-    lpi_n   j = item / p->chunks * 2 * p->row->width, first = item % p->chunks * LPI_PACK_ROWS;
+    lpi_n   j = item / p->chunks * 2 * p->row->width, k = item % p->chunks * LPI_PACK_ROWS;
     lpi_n   width = lpi_panel_width(p->row, p->n - j), columns = lpi_minp(width, p->n - j);
-    lpi_n   end = lpi_minp(first + LPI_PACK_ROWS, p->k);
-    lp_real taps[9 * 2 * LPI_MAX_W];
-    for (lpi_n k = first; k < end; k++) {
+    lpi_n   end = lpi_minp(k + LPI_PACK_ROWS, p->k), tap = p->k * p->n, step = p->n;
+    lp_real turned[9 * 16 * 2 * LPI_MAX_W]; /* [9, 16, width] */
+    for (; k < end; k += 16) {
         const lp_real *w = p->w + k * p->n + j;
-        lpi_n          tap = p->k * p->n;
         if (p->transposed) {
             for (lpi_n q = 0; q < 9; q++)
-                for (lpi_n i = 0; i < columns; i++)
-                    taps[q * width + i] = p->w[(q * p->n + j + i) * p->k + k];
-            w = taps, tap = width;
+                for (lpi_n i = 0; i < columns; i++) {
+                    const lp_real *from = p->w + (q * p->n + j + i) * p->k + k;
+                    for (lpi_n r = 0; r < 16; r++) turned[(q * 16 + r) * width + i] = from[r];
+                }
+            w = turned, tap = 16 * width, step = width;
         }
-        p->row->wino_weights(columns, w, tap, p->u + j * p->k + k * width, p->plane);
+        for (lpi_n r = 0; r < 16; r++)
+            p->row->wino_weights(columns, w + r * step, tap, p->u + j * p->k + (k + r) * width,
+                                 p->plane);
     }
 }
 
@@ -2765,23 +2792,22 @@ static void lpi_wino_pack_all(const lpi_team *team, const lpi_wino *w, int trans
 {
     const lpi_geom *g = w->job.g;
     lpi_wino_pack   p = { w->job.row, g->c, g->f, w->plane_u, 0, transposed, w->job.w, w->u };
-    if (transposed) p.k = g->f, p.n = g->c, p.plane = w->plane_t;
+    if (transposed) p.k = g->f, p.n = g->c;
     p.chunks = lpi_ceil_div(p.k, LPI_PACK_ROWS);
     lpi_for(team, (int)(lpi_ceil_div(p.n, 2 * p.row->width) * p.chunks), lpi_wino_pack_item, &p);
 }
 
 static void lpi_wino_forward_item(void *arg, int item, int lane)
 {
-    const lpi_wino *w = (const lpi_wino *)arg;
+    const lpi_wino  own = lpi_wino_of_lane((const lpi_wino *)arg, lane), *w = &own;
     const lpi_geom *g = w->job.g;
-    lpi_n first = item * w->block, count = lpi_minp(w->block, g->n - first),
-          line = (lpi_n)g->w * g->f;
-    lp_real *v = w->v + lane * 36 * (w->plane_x + w->plane_y), *m = v + 36 * w->plane_x;
-    for (lpi_n i = 0; i < count; i++) lpi_wino_read(w, first + i, i, v, lane);
+    lpi_n first = item * w->block, count = lpi_minp(w->block, g->n - first);
+    lpi_n line = (lpi_n)g->w * g->f;
+    for (lpi_n i = 0; i < count; i++) lpi_wino_read(w, first + i, i, 0);
     for (lpi_n q = 0; q < 36; q++)
-        lpi_gemm_packed(w->job.row, count * w->tiles, g->f, g->c, v + q * w->plane_x, g->c,
-                        w->u + q * w->plane_u, m + q * w->plane_y, g->f, 0);
-    lp_real *y = w->job.y + first * g->h * line;
+        lpi_gemm_packed(w->job.row, count * w->tiles, g->f, g->c, w->v + q * w->plane_x, g->c,
+                        w->u + q * w->plane_u, w->z + q * w->plane_y, g->f, 0);
+    lp_real *m = w->z, *y = w->job.y + first * g->h * line;
     for (lpi_n i = 0; i < count * g->h; i += 4)
         for (lpi_n j = 0; j < g->w; j += 4, m += g->f)
             w->job.row->wino_output(g->f, m, w->plane_y, w->job.bias, y + i * line + j * g->f,
@@ -2806,7 +2832,7 @@ LPI_TRAINED void lpi_wino_backward_read(void *arg, int item, int lane)
     lpi_n           line = (lpi_n)g->w * g->f;
     const lp_real  *dy = w->job.dy + (w->first + item) * g->h * line;
     lp_real        *z = w->z + item * w->tiles * g->f;
-    if (w->job.dw) lpi_wino_read(w, w->first + item, item, w->v, lane);
+    if (w->job.dw) lpi_wino_read(w, w->first + item, item, lane);
     for (lpi_n y = 0; y < g->h; y += 4)
         for (lpi_n i = 0; i < g->w; i += 4, z += g->f)
             w->job.row->wino_output_grad(g->f, dy + y * line + i * g->f, line, z, w->plane_y);
@@ -2824,10 +2850,10 @@ LPI_TRAINED void lpi_wino_backward_plane(void *arg, int item, LPI_UNUSED int lan
     lp_real         *du = w->du + item * w->plane_w;
     for (lpi_n j = 0, width; j < g->f && w->job.dw; j += width) {
         width = lpi_panel_width(row, g->f - j);
-        lpi_tiles(row, g->c, g->f - j, &window, v, z + j, g->f, du + j, g->f, w->first > 0);
+        lpi_tiles(row, g->c, g->f - j, &window, v, z + j, g->f, du + j, g->f, w->first > w->begin);
     }
     if (w->job.dx)
-        lpi_gemm_packed(row, tiles, g->c, g->f, z, g->f, w->u + item * w->plane_t, v, g->c, 0);
+        lpi_gemm_packed(row, tiles, g->c, g->f, z, g->f, w->u + item * w->plane_u, v, g->c, 0);
 }
 
 /* dX of an image: summed with its border, which is then dropped. */
@@ -2851,6 +2877,7 @@ LPI_TRAINED void lpi_wino_backward_write(void *arg, int item, int lane)
     lpi_conv_wrote_grad(&w->job, w->first + item);
 }
 
+/* dW = G^T dU G of the input channel `item`. */
 LPI_TRAINED void lpi_wino_fold_item(void *arg, int item, LPI_UNUSED int lane)
 {
     const lpi_wino *w = (const lpi_wino *)arg;
@@ -2859,19 +2886,43 @@ LPI_TRAINED void lpi_wino_fold_item(void *arg, int item, LPI_UNUSED int lane)
                                   w->job.dw + item * f, w->job.g->c * f);
 }
 
+/* A group of images, by a team that shares the scratch. */
+LPI_TRAINED void lpi_wino_backward_group(const lpi_team *team, lpi_wino *w)
+{
+    for (w->first = w->begin; w->first < w->end; w->first += w->block) {
+        w->count = lpi_minp(w->block, w->end - w->first);
+        lpi_for(team, (int)w->count, lpi_wino_backward_read, w);
+        lpi_for(team, 36, lpi_wino_backward_plane, w);
+        if (w->job.dx) lpi_for(team, (int)w->count, lpi_wino_backward_write, w);
+    }
+    if (w->job.dw) lpi_for(team, w->job.g->c, lpi_wino_fold_item, w);
+}
+
+LPI_TRAINED void lpi_wino_backward_item(void *arg, int item, int lane)
+{
+    const lpi_team solo = { 1, NULL, NULL };
+    lpi_wino       w = lpi_wino_of_lane((const lpi_wino *)arg, lane);
+    w.begin = lpi_cut(w.job.g->n, w.job.groups, item);
+    w.end = lpi_cut(w.job.g->n, w.job.groups, item + 1);
+    if (w.job.dw) w.job.dw = w.job.partial + item * lpi_weight_size(w.job.g);
+    w.job.add_dw = 0;
+    lpi_wino_backward_group(&solo, &w);
+}
+
 LPI_TRAINED void lpi_wino_backward(const lpi_team *team, const lpi_conv_job *job)
 {
     lpi_wino w;
     w.job = *job;
     lpi_wino_cut(&w, job->g->n, team->lanes, 1, job->scratch);
+    w.begin = 0;
+    w.end = job->g->n;
     if (job->dx) lpi_wino_pack_all(team, &w, 1);
-    for (w.first = 0; w.first < job->g->n; w.first += w.block) {
-        w.count = lpi_minp(w.block, job->g->n - w.first);
-        lpi_for(team, (int)w.count, lpi_wino_backward_read, &w);
-        lpi_for(team, 36, lpi_wino_backward_plane, &w);
-        if (job->dx) lpi_for(team, (int)w.count, lpi_wino_backward_write, &w);
+    if (!w.alone) {
+        lpi_wino_backward_group(team, &w);
+        return;
     }
-    if (job->dw) lpi_for(team, job->g->c, lpi_wino_fold_item, &w);
+    lpi_for(team, w.job.groups, lpi_wino_backward_item, &w);
+    if (job->dw) lpi_conv_fold(team, &w.job);
 }
 
 /* The algorithm is chosen by shape (and lp_desc.direct_conv), never by machine. */
