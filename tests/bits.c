@@ -40,17 +40,17 @@ static uint64_t train(lp_isa isa, int threads, lp_parallel_for hook, int steps)
     d.swa = 1;
     lp_net    *net = lp_create(&d);
     int        side = test_small ? 8 : 16, fast = 0; /* some convolutions direct, some Winograd */
-    lp_tensor *x = lp_input(net, "x", 6, side, side, 3), *y = lp_labels(net, "y", 6);
+    int        batch = test_small ? 6 : 10;          /* two groups of images */
+    lp_tensor *x = lp_input(net, "x", batch, side, side, 3), *y = lp_labels(net, "y", batch);
     lp_tensor *h = lp_conv(net, lp_dropout(net, x, 0.1f), "stem", 5, 5, 1);
     h = lp_maxpool(net, lp_relu(net, lp_batchnorm(net, h, "stem.bn")), 3, 1, 1);
     lp_tensor *loss = lp_cross_entropy(net, lp_wrn(net, h, 10, 1, 7), y, 0.1f);
-    lp_set_batch(net, 6);
     if (!CHECK(lp_compile(net, loss, NULL, 0) == LP_OK)) return puts(lp_error(net)), 0;
     for (const lpi_node *node = net->nodes; node; node = node->next) fast += node->geom.winograd;
     CHECK(fast > 0);
     for (int t = 0; t < steps; t++) {
         if (t == steps / 4) CHECK(lp_late_begin(net) == LP_OK);
-        int rows = t % 5 == 4 ? 4 : 6;
+        int rows = t % 5 == 4 ? 4 : batch;
         lp_set_batch(net, rows);
         for (int i = 0; i < rows * side * side * 3; i++)
             x->data[i] = (float)test_random((uint64_t)t, (uint64_t)i);

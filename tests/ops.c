@@ -313,10 +313,12 @@ static void winograd_case(int n, int hw, int c, int f, int direct, lp_isa isa)
 /* Breaks when a transform's coefficient is off or an adjoint is not one: shapes of Wide ResNets. */
 static void conv_winograd_accuracy(void)
 {
-    static const int shape[8][3] = { { 2, 32, 32 },  { 8, 16, 32 },  { 8, 8, 64 },   { 2, 8, 256 },
-                                     { 1, 32, 160 }, { 1, 16, 320 }, { 1, 8, 640 },
-                                     { 17, 32, 32 } /* a block of 16 images and one of 1 */ };
-    for (int i = 0; i < (test_small ? 3 : 8); i++) {
+    static const int shape[][3] = { { 9, 16, 16 },  { 2, 32, 32 },  { 8, 16, 32 }, { 8, 8, 64 },
+                                    { 2, 8, 256 },  { 1, 32, 160 }, { 1, 16, 320 }, { 1, 8, 640 },
+                                    { 17, 32, 32 }, /* a group has two blocks, the others one */
+                                    { 3, 32, 176 }  /* a shared block of two images and one */ };
+    int count = (int)(sizeof shape / sizeof shape[0]);
+    for (int i = 0; i < (test_small ? 3 : count); i++) {
         test_context("[%d,%d,%d,%d]", shape[i][0], shape[i][1], shape[i][1], shape[i][2]);
         winograd_case(shape[i][0], shape[i][1], shape[i][2], shape[i][2], 0, LP_ISA_AUTO);
     }
