@@ -1757,7 +1757,9 @@ static LPI_TARGET void LPI_K(softmax)(lpi_n n, const lp_real *z, lp_real top, lp
 
 /* Winograd transforms: the one-dimensional ones first, of line q from GET(i, q) to PUT(i, q, v),
    then each twice, down the columns and along the rows of a tile, whose half-way state is t.  The
-   matrices are in >>winograd. */
+   matrices are in >>winograd.  A line needs 6 registers for x and 4 between; t has 36 vectors, more
+   than there are registers, so the compiler keeps its end in them and the rest in L1: about as many
+   loads and stores again as the tile itself takes. */
 #define LPI_LINE3(GET, q) const LPI_V x0 = GET(0, q), x1 = GET(1, q), x2 = GET(2, q);
 #define LPI_LINE4(GET, q) LPI_LINE3(GET, q) const LPI_V x3 = GET(3, q);
 #define LPI_LINE6(GET, q) LPI_LINE4(GET, q) const LPI_V x4 = GET(4, q), x5 = GET(5, q);
@@ -2693,15 +2695,17 @@ typedef struct lpi_wino {
 /* Distance of planes of `size` elements, a multiple of 16. */
 static lpi_n lpi_wino_plane(lpi_n size) { return size / 16 % 2 ? size : size + 16; }
 
-/* Lays out `memory`, returns the elements needed.  A block has about 100 tiles; where it is shared,
-   as many as keep V and Z at 10 MB.  A group has at least 64. */
+/* Lays out `memory`, returns the elements needed.  Tiles of a block, measured: 64 with few channels,
+   so that V and M stay near L2; 128 with many, so that each piece of U is used for as many; where
+   it is shared, as many as keep V and Z at 10 MB.  A group has at least 64. */
 static lpi_n lpi_wino_cut(lpi_wino *w, lpi_n n, int lanes, int backward, lp_real *memory)
 {
     const lpi_geom *g = w->job.g;
     lpi_n           c = g->c, f = g->f, up = 2 * LPI_MAX_W;
-    w->alone = !backward || c * f <= 25600; /* dU of a lane: 3.7 MB at most */
+    int             few = c * f <= 25600; /* dU of a lane: 3.7 MB at most */
+    lpi_n           want = few ? 64 : backward ? lpi_maxp(128, 65536 / (c + f)) : 128;
+    w->alone = few || !backward;
     w->tiles = (lpi_n)(g->h / 4) * (g->w / 4);
-    lpi_n want = !w->alone ? lpi_maxp(128, 65536 / (c + f)) : backward ? 96 : 128;
     w->block = lpi_maxp(1, lpi_minp(backward ? n : lpi_ceil_div(n, lanes), want / w->tiles));
     w->plane_x = lpi_wino_plane(w->block * w->tiles * c);
     w->plane_y = lpi_wino_plane(w->block * w->tiles * f);
