@@ -561,7 +561,7 @@ LP_API lp_status lp_state_load(lp_net *net, const void *from, size_t bytes);
    Tier 3: useful on their own. */
 
 /* The kernels of an instruction set (AUTO: the best of this processor); NULL if it has none.  Ask
-   once: CPUID takes 20 microseconds under a hypervisor, a product of 256 x 256 matrices 150.  Names:
+   once: CPUID takes 20 us under a hypervisor, a product of two 256 x 256 matrices 150.  Names:
    "auto", "scalar", "scalar-fma", "avx2", "avx512", "neon". */
 typedef struct lpi_row lp_kernels;
 LP_API const lp_kernels *lp_find_kernels(lp_isa isa);
@@ -665,12 +665,13 @@ static void lpi_hugepage(void *p, size_t n)
 #if defined(LPI_GNUC) && (defined(__x86_64__) || (defined(__i386__) && defined(__SSE2_MATH__)))
 #define LPI_X86
 #endif
-/* Asks for the cache line at p, which need not be valid. */
+/* Asks for the cache line n elements from p, which may lie outside of any array. */
 #ifdef LPI_GNUC
-#define LPI_PREFETCH(p) __builtin_prefetch(p)
+#define LPI_PREFETCH(p, n) \
+    __builtin_prefetch((const void *)((uintptr_t)(p) + (uintptr_t)(n) * sizeof *(p)))
 #define LPI_INLINE static inline __attribute__((always_inline))
 #else
-#define LPI_PREFETCH(p) ((void)(p))
+#define LPI_PREFETCH(p, n) ((void)(p), (void)(n))
 #define LPI_INLINE static
 #endif
 
@@ -1079,7 +1080,7 @@ LP_API double lp_random_normal(uint64_t seed, uint64_t stream, uint64_t index)
    reference.  Rows with fused multiply-add give the same bits, because every element of a result
    is computed by the same chain of operations whatever the width:
      - element-wise kernels: trivially;
-     - sums over rows of a matrix: lanes are columns, four partial sums by row index mod 4;
+     - sums over rows of a matrix: lanes are columns; 8 rows are added, then their sum to the total;
      - sums over a vector: 16 virtual lanes, folded in a fixed order;
      - GEMM: one FMA chain over k per element of C. */
 
@@ -1133,7 +1134,7 @@ typedef struct lpi_row {
     lpi_tile_fn tile[2][LPI_MAX_MR]; /* [vectors - 1][rows - 1] */
     /* rows of B, rsb apart -> a panel [rows, width], width one or two vectors */
     void (*panel)(lpi_n rows, lpi_n width, const lp_real *b, lpi_n rsb, lp_real *out);
-    /* x, y [rows, c]; out [c]: sums over rows */
+    /* x, y [rows, c], rows >= 1; out [c]: sums over rows */
     void (*col_sum)(lpi_n rows, lpi_n c, const lp_real *x, lp_real *out);
     void (*col_square)(lpi_n rows, lpi_n c, const lp_real *x, const lp_real *mean, lp_real *out);
     void (*scale_shift)(lpi_n rows, lpi_n c, const lp_real *x, const lp_real *scale,
@@ -1434,12 +1435,13 @@ static inline float32x4_t lpi_scale_neon(float32x4_t p, float32x4_t k)
     {                                                                                            \
         const lpi_n rsa = w->rsa, csa = w->csa, skip = w->seg - w->len * csa;                    \
         const lp_real *p0 = a, *p1 = a + (M > 3 ? 3 : 0) * rsa, *p2 = a + (M > 6 ? 6 : 0) * rsa, \
-                      *p3 = a + (M > 9 ? 9 : 0) * rsa, *soon_a = soon->a, *soon_c = soon->c;     \
+                      *p3 = a + (M > 9 ? 9 : 0) * rsa;                                           \
+        lpi_n at = 0, to = 0;                                                                    \
         LPI_ROWS_##M(LPI_INIT##NV)                                                               \
         for (lpi_n s = 0; s < w->segs; s++) {                                                    \
             for (lpi_n left = w->len; left > 0; left -= 32) {                                    \
-                LPI_PREFETCH(soon_a), LPI_PREFETCH(soon_a + 16), soon_a += 32;                   \
-                LPI_PREFETCH(soon_c), LPI_PREFETCH(soon_c + NV * LPI_W - 1), soon_c += ldc;      \
+                LPI_PREFETCH(soon->a, at), LPI_PREFETCH(soon->a, at + 16), at += 32;             \
+                LPI_PREFETCH(soon->c, to), LPI_PREFETCH(soon->c, to + NV * LPI_W - 1), to += ldc; \
                 for (lpi_n k = lpi_minp(left, 32); k > 0; k--) {                                 \
                     LPI_B##NV                                                                    \
                     LPI_ROWS_##M(LPI_MADD##NV)                                                   \
@@ -1467,13 +1469,13 @@ static LPI_TARGET void LPI_K(panel)(lpi_n rows, lpi_n width, const lp_real *b, l
                                     lp_real *out)
 {
     for (lpi_n i = 0; i < rows; i++, b += rsb, out += width) {
-        LPI_PREFETCH(b + 8 * rsb), LPI_PREFETCH(b + 8 * rsb + width - 1);
+        LPI_PREFETCH(b, 8 * rsb), LPI_PREFETCH(b, 8 * rsb + width - 1);
         for (lpi_n j = 0; j < width; j += LPI_W) LPI_STORE(out + j, LPI_LOAD(b + j));
     }
 }
 
-/* Does BODY for i = 0, LPI_W, 2 LPI_W .. n, with m elements to load and store at i: first for whole
-   vectors, where m is a constant and LPI_LD a plain load, then for what is left. */
+/* Does its last argument for i = 0, LPI_W, 2 LPI_W .. n, with m elements to load and store at i:
+   first for whole vectors, where m is a constant and LPI_LD a plain load, then for what is left. */
 #define LPI_EACH(n, ...)                               \
     {                                                  \
         lpi_n i = 0;                                   \
@@ -1482,20 +1484,27 @@ static LPI_TARGET void LPI_K(panel)(lpi_n rows, lpi_n width, const lp_real *b, l
             __VA_ARGS__                                \
         }                                              \
         if (i < (n)) {                                 \
-            const lpi_n m = (n)-i;                     \
+            const lpi_n m = (n) - i;                   \
             __VA_ARGS__                                \
         }                                              \
     }
 
-/* The same for a matrix [rows, c], 8 rows at a time, r = first .. end - 1: memory is read nearly in
-   order, and what BODY needs of each column is loaded once for 8 rows.  LPI_LD_ROW loads from a row
-   and asks for the row 8 below. */
+/* The same for the columns of a matrix [rows, c], 8 rows at a time, first .. end - 1: memory is
+   read nearly in order, and what is needed of each column is loaded once for 8 rows.  LPI_LD_ROW
+   loads from a row and asks for the row 8 below. */
 #define LPI_EACH_COLUMN(...)                                                       \
     for (lpi_n first = 0; first < rows; first += 8) {                              \
         const lpi_n end = lpi_minp(first + 8, rows);                               \
         LPI_EACH(c, __VA_ARGS__)                                                   \
     }
-#define LPI_LD_ROW(p) (LPI_PREFETCH((p) + 8 * c), LPI_LD(p, m))
+#if LPI_W > 1
+#define LPI_LD_ROW(p) (LPI_PREFETCH(p, 8 * c), LPI_LD(p, m))
+#else
+#define LPI_LD_ROW(p) LPI_LD(p, m)
+#endif
+
+/* The sum s of 8 rows is added to what was before. */
+#define LPI_ADD_UP(to, s) LPI_ST(to + i, m, first ? LPI_ADD(LPI_LD(to + i, m), s) : s)
 
 /* out = sum over rows; TERM(s, r) adds row r to s.  The 8 rows are added as four partial sums. */
 #define LPI_COLUMN_SUMS(TERM)                                                      \
@@ -1507,7 +1516,7 @@ static LPI_TARGET void LPI_K(panel)(lpi_n rows, lpi_n width, const lp_real *b, l
         }                                                                          \
         for (; r < end; r++) TERM(s0, r)                                           \
         s0 = LPI_ADD(LPI_ADD(s0, s1), LPI_ADD(s2, s3));                            \
-        LPI_ST(out + i, m, first ? LPI_ADD(LPI_LD(out + i, m), s0) : s0);          \
+        LPI_ADD_UP(out, s0);                                                       \
     })
 
 static LPI_TARGET void LPI_K(col_sum)(lpi_n rows, lpi_n c, const lp_real *x, lp_real *out)
@@ -1559,8 +1568,8 @@ LPI_TRAINED LPI_TARGET void LPI_K(bn_sums)(lpi_n rows, lpi_n c, const lp_real *x
             s = LPI_ADD(s, g);
             d = LPI_FMA(g, LPI_SUB(xr, mean), d);
         }
-        LPI_ST(sum + i, m, first ? LPI_ADD(LPI_LD(sum + i, m), s) : s);
-        LPI_ST(dot + i, m, first ? LPI_ADD(LPI_LD(dot + i, m), d) : d);
+        LPI_ADD_UP(sum, s);
+        LPI_ADD_UP(dot, d);
     })
 }
 
@@ -2041,6 +2050,7 @@ static const lpi_row LPI_K(row) = {
 #undef LPI_ROUND
 #undef LPI_SCALE
 #undef LPI_LIST
+#undef LPI_LD_ROW
 #endif /* LPI_ROW */
 
 #if defined(LP_IMPLEMENTATION) && !defined(LPI_ROW) && !defined(LPI_IMPLEMENTED_2)
@@ -2273,14 +2283,14 @@ LP_API size_t lp_gemm_work(int m, int n, int k)
     return m < 0 || n < 0 || k < 0 ? 0 : (size_t)lpi_gemm_scratch(n, k) + LPI_ALIGN;
 }
 
-LP_API lp_status lp_gemm(const lp_kernels *row, int m, int n, int k, const lp_real *a,
+LP_API lp_status lp_gemm(const lp_kernels *kernels, int m, int n, int k, const lp_real *a,
                          ptrdiff_t rsa, ptrdiff_t csa, const lp_real *b, ptrdiff_t rsb,
                          ptrdiff_t csb, lp_real *c, ptrdiff_t ldc, int accumulate, lp_real *work)
 {
-    if (!row || m < 0 || n < 0 || k < 0 || !a || !b || !c || !work || ldc < n)
+    if (!kernels || m < 0 || n < 0 || k < 0 || !a || !b || !c || !work || ldc < n)
         return LP_ERR_ARGUMENT;
     lpi_fp fp = lpi_fp_enter();
-    lpi_gemm(row, m, n, k, a, rsa, csa, b, rsb, csb, c, ldc, accumulate,
+    lpi_gemm(kernels, m, n, k, a, rsa, csa, b, rsb, csb, c, ldc, accumulate,
              (lp_real *)(void *)lpi_align(work));
     lpi_fp_leave(fp);
     return LP_OK;
@@ -2423,6 +2433,7 @@ typedef struct lpi_conv_job {
     lp_real        *sums;              /* [n, 2, c]: see lpi_conv_read_sums; or NULL            */
     const lpi_bn   *bn;
     lp_real        *y, *dx, *dw, *packed, *partial, *scratch;
+    int             lanes;                 /* for which the workspace was planned               */
     int             groups, parts, add_dx, add_dw; /* add: to what is there */
 } lpi_conv_job;
 
@@ -2661,17 +2672,18 @@ LPI_TRAINED void lpi_direct_data(const lpi_team *team, lpi_conv_job *job, int n)
      weights   Z = A dY A^T,  dU = V^T Z over all tiles,  dW = G^T dU G
      data      dV = Z U^T,  dX = B dV B^T, overlapping tiles added in order
 
-   Forward: an item is a block of images, with V and M in its lane's scratch, so that they stay in
-   the lane's L2.  Backward with few channels: an item is a group of images, cut by shape, which one
-   lane takes block by block, with V, Z and dU in its scratch; the groups' dW are added in order.
-   With many, where dU would be too large for each lane: all lanes transform a block of images, then
-   share the planes, then the images again.  In both dV takes V's place.  Every element of a product
-   is one chain of FMAs over its channels, or over its group's tiles in order: bits do not depend on
-   the size of blocks.  Planes lie an odd number of cache lines apart, so that the 36 stores of a
-   transform do not meet in one L1 set. */
+   Forward: an item is a block of images, with V and M in its lane's scratch, which stay near L2
+   when channels are few.  Backward with few channels: an item is a group of images, cut by shape,
+   which one lane takes block by block, with V, Z and dU in its scratch; the groups' dW are added in
+   order.  With many, where dU would be too large for each lane: all lanes transform a block of
+   images, then share the planes, then the images again.  In both dV takes V's place.  Every element
+   of a product is one chain of FMAs over its channels, or over its group's tiles in order: bits do
+   not depend on the size of blocks.  Planes lie an odd number of cache lines apart, so that the 36
+   stores of a transform do not meet in one L1 set. */
 
-/* Images are cut into whole tiles, and channels fill vectors.  Even with 16 channels it pays: 1.1
-   times the rate of direct convolution forward, 1.6 times backward (AVX-512; AVX2: 1.4, 1.8). */
+/* Images are cut into whole tiles, and channels fill vectors.  Even with 16 channels it pays: 128
+   maps of 32x32 go 1.1 times as fast as by direct convolution forward, 1.6 times backward (AVX-512;
+   AVX2: 1.4, 1.8). */
 static int lpi_winograd_fits(const lpi_geom *g)
 {
     return g->kh == 3 && g->kw == 3 && g->stride == 1 && g->top == 1 && g->left == 1
@@ -2682,27 +2694,30 @@ static int lpi_winograd_fits(const lpi_geom *g)
 /* How a pass is cut. */
 typedef struct lpi_wino {
     lpi_conv_job job;
-    int          alone;            /* each lane has all of a block's scratch to itself           */
+    int          alone;            /* each slot has all of a block's scratch to itself           */
     lpi_n        tiles, block;     /* per image; images per block                                */
     lpi_n        plane_x, plane_y; /* distance of planes of V and of M, Z                        */
     lpi_n        plane_u, plane_w; /* of packed U or U^T; of dU                                  */
-    lpi_n        padded, lane;     /* an image with its border; distance of lanes' scratch       */
+    lpi_n        padded;           /* an image with its border                                   */
+    lpi_n        slots, slot;      /* of scratch: how many, elements of one                      */
     lpi_n        begin, end;       /* images of the group in hand (backward) ...                 */
     lpi_n        first, count;     /* ... and of its block                                       */
-    lp_real     *u, *du, *v, *z, *images; /* images [padded]; shared: [lanes, padded]            */
+    lp_real     *u, *scratch;      /* slots, each: */
+    lp_real     *images, *v, *z, *du; /* images [padded]; shared: [lanes, padded]                */
 } lpi_wino;
 
 /* Distance of planes of `size` elements, a multiple of 16. */
 static lpi_n lpi_wino_plane(lpi_n size) { return size / 16 % 2 ? size : size + 16; }
 
-/* Lays out `memory`, returns the elements needed.  Tiles of a block, measured: 64 with few channels,
-   so that V and M stay near L2; 128 with many, so that each piece of U is used for as many; where
-   it is shared, as many as keep V and Z at 10 MB.  A group has at least 64. */
-static lpi_n lpi_wino_cut(lpi_wino *w, lpi_n n, int lanes, int backward, lp_real *memory)
+/* Cuts a pass; returns the elements of workspace that it needs: U, the groups' dW, slots.  Tiles of
+   a block (or one image), measured: 64 with few channels, so that V and M stay near L2; 128 with
+   many, so that each piece of U is used for as many; where it is shared, as many as keep V and Z at
+   10 MB.  A group has about 64 at least: groups are 16 at most, and so are the lanes that work. */
+static lpi_n lpi_wino_cut(lpi_wino *w, lpi_n n, int backward)
 {
     const lpi_geom *g = w->job.g;
-    lpi_n           c = g->c, f = g->f, up = 2 * LPI_MAX_W;
-    int             few = c * f <= 25600; /* dU of a lane: 3.7 MB at most */
+    lpi_n           c = g->c, f = g->f, up = 2 * LPI_MAX_W, lanes = w->job.lanes;
+    int             few = c * f <= 25600; /* dU of a slot: 3.7 MB at most */
     lpi_n           want = few ? 64 : backward ? lpi_maxp(128, 65536 / (c + f)) : 128;
     w->alone = few || !backward;
     w->tiles = (lpi_n)(g->h / 4) * (g->w / 4);
@@ -2712,36 +2727,48 @@ static lpi_n lpi_wino_cut(lpi_wino *w, lpi_n n, int lanes, int backward, lp_real
     w->plane_u = lpi_wino_plane(backward ? f * lpi_round_up(c, up) : c * lpi_round_up(f, up));
     w->plane_w = backward ? lpi_wino_plane(c * f) : 0;
     w->padded = (lpi_n)(g->h + 2) * (g->w + 2) * c;
-    w->job.groups =
-        w->alone ? (int)lpi_maxp(1, lpi_minp(lpi_minp(n, 16), n * w->tiles / 64)) : 1;
-    w->u = memory;
-    w->job.partial = w->u + 36 * w->plane_u;
-    w->images = w->job.partial + (backward && w->alone ? w->job.groups * 9 * c * f : 0);
-    w->v = w->images + (w->alone ? 1 : lanes) * w->padded;
-    w->z = w->v + 36 * w->plane_x;
-    w->du = w->z + 36 * w->plane_y;
-    w->lane = w->du + 36 * w->plane_w - w->images;
-    return w->images - memory + (w->alone ? lanes : 1) * w->lane;
+    w->slot = (w->alone ? 1 : lanes) * w->padded + 36 * (w->plane_x + w->plane_y + w->plane_w);
+    w->slots = w->alone ? lanes : 1;
+    w->job.groups = 0;
+    if (w->alone && backward) {
+        w->job.groups = (int)lpi_maxp(1, lpi_minp(lpi_minp(n, 16), n * w->tiles / 64));
+        w->slots = lpi_minp(lanes, w->job.groups);
+    }
+    return 36 * w->plane_u + w->job.groups * 9 * c * f + w->slots * w->slot;
+}
+
+/* The pass with its scratch in slot i. */
+static lpi_wino lpi_wino_in_slot(const lpi_wino *w, lpi_n i)
+{
+    lpi_wino own = *w;
+    own.images = w->scratch + i * w->slot;
+    own.v = own.images + (w->alone ? 1 : w->job.lanes) * w->padded;
+    own.z = own.v + 36 * w->plane_x;
+    own.du = own.z + 36 * w->plane_y;
+    return own;
+}
+
+/* A pass over the job's images, cut, with its workspace laid out. */
+static lpi_wino lpi_wino_begin(const lpi_conv_job *job, int backward)
+{
+    lpi_wino w;
+    w.job = *job;
+    lpi_wino_cut(&w, job->g->n, backward);
+    w.begin = 0;
+    w.end = job->g->n;
+    w.u = job->scratch;
+    w.job.partial = w.u + 36 * w.plane_u;
+    w.scratch = w.job.partial + w.job.groups * lpi_weight_size(job->g);
+    return lpi_wino_in_slot(&w, 0);
 }
 
 static lpi_n lpi_wino_workspace(const lpi_geom *g, int lanes, int training)
 {
     lpi_wino w;
-    lp_real  origin[1];
     w.job.g = g;
-    lpi_n forward = lpi_wino_cut(&w, g->n, lanes, 0, origin);
-    return training ? lpi_maxp(forward, lpi_wino_cut(&w, g->n, lanes, 1, origin)) : forward;
-}
-
-/* The pass as one lane sees it that has scratch to itself. */
-static lpi_wino lpi_wino_of_lane(const lpi_wino *w, int lane)
-{
-    lpi_wino own = *w;
-    own.images += lane * w->lane;
-    own.v += lane * w->lane;
-    own.z += lane * w->lane;
-    own.du += lane * w->lane;
-    return own;
+    w.job.lanes = lanes;
+    lpi_n forward = lpi_wino_cut(&w, g->n, 0);
+    return training ? lpi_maxp(forward, lpi_wino_cut(&w, g->n, 1)) : forward;
 }
 
 /* V of an image as number `at` of a block. */
@@ -2803,7 +2830,7 @@ static void lpi_wino_pack_all(const lpi_team *team, const lpi_wino *w, int trans
 
 static void lpi_wino_forward_item(void *arg, int item, int lane)
 {
-    const lpi_wino  own = lpi_wino_of_lane((const lpi_wino *)arg, lane), *w = &own;
+    const lpi_wino  own = lpi_wino_in_slot((const lpi_wino *)arg, lane), *w = &own;
     const lpi_geom *g = w->job.g;
     lpi_n first = item * w->block, count = lpi_minp(w->block, g->n - first);
     lpi_n line = (lpi_n)g->w * g->f;
@@ -2821,9 +2848,7 @@ static void lpi_wino_forward_item(void *arg, int item, int lane)
 
 static void lpi_wino_forward(const lpi_team *team, const lpi_conv_job *job)
 {
-    lpi_wino w;
-    w.job = *job;
-    lpi_wino_cut(&w, job->g->n, team->lanes, 0, job->scratch);
+    lpi_wino w = lpi_wino_begin(job, 0);
     lpi_wino_pack_all(team, &w, 0);
     lpi_for(team, (int)lpi_ceil_div(job->g->n, w.block), lpi_wino_forward_item, &w);
 }
@@ -2904,10 +2929,12 @@ LPI_TRAINED void lpi_wino_backward_group(const lpi_team *team, lpi_wino *w)
 
 LPI_TRAINED void lpi_wino_backward_item(void *arg, int item, int lane)
 {
-    const lpi_team solo = { 1, NULL, NULL };
-    lpi_wino       w = lpi_wino_of_lane((const lpi_wino *)arg, lane);
-    w.begin = lpi_cut(w.job.g->n, w.job.groups, item);
-    w.end = lpi_cut(w.job.g->n, w.job.groups, item + 1);
+    const lpi_wino *all = (const lpi_wino *)arg;
+    const lpi_team  solo = { 1, NULL, NULL };
+    lpi_n           n = all->job.g->n, groups = all->job.groups;
+    lpi_wino        w = lpi_wino_in_slot(all, groups == all->slots ? item : lane);
+    w.begin = lpi_cut(n, groups, item);
+    w.end = lpi_cut(n, groups, item + 1);
     if (w.job.dw) w.job.dw = w.job.partial + item * lpi_weight_size(w.job.g);
     w.job.add_dw = 0;
     lpi_wino_backward_group(&solo, &w);
@@ -2915,18 +2942,12 @@ LPI_TRAINED void lpi_wino_backward_item(void *arg, int item, int lane)
 
 LPI_TRAINED void lpi_wino_backward(const lpi_team *team, const lpi_conv_job *job)
 {
-    lpi_wino w;
-    w.job = *job;
-    lpi_wino_cut(&w, job->g->n, team->lanes, 1, job->scratch);
-    w.begin = 0;
-    w.end = job->g->n;
+    lpi_wino w = lpi_wino_begin(job, 1);
     if (job->dx) lpi_wino_pack_all(team, &w, 1);
-    if (!w.alone) {
-        lpi_wino_backward_group(team, &w);
-        return;
-    }
-    lpi_for(team, w.job.groups, lpi_wino_backward_item, &w);
-    if (job->dw) lpi_conv_fold(team, &w.job);
+    if (w.alone) {
+        lpi_for(team, w.job.groups, lpi_wino_backward_item, &w);
+        if (job->dw) lpi_conv_fold(team, &w.job);
+    } else lpi_wino_backward_group(team, &w);
 }
 
 /* The algorithm is chosen by shape (and lp_desc.direct_conv), never by machine. */
@@ -3846,9 +3867,9 @@ static lpi_conv_job lpi_conv_job_of(const lp_net *net, const lpi_node *node, lpi
     }
     job.w = lpi_value(net, node->in[1]);
     if (lpi_conv_bias(node)) job.bias = lpi_value(net, lpi_conv_bias(node));
+    job.lanes = net->desc.threads; /* the team may have got fewer */
     job.scratch = net->workspace;
-    job.packed = net->workspace;
-    if (!geom->winograd) job.packed += net->team.lanes * lpi_conv_lane(geom);
+    job.packed = net->workspace + (geom->winograd ? 0 : job.lanes * lpi_conv_lane(geom));
     job.partial = job.packed;
     return job;
 }

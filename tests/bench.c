@@ -184,9 +184,9 @@ static void bench_conv(lp_desc desc, int c, int hw, int n)
     memset(&job, 0, sizeof job);
     job.g = &g;
     job.row = row;
-    job.scratch = job.packed = work;
-    if (!g.winograd) job.packed += desc.threads * lpi_conv_lane(&g);
-    job.partial = job.packed;
+    job.lanes = desc.threads;
+    job.scratch = work;
+    job.packed = job.partial = work + (g.winograd ? 0 : job.lanes * lpi_conv_lane(&g));
     for (int r = 0; r < 10; r++)
         for (int pass = 0; pass < 3; pass++) {
             lpi_conv_job j = job;

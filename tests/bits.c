@@ -40,7 +40,7 @@ static uint64_t train(lp_isa isa, int threads, lp_parallel_for hook, int steps)
     d.swa = 1;
     lp_net    *net = lp_create(&d);
     int        side = test_small ? 8 : 16, fast = 0; /* some convolutions direct, some Winograd */
-    int        batch = test_small ? 6 : 10;          /* two groups of images */
+    int        batch = test_small ? 6 : 10;          /* not small: the first have two groups */
     lp_tensor *x = lp_input(net, "x", batch, side, side, 3), *y = lp_labels(net, "y", batch);
     lp_tensor *h = lp_conv(net, lp_dropout(net, x, 0.1f), "stem", 5, 5, 1);
     h = lp_maxpool(net, lp_relu(net, lp_batchnorm(net, h, "stem.bn")), 3, 1, 1);
@@ -61,6 +61,30 @@ static uint64_t train(lp_isa isa, int threads, lp_parallel_for hook, int steps)
     uint64_t hash = hash_of(net);
     CHECK(lp_late_average(net, LP_AVERAGE_AFFINE) == LP_OK);
     hash ^= hash_of(net);
+    lp_destroy(net);
+    return hash;
+}
+
+/* Three steps of a net whose 3x3 convolution has so many channels that all lanes share a block. */
+static uint64_t train_wide(lp_isa isa, int threads)
+{
+    enum { ROWS = 5 };
+    lp_desc d = lp_desc_default();
+    d.isa = isa;
+    d.threads = threads;
+    lp_net    *net = lp_create(&d);
+    lp_tensor *x = lp_input(net, "x", ROWS, 4, 8, 16), *y = lp_labels(net, "y", ROWS);
+    lp_tensor *h = lp_relu(net, lp_batchnorm(net, lp_conv(net, x, "a", 176, 1, 1), "a.bn"));
+    h = lp_add(net, h, lp_batchnorm(net, lp_conv(net, h, "b", 176, 3, 1), "b.bn"));
+    h = lp_linear(net, lp_avgpool(net, h), "fc", 7);
+    if (!CHECK(lp_compile(net, lp_cross_entropy(net, h, y, 0), NULL, 0) == LP_OK)) return 0;
+    for (int t = 0; t < 3; t++) {
+        for (int i = 0; i < ROWS * 4 * 8 * 16; i++)
+            x->data[i] = (float)test_random((uint64_t)t, (uint64_t)i);
+        for (int i = 0; i < ROWS; i++) y->labels[i] = (t + i) % 7;
+        CHECK(lp_train_step(net, 0.05f, NULL) == LP_OK);
+    }
+    uint64_t hash = hash_of(net);
     lp_destroy(net);
     return hash;
 }
@@ -163,6 +187,18 @@ static void text_rows(void)
     uint64_t plain = train_text(LP_ISA_SCALAR, 1, NULL, text_steps());
     printf("bits lstm=%016llx\n", (unsigned long long)want);
     printf("bits lstmscalar=%016llx\n", (unsigned long long)plain);
+}
+
+/* The same of wide convolutions, threads and rows at once. */
+static void wide(void)
+{
+    uint64_t want = train_wide(reference(), 1);
+    for (int isa = LP_ISA_SCALAR_FMA; isa < LP_ISA_COUNT; isa++)
+        for (int count = 1; count <= 3 && lp_find_kernels((lp_isa)isa); count++) {
+            test_context("isa=%s threads=%d", lp_isa_name((lp_isa)isa), count);
+            CHECK(train_wide((lp_isa)isa, count) == want);
+        }
+    printf("bits wide=%016llx\n", (unsigned long long)want);
 }
 
 /* A seed must matter, or the hashes above compare nothing. */
@@ -325,8 +361,9 @@ static void floating_point_environment(void)
 #endif
 }
 
-static const test_case cases[] = { T(kernels), T(rows), T(text_rows), T(threads), T(text_threads),
-                                   T(hash_sees_steps), T(floating_point_environment) };
+static const test_case cases[] = { T(kernels), T(rows), T(text_rows), T(wide), T(threads),
+                                    T(text_threads), T(hash_sees_steps),
+                                    T(floating_point_environment) };
 int main(int argc, char **argv)
 {
     return test_main(argc, argv, "bits", cases, sizeof cases / sizeof cases[0]);

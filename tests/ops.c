@@ -323,7 +323,46 @@ static void conv_winograd_accuracy(void)
         winograd_case(shape[i][0], shape[i][1], shape[i][2], shape[i][2], 0, LP_ISA_AUTO);
     }
     winograd_case(3, 8, 32, 48, 1, LP_ISA_AUTO);
-    for (EACH_ISA(isa)) winograd_case(3, 8, 32, 48, 0, isa);
+    for (EACH_ISA(isa)) winograd_case(3, 8, 32, 48, 0, isa), winograd_case(2, 4, 176, 176, 0, isa);
+}
+
+/* The last lane comes first and does all the work. */
+static void last_lane(void *user, int lanes, lp_task task, void *arg)
+{
+    (void)user;
+    for (int lane = lanes - 1; lane >= 0; lane--) task(arg, lane);
+}
+
+/* Breaks when convolutions use more workspace than was planned because the system gave the net
+   fewer threads than it wanted: what lies behind the memory must stay as it is. */
+static void conv_fewer_threads(void)
+{
+    enum { BEHIND = 4096 };
+    for (int training = 0; training < 2; training++) for (int n = 1; n <= 5; n++) {
+        lp_desc desc = lp_desc_default();
+        size_t  bytes[2], i;
+        desc.threads = 4;
+        desc.inference = !training;
+        desc.parallel_for = last_lane;
+        lp_net    *net = lp_create(&desc);
+        lp_tensor *x = lp_input(net, "x", n, 4, 4, 16), *t = lp_input(net, "t", n, 4, 4, 48);
+        x = lp_conv(net, lp_conv(net, x, "a", 16, 3, 1), "b", 48, 3, 1);
+        lp_tensor *loss = lp_mean_squared_error(net, x, t); /* needs no workspace of its own */
+        if (!CHECK_INT(lp_memory_required(net, loss, bytes + 1, bytes), LP_OK)) return;
+        char *memory = (char *)test_alloc(bytes[training] + BEHIND);
+        if (!CHECK_INT(lp_compile(net, loss, memory, bytes[training]), LP_OK)) return;
+        for (int lanes = 3; lanes > 0; lanes--) {
+            test_context("%d images, %d lanes of 4, training %d", n, lanes, training);
+            for (i = 0; i < BEHIND; i++) memory[bytes[training] + i] = 77;
+            net->team.lanes = lanes;
+            CHECK_INT(training ? lp_train_step(net, 0.1f, NULL) : lp_forward(net, 0, 0, NULL),
+                      LP_OK);
+            for (i = 0; i < BEHIND && memory[bytes[training] + i] == 77; i++) continue;
+            CHECK(i == BEHIND);
+        }
+        lp_destroy(net);
+        free(memory);
+    }
 }
 
 /* Breaks when the cutting of work into blocks is wrong: shapes of real nets. */
@@ -1903,6 +1942,7 @@ static void gemm_arguments(void)
 
 static const test_case cases[] = {
     T(conv_all_kernels), T(conv_winograd_borders), T(conv_winograd_accuracy),
+    T(conv_fewer_threads),
     T(conv_real_shapes), T(conv_layer),
     T(linear_values), T(linear_sequences), T(batchnorm_values), T(batchnorm_cancellation),
     T(batchnorm_single_value), T(relu_values), T(relu_nan), T(add_in_place),
