@@ -16,19 +16,19 @@
 
      cifar10, 4000 training and 2000 test images
      wrn-10-1, 77850 parameters, 1130 of them late-phase: 4 members after epoch 6
-     avx512, 2 threads, 60 MB
-     epoch   1/10  lr 0.10000  loss 2.0161  test acc 27.50 %  nll 1.9953  members 1
+     avx512, 2 threads, 55 MB
+     epoch   1/10  lr 0.10000  loss 2.0158  test acc 27.25 %  nll 2.0616  members 1
      ...
-     epoch  10/10  lr 0.00100  loss 1.3162  test acc 50.25 %  nll 1.3686  members 4
+     epoch  10/10  lr 0.00100  loss 1.3004  test acc 50.65 %  nll 1.3411  members 4
 
      model                         test accuracy %             test NLL
-     single model at T0                      42.90               1.5404
-     members 1..4                   48.55 .. 51.20     1.3695 .. 1.3846
-     averaged model                          50.25               1.3686
-     ensemble                                50.25               1.3681
+     single model at T0                      39.90               1.6541
+     members 1..4                   49.70 .. 51.90     1.3421 .. 1.3625
+     averaged model                          50.65               1.3411
+     ensemble                                50.65               1.3408
 
-     result dataset=cifar10 net=wrn-10-1 late=bn,head seed=1 test_acc=50.25
-            test_nll=1.3686 ensemble_acc=50.25 train_img_s=1714.3
+     result dataset=cifar10 net=wrn-10-1 late=bn,head seed=1 test_acc=50.65
+            test_nll=1.3411 ensemble_acc=50.65 train_img_s=1889.1
 
    Learning rate: --lr until --lr-from, then linear to --lr-end at --lr-to, then constant; it
    changes once per epoch, by the number of whole epochs done.  T0 = E: after E whole epochs.  SWA

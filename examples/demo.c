@@ -19,18 +19,18 @@
      test images, mean +- standard deviation over 3 seeds
 
                               accuracy %                NLL      NLL minus SGD's
-     SGD                   79.83 +- 1.24   0.7710 +- 0.0347
-     SWA                   80.65 +- 1.62   0.7356 +- 0.0545   -0.0353 +- 0.0230
-     late-phase            79.73 +- 0.76   0.7370 +- 0.0342   -0.0340 +- 0.0055
-     late-phase + SWA      80.20 +- 1.43   0.7432 +- 0.0446   -0.0278 +- 0.0099
-     late-phase ensemble   79.78 +- 0.68   0.7144 +- 0.0337   -0.0566 +- 0.0081
+     SGD                   80.07 +- 0.46   0.7866 +- 0.0431
+     SWA                   80.42 +- 1.17   0.7580 +- 0.0485   -0.0286 +- 0.0190
+     late-phase            80.02 +- 0.81   0.7500 +- 0.0379   -0.0366 +- 0.0053
+     late-phase + SWA      80.13 +- 1.18   0.7568 +- 0.0427   -0.0298 +- 0.0178
+     late-phase ensemble   80.03 +- 0.77   0.7287 +- 0.0346   -0.0579 +- 0.0086
 
-     SGD's accuracy on the training images: 96.81 %
+     SGD's accuracy on the training images: 96.72 %
 
-     result data=textures net=wrn-10-1 seed=1 seeds=3 members=5
-            sgd_acc=79.83 sgd_nll=0.7710 swa_acc=80.65 swa_nll=0.7356 late_acc=79.73 late_nll=0.7370
-            late_swa_acc=80.20 late_swa_nll=0.7432 ensemble_acc=79.78 ensemble_nll=0.7144
-            train_img_s=8466.5 */
+     result data=textures net=wrn-10-1 seed=1 seeds=3
+            members=5 sgd_acc=80.07 sgd_nll=0.7866 swa_acc=80.42 swa_nll=0.7580 late_acc=80.02
+            late_nll=0.7500 late_swa_acc=80.13 late_swa_nll=0.7568 ensemble_acc=80.03
+            ensemble_nll=0.7287 train_img_s=8492.3 */
 
 #define _POSIX_C_SOURCE 200809L
 #define _DEFAULT_SOURCE 1 /* for huge pages */
