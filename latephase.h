@@ -338,6 +338,9 @@ LP_API lp_tensor *lp_conv(lp_net *net, lp_tensor *x, const char *label, int filt
    statistics with momentum 0.1, the running variance unbiased (of one
    value: 0).  weight 1, bias 0. */
 LP_API lp_tensor *lp_batchnorm(lp_net *net, lp_tensor *x, const char *label);
+/* Layer normalisation of each line of the last dimension (Ba, Kiros and Hinton 2016), eps 1e-5.
+   weight 1, bias 0. */
+LP_API lp_tensor *lp_layernorm(lp_net *net, lp_tensor *x, const char *label);
 /* x [n, ...] flattened to [n, in] -> x W + b [n, out]; weight [in, out] Kaiming normal, bias 0.
    A sequence x [n, length, in] keeps its positions: -> [n, length, out]. */
 LP_API lp_tensor *lp_linear(lp_net *net, lp_tensor *x, const char *label, int out);
@@ -356,9 +359,13 @@ LP_API lp_tensor *lp_lstm(lp_net *net, lp_tensor *x, const char *label, int unit
 LP_API lp_tensor *lp_relu(lp_net *net, lp_tensor *x);              /* x < 0 ? 0 : x (keeps NaN) */
 LP_API lp_tensor *lp_sigmoid(lp_net *net, lp_tensor *x);           /* 1 / (1 + e^-x)           */
 LP_API lp_tensor *lp_tanh(lp_net *net, lp_tensor *x);
+LP_API lp_tensor *lp_gelu(lp_net *net, lp_tensor *x);              /* x (1 + erf(x / sqrt 2)) / 2 */
 LP_API lp_tensor *lp_add(lp_net *net, lp_tensor *a, lp_tensor *b); /* same shape               */
 LP_API lp_tensor *lp_mul(lp_net *net, lp_tensor *a, lp_tensor *b); /* a o b; b: a's last dims  */
 LP_API lp_tensor *lp_outer(lp_net *net, lp_tensor *a, lp_tensor *b); /* [m], [n] -> [m,n] a b^T */
+LP_API lp_tensor *lp_concat(lp_net *net, lp_tensor *a, lp_tensor *b); /* [..,p], [..,q] -> [..,p+q] */
+/* The same elements as dim [rank], rank 1..4; where x follows the batch, dim[0] stays. */
+LP_API lp_tensor *lp_reshape(lp_net *net, lp_tensor *x, int rank, const int *dim);
 LP_API lp_tensor *lp_avgpool(lp_net *net, lp_tensor *x);           /* global: [n,h,w,c]->[n,c] */
 /* k x k windows, stride 1..; [n,h,w,c] -> [n, (h-k)/stride+1, (w-k)/stride+1, c]; max pooling may
    pad 0..k/2 on all sides with minus infinity. */
@@ -563,7 +570,7 @@ LP_API lp_status lp_state_load(lp_net *net, const void *from, size_t bytes);
 /* The kernels of an instruction set (AUTO: the best of this processor); NULL if it has none.  Ask
    once: CPUID takes 20 us under a hypervisor, a product of two 256 x 256 matrices 150.  Names:
    "auto", "scalar", "scalar-fma", "avx2", "avx512", "neon". */
-typedef struct lpi_row lp_kernels;
+typedef struct lpi_kernels lp_kernels;
 LP_API const lp_kernels *lp_find_kernels(lp_isa isa);
 LP_API const char       *lp_isa_name(lp_isa isa);
 /* C [m,n] = A [m,k] B [k,n] + (accumulate ? C : 0) with element (i,j) of A at a[i*rsa + j*csa], of
@@ -609,7 +616,9 @@ LP_API void     lp_shuffle(uint64_t seed, uint64_t stream, int32_t *order, int n
 #define LP_FREE(p) free(p)
 #endif
 #endif
-#ifndef LP_ASSERT
+#ifdef LP_ASSERT
+#define LPI_CHECKED
+#else
 #define LP_ASSERT(c) ((void)0)
 #endif
 #if !defined(LP_HUGEPAGE) && !defined(LP_NO_STDLIB) && defined(__linux__)
@@ -646,10 +655,10 @@ static void lpi_hugepage(void *p, size_t n)
 #define LPI_UNUSED
 #endif
 #ifdef LP_NO_TRAINING /* functions that only training calls: the compiler drops them then */
-#define LPI_TRAINED static LPI_UNUSED
+#define LPI_TRAINING_ONLY static LPI_UNUSED
 #define LPI_BACK(fn) NULL
 #else
-#define LPI_TRAINED static
+#define LPI_TRAINING_ONLY static
 #define LPI_BACK(fn) fn
 #endif
 
@@ -821,12 +830,12 @@ static void lpi_for(const lpi_team *team, int items, lpi_item_fn fn, void *arg)
 #define LPI_SPINS 600
 
 typedef struct lpi_worker {
-    struct lpi_pool *pool;
+    struct lpi_crew *pool;
     pthread_t        thread;
     int              lane;
 } lpi_worker;
 
-typedef struct lpi_pool {
+typedef struct lpi_crew {
     pthread_mutex_t mutex;
     pthread_cond_t  wake, done;
     unsigned        generation; /* atomic */
@@ -835,7 +844,7 @@ typedef struct lpi_pool {
     lp_task         task;
     void           *arg;
     lpi_worker     *worker; /* [workers] */
-} lpi_pool;
+} lpi_crew;
 
 static void lpi_pause(void)
 {
@@ -847,7 +856,7 @@ static void lpi_pause(void)
 static void *lpi_work(void *p)
 {
     lpi_worker *self = (lpi_worker *)p;
-    lpi_pool   *pool = self->pool;
+    lpi_crew   *pool = self->pool;
     for (unsigned seen = 0;;) {
         for (int i = 0; i < LPI_SPINS; i++) {
             if (__atomic_load_n(&pool->generation, __ATOMIC_ACQUIRE) != seen) break;
@@ -870,7 +879,7 @@ static void *lpi_work(void *p)
     }
 }
 
-static void lpi_pool_announce(lpi_pool *pool, lp_task task, void *arg)
+static void lpi_crew_announce(lpi_crew *pool, lp_task task, void *arg)
 {
     pthread_mutex_lock(&pool->mutex);
     pool->task = task;
@@ -881,11 +890,11 @@ static void lpi_pool_announce(lpi_pool *pool, lp_task task, void *arg)
     pthread_mutex_unlock(&pool->mutex);
 }
 
-static void lpi_pool_for(void *user, int lanes, lp_task task, void *arg)
+static void lpi_crew_for(void *user, int lanes, lp_task task, void *arg)
 {
-    lpi_pool *pool = (lpi_pool *)user;
+    lpi_crew *pool = (lpi_crew *)user;
     (void)lanes; /* always workers + 1 */
-    lpi_pool_announce(pool, task, arg);
+    lpi_crew_announce(pool, task, arg);
     task(arg, 0);
     for (int i = 0; i < LPI_SPINS; i++) {
         if (__atomic_load_n(&pool->running, __ATOMIC_ACQUIRE) == 0) return;
@@ -897,10 +906,10 @@ static void lpi_pool_for(void *user, int lanes, lp_task task, void *arg)
     pthread_mutex_unlock(&pool->mutex);
 }
 
-static void lpi_pool_stop(lpi_pool *pool)
+static void lpi_crew_stop(lpi_crew *pool)
 {
     pool->quit = 1;
-    lpi_pool_announce(pool, NULL, NULL);
+    lpi_crew_announce(pool, NULL, NULL);
     for (int i = 0; i < pool->workers; i++) pthread_join(pool->worker[i].thread, NULL);
     pthread_cond_destroy(&pool->done);
     pthread_cond_destroy(&pool->wake);
@@ -908,7 +917,7 @@ static void lpi_pool_stop(lpi_pool *pool)
 }
 
 /* Starts up to `workers` threads; fewer if the system refuses.  worker [workers]. */
-static void lpi_pool_start(lpi_pool *pool, lpi_worker *worker, int workers)
+static void lpi_crew_start(lpi_crew *pool, lpi_worker *worker, int workers)
 {
     lpi_memset(pool, 0, sizeof *pool);
     pthread_mutex_init(&pool->mutex, NULL);
@@ -938,6 +947,14 @@ static int lpi_processors(void)
    The graph lives in an arena: a pointer that only moves forward.  Big vectors are laid out by
    >>plan. */
 
+typedef struct lpi_carver { lp_real *base; ptrdiff_t used; } lpi_carver;
+static lp_real *lpi_carve(lpi_carver *c, ptrdiff_t n)
+{
+    ptrdiff_t at = c->used;
+    c->used += lpi_round_up(n, 16);
+    return c->base ? c->base + at : NULL;
+}
+#define LPI_CALL(k, name) ((k)->name)
 #define LPI_ALIGN 64 /* bytes: one cache line, one AVX-512 vector */
 
 typedef struct lpi_arena {
@@ -1128,7 +1145,7 @@ typedef struct lpi_pre {
 
 #define LPI_MAX_MR 12
 #define LPI_MAX_W 16
-typedef struct lpi_row {
+typedef struct lpi_kernels {
     lp_isa isa;
     int    width, mr; /* vector width; tallest tile */
     lpi_tile_fn tile[2][LPI_MAX_MR]; /* [vectors - 1][rows - 1] */
@@ -1178,7 +1195,7 @@ typedef struct lpi_row {
     /* updates: see >>optim */
     void (*sgd)(lpi_n n, const lpi_rule *r, const lp_real *g, lp_real *v, lp_real *w);
     void (*adam)(lpi_n n, const lpi_rule *r, const lp_real *g, lp_real *m, lp_real *v, lp_real *w);
-} lpi_row;
+} lpi_kernels;
 
 /* The sum of the virtual lanes, in a fixed order. */
 static double lpi_fold(const lp_real *lane)
@@ -1526,7 +1543,7 @@ static LPI_TARGET void LPI_K(col_sum)(lpi_n rows, lpi_n c, const lp_real *x, lp_
 #undef LPI_TERM
 }
 
-LPI_TRAINED LPI_TARGET void LPI_K(col_square)(lpi_n rows, lpi_n c, const lp_real *x,
+LPI_TRAINING_ONLY LPI_TARGET void LPI_K(col_square)(lpi_n rows, lpi_n c, const lp_real *x,
                                               const lp_real *mean, lp_real *out)
 {
 #define LPI_TERM(s, r)                                                                  \
@@ -1554,7 +1571,7 @@ static LPI_TARGET void LPI_K(scale_shift)(lpi_n rows, lpi_n c, const lp_real *x,
 
 /* sum = sum dy', dot = sum dy' (x - mean), where dy' = dy, or dy where relu let y = x scale + shift
    pass: y is computed again rather than stored. */
-LPI_TRAINED LPI_TARGET void LPI_K(bn_sums)(lpi_n rows, lpi_n c, const lp_real *x, const lp_real *dy,
+LPI_TRAINING_ONLY LPI_TARGET void LPI_K(bn_sums)(lpi_n rows, lpi_n c, const lp_real *x, const lp_real *dy,
                                            const lpi_bn *bn, int relu, lp_real *sum, lp_real *dot)
 {
     LPI_EACH_COLUMN({
@@ -1574,7 +1591,7 @@ LPI_TRAINED LPI_TARGET void LPI_K(bn_sums)(lpi_n rows, lpi_n c, const lp_real *x
 }
 
 /* dx = ka dy' + (kb (x - mean) + kc), added to dx if accumulate. */
-LPI_TRAINED LPI_TARGET void LPI_K(bn_grad)(lpi_n rows, lpi_n c, const lp_real *x, const lp_real *dy,
+LPI_TRAINING_ONLY LPI_TARGET void LPI_K(bn_grad)(lpi_n rows, lpi_n c, const lp_real *x, const lp_real *dy,
                                            const lpi_bn *bn, int relu, int accumulate, lp_real *dx)
 {
     LPI_EACH_COLUMN({
@@ -1611,7 +1628,7 @@ static LPI_TARGET void LPI_K(axpy)(lpi_n n, lp_real s, const lp_real *x, lp_real
     LPI_EACH(n, LPI_ST(y + i, m, LPI_FMA(f, LPI_LD(x + i, m), LPI_LD(y + i, m)));)
 }
 
-LPI_TRAINED LPI_TARGET void LPI_K(lerp)(lpi_n n, lp_real t, const lp_real *x, lp_real *y)
+LPI_TRAINING_ONLY LPI_TARGET void LPI_K(lerp)(lpi_n n, lp_real t, const lp_real *x, lp_real *y)
 {
     const LPI_V f = LPI_SET1(t);
     LPI_EACH(n, {
@@ -1704,7 +1721,7 @@ LPI_FUNCTION(exp) LPI_FUNCTION(sigmoid) LPI_FUNCTION(tanh)
 
 /* dx = or += dy f'(x), from v = f(x) and d = dy; relu: v > 0 exactly where x > 0. */
 #define LPI_DERIVATIVE(NAME, F)                                                                  \
-    LPI_TRAINED LPI_TARGET void LPI_K(NAME)(lpi_n n, const lp_real *y, const lp_real *dy,        \
+    LPI_TRAINING_ONLY LPI_TARGET void LPI_K(NAME)(lpi_n n, const lp_real *y, const lp_real *dy,        \
                                             int accumulate, lp_real *dx)                         \
     {                                                                                            \
         const LPI_V one = LPI_SET1(1.0f);                                                        \
@@ -1887,7 +1904,7 @@ static LPI_TARGET void LPI_K(wino_weights)(lpi_n c, const lp_real *w, lpi_n tap,
 }
 
 /* 4 x 4 pixels of dy -> z. */
-LPI_TRAINED LPI_TARGET void LPI_K(wino_output_grad)(lpi_n c, const lp_real *dy, lpi_n row,
+LPI_TRAINING_ONLY LPI_TARGET void LPI_K(wino_output_grad)(lpi_n c, const lp_real *dy, lpi_n row,
                                                     lp_real *z, lpi_n plane)
 {
 #define LPI_GET(i, q) LPI_LOAD(dy + (i) * row + (q) * c + j)
@@ -1898,7 +1915,7 @@ LPI_TRAINED LPI_TARGET void LPI_K(wino_output_grad)(lpi_n c, const lp_real *dy, 
 }
 
 /* dv is added to 6 x 6 pixels of dx. */
-LPI_TRAINED LPI_TARGET void LPI_K(wino_input_grad)(lpi_n c, const lp_real *dv, lpi_n plane,
+LPI_TRAINING_ONLY LPI_TARGET void LPI_K(wino_input_grad)(lpi_n c, const lp_real *dv, lpi_n plane,
                                                    lp_real *dx, lpi_n row)
 {
 #define LPI_GET(i, q) LPI_LOAD(dv + (6 * (i) + (q)) * plane + j)
@@ -1913,7 +1930,7 @@ LPI_TRAINED LPI_TARGET void LPI_K(wino_input_grad)(lpi_n c, const lp_real *dv, l
 }
 
 /* du -> nine taps of dw, added if accumulate. */
-LPI_TRAINED LPI_TARGET void LPI_K(wino_weights_grad)(lpi_n c, const lp_real *du, lpi_n plane,
+LPI_TRAINING_ONLY LPI_TARGET void LPI_K(wino_weights_grad)(lpi_n c, const lp_real *du, lpi_n plane,
                                                      int accumulate, lp_real *dw, lpi_n tap)
 {
 #define LPI_GET(i, q) LPI_LOAD(du + (6 * (i) + (q)) * plane + j)
@@ -1950,7 +1967,7 @@ static LPI_TARGET void LPI_K(lstm_cell)(lpi_n n, lp_real *gates, const lp_real *
 /* gates: in i f g o, out the gradients of a_i a_f a_g a_o; dh in; dc in and out:
    dc += dh o (1 - tanh^2 c);  da_i = dc g i (1-i);  da_f = dc c0 f (1-f);  da_g = dc i (1-g^2);
    da_o = dh tanh c o (1-o);  then dc = dc f for the position before. */
-LPI_TRAINED LPI_TARGET void LPI_K(lstm_cell_grad)(lpi_n n, lp_real *gates, const lp_real *c0,
+LPI_TRAINING_ONLY LPI_TARGET void LPI_K(lstm_cell_grad)(lpi_n n, lp_real *gates, const lp_real *c0,
                                              const lp_real *c, const lp_real *dh, lp_real *dc)
 {
     const LPI_V one = LPI_SET1(1.0f);
@@ -1968,7 +1985,7 @@ LPI_TRAINED LPI_TARGET void LPI_K(lstm_cell_grad)(lpi_n n, lp_real *gates, const
     })
 }
 
-LPI_TRAINED LPI_TARGET void LPI_K(sgd)(lpi_n n, const lpi_rule *r, const lp_real *g, lp_real *v,
+LPI_TRAINING_ONLY LPI_TARGET void LPI_K(sgd)(lpi_n n, const lpi_rule *r, const lp_real *g, lp_real *v,
                                   lp_real *w)
 {
     const LPI_V rate = LPI_SET1(r->rate), mu = LPI_SET1(r->mu), clip = LPI_SET1(r->clip);
@@ -1983,7 +2000,7 @@ LPI_TRAINED LPI_TARGET void LPI_K(sgd)(lpi_n n, const lpi_rule *r, const lp_real
     })
 }
 
-LPI_TRAINED LPI_TARGET void LPI_K(adam)(lpi_n n, const lpi_rule *r, const lp_real *g,
+LPI_TRAINING_ONLY LPI_TARGET void LPI_K(adam)(lpi_n n, const lpi_rule *r, const lp_real *g,
                                         lp_real *m1, lp_real *m2, lp_real *w)
 {
     const LPI_V rate = LPI_SET1(r->rate), clip = LPI_SET1(r->clip), decay = LPI_SET1(r->decay);
@@ -2015,7 +2032,7 @@ LPI_TRAINED LPI_TARGET void LPI_K(adam)(lpi_n n, const lpi_rule *r, const lp_rea
 #define LPI_LIST(F) { F(1), F(2), F(3), F(4), F(5), F(6), F(7), F(8), F(9), F(10), F(11), F(12) }
 #endif
 #define LPI_T(name) LPI_BACK(LPI_K(name))
-static const lpi_row LPI_K(row) = {
+static const lp_kernels LPI_K(row) = {
     (lp_isa)LPI_ROW_ISA, LPI_W, LPI_MR, { LPI_LIST(LPI_PAIR), LPI_LIST(LPI_PAIR2) },
     LPI_K(panel), LPI_K(col_sum), LPI_T(col_square), LPI_K(scale_shift), LPI_T(bn_sums),
     LPI_T(bn_grad),
@@ -2168,14 +2185,14 @@ LP_API const char *lp_isa_name(lp_isa isa)
 enum { LPI_KC = 384, LPI_NC = 512 };
 
 /* Width of the panel that starts with `left` columns to go. */
-static lpi_n lpi_panel_width(const lpi_row *row, lpi_n left)
+static lpi_n lpi_panel_width(const lp_kernels *row, lpi_n left)
 {
     return left > row->width ? 2 * row->width : row->width;
 }
 
 /* Packs B rows [0, k) into panels of `total` rows each, at rows [at, at + k):
    out [total, round_up(n)]. */
-static void lpi_pack(const lpi_row *row, const lp_real *b, lpi_n rsb, lpi_n csb, lpi_n k, lpi_n n,
+static void lpi_pack(const lp_kernels *row, const lp_real *b, lpi_n rsb, lpi_n csb, lpi_n k, lpi_n n,
                      lp_real *out, lpi_n total, lpi_n at)
 {
     for (lpi_n j = 0, width; j < n; j += width) {
@@ -2195,7 +2212,7 @@ static void lpi_pack(const lpi_row *row, const lp_real *b, lpi_n rsb, lpi_n csb,
 }
 
 /* One tile whose n valid columns need not fill the panel: edges go through a scratch tile. */
-LPI_INLINE void lpi_tile(const lpi_row *row, lpi_n m, lpi_n n, const lpi_window *w,
+LPI_INLINE void lpi_tile(const lp_kernels *row, lpi_n m, lpi_n n, const lpi_window *w,
                          const lp_real *a, const lp_real *b, lpi_n ldb, lp_real *c, lpi_n ldc,
                          int accumulate, const lpi_soon *soon)
 {
@@ -2215,7 +2232,7 @@ LPI_INLINE void lpi_tile(const lpi_row *row, lpi_n m, lpi_n n, const lpi_window 
 }
 
 /* m rows against one panel, cut into tiles of nearly equal height. */
-static void lpi_tiles(const lpi_row *row, lpi_n m, lpi_n n, const lpi_window *w, const lp_real *a,
+static void lpi_tiles(const lp_kernels *row, lpi_n m, lpi_n n, const lpi_window *w, const lp_real *a,
                       const lp_real *b, lpi_n ldb, lp_real *c, lpi_n ldc, int accumulate)
 {
     lpi_n tiles = lpi_ceil_div(m, row->mr);
@@ -2241,7 +2258,7 @@ static lpi_n lpi_gemm_scratch(lpi_n n, lpi_n k)
     return kc * (lpi_minp(n, LPI_NC) + 2 * LPI_MAX_W) + LPI_MAX_MR * (kc + 16);
 }
 
-static void lpi_gemm(const lpi_row *row, lpi_n m, lpi_n n, lpi_n k, const lp_real *a, lpi_n rsa,
+static void lpi_gemm(const lp_kernels *row, lpi_n m, lpi_n n, lpi_n k, const lp_real *a, lpi_n rsa,
                      lpi_n csa, const lp_real *b, lpi_n rsb, lpi_n csb, lp_real *c, lpi_n ldc,
                      int accumulate, lp_real *scratch)
 {
@@ -2299,7 +2316,7 @@ LP_API lp_status lp_gemm(const lp_kernels *kernels, int m, int n, int k, const l
 /* Shares the rows of C, or its columns if there are more of these, among lanes; every lane packs
    its part of B for itself. */
 typedef struct lpi_gemm_job {
-    const lpi_row *row;
+    const lp_kernels *row;
     lpi_n          m, n, k, rsa, csa, rsb, csb, ldc, scratch, items;
     const lp_real *a, *b;
     lp_real       *c, *work;
@@ -2331,7 +2348,7 @@ static void lpi_gemm_parallel(const lpi_team *team, lpi_gemm_job *g)
 
 /* C = A B for few rows and a B packed before in panels of all k rows (lpi_pack), which is used many
    times.  A is cut at the same KC, so that its tile and a piece of the panel stay in L1. */
-static void lpi_gemm_packed(const lpi_row *row, lpi_n m, lpi_n n, lpi_n k, const lp_real *a,
+static void lpi_gemm_packed(const lp_kernels *row, lpi_n m, lpi_n n, lpi_n k, const lp_real *a,
                             lpi_n rsa, const lp_real *panels, lp_real *c, lpi_n ldc, int accumulate)
 {
     for (lpi_n j = 0, width; j < n; j += width) {
@@ -2403,7 +2420,7 @@ static lpi_n lpi_direct_workspace(const lpi_geom *g, int lanes, int training)
 
 /* to [ph, pw, c] = image [h, w, c], changed by pre, moved down by top and right by left; zero
    elsewhere. */
-static void lpi_pad(const lpi_row *row, const lp_real *image, const lpi_pre *pre, lpi_n h, lpi_n w,
+static void lpi_pad(const lp_kernels *row, const lp_real *image, const lpi_pre *pre, lpi_n h, lpi_n w,
                     lpi_n c, lpi_n top, lpi_n left, lpi_n ph, lpi_n pw, lp_real *to)
 {
     lpi_n x0 = lpi_maxp(0, left),
@@ -2425,7 +2442,7 @@ static void lpi_pad(const lpi_row *row, const lp_real *image, const lpi_pre *pre
 
 typedef struct lpi_conv_job {
     const lpi_geom *g;
-    const lpi_row  *row;
+    const lp_kernels  *row;
     const lp_real  *x, *w, *bias, *dy; /* bias [f] or NULL */
     lpi_pre         pre;               /* applied to x                                          */
     const lp_real  *plus;              /* added to y, or NULL                                   */
@@ -2459,7 +2476,7 @@ static const lp_real *lpi_conv_padded(const lpi_conv_job *j, int image, int lane
 }
 
 /* mean and M2 of rows of x [rows, c], in two passes while they are in cache; out [2, c]. */
-static void lpi_moments_of(const lpi_row *row, lpi_n rows, lpi_n c, const lp_real *x, lp_real *out)
+static void lpi_moments_of(const lp_kernels *row, lpi_n rows, lpi_n c, const lp_real *x, lp_real *out)
 {
     row->col_sum(rows, c, x, out);
     for (lpi_n j = 0; j < c; j++) out[j] /= (lp_real)rows;
@@ -2478,7 +2495,7 @@ static void lpi_conv_wrote(const lpi_conv_job *job, lpi_n image)
 }
 
 /* The same for an image of dX: the sums that the backward pass of the BatchNorm before it wants. */
-LPI_TRAINED void lpi_conv_wrote_grad(const lpi_conv_job *job, lpi_n image)
+LPI_TRAINING_ONLY void lpi_conv_wrote_grad(const lpi_conv_job *job, lpi_n image)
 {
     const lpi_geom *g = job->g;
     lpi_n           pixels = (lpi_n)g->h * g->w, at = image * pixels * g->c;
@@ -2515,7 +2532,7 @@ static void lpi_direct_forward(const lpi_team *team, lpi_conv_job *job, int n)
     lpi_for(team, n, lpi_conv_forward_image, job);
 }
 
-LPI_TRAINED void lpi_conv_weights_item(void *arg, int item, int lane)
+LPI_TRAINING_ONLY void lpi_conv_weights_item(void *arg, int item, int lane)
 {
     const lpi_conv_job *job = (const lpi_conv_job *)arg;
     const lpi_geom     *g = job->g;
@@ -2544,7 +2561,7 @@ LPI_TRAINED void lpi_conv_weights_item(void *arg, int item, int lane)
 }
 
 /* dW (+)= the partial sums, in order, a slice of dW per item. */
-LPI_TRAINED void lpi_conv_fold_item(void *arg, int item, LPI_UNUSED int lane)
+LPI_TRAINING_ONLY void lpi_conv_fold_item(void *arg, int item, LPI_UNUSED int lane)
 {
     const lpi_conv_job *job = (const lpi_conv_job *)arg;
     lpi_n size = lpi_weight_size(job->g), i = (lpi_n)item * 4096, n = lpi_minp(4096, size - i);
@@ -2552,13 +2569,13 @@ LPI_TRAINED void lpi_conv_fold_item(void *arg, int item, LPI_UNUSED int lane)
         if (q == 0 && !job->add_dw) lpi_copy(job->dw + i, job->partial + i, n);
         else job->row->add(n, job->dw + i, job->partial + q * size + i, job->dw + i);
 }
-LPI_TRAINED void lpi_conv_fold(const lpi_team *team, lpi_conv_job *job)
+LPI_TRAINING_ONLY void lpi_conv_fold(const lpi_team *team, lpi_conv_job *job)
 {
     lpi_for(team, (int)lpi_ceil_div(lpi_weight_size(job->g), 4096), lpi_conv_fold_item, job);
 }
 
 /* dW in job->dw; g->n is the number of images in use. */
-LPI_TRAINED void lpi_direct_weights(const lpi_team *team, lpi_conv_job *job)
+LPI_TRAINING_ONLY void lpi_direct_weights(const lpi_team *team, lpi_conv_job *job)
 {
     job->groups = lpi_conv_groups(job->g, job->g->n);
     job->parts = lpi_weight_size(job->g) > 65536 ? job->g->kh : 1;
@@ -2572,7 +2589,7 @@ typedef struct lpi_phase {
     int first, taps, shift, size;
 } lpi_phase;
 
-LPI_TRAINED lpi_phase lpi_phase_of(int r, int pad, int kernel, int stride, int size)
+LPI_TRAINING_ONLY lpi_phase lpi_phase_of(int r, int pad, int kernel, int stride, int size)
 {
     lpi_phase p;
     p.first = (r + pad) % stride;
@@ -2583,7 +2600,7 @@ LPI_TRAINED lpi_phase lpi_phase_of(int r, int pad, int kernel, int stride, int s
 }
 
 /* Packs, phase by phase, the turned and transposed taps: B[(ti, tj, f), c] = W[tap, c, f]. */
-LPI_TRAINED void lpi_conv_data_pack(const lpi_conv_job *job)
+LPI_TRAINING_ONLY void lpi_conv_data_pack(const lpi_conv_job *job)
 {
     const lpi_geom *g = job->g;
     lp_real        *out = job->packed;
@@ -2603,7 +2620,7 @@ LPI_TRAINED void lpi_conv_data_pack(const lpi_conv_job *job)
         }
 }
 
-LPI_TRAINED void lpi_conv_data_phase(const lpi_conv_job *job, lpi_phase p, lpi_phase q,
+LPI_TRAINING_ONLY void lpi_conv_data_phase(const lpi_conv_job *job, lpi_phase p, lpi_phase q,
                                 const lp_real *dy, const lp_real *packed, lp_real *dx,
                                 lp_real *scratch)
 {
@@ -2626,7 +2643,7 @@ LPI_TRAINED void lpi_conv_data_phase(const lpi_conv_job *job, lpi_phase p, lpi_p
     }
 }
 
-LPI_TRAINED void lpi_conv_data_image(void *arg, int image, int lane)
+LPI_TRAINING_ONLY void lpi_conv_data_image(void *arg, int image, int lane)
 {
     const lpi_conv_job *job = (const lpi_conv_job *)arg;
     const lpi_geom     *g = job->g;
@@ -2643,7 +2660,7 @@ LPI_TRAINED void lpi_conv_data_image(void *arg, int image, int lane)
     lpi_conv_wrote_grad(job, image);
 }
 
-LPI_TRAINED void lpi_direct_data(const lpi_team *team, lpi_conv_job *job, int n)
+LPI_TRAINING_ONLY void lpi_direct_data(const lpi_team *team, lpi_conv_job *job, int n)
 {
     lpi_conv_data_pack(job);
     lpi_for(team, n, lpi_conv_data_image, job);
@@ -2789,7 +2806,7 @@ static void lpi_wino_read(const lpi_wino *w, lpi_n image, lpi_n at, int lane)
    turned at once. */
 enum { LPI_PACK_ROWS = 64 };
 typedef struct lpi_wino_pack {
-    const lpi_row *row;
+    const lp_kernels *row;
     lpi_n          k, n, plane, chunks; /* chunks of rows */
     int            transposed;
     const lp_real *w;
@@ -2854,7 +2871,7 @@ static void lpi_wino_forward(const lpi_team *team, const lpi_conv_job *job)
 }
 
 /* V and Z of an image. */
-LPI_TRAINED void lpi_wino_backward_read(void *arg, int item, int lane)
+LPI_TRAINING_ONLY void lpi_wino_backward_read(void *arg, int item, int lane)
 {
     const lpi_wino *w = (const lpi_wino *)arg;
     const lpi_geom *g = w->job.g;
@@ -2868,11 +2885,11 @@ LPI_TRAINED void lpi_wino_backward_read(void *arg, int item, int lane)
 }
 
 /* dU += V^T Z of a plane, then dV = Z U^T. */
-LPI_TRAINED void lpi_wino_backward_plane(void *arg, int item, LPI_UNUSED int lane)
+LPI_TRAINING_ONLY void lpi_wino_backward_plane(void *arg, int item, LPI_UNUSED int lane)
 {
     const lpi_wino  *w = (const lpi_wino *)arg;
     const lpi_geom  *g = w->job.g;
-    const lpi_row   *row = w->job.row;
+    const lp_kernels   *row = w->job.row;
     lpi_n            tiles = w->count * w->tiles;
     const lpi_window window = { 1, tiles, 1, g->c, 0 };
     lp_real         *v = w->v + item * w->plane_x, *z = w->z + item * w->plane_y;
@@ -2886,7 +2903,7 @@ LPI_TRAINED void lpi_wino_backward_plane(void *arg, int item, LPI_UNUSED int lan
 }
 
 /* dX of an image: summed with its border, which is then dropped. */
-LPI_TRAINED void lpi_wino_backward_write(void *arg, int item, int lane)
+LPI_TRAINING_ONLY void lpi_wino_backward_write(void *arg, int item, int lane)
 {
     const lpi_wino *w = (const lpi_wino *)arg;
     const lpi_geom *g = w->job.g;
@@ -2907,7 +2924,7 @@ LPI_TRAINED void lpi_wino_backward_write(void *arg, int item, int lane)
 }
 
 /* dW = G^T dU G of the input channel `item`. */
-LPI_TRAINED void lpi_wino_fold_item(void *arg, int item, LPI_UNUSED int lane)
+LPI_TRAINING_ONLY void lpi_wino_fold_item(void *arg, int item, LPI_UNUSED int lane)
 {
     const lpi_wino *w = (const lpi_wino *)arg;
     lpi_n           f = w->job.g->f;
@@ -2916,7 +2933,7 @@ LPI_TRAINED void lpi_wino_fold_item(void *arg, int item, LPI_UNUSED int lane)
 }
 
 /* A group of images, by a team that shares the scratch. */
-LPI_TRAINED void lpi_wino_backward_group(const lpi_team *team, lpi_wino *w)
+LPI_TRAINING_ONLY void lpi_wino_backward_group(const lpi_team *team, lpi_wino *w)
 {
     for (w->first = w->begin; w->first < w->end; w->first += w->block) {
         w->count = lpi_minp(w->block, w->end - w->first);
@@ -2927,7 +2944,7 @@ LPI_TRAINED void lpi_wino_backward_group(const lpi_team *team, lpi_wino *w)
     if (w->job.dw) lpi_for(team, w->job.g->c, lpi_wino_fold_item, w);
 }
 
-LPI_TRAINED void lpi_wino_backward_item(void *arg, int item, int lane)
+LPI_TRAINING_ONLY void lpi_wino_backward_item(void *arg, int item, int lane)
 {
     const lpi_wino *all = (const lpi_wino *)arg;
     const lpi_team  solo = { 1, NULL, NULL };
@@ -2940,7 +2957,7 @@ LPI_TRAINED void lpi_wino_backward_item(void *arg, int item, int lane)
     lpi_wino_backward_group(&solo, &w);
 }
 
-LPI_TRAINED void lpi_wino_backward(const lpi_team *team, const lpi_conv_job *job)
+LPI_TRAINING_ONLY void lpi_wino_backward(const lpi_team *team, const lpi_conv_job *job)
 {
     lpi_wino w = lpi_wino_begin(job, 1);
     if (job->dx) lpi_wino_pack_all(team, &w, 1);
@@ -2962,7 +2979,7 @@ static void lpi_conv_forward(const lpi_team *team, lpi_conv_job *job, int n)
     else lpi_direct_forward(team, job, n);
 }
 /* dW and dX, each unless NULL; g->n is the number of images in use. */
-LPI_TRAINED void lpi_conv_backward(const lpi_team *team, lpi_conv_job *job)
+LPI_TRAINING_ONLY void lpi_conv_backward(const lpi_team *team, lpi_conv_job *job)
 {
     if (job->g->winograd) lpi_wino_backward(team, job);
     else {
@@ -2995,7 +3012,7 @@ LPI_TRAINED void lpi_conv_backward(const lpi_team *team, lpi_conv_job *job)
      dT = da summed over the places of each word;  dE = dT W_ih^T,  dW_ih = E^T dT,  db = columns */
 
 typedef struct lpi_lstm {
-    const lpi_row *row;
+    const lp_kernels *row;
     lpi_n          rows, length, in, units, k, items;
     int            stored;                  /* all positions are stored                         */
     const lp_real *x, *dy, *state;          /* [rows, length, in], [.., units], h c [2, cap, u] */
@@ -3083,7 +3100,7 @@ static void lpi_lstm_forward_item(void *arg, int item, LPI_UNUSED int lane)
 }
 
 /* And back: gates become the gradients of their arguments; dx if wanted. */
-LPI_TRAINED void lpi_lstm_backward_item(void *arg, int item, LPI_UNUSED int lane)
+LPI_TRAINING_ONLY void lpi_lstm_backward_item(void *arg, int item, LPI_UNUSED int lane)
 {
     const lpi_lstm *l = (const lpi_lstm *)arg;
     lpi_n           u = l->units, first = lpi_cut(l->rows, l->items, item);
@@ -3108,7 +3125,7 @@ LPI_TRAINED void lpi_lstm_backward_item(void *arg, int item, LPI_UNUSED int lane
 
 /* dT: the rows da of each word's places, added in their order; item: some columns. */
 enum { LPI_TABLE_COLUMNS = 256 };
-LPI_TRAINED void lpi_lstm_table_item(void *arg, int item, LPI_UNUSED int lane)
+LPI_TRAINING_ONLY void lpi_lstm_table_item(void *arg, int item, LPI_UNUSED int lane)
 {
     const lpi_lstm *l = (const lpi_lstm *)arg;
     lpi_n u4 = 4 * l->units, j = (lpi_n)item * LPI_TABLE_COLUMNS;
@@ -3121,130 +3138,181 @@ LPI_TRAINED void lpi_lstm_table_item(void *arg, int item, LPI_UNUSED int lane)
         }
 }
 
-/* --------------------------------------------------------------------------------- >>ops
-   Tensors, nodes and the operations.
+/* ------------------------------------------------------------------------------- >>graph
+   A net is a list of tensors and a list of nodes, each of which computes one tensor from others:
 
-   To add an op: write its builder (shape rule), forward and backward side by side below, and one
-   row in lpi_ops at the end of this section.  The row's flags tell the plan which values backward
-   reads and where results may overwrite their operands; forget one and the gradient check fails.
-   Forward and backward find values by lpi_value and gradients by lpi_grad; backward adds to
-   the gradient of input i where lpi_adds(net, node, i), and overwrites otherwise, inputs in
-   descending order (the same tensor may stand in two places).  Random ops
-   key their stream by node->index and net->step. */
+       image --> [conv1] --> h --> [bn1] --> ...      [ ] nodes, --> reads
+       conv1.weight --^       bn1.weight --^
+
+   What a node does is said by its op, a row of functions and declarations (struct lpi_op).  The
+   declarations say which memory forward and backward use; from them alone, and from what fusion
+   makes of them, >>plan derives how long everything lives.
+
+   How to add an op: write one region in >>ops, after the model of softplus, which stands at the head
+   of that section. */
 
 typedef struct lpi_tensor lpi_tensor;
 typedef struct lpi_node   lpi_node;
 
+/* Memory that lives from the first to the last use that some node declares. */
+typedef struct lpi_storage {
+    lp_real            *at;    /* NULL: nobody uses it                                          */
+    struct lpi_storage *later; /* takes the place of this one in backward (recompute), or NULL  */
+    int                 birth, death, slot; /* of the plan                                      */
+} lpi_storage;
+
 enum { LPI_INPUT, LPI_PARAMETER, LPI_RESULT };
 
 struct lpi_tensor {
-    lp_tensor  pub;
-    int        kind, batched; /* batched: dim[0] follows lp_set_batch                           */
-    int        is_labels;     /* holds int32 labels, not numbers                                */
-    int        keep, frozen, needs_grad;
-    unsigned   family;        /* LP_LATE_... bits that make this parameter late                 */
-    lp_role    role;          /* BASE or LATE once compiled                                     */
-    lp_init    init;
-    float      scale;         /* of the initial values                                          */
-    int        index;         /* its place in the list: stream of its initial values            */
-    ptrdiff_t  offset;        /* in theta or phi                                                */
-    ptrdiff_t  row, size;     /* elements per dim[0], and in all                                */
-    lpi_node  *node;          /* producer                                                       */
-    lp_real   *value, *grad;  /* of a result; pub.data shows the value if it is kept            */
-    lp_real   *again;         /* where backward computes the value anew, or NULL                */
-    int        users, data_slot, again_slot, grad_slot; /* plan */
+    lp_tensor   pub;
+    int         kind, batched; /* batched: dim[0] follows lp_set_batch                          */
+    int         is_labels;     /* holds int32 labels, not numbers                               */
+    int         keep, frozen, needs_grad;
+    unsigned    family;        /* LP_LATE_... bits that make this parameter late                */
+    lp_role     role;          /* BASE or LATE once compiled                                    */
+    lp_init     init;
+    float       scale;         /* of the initial values                                         */
+    int         index;         /* its place in the list: stream of its initial values           */
+    ptrdiff_t   offset;        /* of a parameter in theta or phi                                */
+    ptrdiff_t   row_size, size; /* elements per dim[0], and in all                              */
+    lpi_node   *node;          /* producer                                                      */
+    lpi_tensor *alias;         /* whose values these are (reshape), or NULL                     */
+    int         users;
+    lpi_storage value, again, grad; /* of a result; again: where backward computes it again     */
     lpi_tensor *next;
+};
+
+/* What a node needs beside inputs and output, in elements.  A flat vector for each: */
+typedef struct lpi_sizes {
+    ptrdiff_t saved;   /* left by forward for backward                                          */
+    ptrdiff_t scratch; /* during one pass of this node alone                                    */
+    ptrdiff_t stats;   /* running statistics of a member                                        */
+    ptrdiff_t carry;   /* state of the streams, from minibatch to minibatch                     */
+} lpi_sizes;
+
+/* What an op with running statistics does with them.  `stats` below is node->stats in a slab. */
+typedef struct lpi_running {
+    void (*start)(const lpi_node *node, lp_real *stats);           /* initial values            */
+    void (*average)(lp_net *net, const lpi_node *node);            /* LP_AVERAGE_AFFINE         */
+    int (*finite)(const lpi_node *node);                           /* those of the minibatch?   */
+    void (*commit)(lp_net *net, const lpi_node *node, double momentum); /* towards these        */
+} lpi_running;
+
+/* Uses of memory: values of inputs 0.., the output, what is saved. */
+enum {
+    LPI_X0 = 1, LPI_X1 = 2, LPI_X2 = 4, LPI_X3 = 8, LPI_X4 = 16, LPI_MAX_IN = 6,
+    LPI_Y = 1 << LPI_MAX_IN, LPI_SAVED = 2 << LPI_MAX_IN
+};
+/* Properties of an op.  Fusion asks for these, never for a certain op. */
+enum {
+    LPI_LOSS = 1,           /* y is a scalar to be minimised; x0 are the logits                 */
+    LPI_IN_PLACE = 2,       /* forward may write y over x0                                      */
+    LPI_GRAD_IN_PLACE = 4,  /* backward may write dx0 over dy                                   */
+    LPI_ALIAS = 8,          /* y is x0 in other dimensions: it needs no memory of its own       */
+    LPI_LINEAR = 16,        /* inputs from 1 on are the weights of a linear layer               */
+    LPI_SCALES = 32,        /* y is x0 with other factors: x0 is the weight behind the weight   */
+    LPI_IS_SUM = 64,        /* y = x0 + x1                                                      */
+    LPI_IS_RELU = 128,      /* y = relu(x0)                                                     */
+    LPI_IS_LOOKUP = 256,    /* y = rows of x1 with the numbers x0                               */
+    LPI_IS_AFFINE = 512,    /* y = x0 scale + shift, or relu of it: a BatchNorm                 */
+    LPI_READS_AFFINE = 1024, /* can compute such an x0 itself while it reads                    */
+    LPI_REPEATABLE = 2048   /* forward may run again before backward (lp_desc.recompute)        */
 };
 
 typedef struct lpi_op {
     const char *name;
     lp_status (*forward)(lp_net *net, lpi_node *node);
-    void (*backward)(lp_net *net, lpi_node *node);
-    unsigned flags;
-    int      map; /* activations: LPI_MAP_... of forward; that of backward follows it           */
+    void (*backward)(lp_net *net, lpi_node *node);   /* NULL under LP_NO_TRAINING               */
+    void (*sizes)(const lp_net *net, const lpi_node *node, int training, lpi_sizes *sizes);
+    void (*absorb)(lp_net *net, lpi_node *node);     /* fusion; these two may be NULL           */
+    const lpi_running *running;                      /* or NULL                                 */
+    unsigned forward_uses, backward_uses, flags;
+    size_t   own;                                    /* bytes of node->own                      */
 } lpi_op;
 
-enum {
-    LPI_READS_X0 = 1, LPI_READS_X1 = 2, LPI_READS_X2 = 4, /* backward reads these values, ...  */
-    LPI_READS_Y = 8,        /* ... its output                                                  */
-    LPI_IN_PLACE = 16,      /* forward may write its output over input 0                       */
-    LPI_GRAD_IN_PLACE = 32, /* backward may write dx of input 0 over dy                        */
-    LPI_LOSS = 64
-};
-enum { LPI_MAX_IN = 5 };
+/* One use of memory by a node, in forward, in backward, and after the pass (by statistics). */
+enum { LPI_FORWARD = 1, LPI_BACKWARD = 2, LPI_AFTER = 4, LPI_MAX_USES = 12 };
+typedef struct lpi_use {
+    lpi_storage *storage;
+    unsigned     when;
+} lpi_use;
 
 struct lpi_node {
     const lpi_op *op;
     const char   *label;
     lpi_tensor   *in[LPI_MAX_IN], *out;
-    int           inputs, index, add[LPI_MAX_IN];
-    int           relu;       /* BatchNorm with the following ReLU fused                        */
-    int           computed;   /* BatchNorm whose output is computed by those who read it        */
-    int           plus;       /* convolution: number of the input that is added to y, or 0      */
-    lpi_node     *moments;    /* convolution: the BatchNorm whose statistics it takes of y      */
-    int           sums;       /* convolution: also takes the sums of its input's BatchNorm      */
-    lpi_node     *again;      /* convolution whose value is computed anew before this backward  */
-    int           twice;      /* convolution: number of the node for which it is, or 0          */
-    int           skip, live; /* swallowed by fusion; leads to the loss                         */
-    lpi_geom      geom;       /* convolution and pooling                                        */
-    float         p;          /* dropout probability, label smoothing                           */
-    ptrdiff_t     stats;      /* BatchNorm: offset of [mean c, variance c] in s_k               */
-    ptrdiff_t     carry;      /* LSTM: offset of [2, n, units] in carry                         */
-    lp_real      *saved;      /* from forward for backward: see lpi_saved_size                  */
-    int           saved_slot; /* plan                                                           */
+    int           inputs, index;
+    unsigned      flags;         /* the op's at first; fusion may change them                   */
+    unsigned      grad_in_place; /* LPI_X0 ..: whose gradient may lie where dy does             */
+    lpi_use       use[LPI_MAX_USES];
+    int           uses;
+    int           add[LPI_MAX_IN]; /* the gradient of input i is added to                       */
+    int           skip, live;    /* absorbed by another node; leads to the loss                 */
+    lpi_storage   saved;
+    lpi_node     *again;         /* whose forward runs again before this backward, or NULL      */
+    ptrdiff_t     stats, carry;  /* offsets, or -1                                              */
+    void         *own;           /* what builder and fusion remember                            */
     lpi_node     *next;
 };
 
-/* A run of trainable elements, so that updates skip frozen parameters. */
-typedef struct lpi_run_of {
+/* A stretch of trainable elements, so that updates skip frozen parameters. */
+typedef struct lpi_interval {
     ptrdiff_t begin, end;
-} lpi_run_of;
+} lpi_interval;
 
 struct lp_net {
-    lp_desc        desc;
-    lpi_arena      arena;
-    void          *arena_memory;             /* ours to free, or NULL                          */
-    lp_status      failed;                   /* first error of the builders                    */
-    char           error[320];
-    const lpi_row *row;
-    lpi_team       team;
-    int            pool_running;
+    lp_desc           desc;
+    lpi_arena         arena;
+    void             *arena_memory;          /* ours to free, or NULL                          */
+    lp_status         failed;                /* first error of the builders                    */
+    char              error[320];
+    const lp_kernels *kernels;
+    lpi_team          team;
+    int               crew_running;
 
     lpi_tensor *tensors, **tensors_end;
     lpi_node   *nodes, **nodes_end;
     int         tensor_count, node_count;
     int         capacity, rows;              /* batch                                          */
     lpi_tensor *loss, *logits;
-    lpi_node  **order;                       /* [node_count]                                   */
-    int         closed, compiled;            /* no more builders; memory is there               */
+    lpi_node  **order;                       /* [node_count]; NULL where a node was absorbed   */
+    int         closed, compiled;            /* no more builders; memory is there              */
 
     /* The vectors.  phi, stats: a slab for each member; mean_phi, mean_stats: their average.  */
     ptrdiff_t n_theta, n_phi, n_stats, n_carry, vectors; /* elements; vectors: of the state    */
-    lp_real  *theta, *phi, *stats, *mom_theta, *mom_phi, *delta, *carry, *swa;
+    lp_real  *theta, *phi, *stats, *optim_theta, *optim_phi, *delta, *carry, *swa;
     lp_real  *mean_phi, *mean_stats, *g_theta, *g_phi, *carry_next;
     lp_real  *now_phi, *now_stats;           /* the slab in use: of one member or the average  */
-    lpi_run_of *run_theta, *run_phi;
-    int         runs_theta, runs_phi;
-    void    *memory;
-    int      memory_owned;
-    size_t   memory_bytes;
-    lp_real *workspace;
+    lpi_interval *trainable_theta, *trainable_phi;
+    int           intervals_theta, intervals_phi;
+    void         *memory;
+    int           memory_owned;
+    size_t        memory_bytes;
+    lp_real      *workspace;
+    ptrdiff_t     workspace_size;            /* what the running node may ask for              */
+#ifdef LPI_CHECKED
+    struct lpi_plan *plan;                   /* for the poison: see >>run                      */
+    lp_real         *slots;
+#endif
 
     int      training;                       /* this pass: minibatch statistics, dropout       */
     double   loss_value, loss_scale;         /* dL/dL: scale of this minibatch's gradient      */
     double   loss_lines;                     /* cross entropy: labelled lines                  */
     int64_t  step;
-    int      members, k;                     /* K in force; whose turn                         */
+    int      members, member;                /* K in force; whose turn it is                   */
     int      begun;                          /* lp_late_begin was called                       */
     int      pending;                        /* minibatches in g_theta, g_phi                  */
     double   norm2;                          /* |g_theta|^2 + |g_phi|^2                        */
-    int64_t  updates_theta, updates_phi;     /* since their moments were zero; phi: of all k   */
+    int64_t  updates_theta, updates_phi;     /* since their optimiser vectors were zero; phi:
+                                                of all members together                        */
     int64_t  draw, passes;                   /* key of dropout; training passes by lp_forward  */
     int64_t  swa_count;
     int      swapped;
     int64_t  average_step;                   /* step at which the average was taken, or -1     */
-    int64_t *estimated;                      /* [K] images seen by lp_bn_estimate          */
+    int64_t *estimated;                      /* [K] images seen by lp_bn_estimate              */
 };
+
+/* ---- sentences */
 
 /* Writes fmt into out [cap], returns its length: %s string, %d int, %l int64, %t shape of an
    lpi_tensor, %% percent. */
@@ -3323,6 +3391,43 @@ static const char *lpi_name(lp_net *net, const char *fmt, ...)
     return text;
 }
 
+/* ---- the frame of the entry points
+
+   Each begins with `st = lpi_enter(net, needs, name, &fp)`, which checks, and sets the floating-point
+   mode, and returns by lpi_leave(fp, st), which restores it. */
+enum {
+    LPI_TRAINING = 1, /* the net was compiled for training                                      */
+    LPI_SETTLED = 2,  /* not between lp_gradient and lp_step                                    */
+    LPI_UNSWAPPED = 4, /* the SWA mean is not swapped in                                        */
+    LPI_SWA = 8       /* there is memory for SWA                                                */
+};
+static lp_status lpi_enter(lp_net *net, unsigned needs, const char *name, lpi_fp *fp)
+{
+    if (!net) return LP_ERR_ARGUMENT;
+    if (net->failed) return net->failed;
+    if (!net->compiled) return lpi_fail(net, LP_ERR_ORDER, "call lp_compile first");
+    if ((needs & LPI_TRAINING) && net->desc.inference)
+        return lpi_fail(net, LP_ERR_ORDER, "%s: training, but the net was compiled for inference",
+                        name);
+    if ((needs & LPI_SWA) && !net->desc.swa)
+        return lpi_fail(net, LP_ERR_ORDER,
+                        "%s: stochastic weight averaging needs lp_desc.swa = 1", name);
+    if ((needs & LPI_UNSWAPPED) && net->swapped)
+        return lpi_fail(net, LP_ERR_ORDER,
+                        "%s while the SWA mean is swapped in: call lp_swa_swap", name);
+    if ((needs & LPI_SETTLED) && net->pending)
+        return lpi_fail(net, LP_ERR_ORDER, "%s between lp_gradient and lp_step", name);
+    *fp = lpi_fp_enter();
+    return LP_OK;
+}
+static lp_status lpi_leave(lpi_fp fp, lp_status st)
+{
+    lpi_fp_leave(fp);
+    return st;
+}
+
+/* ---- the frame of the builders */
+
 static lpi_tensor *lpi_find_named(const lp_net *net, const char *name, int results)
 {
     for (lpi_tensor *t = net->tensors; t; t = t->next)
@@ -3357,41 +3462,46 @@ static lpi_tensor *lpi_new_tensor(lp_net *net, const char *name, int kind, int r
     t->kind = kind;
     t->index = net->tensor_count++;
     for (int i = 0; i < 4; i++) t->pub.dim[i] = i < rank ? dim[i] : 1;
-    t->row = t->size / t->pub.dim[0];
+    t->row_size = t->size / t->pub.dim[0];
     *net->tensors_end = t;
     net->tensors_end = &t->next;
     return t;
 }
 
-/* Makes x one more input of the node. */
-static void lpi_node_input(lpi_node *node, lp_tensor *x)
+/* A node that computes a new tensor [dim] from in[0..inputs-1] (NULL at the end: left out); it is
+   batched if input 0 is.  node->own is zeroed. */
+static lpi_node *lpi_new_node(lp_net *net, const lpi_op *op, const char *label, int inputs,
+                              lp_tensor *const *in, int rank, const int *dim)
 {
-    node->in[node->inputs++] = x->priv;
-    x->priv->users++;
-}
-
-/* A node with its output tensor [dim]; batched if input 0 is. */
-static lpi_node *lpi_new_node(lp_net *net, const lpi_op *op, const char *label, lp_tensor *x0,
-                              lp_tensor *x1, lp_tensor *x2, int rank, const int *dim)
-{
-    const char *name = label && *label ? label : lpi_name(net, "%s(%s)", op->name, x0->name);
+    const char *name = label && *label ? label : lpi_name(net, "%s(%s)", op->name, in[0]->name);
     if (!name) return NULL;
     lpi_node *node = (lpi_node *)lpi_take(&net->arena, sizeof *node);
-    if (!node) return (lpi_node *)lpi_arena_full(net, name);
+    if (!node || !(node->own = lpi_take(&net->arena, op->own)))
+        return (lpi_node *)lpi_arena_full(net, name);
     node->out = lpi_new_tensor(net, name, LPI_RESULT, rank, dim);
     if (!node->out) return NULL;
     node->op = op;
+    node->flags = op->flags;
     node->label = node->out->pub.name;
     node->index = net->node_count++;
     node->stats = node->carry = -1;
     node->out->node = node;
-    node->out->batched = x0->priv->batched && !(op->flags & LPI_LOSS);
-    lpi_node_input(node, x0);
-    if (x1) lpi_node_input(node, x1);
-    if (x2) lpi_node_input(node, x2);
+    node->out->batched = in[0]->priv->batched && !(op->flags & LPI_LOSS);
+    for (int i = 0; i < inputs && in[i]; i++) {
+        node->in[node->inputs++] = in[i]->priv;
+        in[i]->priv->users++;
+    }
     *net->nodes_end = node;
     net->nodes_end = &node->next;
     return node;
+}
+static lp_tensor *lpi_out(lpi_node *node) { return node ? &node->out->pub : NULL; }
+
+/* The same for an op of one or two operands whose result has the shape of the first. */
+static lp_tensor *lpi_shaped(lp_net *net, const lpi_op *op, lp_tensor *a, lp_tensor *b)
+{
+    lp_tensor *in[2] = {a, b};
+    return lpi_out(lpi_new_node(net, op, NULL, 2, in, a->rank, a->dim));
 }
 
 static lp_tensor *lpi_closed(lp_net *net, const char *what)
@@ -3425,1047 +3535,18 @@ static int lpi_building(lp_net *net, const lp_tensor *x, const char *what, const
     return !net->failed;
 }
 
-/* ---- reading a node while it runs */
-
-static lp_real *lpi_value(const lp_net *net, const lpi_tensor *t)
-{
-    if (t->kind != LPI_PARAMETER) return t->value;
-    return (t->role == LP_ROLE_LATE ? net->now_phi : net->theta) + t->offset;
-}
-LPI_TRAINED lp_real *lpi_grad(const lp_net *net, const lpi_tensor *t)
-{
-    if (t->kind != LPI_PARAMETER) return t->grad;
-    return (t->role == LP_ROLE_LATE ? net->g_phi : net->g_theta) + t->offset;
-}
-/* Must the gradient of input i be added?  (For parameters also across minibatches.) */
-LPI_TRAINED int lpi_adds(const lp_net *net, const lpi_node *node, int i)
-{
-    return node->add[i] || (node->in[i]->kind == LPI_PARAMETER && net->pending > 0);
-}
-LPI_TRAINED int lpi_wants(const lpi_node *node, int i) { return node->in[i]->needs_grad; }
-static int lpi_rows(const lp_net *net, const lpi_tensor *t)
-{
-    return t->batched ? net->rows : t->pub.dim[0];
-}
-static lpi_n lpi_count(const lp_net *net, const lpi_tensor *t) { return lpi_rows(net, t) * t->row; }
-/* A tensor as a matrix [lines, last]: last dimension, and the rest of it in use. */
-static lpi_n lpi_last(const lpi_tensor *t) { return t->pub.dim[t->pub.rank - 1]; }
-static lpi_n lpi_lines(const lp_net *net, const lpi_tensor *t)
-{
-    return lpi_count(net, t) / lpi_last(t);
-}
-
-/* Element-wise kernels over a long vector: items of LPI_CHUNK elements. */
-enum { LPI_CHUNK = 16384 };
-typedef struct lpi_map {
-    const lpi_row *row;
-    int            what, accumulate; /* what: see lpi_map_item */
-    lpi_n          n;
-    const lp_real *a, *b;
-    lp_real       *y, s;
-    double        *sum;
-} lpi_map;
-enum { LPI_MAP_RELU, LPI_MAP_RELU_GRAD, LPI_MAP_SIGMOID, LPI_MAP_SIGMOID_GRAD, LPI_MAP_TANH,
-       LPI_MAP_TANH_GRAD, LPI_MAP_ADD, LPI_MAP_COPY, LPI_MAP_AXPY, LPI_MAP_LERP, LPI_MAP_SQUARE };
-
-static void lpi_map_item(void *arg, int item, LPI_UNUSED int lane)
-{
-    const lpi_map *m = (const lpi_map *)arg;
-    lpi_n          i = (lpi_n)item * LPI_CHUNK, n = lpi_minp(LPI_CHUNK, m->n - i);
-    const lp_real *a = m->a + i, *b = m->b ? m->b + i : NULL;
-    lp_real       *y = m->y ? m->y + i : NULL;
-    switch (m->what) {
-    case LPI_MAP_RELU: m->row->relu(n, a, y); break;
-    case LPI_MAP_RELU_GRAD: m->row->relu_grad(n, a, b, m->accumulate, y); break;
-    case LPI_MAP_SIGMOID: m->row->sigmoid(n, a, y); break;
-    case LPI_MAP_SIGMOID_GRAD: m->row->sigmoid_grad(n, a, b, m->accumulate, y); break;
-    case LPI_MAP_TANH: m->row->tanh(n, a, y); break;
-    case LPI_MAP_TANH_GRAD: m->row->tanh_grad(n, a, b, m->accumulate, y); break;
-    case LPI_MAP_ADD: m->row->add(n, a, b, y); break;
-    case LPI_MAP_COPY: lpi_copy(y, a, n); break;
-    case LPI_MAP_AXPY: m->row->axpy(n, m->s, a, y); break;
-    case LPI_MAP_LERP: m->row->lerp(n, m->s, a, y); break;
-    default: m->sum[item] = m->row->dot(n, a, a);
-    }
-}
-
-static void lpi_map_run(const lp_net *net, int what, lpi_n n, const lp_real *a, const lp_real *b,
-                        lp_real *y, int accumulate)
-{
-    lpi_map m = { net->row, what, accumulate, n, a, b, y, 0, NULL };
-    lpi_for(&net->team, (int)lpi_ceil_div(n, LPI_CHUNK), lpi_map_item, &m);
-}
-
-/* dx = dy or dx += dy. */
-LPI_TRAINED void lpi_pass_grad(const lp_net *net, lpi_n n, const lp_real *dy, lp_real *dx,
-                          int accumulate)
-{
-    if (accumulate) lpi_map_run(net, LPI_MAP_ADD, n, dx, dy, dx, 0);
-    else if (dx != dy) lpi_map_run(net, LPI_MAP_COPY, n, dy, NULL, dx, 0);
-}
-
-/* ---- relu: y = x < 0 ? 0 : x;  sigmoid: y = 1 / (1 + e^-x);  tanh.  Backward reads y. */
-
-static lp_status lpi_activation_forward(lp_net *net, lpi_node *node)
-{
-    lpi_map_run(net, node->op->map, lpi_count(net, node->out), lpi_value(net, node->in[0]), NULL,
-                lpi_value(net, node->out), 0);
-    return LP_OK;
-}
-LPI_TRAINED void lpi_activation_backward(lp_net *net, lpi_node *node)
-{
-    lpi_map_run(net, node->op->map + 1, lpi_count(net, node->out), lpi_value(net, node->out),
-                lpi_grad(net, node->out), lpi_grad(net, node->in[0]), lpi_adds(net, node, 0));
-}
-
-/* ---- add: y = a + b */
-
-static lp_status lpi_add_forward(lp_net *net, lpi_node *node)
-{
-    lpi_map_run(net, LPI_MAP_ADD, lpi_count(net, node->out), lpi_value(net, node->in[0]),
-                lpi_value(net, node->in[1]), lpi_value(net, node->out), 0);
-    return LP_OK;
-}
-LPI_TRAINED void lpi_add_backward(lp_net *net, lpi_node *node)
-{
-    for (int i = 1; i >= 0; i--) /* input 0 last: its dx may be dy's own memory */
-        if (lpi_wants(node, i))
-            lpi_pass_grad(net, lpi_count(net, node->out), lpi_grad(net, node->out),
-                          lpi_grad(net, node->in[i]), lpi_adds(net, node, i));
-}
-
-/* ---- mul: y = a o b, where b has the last dimensions of a and repeats along the others;
-   da = dy o b, db = sum over the repeats of dy o a.  item: a chunk of b, all repeats */
-
-typedef struct lpi_product {
-    const lpi_row *row;
-    lpi_n          n, repeats;
-    const lp_real *a, *b;
-    lp_real       *y;
-    int            sum, accumulate; /* sum: y [n] = sum of a o b, b repeated with a              */
-} lpi_product;
-
-static void lpi_product_item(void *arg, int item, LPI_UNUSED int lane)
-{
-    const lpi_product *p = (const lpi_product *)arg;
-    lpi_n              i = (lpi_n)item * LPI_CHUNK, n = lpi_minp(LPI_CHUNK, p->n - i);
-    for (lpi_n q = 0; q < p->repeats; q++, i += p->n) {
-        lpi_n once = i - q * p->n;
-        if (p->sum) p->row->mul(n, p->a + i, p->b + i, p->accumulate || q > 0, p->y + once);
-        else p->row->mul(n, p->a + i, p->b + once, p->accumulate, p->y + i);
-    }
-}
-
-static void lpi_product_run(const lp_net *net, const lpi_node *node, const lp_real *a,
-                            const lp_real *b, int sum, int accumulate, lp_real *y)
-{
-    lpi_n       n = node->in[1]->batched ? lpi_count(net, node->in[1]) : node->in[1]->size;
-    lpi_product p = { net->row, n, lpi_count(net, node->out) / n, a, b, y, sum, accumulate };
-    lpi_for(&net->team, (int)lpi_ceil_div(n, LPI_CHUNK), lpi_product_item, &p);
-}
-
-static lp_status lpi_mul_forward(lp_net *net, lpi_node *node)
-{
-    lpi_product_run(net, node, lpi_value(net, node->in[0]), lpi_value(net, node->in[1]), 0, 0,
-                    lpi_value(net, node->out));
-    return LP_OK;
-}
-LPI_TRAINED void lpi_mul_backward(lp_net *net, lpi_node *node)
-{
-    const lp_real *dy = lpi_grad(net, node->out);
-    if (lpi_wants(node, 1))
-        lpi_product_run(net, node, dy, lpi_value(net, node->in[0]), 1, lpi_adds(net, node, 1),
-                        lpi_grad(net, node->in[1]));
-    if (lpi_wants(node, 0))
-        lpi_product_run(net, node, dy, lpi_value(net, node->in[1]), 0, lpi_adds(net, node, 0),
-                        lpi_grad(net, node->in[0]));
-}
-
-/* ---- outer: y [m, n] = a b^T;  da = dy b,  db = dy^T a */
-
-static lp_status lpi_outer_forward(lp_net *net, lpi_node *node)
-{
-    lpi_n          m = node->in[0]->size, n = node->in[1]->size;
-    const lp_real *a = lpi_value(net, node->in[0]), *b = lpi_value(net, node->in[1]);
-    lp_real       *y = lpi_value(net, node->out);
-    lpi_zero(y, m * n);
-    for (lpi_n i = 0; i < m; i++) net->row->axpy(n, a[i], b, y + i * n);
-    return LP_OK;
-}
-LPI_TRAINED void lpi_outer_backward(lp_net *net, lpi_node *node)
-{
-    lpi_n          m = node->in[0]->size, n = node->in[1]->size;
-    const lp_real *a = lpi_value(net, node->in[0]), *b = lpi_value(net, node->in[1]);
-    const lp_real *dy = lpi_grad(net, node->out);
-    if (lpi_wants(node, 1)) {
-        lp_real *db = lpi_grad(net, node->in[1]);
-        if (!lpi_adds(net, node, 1)) lpi_zero(db, n);
-        for (lpi_n i = 0; i < m; i++) net->row->axpy(n, a[i], dy + i * n, db);
-    }
-    if (lpi_wants(node, 0)) {
-        lp_real *da = lpi_grad(net, node->in[0]);
-        int      accumulate = lpi_adds(net, node, 0);
-        for (lpi_n i = 0; i < m; i++)
-            da[i] = (lp_real)(net->row->dot(n, dy + i * n, b) + (accumulate ? (double)da[i] : 0));
-    }
-}
-
-/* ---- gather: row y_i = table[token_i];  dtable[token_i] += dy_i, in the order of i */
-
-static lp_status lpi_gather_forward(lp_net *net, lpi_node *node)
-{
-    lpi_n          n = lpi_count(net, node->in[0]), width = lpi_last(node->out);
-    const int32_t *token = node->in[0]->pub.labels;
-    const lp_real *table = lpi_value(net, node->in[1]);
-    lp_real       *y = lpi_value(net, node->out);
-    int            words = node->in[1]->pub.dim[0];
-    for (lpi_n i = 0; i < n; i++) {
-        if (token[i] < 0 || token[i] >= words)
-            return lpi_fail(net, LP_ERR_LABEL, "\"%s\": token %d at place %l is not in 0..%d",
-                            node->in[0]->pub.name, (int)token[i], (int64_t)i, words - 1);
-        if (!node->computed) lpi_copy(y + i * width, table + token[i] * width, width);
-    }
-    return LP_OK;
-}
-LPI_TRAINED void lpi_gather_backward(lp_net *net, lpi_node *node)
-{
-    lpi_n          n = lpi_count(net, node->in[0]), width = lpi_last(node->out);
-    const int32_t *token = node->in[0]->pub.labels;
-    const lp_real *dy = lpi_grad(net, node->out);
-    lp_real       *dtable = lpi_grad(net, node->in[1]);
-    if (node->computed) { /* the LSTM has left the gradient of the table */
-        lpi_pass_grad(net, node->in[1]->size, dy, dtable, lpi_adds(net, node, 1));
-        return;
-    }
-    if (!lpi_adds(net, node, 1)) lpi_zero(dtable, node->in[1]->size);
-    for (lpi_n i = 0; i < n; i++)
-        net->row->add(width, dtable + token[i] * width, dy + i * width, dtable + token[i] * width);
-}
-
-/* Sum over rows of a [rows, c] matrix: blocks by shape, block sums added in order (in double). */
-static lpi_n lpi_block_rows(lpi_n c) { return lpi_maxp(16, 8192 / c); }
-
-typedef struct lpi_columns {
-    const lpi_row *row;
-    lpi_n          rows, c, block;
-    const lp_real *x, *dy;
-    lp_real       *y, *part; /* part [blocks, 2, c] */
-    const lpi_bn  *bn;
-    int            relu, accumulate;
-} lpi_columns;
-
-static lpi_n lpi_blocks(lpi_n rows, lpi_n c) { return lpi_ceil_div(rows, lpi_block_rows(c)); }
-static lpi_columns lpi_columns_of(const lp_net *net, lpi_n rows, lpi_n c)
-{
-    lpi_columns m;
-    lpi_memset(&m, 0, sizeof m);
-    m.row = net->row;
-    m.rows = rows;
-    m.c = c;
-    m.block = lpi_block_rows(c);
-    m.part = net->workspace;
-    return m;
-}
-/* Where block `item` begins, and its number of rows. */
-static lpi_n lpi_block_at(const lpi_columns *m, int item, lpi_n *rows)
-{
-    *rows = lpi_minp(m->block, m->rows - item * m->block);
-    return item * m->block * m->c;
-}
-
-LPI_TRAINED void lpi_col_sum_item(void *arg, int item, LPI_UNUSED int lane)
-{
-    const lpi_columns *m = (const lpi_columns *)arg;
-    lpi_n              rows, at = lpi_block_at(m, item, &rows);
-    m->row->col_sum(rows, m->c, m->x + at, m->part + (lpi_n)item * 2 * m->c);
-}
-
-/* out [c] (+)= sum over rows of x [rows, c]: bias gradients. */
-LPI_TRAINED void lpi_col_sums(lp_net *net, lpi_n rows, lpi_n c, const lp_real *x, int accumulate,
-                         lp_real *out)
-{
-    lpi_columns m = lpi_columns_of(net, rows, c);
-    lpi_n       blocks = lpi_blocks(rows, c);
-    m.x = x;
-    lpi_for(&net->team, (int)blocks, lpi_col_sum_item, &m);
-    for (lpi_n j = 0; j < c; j++) {
-        double sum = accumulate ? (double)out[j] : 0;
-        for (lpi_n b = 0; b < blocks; b++) sum += (double)m.part[b * 2 * c + j];
-        out[j] = (lp_real)sum;
-    }
-}
-
-/* ---- lstm: see >>lstm.  Inputs x, w_ih, w_hh, b_ih, b_hh */
-
-static lpi_n lpi_lstm_workspace(lpi_n capacity, lpi_n length, lpi_n in, lpi_n units, lpi_n words,
-                                int lanes, int training)
-{
-    lpi_n k = lpi_lstm_k(in, units, words), u4 = 4 * units, gemm = lpi_gemm_scratch(u4, in);
-    lpi_n forward = u4 + lpi_lstm_packed_size(k, u4) + (words ? words * u4 + lanes * gemm : 0);
-    lpi_n through = lpi_lstm_packed_size(u4, units) + (words ? 0 : lpi_lstm_packed_size(u4, in))
-                    + 2 * lpi_round_up(capacity * units, 16);
-    gemm = lpi_maxp(lpi_gemm_scratch(u4, capacity * length),
-                    lpi_maxp(lpi_gemm_scratch(u4, words), lpi_gemm_scratch(in, u4)));
-    lpi_n weights = lanes * gemm + (words ? words * u4 + lpi_blocks(words, u4) * 2 * u4 : k * u4);
-    return training ? lpi_maxp(forward, lpi_maxp(through, weights)) : forward;
-}
-
-/* The embedding that an LSTM looks its input up in, or NULL; its words, or 0. */
-static const lpi_node *lpi_lookup(const lpi_node *lstm)
-{
-    const lpi_node *x = lstm->in[0]->node;
-    return x && x->computed ? x : NULL;
-}
-static lpi_n lpi_words(const lpi_node *lstm)
-{
-    const lpi_node *lookup = lpi_lookup(lstm);
-    return lookup ? lookup->in[1]->pub.dim[0] : 0;
-}
-
-static lpi_lstm lpi_lstm_of(const lp_net *net, const lpi_node *node)
-{
-    const lpi_tensor *x = node->in[0];
-    const lpi_node   *lookup = lpi_lookup(node);
-    lpi_lstm          l;
-    lpi_memset(&l, 0, sizeof l);
-    l.row = net->row;
-    l.rows = lpi_rows(net, x);
-    l.capacity = x->pub.dim[0];
-    l.length = x->pub.dim[1];
-    l.in = x->pub.dim[2];
-    l.units = lpi_last(node->out);
-    l.words = lpi_words(node);
-    l.k = lpi_lstm_k(l.in, l.units, l.words);
-    l.items = lpi_minp(net->team.lanes, l.rows);
-    l.stored = !net->desc.inference;
-    l.token = lookup ? lookup->in[0]->pub.labels : NULL;
-    l.x = lpi_value(net, lookup ? lookup->in[1] : x);
-    l.y = lpi_value(net, node->out);
-    l.state = net->carry + node->carry;
-    l.next = net->carry_next + node->carry;
-    lpi_n positions = l.capacity * (l.stored ? l.length : 1);
-    l.cat = node->saved;
-    l.gates = l.cat + lpi_round_up(positions * l.k, 16);
-    l.cells = l.gates + lpi_round_up(positions * 4 * l.units, 16);
-    l.packed = net->workspace;
-    return l;
-}
-
-static lp_status lpi_lstm_forward(lp_net *net, lpi_node *node)
-{
-    lpi_lstm l = lpi_lstm_of(net, node);
-    lpi_n    u4 = 4 * l.units;
-    lp_real *bias = l.packed + lpi_lstm_packed_size(l.k, u4), *w_ih = lpi_value(net, node->in[1]);
-    l.table = bias + u4;
-    lpi_lstm_pack(&l, w_ih, lpi_value(net, node->in[2]), lpi_value(net, node->in[3]),
-                  lpi_value(net, node->in[4]), bias);
-    if (l.token) {
-        lpi_gemm_job t = {net->row, l.words, u4, l.in, l.in, 1, u4, 1, u4,
-                          0, 0, l.x, w_ih, l.table, l.table + l.words * u4, 1};
-        lpi_gemm_parallel(&net->team, &t);
-    }
-    lpi_for(&net->team, (int)l.items, lpi_lstm_forward_item, &l);
-    return LP_OK;
-}
-
-/* dW_hh = H^T dA;  dT, and from it dW_ih = E^T dT, the gradients of the biases, and dE = dT W_ih^T,
-   which stands for the gradient of x. */
-LPI_TRAINED void lpi_lstm_backward_words(lp_net *net, const lpi_node *node, lpi_lstm *l)
-{
-    lpi_n    u4 = 4 * l->units, n = l->words;
-    lp_real *work = net->workspace + lpi_blocks(n, u4) * 2 * u4 + n * u4;
-    l->table = work - n * u4;
-    lpi_for(&net->team, (int)lpi_ceil_div(u4, LPI_TABLE_COLUMNS), lpi_lstm_table_item, l);
-    lpi_gemm_job job[3] = {
-        {net->row, n, l->in, u4, u4, 1, 1, u4, l->in, 0, 0, l->table, lpi_value(net, node->in[1]),
-         NULL, work, 0},
-        {net->row, l->in, u4, n, 1, l->in, u4, 1, u4, 0, 0, l->x, l->table, NULL, work, 0},
-        {net->row, l->units, u4, l->rows * l->length, 1, l->k, u4, 1, u4, 0, 0, l->cat, l->gates,
-         NULL, work, 0}};
-    for (int i = 4; i >= 0; i--) {
-        if (!lpi_wants(node, i)) continue;
-        lp_real *grad = lpi_grad(net, node->in[i]);
-        int      adds = lpi_adds(net, node, i);
-        if (i > 2) lpi_col_sums(net, n, u4, l->table, adds, grad);
-        else {
-            job[i].c = grad, job[i].accumulate = adds;
-            lpi_gemm_parallel(&net->team, &job[i]);
-        }
-    }
-}
-LPI_TRAINED void lpi_lstm_backward(lp_net *net, lpi_node *node)
-{
-    lpi_lstm l = lpi_lstm_of(net, node);
-    lpi_n    u4 = 4 * l.units;
-    l.dy = lpi_grad(net, node->out);
-    l.packed_ih = l.packed + lpi_lstm_packed_size(u4, l.units);
-    l.dh = l.packed_ih + (l.token ? 0 : lpi_lstm_packed_size(u4, l.in));
-    l.dc = l.dh + lpi_round_up(l.capacity * l.units, 16);
-    lpi_pack(l.row, lpi_value(net, node->in[2]), 1, u4, u4, l.units, l.packed, u4, 0);
-    if (lpi_wants(node, 0) && !l.token) {
-        l.dx = lpi_grad(net, node->in[0]);
-        l.accumulate = lpi_adds(net, node, 0);
-        lpi_pack(l.row, lpi_value(net, node->in[1]), 1, u4, u4, l.in, l.packed_ih, u4, 0);
-    }
-    lpi_for(&net->team, (int)l.items, lpi_lstm_backward_item, &l);
-    if (l.token) {
-        lpi_lstm_backward_words(net, node, &l);
-        return;
-    }
-    lp_real *dw = net->workspace, *part[5]; /* [k, 4u] = [h x 1]^T da, in the order of the inputs */
-    lpi_gemm_job g = {net->row, l.k, u4,    l.rows * l.length, 1,  l.k,           u4, 1, u4,
-                      0,        0,   l.cat, l.gates,           dw, dw + l.k * u4, 0};
-    lpi_gemm_parallel(&net->team, &g);
-    part[2] = dw, part[1] = dw + l.units * u4, part[3] = part[4] = dw + (l.k - 1) * u4;
-    for (int i = 4; i > 0; i--)
-        if (lpi_wants(node, i))
-            lpi_pass_grad(net, node->in[i]->size, part[i], lpi_grad(net, node->in[i]),
-                          lpi_adds(net, node, i));
-}
-
-/* ---- conv2d: see >>conv */
-
-/* node->saved of a BatchNorm: what forward leaves for backward and for the running statistics. */
-typedef struct lpi_bn_saved {
-    lpi_bn   k;
-    lp_real *inverse, *variance; /* [c]: s; unbiased variance                                   */
-    lp_real *part;               /* [blocks, 2, c]: partial sums, see batchnorm                 */
-} lpi_bn_saved;
-enum { LPI_BN_VECTORS = 8 };
-
-static lpi_bn_saved lpi_bn_saved_of(const lpi_node *node)
-{
-    lpi_n        c = lpi_last(node->out);
-    lp_real     *p = node->saved;
-    lpi_bn_saved s = { { p, p + c, p + 2 * c, p + 3 * c, p + 4 * c, p + 5 * c }, p + 6 * c,
-                       p + 7 * c, p + 8 * c };
-    return s;
-}
-
-/* The bias of a convolution; NULL if it has none. */
-static lpi_tensor *lpi_conv_bias(const lpi_node *node)
-{
-    return node->inputs - (node->plus > 0) > 2 ? node->in[2] : NULL;
-}
-
-static lpi_conv_job lpi_conv_job_of(const lp_net *net, const lpi_node *node, lpi_geom *geom)
-{
-    const lpi_node *bn = node->in[0]->node;
-    lpi_conv_job    job;
-    lpi_memset(&job, 0, sizeof job);
-    *geom = node->geom;
-    geom->n = lpi_rows(net, node->out);
-    job.g = geom;
-    job.row = net->row;
-    job.x = lpi_value(net, node->in[0]);
-    if (bn && bn->computed) {
-        lpi_bn_saved s = lpi_bn_saved_of(bn);
-        job.x = lpi_value(net, bn->in[0]);
-        job.pre.scale = s.k.scale;
-        job.pre.shift = s.k.shift;
-        job.pre.relu = bn->relu;
-    }
-    job.w = lpi_value(net, node->in[1]);
-    if (lpi_conv_bias(node)) job.bias = lpi_value(net, lpi_conv_bias(node));
-    job.lanes = net->desc.threads; /* the team may have got fewer */
-    job.scratch = net->workspace;
-    job.packed = net->workspace + (geom->winograd ? 0 : job.lanes * lpi_conv_lane(geom));
-    job.partial = job.packed;
-    return job;
-}
-
-static lp_status lpi_conv2d_forward(lp_net *net, lpi_node *node)
-{
-    lpi_geom     geom;
-    lpi_conv_job job = lpi_conv_job_of(net, node, &geom);
-    job.y = lpi_value(net, node->out);
-    if (node->plus) job.plus = lpi_value(net, node->in[node->plus]);
-    if (node->moments && net->training) job.moments = lpi_bn_saved_of(node->moments).part;
-    lpi_conv_forward(&net->team, &job, geom.n);
-    return LP_OK;
-}
-
-LPI_TRAINED void lpi_conv2d_backward(lp_net *net, lpi_node *node)
-{
-    lpi_geom     geom;
-    lpi_bn_saved s;
-    lpi_conv_job job = lpi_conv_job_of(net, node, &geom);
-    lpi_tensor  *bias = lpi_conv_bias(node);
-    lpi_n        pixels = (lpi_n)geom.n * geom.oh * geom.ow;
-    job.dy = lpi_grad(net, node->out);
-    if (node->plus && lpi_wants(node, node->plus))
-        lpi_pass_grad(net, pixels * geom.f, job.dy, lpi_grad(net, node->in[node->plus]),
-                      lpi_adds(net, node, node->plus));
-    if (bias && lpi_wants(node, 2))
-        lpi_col_sums(net, pixels, geom.f, job.dy, lpi_adds(net, node, 2), lpi_grad(net, bias));
-    if (lpi_wants(node, 1))
-        job.dw = lpi_grad(net, node->in[1]), job.add_dw = lpi_adds(net, node, 1);
-    if (lpi_wants(node, 0))
-        job.dx = lpi_grad(net, node->in[0]), job.add_dx = lpi_adds(net, node, 0);
-    if (node->sums) {
-        s = lpi_bn_saved_of(node->in[0]->node);
-        job.sums = s.part;
-        job.bn = &s.k;
-    }
-    lpi_conv_backward(&net->team, &job);
-}
-
-/* ---- matmul: y [n, out] = x [n, in] W [in, out] + b; n counts lines: rows, or positions */
-
-static lp_status lpi_matmul_forward(lp_net *net, lpi_node *node)
-{
-    lpi_n          n = lpi_lines(net, node->out), out = lpi_last(node->out);
-    lpi_n          in = node->in[1]->pub.dim[0];
-    const lp_real *bias = node->inputs > 2 ? lpi_value(net, node->in[2]) : NULL;
-    lp_real       *y = lpi_value(net, node->out);
-    for (lpi_n i = 0; i < n && bias; i++) lpi_copy(y + i * out, bias, out);
-    lpi_gemm_job g = { net->row, n, out, in, in, 1, out, 1, out, 0, 0, lpi_value(net, node->in[0]),
-                       lpi_value(net, node->in[1]), y, net->workspace, bias != NULL };
-    lpi_gemm_parallel(&net->team, &g);
-    return LP_OK;
-}
-
-/* dW = x^T dy;  dx = dy W^T;  db = sum dy. */
-LPI_TRAINED void lpi_matmul_backward(lp_net *net, lpi_node *node)
-{
-    lpi_n          n = lpi_lines(net, node->out), out = lpi_last(node->out);
-    lpi_n          in = node->in[1]->pub.dim[0];
-    const lp_real *x = lpi_value(net, node->in[0]), *w = lpi_value(net, node->in[1]);
-    const lp_real *dy = lpi_grad(net, node->out);
-    if (node->inputs > 2 && lpi_wants(node, 2))
-        lpi_col_sums(net, n, out, dy, lpi_adds(net, node, 2), lpi_grad(net, node->in[2]));
-    if (lpi_wants(node, 1)) {
-        lpi_gemm_job g = { net->row, in, out, n, 1, in, out, 1, out, 0, 0, x, dy,
-                           lpi_grad(net, node->in[1]), net->workspace, lpi_adds(net, node, 1) };
-        lpi_gemm_parallel(&net->team, &g);
-    }
-    if (lpi_wants(node, 0)) {
-        lpi_gemm_job g = { net->row, n, in, out, out, 1, 1, out, in, 0, 0, dy, w,
-                           lpi_grad(net, node->in[0]), net->workspace, lpi_adds(net, node, 0) };
-        lpi_gemm_parallel(&net->team, &g);
-    }
-}
-
-/* ---- batchnorm: x^ = (x - mean) / sqrt(v + eps), y = gamma x^ + beta, then relu if fused.
-
-   Statistics of the minibatch are (mean, M2 = sum of squared deviations) of fixed blocks of rows,
-   each in two passes while it is in cache, merged in order (Chan, Golub and LeVeque 1979):
-   mean = sum n_b mean_b / n,  M2 = sum M2_b + sum n_b (mean_b - mean)^2.
-   An output that only convolutions read is not stored: they apply scale, shift and relu while they
-   read x (node->computed).
-   With n rows and s = 1/sqrt(v + eps), backward is (Ioffe and Szegedy 2015)
-     dbeta = sum dy,  dgamma = s sum dy (x - mean),
-     dx = gamma s (dy - dbeta/n - x^ dgamma/n) = ka dy + kb (x - mean) + kc. */
-
-#define LPI_BN_EPS 1e-5
-#define LPI_BN_MOMENTUM 0.1
-
-/* Rows of a block: an image, so that whoever produces one can take its sums; else by size. */
-static lpi_n lpi_bn_block(const lpi_tensor *x)
-{
-    return x->pub.rank == 4 ? (lpi_n)x->pub.dim[1] * x->pub.dim[2] : lpi_block_rows(lpi_last(x));
-}
-static lpi_n lpi_bn_blocks(const lpi_tensor *x)
-{
-    return lpi_ceil_div(x->size / lpi_last(x), lpi_bn_block(x));
-}
-static lpi_columns lpi_bn_columns(const lp_net *net, const lpi_node *node, const lpi_bn_saved *s)
-{
-    lpi_columns m = lpi_columns_of(net, lpi_lines(net, node->in[0]), lpi_last(node->out));
-    m.block = lpi_bn_block(node->in[0]);
-    m.part = s->part;
-    m.x = lpi_value(net, node->in[0]);
-    m.bn = &s->k;
-    m.relu = node->relu;
-    return m;
-}
-
-static void lpi_bn_apply_item(void *arg, int item, LPI_UNUSED int lane)
-{
-    const lpi_columns *m = (const lpi_columns *)arg;
-    lpi_n              rows, at = lpi_block_at(m, item, &rows);
-    m->row->scale_shift(rows, m->c, m->x + at, m->bn->scale, m->bn->shift, m->relu, m->y + at);
-}
-
-LPI_TRAINED void lpi_bn_moments_item(void *arg, int item, LPI_UNUSED int lane)
-{
-    const lpi_columns *m = (const lpi_columns *)arg;
-    lpi_n              rows, at = lpi_block_at(m, item, &rows);
-    lpi_moments_of(m->row, rows, m->c, m->x + at, m->part + (lpi_n)item * 2 * m->c);
-}
-
-/* Minibatch mean, 1/sqrt(v + eps) and unbiased variance, from the moments of blocks. */
-LPI_TRAINED void lpi_bn_merge(const lpi_columns *m, const lpi_bn_saved *s)
-{
-    lpi_n blocks = lpi_ceil_div(m->rows, m->block), c = m->c;
-    for (lpi_n j = 0; j < c; j++) {
-        double mean = 0, m2 = 0, n = (double)m->rows;
-        for (lpi_n b = 0; b < blocks; b++) {
-            double rows = (double)lpi_minp(m->block, m->rows - b * m->block);
-            mean += rows * (double)m->part[b * 2 * c + j];
-        }
-        mean /= n;
-        for (lpi_n b = 0; b < blocks; b++) {
-            double rows = (double)lpi_minp(m->block, m->rows - b * m->block);
-            double d = (double)m->part[b * 2 * c + j] - mean;
-            m2 += (double)m->part[b * 2 * c + c + j] + rows * d * d;
-        }
-        s->k.mean[j] = (lp_real)mean;
-        s->inverse[j] = (lp_real)(1 / lpi_sqrt(m2 / n + LPI_BN_EPS));
-        s->variance[j] = (lp_real)(m2 / (n > 1 ? n - 1 : 1));
-    }
-}
-
-static lp_status lpi_batchnorm_forward(lp_net *net, lpi_node *node)
-{
-    lpi_n          c = lpi_last(node->out);
-    lpi_bn_saved   s = lpi_bn_saved_of(node);
-    lpi_columns    m = lpi_bn_columns(net, node, &s);
-    int            blocks = (int)lpi_ceil_div(m.rows, m.block);
-    const lp_real *gamma = lpi_value(net, node->in[1]), *beta = lpi_value(net, node->in[2]);
-    m.y = lpi_value(net, node->out);
-    const lpi_node *maker = node->in[0]->node;
-    int             taken = maker && maker->moments == node;
-    if (net->training && !taken) lpi_for(&net->team, blocks, lpi_bn_moments_item, &m);
-    if (net->training) lpi_bn_merge(&m, &s);
-    for (lpi_n j = 0; j < c; j++) {
-        const lp_real *running = net->now_stats + node->stats;
-        if (!net->training) {
-            s.k.mean[j] = running[j];
-            s.inverse[j] = (lp_real)(1 / lpi_sqrt((double)running[c + j] + LPI_BN_EPS));
-        }
-        s.k.scale[j] = gamma[j] * s.inverse[j];
-        s.k.shift[j] = beta[j] - s.k.mean[j] * s.k.scale[j];
-    }
-    if (!node->computed) lpi_for(&net->team, blocks, lpi_bn_apply_item, &m);
-    return LP_OK;
-}
-
-LPI_TRAINED void lpi_bn_sums_item(void *arg, int item, LPI_UNUSED int lane)
-{
-    const lpi_columns *m = (const lpi_columns *)arg;
-    lpi_n              rows, at = lpi_block_at(m, item, &rows);
-    lp_real           *part = m->part + (lpi_n)item * 2 * m->c;
-    m->row->bn_sums(rows, m->c, m->x + at, m->dy + at, m->bn, m->relu, part, part + m->c);
-}
-
-LPI_TRAINED void lpi_bn_grad_item(void *arg, int item, LPI_UNUSED int lane)
-{
-    const lpi_columns *m = (const lpi_columns *)arg;
-    lpi_n              rows, at = lpi_block_at(m, item, &rows);
-    m->row->bn_grad(rows, m->c, m->x + at, m->dy + at, m->bn, m->relu, m->accumulate, m->y + at);
-}
-
-LPI_TRAINED void lpi_batchnorm_backward(lp_net *net, lpi_node *node)
-{
-    lpi_n          c = lpi_last(node->out);
-    lpi_bn_saved   s = lpi_bn_saved_of(node);
-    lpi_columns    m = lpi_bn_columns(net, node, &s);
-    const lp_real *gamma = lpi_value(net, node->in[1]);
-    int            blocks = (int)lpi_ceil_div(m.rows, m.block);
-    m.dy = lpi_grad(net, node->out);
-    if (!node->sums) lpi_for(&net->team, blocks, lpi_bn_sums_item, &m);
-    for (lpi_n j = 0; j < c; j++) {
-        double sum = 0, dot = 0, n = (double)m.rows, inverse = (double)s.inverse[j];
-        for (lpi_n b = 0; b < blocks; b++) {
-            sum += (double)m.part[b * 2 * c + j];
-            dot += (double)m.part[b * 2 * c + c + j];
-        }
-        double ka = (double)gamma[j] * inverse;
-        s.k.ka[j] = (lp_real)ka;
-        s.k.kb[j] = (lp_real)(-ka * inverse * inverse * dot / n);
-        s.k.kc[j] = (lp_real)(-ka * sum / n);
-        if (lpi_wants(node, 1)) {
-            lp_real *dgamma = lpi_grad(net, node->in[1]) + j;
-            *dgamma = (lp_real)(dot * inverse + (lpi_adds(net, node, 1) ? (double)*dgamma : 0));
-        }
-        if (lpi_wants(node, 2)) {
-            lp_real *dbeta = lpi_grad(net, node->in[2]) + j;
-            *dbeta = (lp_real)(sum + (lpi_adds(net, node, 2) ? (double)*dbeta : 0));
-        }
-    }
-    if (!lpi_wants(node, 0)) return;
-    m.y = lpi_grad(net, node->in[0]);
-    m.accumulate = lpi_adds(net, node, 0);
-    lpi_for(&net->team, blocks, lpi_bn_grad_item, &m);
-}
-
-LPI_TRAINED int lpi_bn_finite(const lp_net *net)
-{
-    for (const lpi_node *node = net->nodes; node; node = node->next) {
-        if (node->stats < 0) continue;
-        lpi_bn_saved s = lpi_bn_saved_of(node);
-        for (lpi_n j = 0; j < lpi_last(node->out); j++)
-            if (!lpi_finite((double)s.k.mean[j]) || !lpi_finite((double)s.variance[j])) return 0;
-    }
-    return 1;
-}
-
-/* running += momentum (batch - running), for every BatchNorm, in the slab in use. */
-LPI_TRAINED void lpi_bn_commit(lp_net *net, double momentum)
-{
-    for (lpi_node *node = net->nodes; node; node = node->next) {
-        if (node->stats < 0) continue;
-        lpi_bn_saved s = lpi_bn_saved_of(node);
-        lpi_n        c = lpi_last(node->out);
-        lp_real     *mean = net->now_stats + node->stats, *variance = mean + c;
-        for (lpi_n j = 0; j < c; j++) {
-            mean[j] = (lp_real)((1 - momentum) * (double)mean[j] + momentum * (double)s.k.mean[j]);
-            variance[j] =
-                (lp_real)((1 - momentum) * (double)variance[j] + momentum * (double)s.variance[j]);
-        }
-    }
-}
-
-/* ---- pooling over k x k windows; geom.top is the padding (max only).  item: an image */
-
-typedef struct lpi_pool_job {
-    const lpi_geom *g;
-    const lp_real  *x, *dy;
-    lp_real        *y, *dx;
-    int             accumulate;
-} lpi_pool_job;
-
-static lpi_pool_job lpi_pool_job_of(const lp_net *net, const lpi_node *node)
-{
-    lpi_pool_job job;
-    lpi_memset(&job, 0, sizeof job);
-    job.g = &node->geom;
-    job.x = lpi_value(net, node->in[0]);
-    job.y = lpi_value(net, node->out);
-    return job;
-}
-
-/* The window of output pixel o along one dimension, clipped to the image. */
-static void lpi_pool_window(int o, int k, int stride, int pad, int size, int *from, int *to)
-{
-    *from = o * stride - pad;
-    *to = lpi_min(*from + k, size);
-    if (*from < 0) *from = 0;
-}
-
-static void lpi_avgpool_image(void *arg, int image, LPI_UNUSED int lane)
-{
-    const lpi_pool_job *job = (const lpi_pool_job *)arg;
-    const lpi_geom     *g = job->g;
-    const lp_real      *x = job->x + (lpi_n)image * g->h * g->w * g->c;
-    lp_real            *y = job->y + (lpi_n)image * g->oh * g->ow * g->c;
-    lp_real             scale = 1 / (lp_real)(g->kh * g->kw);
-    for (int oy = 0; oy < g->oh; oy++)
-        for (int ox = 0; ox < g->ow; ox++, y += g->c) {
-            lpi_zero(y, g->c);
-            for (int i = 0; i < g->kh; i++)
-                for (int j = 0; j < g->kw; j++) {
-                    const lp_real *p =
-                        x + ((lpi_n)(oy * g->stride + i) * g->w + ox * g->stride + j) * g->c;
-                    for (int c = 0; c < g->c; c++) y[c] += p[c];
-                }
-            for (int c = 0; c < g->c; c++) y[c] *= scale;
-        }
-}
-
-static void lpi_maxpool_image(void *arg, int image, LPI_UNUSED int lane)
-{
-    const lpi_pool_job *job = (const lpi_pool_job *)arg;
-    const lpi_geom     *g = job->g;
-    const lp_real      *x = job->x + (lpi_n)image * g->h * g->w * g->c;
-    lp_real            *y = job->y + (lpi_n)image * g->oh * g->ow * g->c;
-    for (int oy = 0; oy < g->oh; oy++)
-        for (int ox = 0; ox < g->ow; ox++, y += g->c) {
-            int y0, y1, x0, x1;
-            lpi_pool_window(oy, g->kh, g->stride, g->top, g->h, &y0, &y1);
-            lpi_pool_window(ox, g->kw, g->stride, g->left, g->w, &x0, &x1);
-            lpi_copy(y, x + ((lpi_n)y0 * g->w + x0) * g->c, g->c);
-            for (int i = y0; i < y1; i++)
-                for (int j = x0; j < x1; j++) {
-                    const lp_real *p = x + ((lpi_n)i * g->w + j) * g->c;
-                    for (int c = 0; c < g->c; c++)
-                        if (p[c] > y[c] || p[c] != p[c]) y[c] = p[c]; /* keeps NaN */
-                }
-        }
-}
-
-LPI_TRAINED void lpi_avgpool_back_image(void *arg, int image, LPI_UNUSED int lane)
-{
-    const lpi_pool_job *job = (const lpi_pool_job *)arg;
-    const lpi_geom     *g = job->g;
-    lp_real            *dx = job->dx + (lpi_n)image * g->h * g->w * g->c;
-    const lp_real      *dy = job->dy + (lpi_n)image * g->oh * g->ow * g->c;
-    lp_real             scale = 1 / (lp_real)(g->kh * g->kw);
-    if (!job->accumulate) lpi_zero(dx, (lpi_n)g->h * g->w * g->c);
-    for (int oy = 0; oy < g->oh; oy++)
-        for (int ox = 0; ox < g->ow; ox++, dy += g->c)
-            for (int i = 0; i < g->kh; i++)
-                for (int j = 0; j < g->kw; j++) {
-                    lp_real *p =
-                        dx + ((lpi_n)(oy * g->stride + i) * g->w + ox * g->stride + j) * g->c;
-                    for (int c = 0; c < g->c; c++) p[c] += scale * dy[c];
-                }
-}
-
-/* The gradient goes to the first pixel of the window that equals the maximum. */
-LPI_TRAINED void lpi_maxpool_back_image(void *arg, int image, LPI_UNUSED int lane)
-{
-    const lpi_pool_job *job = (const lpi_pool_job *)arg;
-    const lpi_geom     *g = job->g;
-    const lp_real      *x = job->x + (lpi_n)image * g->h * g->w * g->c;
-    lp_real            *dx = job->dx + (lpi_n)image * g->h * g->w * g->c;
-    const lp_real      *dy = job->dy + (lpi_n)image * g->oh * g->ow * g->c;
-    if (!job->accumulate) lpi_zero(dx, (lpi_n)g->h * g->w * g->c);
-    for (int oy = 0; oy < g->oh; oy++)
-        for (int ox = 0; ox < g->ow; ox++, dy += g->c) {
-            int y0, y1, x0, x1;
-            lpi_pool_window(oy, g->kh, g->stride, g->top, g->h, &y0, &y1);
-            lpi_pool_window(ox, g->kw, g->stride, g->left, g->w, &x0, &x1);
-            for (int c = 0; c < g->c; c++) {
-                lpi_n best = ((lpi_n)y0 * g->w + x0) * g->c + c;
-                for (int i = y0; i < y1; i++)
-                    for (int j = x0; j < x1; j++) {
-                        lpi_n at = ((lpi_n)i * g->w + j) * g->c + c;
-                        if (x[at] > x[best]) best = at;
-                    }
-                dx[best] += dy[c];
-            }
-        }
-}
-
-static lp_status lpi_pool_run(lp_net *net, lpi_node *node, lpi_item_fn fn, int backward)
-{
-    lpi_pool_job job = lpi_pool_job_of(net, node);
-    if (backward) {
-        job.dy = lpi_grad(net, node->out);
-        job.dx = lpi_grad(net, node->in[0]);
-        job.accumulate = lpi_adds(net, node, 0);
-    }
-    lpi_for(&net->team, lpi_rows(net, node->out), fn, &job);
-    return LP_OK;
-}
-static lp_status lpi_avgpool_forward(lp_net *net, lpi_node *node)
-{
-    return lpi_pool_run(net, node, lpi_avgpool_image, 0);
-}
-static lp_status lpi_maxpool_forward(lp_net *net, lpi_node *node)
-{
-    return lpi_pool_run(net, node, lpi_maxpool_image, 0);
-}
-LPI_TRAINED void lpi_avgpool_backward(lp_net *net, lpi_node *node)
-{
-    lpi_pool_run(net, node, lpi_avgpool_back_image, 1);
-}
-LPI_TRAINED void lpi_maxpool_backward(lp_net *net, lpi_node *node)
-{
-    lpi_pool_run(net, node, lpi_maxpool_back_image, 1);
-}
-
-/* ---- subsample: every stride-th pixel, channels centred in f zeros (ResNet's option A) */
-
-static lp_status lpi_subsample_forward(lp_net *net, lpi_node *node)
-{
-    const lpi_geom *g = &node->geom;
-    lpi_n           front = (g->f - g->c) / 2;
-    const lp_real  *x = lpi_value(net, node->in[0]);
-    lp_real        *y = lpi_value(net, node->out);
-    lpi_zero(y, lpi_count(net, node->out));
-    for (lpi_n i = 0; i < lpi_rows(net, node->out); i++)
-        for (lpi_n oy = 0; oy < g->oh; oy++)
-            for (lpi_n ox = 0; ox < g->ow; ox++, y += g->f)
-                lpi_copy(y + front,
-                         x + ((i * g->h + oy * g->stride) * g->w + ox * g->stride) * g->c, g->c);
-    return LP_OK;
-}
-LPI_TRAINED void lpi_subsample_backward(lp_net *net, lpi_node *node)
-{
-    const lpi_geom *g = &node->geom;
-    lpi_n           front = (g->f - g->c) / 2;
-    const lp_real  *dy = lpi_grad(net, node->out);
-    lp_real        *dx = lpi_grad(net, node->in[0]);
-    if (!lpi_adds(net, node, 0)) lpi_zero(dx, lpi_count(net, node->in[0]));
-    for (lpi_n i = 0; i < lpi_rows(net, node->out); i++)
-        for (lpi_n oy = 0; oy < g->oh; oy++)
-            for (lpi_n ox = 0; ox < g->ow; ox++, dy += g->f) {
-                lp_real *p = dx + ((i * g->h + oy * g->stride) * g->w + ox * g->stride) * g->c;
-                for (lpi_n c = 0; c < g->c; c++) p[c] += dy[front + c];
-            }
-}
-
-/* ---- dropout (Srivastava et al. 2014): the mask is a function of (seed, step, draw, node,
-   element); `draw` tells apart the minibatches of an accumulated step and the passes without a step
- */
-
-static int lpi_drops(const lp_net *net, const lpi_node *node, lpi_n i)
-{
-    uint64_t seed = lpi_mix(lpi_mix(net->desc.seed + (uint64_t)net->step) + (uint64_t)net->draw);
-    return lp_random_uniform(seed, 1000u + (uint64_t)node->index, (uint64_t)i) < (double)node->p;
-}
-
-static lp_status lpi_dropout_forward(lp_net *net, lpi_node *node)
-{
-    lpi_n          n = lpi_count(net, node->out);
-    const lp_real *x = lpi_value(net, node->in[0]);
-    lp_real       *y = lpi_value(net, node->out), scale = (lp_real)(1 / (1 - (double)node->p));
-    for (lpi_n i = 0; i < n; i++)
-        y[i] = !net->training ? x[i] : lpi_drops(net, node, i) ? 0 : x[i] * scale;
-    return LP_OK;
-}
-LPI_TRAINED void lpi_dropout_backward(lp_net *net, lpi_node *node)
-{
-    lpi_n          n = lpi_count(net, node->out);
-    const lp_real *dy = lpi_grad(net, node->out);
-    lp_real *dx = lpi_grad(net, node->in[0]), scale = (lp_real)(1 / (1 - (double)node->p));
-    int      accumulate = lpi_adds(net, node, 0);
-    for (lpi_n i = 0; i < n; i++) {
-        lp_real g = lpi_drops(net, node, i) ? 0 : dy[i] * scale;
-        dx[i] = accumulate ? dx[i] + g : g;
-    }
-}
-
-/* ---- cross entropy: L = mean over labelled lines of -sum_c t_c ln p_c, p = softmax(z),
-   t = (1-s) onehot + s/classes; dz = (p - t) / lines.  With top = max z and S = sum e^(z - top):
-   p_c = e^(z_c - top) / S, -ln p_c = ln S + top - z_c.  item: LPI_LINES lines */
-
-enum { LPI_LINES = 32 };
-
-typedef struct lpi_softmax {
-    const lpi_row *row;
-    lpi_n          lines, classes;
-    const lp_real *z;
-    const int32_t *label;  /* [lines]                                                           */
-    lp_real       *out;    /* dz, or probabilities, [lines, classes]                            */
-    double        *loss;   /* [items] sums                                                      */
-    double         smooth, scale; /* s; factor on p - t                                         */
-    int            accumulate;
-} lpi_softmax;
-
-static void lpi_cross_entropy_item(void *arg, int item, LPI_UNUSED int lane)
-{
-    const lpi_softmax *j = (const lpi_softmax *)arg;
-    lpi_n              i = (lpi_n)item * LPI_LINES, end = lpi_minp(i + LPI_LINES, j->lines);
-    double             loss = 0;
-    for (; i < end; i++) {
-        const lp_real *z = j->z + i * j->classes;
-        lp_real        top;
-        if (j->label[i] == LP_IGNORE) continue;
-        double lse = lpi_log(j->row->sum_exp(j->classes, z, &top));
-        lse += (double)top;
-        loss += (1 - j->smooth) * (lse - (double)z[j->label[i]]);
-        for (lpi_n c = 0; c < j->classes && j->smooth > 0; c++)
-            loss += j->smooth / (double)j->classes * (lse - (double)z[c]);
-    }
-    j->loss[item] = loss;
-}
-
-static lp_status lpi_cross_entropy_forward(lp_net *net, lpi_node *node)
-{
-    lpi_softmax j = { net->row, lpi_lines(net, node->in[0]), lpi_last(node->in[0]),
-                      lpi_value(net, node->in[0]), node->in[1]->pub.labels, NULL,
-                      (double *)(void *)net->workspace, (double)node->p, 0, 0 };
-    lpi_n       counted = 0, items = lpi_ceil_div(j.lines, LPI_LINES);
-    for (lpi_n i = 0; i < j.lines; i++) {
-        int32_t label = j.label[i];
-        if (label == LP_IGNORE) continue;
-        counted++;
-        if (label < 0 || label >= j.classes)
-            return lpi_fail(net, LP_ERR_LABEL, "\"%s\": label %d of row %l is not in 0..%d",
-                            node->in[1]->pub.name, (int)label, (int64_t)i, (int)j.classes - 1);
-    }
-    lpi_for(&net->team, (int)items, lpi_cross_entropy_item, &j);
-    net->loss_value = 0;
-    for (lpi_n i = 0; i < items; i++) net->loss_value += j.loss[i];
-    net->loss_lines = (double)(counted ? counted : 1);
-    net->loss_value /= net->loss_lines;
-    *lpi_value(net, node->out) = (lp_real)net->loss_value;
-    return LP_OK;
-}
-
-/* out = or += scale (p - t) for each line; without labels t = 0. */
-static void lpi_softmax_item(void *arg, int item, LPI_UNUSED int lane)
-{
-    const lpi_softmax *j = (const lpi_softmax *)arg;
-    lpi_n              i = (lpi_n)item * LPI_LINES, end = lpi_minp(i + LPI_LINES, j->lines);
-    for (; i < end; i++) {
-        const lp_real *z = j->z + i * j->classes;
-        lp_real       *out = j->out + i * j->classes, top;
-        if (j->label && j->label[i] == LP_IGNORE) {
-            if (!j->accumulate) lpi_zero(out, j->classes);
-            continue;
-        }
-        double sum = j->row->sum_exp(j->classes, z, &top);
-        j->row->softmax(j->classes, z, top, (lp_real)(j->scale / sum),
-                        (lp_real)(-j->scale * j->smooth / (double)j->classes), j->accumulate, out);
-        if (j->label) out[j->label[i]] -= (lp_real)(j->scale * (1 - j->smooth));
-    }
-}
-
-LPI_TRAINED void lpi_cross_entropy_backward(lp_net *net, lpi_node *node)
+static int lpi_same_shape(const lp_tensor *a, const lp_tensor *b)
 {
-    lpi_softmax j = { net->row, lpi_lines(net, node->in[0]), lpi_last(node->in[0]),
-                      lpi_value(net, node->in[0]), node->in[1]->pub.labels,
-                      lpi_grad(net, node->in[0]), NULL, (double)node->p,
-                      net->loss_scale / net->loss_lines, lpi_adds(net, node, 0) };
-    lpi_for(&net->team, (int)lpi_ceil_div(j.lines, LPI_LINES), lpi_softmax_item, &j);
+    int same = a->rank == b->rank && a->priv->batched == b->priv->batched;
+    for (int i = 0; i < 4; i++) same &= a->dim[i] == b->dim[i];
+    return same;
 }
 
-/* ---- mean squared error: L = mean (a - b)^2 over all elements; da = 2 (a - b) / n = -db */
-
-static lp_status lpi_mse_forward(lp_net *net, lpi_node *node)
-{
-    lpi_n          n = lpi_count(net, node->in[0]);
-    const lp_real *a = lpi_value(net, node->in[0]), *b = lpi_value(net, node->in[1]);
-    double         loss = 0;
-    for (lpi_n i = 0; i < n; i++)
-        loss += ((double)a[i] - (double)b[i]) * ((double)a[i] - (double)b[i]);
-    net->loss_value = loss / (double)n;
-    *lpi_value(net, node->out) = (lp_real)net->loss_value;
-    return LP_OK;
-}
-LPI_TRAINED void lpi_mse_backward(lp_net *net, lpi_node *node)
+/* Is t [d0], or [d0, d1], and does not follow the batch?  (d1 = 1: a vector.) */
+static int lpi_is_weight(const lp_tensor *t, int rank, int d0, int d1)
 {
-    lpi_n          n = lpi_count(net, node->in[0]);
-    const lp_real *a = lpi_value(net, node->in[0]), *b = lpi_value(net, node->in[1]);
-    for (int q = 1; q >= 0; q--) {
-        if (!lpi_wants(node, q)) continue;
-        lp_real *dx = lpi_grad(net, node->in[q]);
-        double   scale = net->loss_scale * (q ? -2.0 : 2.0) / (double)n;
-        int      accumulate = lpi_adds(net, node, q);
-        for (lpi_n i = 0; i < n; i++) {
-            double g = scale * ((double)a[i] - (double)b[i]);
-            dx[i] = (lp_real)(accumulate ? (double)dx[i] + g : g);
-        }
-    }
+    return t->rank == rank && !t->priv->batched && t->dim[0] == d0 && t->dim[1] == d1;
 }
-
-/* ---- the table of operations */
-
-enum { LPI_OP_RELU, LPI_OP_SIGMOID, LPI_OP_TANH, LPI_OP_ADD, LPI_OP_MUL, LPI_OP_OUTER,
-       LPI_OP_GATHER, LPI_OP_LSTM, LPI_OP_CONV, LPI_OP_MATMUL, LPI_OP_BATCHNORM, LPI_OP_AVGPOOL,
-       LPI_OP_MAXPOOL, LPI_OP_SUBSAMPLE, LPI_OP_DROPOUT, LPI_OP_CROSS_ENTROPY, LPI_OP_MSE };
-
-#define LPI_ACTIVATION(name, map)                                                               \
-    { name, lpi_activation_forward, LPI_BACK(lpi_activation_backward),                          \
-      LPI_READS_Y | LPI_IN_PLACE | LPI_GRAD_IN_PLACE, map }
-#define LPI_OP(name, flags)                                                                     \
-    { #name, lpi_##name##_forward, LPI_BACK(lpi_##name##_backward), flags, 0 }
-static const lpi_op lpi_ops[] = {
-    LPI_ACTIVATION("relu", LPI_MAP_RELU),
-    LPI_ACTIVATION("sigmoid", LPI_MAP_SIGMOID),
-    LPI_ACTIVATION("tanh", LPI_MAP_TANH),
-    LPI_OP(add, LPI_IN_PLACE | LPI_GRAD_IN_PLACE),
-    LPI_OP(mul, LPI_READS_X0 | LPI_READS_X1 | LPI_GRAD_IN_PLACE),
-    LPI_OP(outer, LPI_READS_X0 | LPI_READS_X1),
-    LPI_OP(gather, 0),
-    LPI_OP(lstm, LPI_READS_X1 | LPI_READS_X2),
-    LPI_OP(conv2d, LPI_READS_X0 | LPI_READS_X1),
-    LPI_OP(matmul, LPI_READS_X0 | LPI_READS_X1),
-    LPI_OP(batchnorm, LPI_READS_X0 | LPI_GRAD_IN_PLACE),
-    LPI_OP(avgpool, 0),
-    LPI_OP(maxpool, LPI_READS_X0),
-    LPI_OP(subsample, 0),
-    LPI_OP(dropout, LPI_IN_PLACE | LPI_GRAD_IN_PLACE),
-    LPI_OP(cross_entropy, LPI_READS_X0 | LPI_LOSS),
-    LPI_OP(mse, LPI_READS_X0 | LPI_READS_X1 | LPI_LOSS),
-};
-
-/* ---- builders: check shapes, record a node */
 
 static lp_tensor *lpi_input(lp_net *net, const char *name, int rank, const int *dim)
 {
@@ -4549,32 +3630,343 @@ static lp_tensor *lpi_layer_weight(lp_net *net, const char *label, const char *n
     return w && (net->desc.late.families & LP_LATE_RANK1) ? lp_rank1(net, w) : w;
 }
 
-static lp_tensor *lpi_out(lpi_node *node) { return node ? &node->out->pub : NULL; }
+/* ---- reading a node while it runs */
 
-static lp_tensor *lpi_elementwise(lp_net *net, int op, lp_tensor *x)
+static lpi_tensor *lpi_root(lpi_tensor *t)
 {
-    if (!lpi_building(net, x, lpi_ops[op].name, NULL)) return NULL;
-    return lpi_out(lpi_new_node(net, &lpi_ops[op], NULL, x, NULL, NULL, x->rank, x->dim));
+    while (t->alias) t = t->alias;
+    return t;
 }
-LP_API lp_tensor *lp_relu(lp_net *net, lp_tensor *x)
+static lp_real *lpi_value(const lp_net *net, lpi_tensor *t)
 {
-    return lpi_elementwise(net, LPI_OP_RELU, x);
+    t = lpi_root(t);
+    if (t->kind != LPI_PARAMETER) return t->value.at;
+    return (t->role == LP_ROLE_LATE ? net->now_phi : net->theta) + t->offset;
 }
-LP_API lp_tensor *lp_sigmoid(lp_net *net, lp_tensor *x)
+LPI_TRAINING_ONLY lp_real *lpi_grad(const lp_net *net, const lpi_tensor *t)
 {
-    return lpi_elementwise(net, LPI_OP_SIGMOID, x);
+    if (t->kind != LPI_PARAMETER) return t->grad.at;
+    return (t->role == LP_ROLE_LATE ? net->g_phi : net->g_theta) + t->offset;
 }
-LP_API lp_tensor *lp_tanh(lp_net *net, lp_tensor *x)
+/* Must the gradient of input i be added?  (For parameters also across minibatches.) */
+LPI_TRAINING_ONLY int lpi_adds(const lp_net *net, const lpi_node *node, int i)
 {
-    return lpi_elementwise(net, LPI_OP_TANH, x);
+    return node->add[i] || (node->in[i]->kind == LPI_PARAMETER && net->pending > 0);
+}
+LPI_TRAINING_ONLY int lpi_wants(const lpi_node *node, int i) { return node->in[i]->needs_grad; }
+static int lpi_rows(const lp_net *net, const lpi_tensor *t)
+{
+    return t->batched ? net->rows : t->pub.dim[0];
+}
+static lpi_n lpi_count(const lp_net *net, const lpi_tensor *t)
+{
+    return lpi_rows(net, t) * t->row_size;
+}
+/* A tensor as a matrix [lines, last]: last dimension, and the rest of it in use. */
+static lpi_n lpi_last(const lpi_tensor *t) { return t->pub.dim[t->pub.rank - 1]; }
+static lpi_n lpi_lines(const lp_net *net, const lpi_tensor *t)
+{
+    return lpi_count(net, t) / lpi_last(t);
+}
+/* The workspace, of which the running node may use what its op's sizes() said. */
+static lp_real *lpi_scratch(const lp_net *net, ptrdiff_t n)
+{
+    LP_ASSERT(n <= net->workspace_size);
+    (void)n;
+    return net->workspace;
 }
 
-static int lpi_same_shape(const lp_tensor *a, const lp_tensor *b)
+/* ---- what fusion does to declarations */
+
+static void lpi_declare_use(lpi_node *node, lpi_storage *storage, unsigned when)
 {
-    int same = a->rank == b->rank && a->priv->batched == b->priv->batched;
-    for (int i = 0; i < 4; i++) same &= a->dim[i] == b->dim[i];
-    return same;
+    LP_ASSERT(node->uses < LPI_MAX_USES);
+    node->use[node->uses].storage = storage;
+    node->use[node->uses++].when = when;
 }
+/* The node uses `now` instead of `before` (NULL: nothing). */
+static void lpi_use_instead(lpi_node *node, const lpi_storage *before, lpi_storage *now)
+{
+    int n = 0;
+    for (int i = 0; i < node->uses; i++) {
+        if (node->use[i].storage == before) node->use[i].storage = now;
+        if (node->use[i].storage) node->use[n++] = node->use[i];
+    }
+    node->uses = n;
+}
+/* The next node after `from` (NULL: the first) in the graph that reads t. */
+static lpi_node *lpi_next_user(const lp_net *net, const lpi_tensor *t, const lpi_node *from)
+{
+    lpi_node *node = from ? from->next : net->nodes;
+    for (; node; node = node->next)
+        for (int i = 0; i < node->inputs && !node->skip; i++)
+            if (node->in[i] == t) return node;
+    return NULL;
+}
+/* The node with this property (LPI_IS_...) to which t alone goes, and which may thus be absorbed by
+   t's producer; or NULL. */
+static lpi_node *lpi_absorbable(const lp_net *net, const lpi_tensor *t, unsigned property)
+{
+    lpi_node *user = t->users == 1 && !t->keep ? lpi_next_user(net, t, NULL) : NULL;
+    return user && (user->flags & property) ? user : NULL;
+}
+/* node does the work of `other`, to which its output goes alone. */
+static void lpi_take_over(lp_net *net, lpi_node *node, lpi_node *other)
+{
+    other->skip = 1;
+    net->order[other->index] = NULL;
+    lpi_use_instead(node, &node->out->value, &other->out->value);
+    node->out = other->out;
+    node->out->node = node;
+}
+
+/* --------------------------------------------------------------------------------- >>ops
+   One region an op: its equation, forward, backward, what it needs, what it absorbs, its row, its
+   builder.  Nothing else in this file names an op (but for the models, which use them), so that the
+   linker drops those that nobody builds.
+
+   To add one, take gelu, the first, as a model:
+     1. State the equation and its gradient.
+     2. forward writes node->out from node->in: lpi_value gives their memory, lpi_count, lpi_lines and
+        lpi_rows how much of it is in use.  It returns LP_OK, or fails with a sentence.
+     3. backward writes the gradient of each input that lpi_wants, overwriting it, or adding where
+        lpi_adds, in descending order of inputs (one tensor may stand in two places).
+     4. The row lists what forward and backward use: say LPI_X0 if it reads input 0, LPI_Y for the
+        output.  >>plan gives memory to these uses and to no others; what is forgotten here is NaN
+        in a build with LP_ASSERT, and tests/graphs.c finds it.
+     5. The builder checks shapes, in words, and makes the node.
+     6. Declare the builder among "Ops without parameters"; add the op to reference/plain.h and a line
+        for it to tests/graphs.c and tests/gradcheck.c.
+   An op that needs memory of its own says so in sizes(), and asks lpi_scratch for scratch; one with
+   parameters creates them by lpi_layer_parameter; random ops key their stream by node->index. */
+
+/* ---- what several ops use: kernels over long vectors, in items of LPI_CHUNK elements on all
+   threads; y may be a or b. */
+
+enum { LPI_CHUNK = 16384 };
+typedef void (*lpi_unary_fn)(lpi_n n, const lp_real *a, lp_real *y);
+typedef void (*lpi_binary_fn)(lpi_n n, const lp_real *a, const lp_real *b, lp_real *y);
+typedef void (*lpi_gradient_fn)(lpi_n n, const lp_real *a, const lp_real *b, int accumulate,
+                                lp_real *y); /* b: dy; y: dx */
+typedef void (*lpi_towards_fn)(lpi_n n, lp_real s, const lp_real *a, lp_real *y);
+typedef struct lpi_map {
+    lpi_n           n;
+    const lp_real  *a, *b;
+    lp_real        *y, s;
+    int             accumulate;
+    lpi_unary_fn    unary; /* one of these four */
+    lpi_binary_fn   binary;
+    lpi_gradient_fn gradient;
+    lpi_towards_fn  towards;
+} lpi_map;
+
+static void lpi_map_item(void *arg, int item, LPI_UNUSED int lane)
+{
+    const lpi_map *m = (const lpi_map *)arg;
+    lpi_n          i = (lpi_n)item * LPI_CHUNK, n = lpi_minp(LPI_CHUNK, m->n - i);
+    if (m->unary) m->unary(n, m->a + i, m->y + i);
+    else if (m->binary) m->binary(n, m->a + i, m->b + i, m->y + i);
+    else if (m->gradient) m->gradient(n, m->a + i, m->b + i, m->accumulate, m->y + i);
+    else m->towards(n, m->s, m->a + i, m->y + i);
+}
+static void lpi_map_run(const lp_net *net, lpi_map m)
+{
+    lpi_for(&net->team, (int)lpi_ceil_div(m.n, LPI_CHUNK), lpi_map_item, &m);
+}
+static void lpi_copy_unary(lpi_n n, const lp_real *x, lp_real *y) { lpi_copy(y, x, n); }
+
+/* y = a + b. */
+static void lpi_add_run(const lp_net *net, lpi_n n, const lp_real *a, const lp_real *b, lp_real *y)
+{
+    lpi_map m = {n, a, b, y, 0, 0, NULL, LPI_CALL(net->kernels, add), NULL, NULL};
+    lpi_map_run(net, m);
+}
+/* dx = dy or dx += dy. */
+LPI_TRAINING_ONLY void lpi_pass_grad(const lp_net *net, lpi_n n, const lp_real *dy, lp_real *dx,
+                                     int accumulate)
+{
+    lpi_map m = {n, dy, NULL, dx, 0, 0, lpi_copy_unary, NULL, NULL, NULL};
+    if (accumulate) lpi_add_run(net, n, dx, dy, dx);
+    else if (dx != dy) lpi_map_run(net, m);
+}
+
+/* Forward and backward of an op y = f(x), element by element; the derivative is computed from dy and
+   `of`, x or y. */
+static lp_status lpi_map_forward(lp_net *net, lpi_node *node, lpi_unary_fn f)
+{
+    lpi_map m = {lpi_count(net, node->out), lpi_value(net, node->in[0]), NULL,
+                 lpi_value(net, node->out), 0, 0, f, NULL, NULL, NULL};
+    lpi_map_run(net, m);
+    return LP_OK;
+}
+LPI_TRAINING_ONLY void lpi_map_backward(lp_net *net, lpi_node *node, lpi_gradient_fn f,
+                                        lpi_tensor *of)
+{
+    lpi_map m = {lpi_count(net, node->out), lpi_value(net, of), lpi_grad(net, node->out),
+                 lpi_grad(net, node->in[0]), 0, lpi_adds(net, node, 0), NULL, NULL, f, NULL};
+    lpi_map_run(net, m);
+}
+
+/* Calls fn(visit, item, lane) for items of LPI_LINES lines of a node's tensors. */
+enum { LPI_LINES = 32 };
+typedef struct lpi_visit {
+    lp_net   *net;
+    lpi_node *node;
+    lpi_n     lines;
+} lpi_visit;
+static void lpi_for_lines(lp_net *net, lpi_node *node, lpi_item_fn fn)
+{
+    lpi_visit v = {net, node, lpi_lines(net, node->out)};
+    lpi_for(&net->team, (int)lpi_ceil_div(v.lines, LPI_LINES), fn, &v);
+}
+
+/* Sums over rows of a [rows, c] matrix: blocks by shape, block sums added in order (in double). */
+static lpi_n lpi_block_rows(lpi_n c) { return lpi_maxp(16, 8192 / c); }
+static lpi_n lpi_blocks(lpi_n rows, lpi_n c) { return lpi_ceil_div(rows, lpi_block_rows(c)); }
+
+typedef struct lpi_columns {
+    const lp_kernels *kernels;
+    lpi_n             rows, c, block;
+    const lp_real    *x, *dy;
+    lp_real          *y, *part; /* part [blocks, 2, c] */
+    const lpi_bn     *bn;
+    int               relu, accumulate;
+} lpi_columns;
+
+static lpi_columns lpi_columns_of(const lp_net *net, lpi_n rows, lpi_n c, lpi_n block)
+{
+    lpi_columns m;
+    lpi_memset(&m, 0, sizeof m);
+    m.kernels = net->kernels;
+    m.rows = rows;
+    m.c = c;
+    m.block = block;
+    return m;
+}
+/* Where block `item` begins, and its number of rows. */
+static lpi_n lpi_block_at(const lpi_columns *m, int item, lpi_n *rows)
+{
+    *rows = lpi_minp(m->block, m->rows - item * m->block);
+    return item * m->block * m->c;
+}
+
+LPI_TRAINING_ONLY void lpi_col_sum_item(void *arg, int item, LPI_UNUSED int lane)
+{
+    const lpi_columns *m = (const lpi_columns *)arg;
+    lpi_n              rows, at = lpi_block_at(m, item, &rows);
+    LPI_CALL(m->kernels, col_sum)(rows, m->c, m->x + at, m->part + (lpi_n)item * 2 * m->c);
+}
+LPI_TRAINING_ONLY lpi_n lpi_col_sums_scratch(lpi_n rows, lpi_n c)
+{
+    return lpi_blocks(rows, c) * 2 * c;
+}
+/* out [c] (+)= sum over rows of x [rows, c]: bias gradients. */
+LPI_TRAINING_ONLY void lpi_col_sums(lp_net *net, lpi_n rows, lpi_n c, const lp_real *x,
+                                    int accumulate, lp_real *out)
+{
+    lpi_columns m = lpi_columns_of(net, rows, c, lpi_block_rows(c));
+    lpi_n       blocks = lpi_blocks(rows, c);
+    m.part = lpi_scratch(net, lpi_col_sums_scratch(rows, c));
+    m.x = x;
+    lpi_for(&net->team, (int)blocks, lpi_col_sum_item, &m);
+    for (lpi_n j = 0; j < c; j++) {
+        double sum = accumulate ? (double)out[j] : 0;
+        for (lpi_n b = 0; b < blocks; b++) sum += (double)m.part[b * 2 * c + j];
+        out[j] = (lp_real)sum;
+    }
+}
+
+/* ---- gelu: y = x F(x), F the distribution function of the standard normal (Hendrycks and Gimpel
+   2016);  dx = dy (F(x) + x f(x)),  f its density.  F(-x) = e^(-x^2 / 2) t P(t) for x >= 0, with
+   t = 1 / (1 + 0.35 x) and P of degree 10 fitted for the smallest largest relative error (1.3e-8). */
+
+static double lpi_normal_cdf(double x)
+{
+    static const double p[11] = {
+        0.13962979999433017, 0.13962923692470183,  0.12255290265951554, 0.08778659993172207,
+        0.04840250744905988, -0.02839415768498495, 0.06956693191618162, -0.22591689958482103,
+        0.23588462631595938, -0.10845549329218523, 0.01931393873685708};
+    double t = 1 / (1 + 0.35 * (x < 0 ? -x : x)), tail = 0;
+    for (int i = 10; i >= 0; i--) tail = tail * t + p[i];
+    tail *= t * lpi_exp(-0.5 * x * x);
+    return x < 0 ? tail : 1 - tail;
+}
+static void lpi_gelu(lpi_n n, const lp_real *x, lp_real *y)
+{
+    for (lpi_n i = 0; i < n; i++) y[i] = (lp_real)((double)x[i] * lpi_normal_cdf((double)x[i]));
+}
+LPI_TRAINING_ONLY void lpi_gelu_grad(lpi_n n, const lp_real *x, const lp_real *dy, int accumulate,
+                                     lp_real *dx)
+{
+    for (lpi_n i = 0; i < n; i++) {
+        double  z = (double)x[i], density = 0.3989422804014327 * lpi_exp(-0.5 * z * z);
+        lp_real g = (lp_real)((double)dy[i] * (lpi_normal_cdf(z) + z * density));
+        dx[i] = accumulate ? dx[i] + g : g;
+    }
+}
+
+static lp_status lpi_gelu_forward(lp_net *net, lpi_node *node)
+{
+    return lpi_map_forward(net, node, lpi_gelu);
+}
+LPI_TRAINING_ONLY void lpi_gelu_backward(lp_net *net, lpi_node *node)
+{
+    lpi_map_backward(net, node, lpi_gelu_grad, node->in[0]);
+}
+static const lpi_op lpi_op_gelu = {
+    "gelu", lpi_gelu_forward, LPI_BACK(lpi_gelu_backward), NULL, NULL, NULL,
+    LPI_X0 | LPI_Y, /* forward reads x and writes y */
+    LPI_X0,         /* backward reads x             */
+    LPI_GRAD_IN_PLACE, 0};
+
+LP_API lp_tensor *lp_gelu(lp_net *net, lp_tensor *x)
+{
+    if (!lpi_building(net, x, "gelu", NULL)) return NULL;
+    return lpi_shaped(net, &lpi_op_gelu, x, NULL);
+}
+
+/* ---- relu: y = x < 0 ? 0 : x;  sigmoid: y = 1 / (1 + e^-x);  tanh.  Their kernels stand in
+   >>kernels; backward reads y. */
+
+#define LPI_ACTIVATION(NAME, FLAGS)                                                             \
+    static lp_status lpi_##NAME##_forward(lp_net *net, lpi_node *node)                          \
+    {                                                                                           \
+        return lpi_map_forward(net, node, LPI_CALL(net->kernels, NAME));                        \
+    }                                                                                           \
+    LPI_TRAINING_ONLY void lpi_##NAME##_backward(lp_net *net, lpi_node *node)                   \
+    {                                                                                           \
+        lpi_map_backward(net, node, LPI_CALL(net->kernels, NAME##_grad), node->out);            \
+    }                                                                                           \
+    static const lpi_op lpi_op_##NAME = {                                                       \
+        #NAME, lpi_##NAME##_forward, LPI_BACK(lpi_##NAME##_backward), NULL, NULL, NULL,         \
+        LPI_X0 | LPI_Y, LPI_Y, LPI_IN_PLACE | LPI_GRAD_IN_PLACE | (FLAGS), 0};                  \
+    LP_API lp_tensor *lp_##NAME(lp_net *net, lp_tensor *x)                                      \
+    {                                                                                           \
+        if (!lpi_building(net, x, #NAME, NULL)) return NULL;                                    \
+        return lpi_shaped(net, &lpi_op_##NAME, x, NULL);                                        \
+    }
+LPI_ACTIVATION(relu, LPI_IS_RELU)
+LPI_ACTIVATION(sigmoid, 0)
+LPI_ACTIVATION(tanh, 0)
+
+/* ---- add: y = a + b */
+
+static lp_status lpi_add_forward(lp_net *net, lpi_node *node)
+{
+    lpi_add_run(net, lpi_count(net, node->out), lpi_value(net, node->in[0]),
+                lpi_value(net, node->in[1]), lpi_value(net, node->out));
+    return LP_OK;
+}
+LPI_TRAINING_ONLY void lpi_add_backward(lp_net *net, lpi_node *node)
+{
+    for (int i = 1; i >= 0; i--) /* input 0 last: its dx may be dy's own memory */
+        if (lpi_wants(node, i))
+            lpi_pass_grad(net, lpi_count(net, node->out), lpi_grad(net, node->out),
+                          lpi_grad(net, node->in[i]), lpi_adds(net, node, i));
+}
+static const lpi_op lpi_op_add = {
+    "add", lpi_add_forward, LPI_BACK(lpi_add_backward), NULL, NULL, NULL,
+    LPI_X0 | LPI_X1 | LPI_Y, 0, LPI_IN_PLACE | LPI_GRAD_IN_PLACE | LPI_IS_SUM, 0};
 
 LP_API lp_tensor *lp_add(lp_net *net, lp_tensor *a, lp_tensor *b)
 {
@@ -4582,8 +3974,59 @@ LP_API lp_tensor *lp_add(lp_net *net, lp_tensor *a, lp_tensor *b)
     LPI_REFUSE(net, !lpi_same_shape(a, b), LP_ERR_SHAPE,
                "add: \"%s\" %t and \"%s\" %t have different shapes, or only one follows the batch",
                a->name, a->priv, b->name, b->priv);
-    return lpi_out(lpi_new_node(net, &lpi_ops[LPI_OP_ADD], NULL, a, b, NULL, a->rank, a->dim));
+    return lpi_shaped(net, &lpi_op_add, a, b);
 }
+
+/* ---- mul: y = a o b, where b has the last dimensions of a and repeats along the others;
+   da = dy o b, db = sum over the repeats of dy o a.  item: a chunk of b, all repeats */
+
+typedef struct lpi_product {
+    const lp_kernels *kernels;
+    lpi_n          n, repeats;
+    const lp_real *a, *b;
+    lp_real       *y;
+    int            sum, accumulate; /* sum: y [n] = sum of a o b, b repeated with a              */
+} lpi_product;
+
+static void lpi_product_item(void *arg, int item, LPI_UNUSED int lane)
+{
+    const lpi_product *p = (const lpi_product *)arg;
+    lpi_n              i = (lpi_n)item * LPI_CHUNK, n = lpi_minp(LPI_CHUNK, p->n - i);
+    for (lpi_n q = 0; q < p->repeats; q++, i += p->n) {
+        lpi_n once = i - q * p->n;
+        if (p->sum) LPI_CALL(p->kernels, mul)(n, p->a + i, p->b + i, p->accumulate || q > 0, p->y + once);
+        else LPI_CALL(p->kernels, mul)(n, p->a + i, p->b + once, p->accumulate, p->y + i);
+    }
+}
+
+static void lpi_product_run(const lp_net *net, const lpi_node *node, const lp_real *a,
+                            const lp_real *b, int sum, int accumulate, lp_real *y)
+{
+    lpi_n       n = node->in[1]->batched ? lpi_count(net, node->in[1]) : node->in[1]->size;
+    lpi_product p = { net->kernels, n, lpi_count(net, node->out) / n, a, b, y, sum, accumulate };
+    lpi_for(&net->team, (int)lpi_ceil_div(n, LPI_CHUNK), lpi_product_item, &p);
+}
+
+static lp_status lpi_mul_forward(lp_net *net, lpi_node *node)
+{
+    lpi_product_run(net, node, lpi_value(net, node->in[0]), lpi_value(net, node->in[1]), 0, 0,
+                    lpi_value(net, node->out));
+    return LP_OK;
+}
+LPI_TRAINING_ONLY void lpi_mul_backward(lp_net *net, lpi_node *node)
+{
+    const lp_real *dy = lpi_grad(net, node->out);
+    if (lpi_wants(node, 1))
+        lpi_product_run(net, node, dy, lpi_value(net, node->in[0]), 1, lpi_adds(net, node, 1),
+                        lpi_grad(net, node->in[1]));
+    if (lpi_wants(node, 0))
+        lpi_product_run(net, node, dy, lpi_value(net, node->in[1]), 0, lpi_adds(net, node, 0),
+                        lpi_grad(net, node->in[0]));
+}
+
+static const lpi_op lpi_op_mul = {
+    "mul", lpi_mul_forward, LPI_BACK(lpi_mul_backward), NULL, NULL, NULL,
+    LPI_X0 | LPI_X1 | LPI_Y, LPI_X0 | LPI_X1, LPI_GRAD_IN_PLACE | LPI_SCALES, 0};
 
 LP_API lp_tensor *lp_mul(lp_net *net, lp_tensor *a, lp_tensor *b)
 {
@@ -4593,8 +4036,41 @@ LP_API lp_tensor *lp_mul(lp_net *net, lp_tensor *a, lp_tensor *b)
     LPI_REFUSE(net, !fits && !lpi_same_shape(a, b), LP_ERR_SHAPE,
                "mul: \"%s\" %t and \"%s\" %t: expected the same shape, or the last dimensions of "
                "the first", a->name, a->priv, b->name, b->priv);
-    return lpi_out(lpi_new_node(net, &lpi_ops[LPI_OP_MUL], NULL, a, b, NULL, a->rank, a->dim));
+    return lpi_shaped(net, &lpi_op_mul, a, b);
 }
+
+/* ---- outer: y [m, n] = a b^T;  da = dy b,  db = dy^T a */
+
+static lp_status lpi_outer_forward(lp_net *net, lpi_node *node)
+{
+    lpi_n          m = node->in[0]->size, n = node->in[1]->size;
+    const lp_real *a = lpi_value(net, node->in[0]), *b = lpi_value(net, node->in[1]);
+    lp_real       *y = lpi_value(net, node->out);
+    lpi_zero(y, m * n);
+    for (lpi_n i = 0; i < m; i++) LPI_CALL(net->kernels, axpy)(n, a[i], b, y + i * n);
+    return LP_OK;
+}
+LPI_TRAINING_ONLY void lpi_outer_backward(lp_net *net, lpi_node *node)
+{
+    lpi_n          m = node->in[0]->size, n = node->in[1]->size;
+    const lp_real *a = lpi_value(net, node->in[0]), *b = lpi_value(net, node->in[1]);
+    const lp_real *dy = lpi_grad(net, node->out);
+    if (lpi_wants(node, 1)) {
+        lp_real *db = lpi_grad(net, node->in[1]);
+        if (!lpi_adds(net, node, 1)) lpi_zero(db, n);
+        for (lpi_n i = 0; i < m; i++) LPI_CALL(net->kernels, axpy)(n, a[i], dy + i * n, db);
+    }
+    if (lpi_wants(node, 0)) {
+        lp_real *da = lpi_grad(net, node->in[0]);
+        int      accumulate = lpi_adds(net, node, 0);
+        for (lpi_n i = 0; i < m; i++)
+            da[i] = (lp_real)(LPI_CALL(net->kernels, dot)(n, dy + i * n, b) + (accumulate ? (double)da[i] : 0));
+    }
+}
+
+static const lpi_op lpi_op_outer = {
+    "outer", lpi_outer_forward, LPI_BACK(lpi_outer_backward), NULL, NULL, NULL,
+    LPI_X0 | LPI_X1 | LPI_Y, LPI_X0 | LPI_X1, 0, 0};
 
 LP_API lp_tensor *lp_outer(lp_net *net, lp_tensor *a, lp_tensor *b)
 {
@@ -4603,8 +4079,9 @@ LP_API lp_tensor *lp_outer(lp_net *net, lp_tensor *a, lp_tensor *b)
                LP_ERR_SHAPE,
                "outer: \"%s\" %t and \"%s\" %t: expected two vectors [m] and [n] that do not "
                "follow the batch", a->name, a->priv, b->name, b->priv);
-    int dim[2] = { a->dim[0], b->dim[0] };
-    return lpi_out(lpi_new_node(net, &lpi_ops[LPI_OP_OUTER], NULL, a, b, NULL, 2, dim));
+    int        dim[2] = {a->dim[0], b->dim[0]};
+    lp_tensor *in[2] = {a, b};
+    return lpi_out(lpi_new_node(net, &lpi_op_outer, NULL, 2, in, 2, dim));
 }
 
 LP_API lp_tensor *lp_rank1(lp_net *net, lp_tensor *w)
@@ -4622,6 +4099,129 @@ LP_API lp_tensor *lp_rank1(lp_net *net, lp_tensor *w)
     return lp_mul(net, w, lp_outer(net, v, u));
 }
 
+/* ---- reshape: y is x in other dimensions: the same memory (or a copy, where a parameter was asked
+   to be kept in other dimensions: members have their own) */
+
+static lp_status lpi_reshape_forward(lp_net *net, lpi_node *node)
+{
+    return node->out->alias ? LP_OK : lpi_map_forward(net, node, lpi_copy_unary);
+}
+LPI_TRAINING_ONLY void lpi_reshape_backward(lp_net *net, lpi_node *node)
+{
+    lpi_pass_grad(net, lpi_count(net, node->out), lpi_grad(net, node->out),
+                  lpi_grad(net, node->in[0]), lpi_adds(net, node, 0));
+}
+static const lpi_op lpi_op_reshape = {
+    "reshape", lpi_reshape_forward, LPI_BACK(lpi_reshape_backward), NULL, NULL, NULL,
+    LPI_X0 | LPI_Y, 0, LPI_ALIAS | LPI_GRAD_IN_PLACE, 0};
+
+LP_API lp_tensor *lp_reshape(lp_net *net, lp_tensor *x, int rank, const int *dim)
+{
+    int64_t size = 1;
+    if (!lpi_building(net, x, "reshape", NULL)) return NULL;
+    LPI_REFUSE(net, rank < 1 || rank > 4 || !dim, LP_ERR_ARGUMENT,
+               "reshape of \"%s\": rank %d, expected 1..4", x->name, rank);
+    for (int i = 0; i < rank; i++) size = dim[i] < 1 || size > x->priv->size ? -1 : size * dim[i];
+    LPI_REFUSE(net, size != x->priv->size || (x->priv->batched && dim[0] != x->dim[0]), LP_ERR_SHAPE,
+               "reshape of \"%s\" %t: expected dimensions of as many elements, and the first to stay "
+               "where it follows the batch", x->name, x->priv);
+    return lpi_out(lpi_new_node(net, &lpi_op_reshape, NULL, 1, &x, rank, dim));
+}
+
+/* ---- concat: y = [a b], side by side along the last dimension */
+
+/* Copies parts of lines, `width` elements at a distance of `apart` (from: of `from_apart`). */
+static void lpi_copy_lines(lpi_n lines, lpi_n width, const lp_real *from, lpi_n from_apart,
+                           lp_real *to, lpi_n to_apart)
+{
+    for (lpi_n i = 0; i < lines; i++) lpi_copy(to + i * to_apart, from + i * from_apart, width);
+}
+static lp_status lpi_concat_forward(lp_net *net, lpi_node *node)
+{
+    lpi_n lines = lpi_lines(net, node->out), width = lpi_last(node->out), at = 0;
+    for (int i = 0; i < 2; i++) {
+        lpi_n part = lpi_last(node->in[i]);
+        lpi_copy_lines(lines, part, lpi_value(net, node->in[i]), part,
+                       lpi_value(net, node->out) + at, width);
+        at += part;
+    }
+    return LP_OK;
+}
+LPI_TRAINING_ONLY void lpi_concat_backward(lp_net *net, lpi_node *node)
+{
+    lpi_n lines = lpi_lines(net, node->out), width = lpi_last(node->out), at = width;
+    for (int i = 1; i >= 0; i--) {
+        lpi_n          part = lpi_last(node->in[i]);
+        const lp_real *dy = lpi_grad(net, node->out) + (at -= part);
+        if (!lpi_wants(node, i)) continue;
+        lp_real *dx = lpi_grad(net, node->in[i]);
+        if (!lpi_adds(net, node, i)) lpi_copy_lines(lines, part, dy, width, dx, part);
+        else
+            for (lpi_n l = 0; l < lines; l++)
+                LPI_CALL(net->kernels, add)(part, dx + l * part, dy + l * width, dx + l * part);
+    }
+}
+static const lpi_op lpi_op_concat = {
+    "concat", lpi_concat_forward, LPI_BACK(lpi_concat_backward), NULL, NULL, NULL,
+    LPI_X0 | LPI_X1 | LPI_Y, 0, 0, 0};
+
+LP_API lp_tensor *lp_concat(lp_net *net, lp_tensor *a, lp_tensor *b)
+{
+    if (!lpi_building(net, a, "concat", NULL) || !lpi_building(net, b, "concat", NULL)) return NULL;
+    int fits = a->rank == b->rank && a->priv->batched == b->priv->batched
+               && (a->rank > 1 || !a->priv->batched);
+    for (int i = 0; i + 1 < a->rank; i++) fits &= a->dim[i] == b->dim[i];
+    LPI_REFUSE(net, !fits, LP_ERR_SHAPE,
+               "concat: \"%s\" %t and \"%s\" %t differ in more than the last dimension, or only one "
+               "follows the batch", a->name, a->priv, b->name, b->priv);
+    lp_tensor *in[2] = {a, b};
+    int        dim[4] = {a->dim[0], a->dim[1], a->dim[2], a->dim[3]};
+    int64_t    width = (int64_t)dim[a->rank - 1] + b->dim[a->rank - 1];
+    LPI_REFUSE(net, width > 2147483647, LP_ERR_SHAPE, "concat: \"%s\" %t and \"%s\" %t are too wide",
+               a->name, a->priv, b->name, b->priv);
+    dim[a->rank - 1] = (int)width;
+    return lpi_out(lpi_new_node(net, &lpi_op_concat, NULL, 2, in, a->rank, dim));
+}
+
+/* ---- gather: row y_i = table[token_i];  dtable[token_i] += dy_i, in the order of i */
+
+/* Are the first n tokens in 0..words-1? */
+static lp_status lpi_check_tokens(lp_net *net, const lpi_tensor *tokens, lpi_n n, int words)
+{
+    const int32_t *token = tokens->pub.labels;
+    for (lpi_n i = 0; i < n; i++)
+        if (token[i] < 0 || token[i] >= words)
+            return lpi_fail(net, LP_ERR_LABEL, "\"%s\": token %d at place %l is not in 0..%d",
+                            tokens->pub.name, (int)token[i], (int64_t)i, words - 1);
+    return LP_OK;
+}
+static lp_status lpi_gather_forward(lp_net *net, lpi_node *node)
+{
+    lpi_n          n = lpi_count(net, node->in[0]), width = lpi_last(node->out);
+    const int32_t *token = node->in[0]->pub.labels;
+    const lp_real *table = lpi_value(net, node->in[1]);
+    lp_real       *y = lpi_value(net, node->out);
+    lp_status      st = lpi_check_tokens(net, node->in[0], n, node->in[1]->pub.dim[0]);
+    for (lpi_n i = 0; i < n && st == LP_OK; i++)
+        lpi_copy(y + i * width, table + token[i] * width, width);
+    return st;
+}
+LPI_TRAINING_ONLY void lpi_gather_backward(lp_net *net, lpi_node *node)
+{
+    lpi_n          n = lpi_count(net, node->in[0]), width = lpi_last(node->out);
+    const int32_t *token = node->in[0]->pub.labels;
+    const lp_real *dy = lpi_grad(net, node->out);
+    lp_real       *dtable = lpi_grad(net, node->in[1]);
+    if (!lpi_adds(net, node, 1)) lpi_zero(dtable, node->in[1]->size);
+    for (lpi_n i = 0; i < n; i++) {
+        lp_real *sum = dtable + token[i] * width;
+        LPI_CALL(net->kernels, add)(width, sum, dy + i * width, sum);
+    }
+}
+static const lpi_op lpi_op_gather = {
+    "gather", lpi_gather_forward, LPI_BACK(lpi_gather_backward), NULL, NULL, NULL,
+    LPI_X0 | LPI_X1 | LPI_Y, LPI_X0, LPI_IS_LOOKUP, 0};
+
 LP_API lp_tensor *lp_gather(lp_net *net, lp_tensor *tokens, lp_tensor *table, const char *label)
 {
     if (!lpi_building(net, table, "gather", label)) return NULL;
@@ -4633,8 +4233,8 @@ LP_API lp_tensor *lp_gather(lp_net *net, lp_tensor *tokens, lp_tensor *table, co
                table->priv);
     int dim[3] = { tokens->dim[0], tokens->dim[1], table->dim[1] }, rank = tokens->rank + 1;
     if (rank == 2) dim[1] = dim[2];
-    return lpi_out(
-        lpi_new_node(net, &lpi_ops[LPI_OP_GATHER], label, tokens, table, NULL, rank, dim));
+    lp_tensor *in[2] = {tokens, table};
+    return lpi_out(lpi_new_node(net, &lpi_op_gather, label, 2, in, rank, dim));
 }
 
 LP_API lp_tensor *lp_embedding(lp_net *net, lp_tensor *tokens, const char *label, int vocabulary,
@@ -4645,11 +4245,354 @@ LP_API lp_tensor *lp_embedding(lp_net *net, lp_tensor *tokens, const char *label
     return w ? lp_gather(net, tokens, w, lpi_label(label)) : NULL;
 }
 
-/* Is t a parameter-like tensor [d0] or [d0, d1]? */
-static int lpi_is_matrix(const lp_tensor *t, int rank, int d0, int d1)
+/* ---- matmul: y [n, out] = x [n, in] W [in, out] + b; n counts lines: rows, or positions.
+   dW = x^T dy;  dx = dy W^T;  db = sum dy. */
+
+/* C [m, n] = (or +=) A [m, k] B [k, n] by all threads, element (i,j) of A at a[i*rsa + j*csa]. */
+static void lpi_matmul_run(const lp_net *net, lpi_n m, lpi_n n, lpi_n k, const lp_real *a, lpi_n rsa,
+                           lpi_n csa, const lp_real *b, lpi_n rsb, lpi_n csb, lp_real *c,
+                           int accumulate)
 {
-    return t->rank == rank && !t->priv->batched && t->dim[0] == d0 && t->dim[1] == d1;
+    lp_real     *work = lpi_scratch(net, net->desc.threads * lpi_gemm_scratch(n, k));
+    lpi_gemm_job g = {net->kernels, m, n, k, rsa, csa, rsb, csb, n, 0, 0, a, b, c, work, accumulate};
+    lpi_gemm_parallel(&net->team, &g);
 }
+static lp_status lpi_matmul_forward(lp_net *net, lpi_node *node)
+{
+    lpi_n          n = lpi_lines(net, node->out), out = lpi_last(node->out);
+    lpi_n          in = node->in[1]->pub.dim[0];
+    const lp_real *bias = node->inputs > 2 ? lpi_value(net, node->in[2]) : NULL;
+    lp_real       *y = lpi_value(net, node->out);
+    for (lpi_n i = 0; i < n && bias; i++) lpi_copy(y + i * out, bias, out);
+    lpi_matmul_run(net, n, out, in, lpi_value(net, node->in[0]), in, 1, lpi_value(net, node->in[1]),
+                   out, 1, y, bias != NULL);
+    return LP_OK;
+}
+LPI_TRAINING_ONLY void lpi_matmul_backward(lp_net *net, lpi_node *node)
+{
+    lpi_n          n = lpi_lines(net, node->out), out = lpi_last(node->out);
+    lpi_n          in = node->in[1]->pub.dim[0];
+    const lp_real *x = lpi_value(net, node->in[0]), *w = lpi_value(net, node->in[1]);
+    const lp_real *dy = lpi_grad(net, node->out);
+    if (node->inputs > 2 && lpi_wants(node, 2))
+        lpi_col_sums(net, n, out, dy, lpi_adds(net, node, 2), lpi_grad(net, node->in[2]));
+    if (lpi_wants(node, 1))
+        lpi_matmul_run(net, in, out, n, x, 1, in, dy, out, 1, lpi_grad(net, node->in[1]),
+                       lpi_adds(net, node, 1));
+    if (lpi_wants(node, 0))
+        lpi_matmul_run(net, n, in, out, dy, out, 1, w, 1, out, lpi_grad(net, node->in[0]),
+                       lpi_adds(net, node, 0));
+}
+static void lpi_matmul_sizes(const lp_net *net, const lpi_node *node, int training, lpi_sizes *s)
+{
+    lpi_n in = node->in[1]->pub.dim[0], out = lpi_last(node->out), n = node->out->size / out;
+    lpi_n gemm = lpi_gemm_scratch(out, in);
+    if (training)
+        gemm = lpi_maxp(gemm, lpi_maxp(lpi_gemm_scratch(out, n), lpi_gemm_scratch(in, out)));
+    s->scratch = lpi_maxp(training ? lpi_blocks(n, out) * 2 * out : 0, net->desc.threads * gemm);
+}
+static const lpi_op lpi_op_matmul = {
+    "matmul", lpi_matmul_forward, LPI_BACK(lpi_matmul_backward), lpi_matmul_sizes, NULL, NULL,
+    LPI_X0 | LPI_X1 | LPI_X2 | LPI_Y, LPI_X0 | LPI_X1, LPI_LINEAR, 0};
+
+LP_API lp_tensor *lp_matmul(lp_net *net, lp_tensor *x, lp_tensor *w, lp_tensor *bias,
+                            const char *label)
+{
+    if (!lpi_building(net, x, "matmul", label)) return NULL;
+    if (!lpi_building(net, w, "matmul", label)) return NULL;
+    const char *who = label ? label : "matmul";
+    int sequence = x->rank == 3, in = sequence ? x->dim[2] : (int)x->priv->row_size;
+    LPI_REFUSE(net, w->rank != 2 || w->priv->batched || in != w->dim[0], LP_ERR_SHAPE,
+               "linear \"%s\": input \"%s\" %t does not fit weight \"%s\" %t (expected [n, in] or "
+               "[n, length, in], and [in, out])", who, x->name, x->priv, w->name, w->priv);
+    LPI_REFUSE(net, bias && !lpi_is_weight(bias, 1, w->dim[1], 1),
+               LP_ERR_SHAPE,
+               "linear \"%s\": bias \"%s\" %t does not fit weight \"%s\" %t", who, bias->name,
+               bias->priv, w->name, w->priv);
+    lp_tensor *inputs[3] = {x, w, bias};
+    int        dim[3] = {x->dim[0], sequence ? x->dim[1] : w->dim[1], w->dim[1]};
+    return lpi_out(lpi_new_node(net, &lpi_op_matmul, label, 3, inputs, 2 + sequence, dim));
+}
+
+LP_API lp_tensor *lp_linear(lp_net *net, lp_tensor *x, const char *label, int out)
+{
+    if (!lpi_building(net, x, "linear", lpi_label(label))) return NULL;
+    LPI_REFUSE(net, out < 1, LP_ERR_ARGUMENT,
+               "linear \"%s\": %d outputs, expected >= 1", lpi_label(label), out);
+    int        dim[2] = { x->rank == 3 ? x->dim[2] : (int)x->priv->row_size, out };
+    lp_tensor *w = lpi_layer_weight(net, label, "weight", 2, dim, LP_INIT_KAIMING, 1);
+    lp_tensor *b = lpi_layer_parameter(net, label, "bias", 1, &out, LP_INIT_ZERO, 1);
+    return b ? lp_matmul(net, x, w, b, label) : NULL;
+}
+
+/* ---- layernorm: of each line, x^ = (x - mean) / sqrt(v + eps), y = gamma x^ + beta (Ba, Kiros and
+   Hinton 2016).  With s = 1/sqrt(v + eps) and g = dy gamma, backward is
+     dbeta = sum dy,  dgamma = sum dy x^,  dx = s (g - mean(g) - x^ mean(g x^)).
+   saved [lines, 2]: mean and s of each line. */
+
+#define LPI_LAYERNORM_EPS 1e-5
+
+static void lpi_layernorm_item(void *arg, int item, LPI_UNUSED int lane)
+{
+    const lpi_visit *v = (const lpi_visit *)arg;
+    lpi_n            c = lpi_last(v->node->out), i = (lpi_n)item * LPI_LINES;
+    const lp_real   *gamma = lpi_value(v->net, v->node->in[1]);
+    const lp_real   *beta = lpi_value(v->net, v->node->in[2]);
+    for (lpi_n end = lpi_minp(i + LPI_LINES, v->lines); i < end; i++) {
+        const lp_real *x = lpi_value(v->net, v->node->in[0]) + i * c;
+        lp_real       *y = lpi_value(v->net, v->node->out) + i * c, *saved = v->node->saved.at;
+        double         mean = 0, variance = 0;
+        for (lpi_n j = 0; j < c; j++) mean += (double)x[j];
+        mean /= (double)c;
+        for (lpi_n j = 0; j < c; j++) variance += ((double)x[j] - mean) * ((double)x[j] - mean);
+        double s = 1 / lpi_sqrt(variance / (double)c + LPI_LAYERNORM_EPS);
+        saved[2 * i] = (lp_real)mean;
+        saved[2 * i + 1] = (lp_real)s;
+        for (lpi_n j = 0; j < c; j++)
+            y[j] = (lp_real)(((double)x[j] - mean) * s * (double)gamma[j] + (double)beta[j]);
+    }
+}
+static lp_status lpi_layernorm_forward(lp_net *net, lpi_node *node)
+{
+    lpi_for_lines(net, node, lpi_layernorm_item);
+    return LP_OK;
+}
+
+LPI_TRAINING_ONLY void lpi_layernorm_grad_item(void *arg, int item, LPI_UNUSED int lane)
+{
+    const lpi_visit *v = (const lpi_visit *)arg;
+    lpi_n            c = lpi_last(v->node->out), i = (lpi_n)item * LPI_LINES;
+    const lp_real   *gamma = lpi_value(v->net, v->node->in[1]), *saved = v->node->saved.at;
+    int              accumulate = lpi_adds(v->net, v->node, 0);
+    for (lpi_n end = lpi_minp(i + LPI_LINES, v->lines); i < end; i++) {
+        const lp_real *x = lpi_value(v->net, v->node->in[0]) + i * c;
+        const lp_real *dy = lpi_grad(v->net, v->node->out) + i * c;
+        lp_real       *dx = lpi_grad(v->net, v->node->in[0]) + i * c;
+        double         mean = (double)saved[2 * i], s = (double)saved[2 * i + 1], sum = 0, dot = 0;
+        for (lpi_n j = 0; j < c; j++) {
+            double g = (double)dy[j] * (double)gamma[j];
+            sum += g;
+            dot += g * ((double)x[j] - mean) * s;
+        }
+        for (lpi_n j = 0; j < c; j++) { /* dx may be dy */
+            double g = (double)dy[j] * (double)gamma[j], unit = ((double)x[j] - mean) * s;
+            g = s * (g - sum / (double)c - unit * dot / (double)c);
+            dx[j] = (lp_real)(accumulate ? (double)dx[j] + g : g);
+        }
+    }
+}
+/* dgamma, dbeta of LPI_LINES columns. */
+LPI_TRAINING_ONLY void lpi_layernorm_weights_item(void *arg, int item, LPI_UNUSED int lane)
+{
+    const lpi_visit *v = (const lpi_visit *)arg;
+    lpi_n            c = lpi_last(v->node->out), j = (lpi_n)item * LPI_LINES;
+    const lp_real   *x = lpi_value(v->net, v->node->in[0]), *dy = lpi_grad(v->net, v->node->out);
+    const lp_real   *saved = v->node->saved.at;
+    for (lpi_n end = lpi_minp(j + LPI_LINES, c); j < end; j++) {
+        double sum[3] = {0, 0, 0}; /* [1]: dgamma, [2]: dbeta */
+        for (lpi_n i = 0; i < v->lines; i++) {
+            double unit = ((double)x[i * c + j] - (double)saved[2 * i]) * (double)saved[2 * i + 1];
+            sum[1] += (double)dy[i * c + j] * unit;
+            sum[2] += (double)dy[i * c + j];
+        }
+        for (int q = 2; q > 0; q--) {
+            if (!lpi_wants(v->node, q)) continue;
+            lp_real *d = lpi_grad(v->net, v->node->in[q]) + j;
+            *d = (lp_real)(sum[q] + (lpi_adds(v->net, v->node, q) ? (double)*d : 0));
+        }
+    }
+}
+LPI_TRAINING_ONLY void lpi_layernorm_backward(lp_net *net, lpi_node *node)
+{
+    lpi_visit v = {net, node, lpi_lines(net, node->out)};
+    lpi_for(&net->team, (int)lpi_ceil_div(lpi_last(node->out), LPI_LINES),
+            lpi_layernorm_weights_item, &v);
+    if (lpi_wants(node, 0)) lpi_for_lines(net, node, lpi_layernorm_grad_item);
+}
+static void lpi_layernorm_sizes(const lp_net *net, const lpi_node *node, int training, lpi_sizes *s)
+{
+    (void)net, (void)training;
+    s->saved = 2 * node->out->size / lpi_last(node->out);
+}
+static const lpi_op lpi_op_layernorm = {
+    "layernorm", lpi_layernorm_forward, LPI_BACK(lpi_layernorm_backward), lpi_layernorm_sizes,
+    NULL, NULL, LPI_X0 | LPI_X1 | LPI_X2 | LPI_Y | LPI_SAVED, LPI_X0 | LPI_X1 | LPI_SAVED,
+    LPI_GRAD_IN_PLACE, 0};
+
+/* A normalisation's parameters [c], 1 and 0, and its node. */
+static lpi_node *lpi_normalisation(lp_net *net, const lpi_op *op, lp_tensor *x, const char *label)
+{
+    if (!lpi_building(net, x, op->name, lpi_label(label))) return NULL;
+    int        c = x->dim[x->rank - 1];
+    lp_tensor *w = lpi_layer_parameter(net, label, "weight", 1, &c, LP_INIT_ONE, 1);
+    lp_tensor *b = lpi_layer_parameter(net, label, "bias", 1, &c, LP_INIT_ZERO, 1);
+    lp_tensor *in[3] = {x, w, b};
+    return b ? lpi_new_node(net, op, label, 3, in, x->rank, x->dim) : NULL;
+}
+LP_API lp_tensor *lp_layernorm(lp_net *net, lp_tensor *x, const char *label)
+{
+    return lpi_out(lpi_normalisation(net, &lpi_op_layernorm, x, label));
+}
+
+/* ---- lstm: see >>lstm.  Inputs x, w_ih, w_hh, b_ih, b_hh.  An embedding that is read by nothing else
+   is absorbed if its words are few beside the positions of 16 streams (not of the capacity's: bits
+   would depend on it); input 0 is then the table:
+
+       tokens --> [gather] --> x --> [lstm] --> h        =>    tokens --> [lstm] --> h
+       table  ------^                                          table  ------^                */
+
+typedef struct lpi_lstm_own {
+    lpi_tensor *tokens; /* of the absorbed embedding, or NULL */
+    int         words;  /* of its table, or 0                 */
+} lpi_lstm_own;
+
+
+static lpi_n lpi_lstm_workspace(lpi_n capacity, lpi_n length, lpi_n in, lpi_n units, lpi_n words,
+                                int lanes, int training)
+{
+    lpi_n k = lpi_lstm_k(in, units, words), u4 = 4 * units, gemm = lpi_gemm_scratch(u4, in);
+    lpi_n forward = u4 + lpi_lstm_packed_size(k, u4) + (words ? words * u4 + lanes * gemm : 0);
+    lpi_n through = lpi_lstm_packed_size(u4, units) + (words ? 0 : lpi_lstm_packed_size(u4, in))
+                    + 2 * lpi_round_up(capacity * units, 16);
+    gemm = lpi_maxp(lpi_gemm_scratch(u4, capacity * length),
+                    lpi_maxp(lpi_gemm_scratch(u4, words), lpi_gemm_scratch(in, u4)));
+    lpi_n weights = lanes * gemm + (words ? words * u4 + lpi_blocks(words, u4) * 2 * u4 : k * u4);
+    return training ? lpi_maxp(forward, lpi_maxp(through, weights)) : forward;
+}
+
+static lpi_lstm lpi_lstm_of(const lp_net *net, const lpi_node *node)
+{
+    const lpi_lstm_own *own = (const lpi_lstm_own *)node->own;
+    const lpi_tensor   *y = node->out;
+    lpi_lstm            l;
+    lpi_memset(&l, 0, sizeof l);
+    l.row = net->kernels;
+    l.rows = lpi_rows(net, y);
+    l.capacity = y->pub.dim[0];
+    l.length = y->pub.dim[1];
+    l.in = lpi_last(node->in[0]);
+    l.units = lpi_last(y);
+    l.words = own->words;
+    l.k = lpi_lstm_k(l.in, l.units, l.words);
+    l.items = lpi_minp(net->team.lanes, l.rows);
+    l.stored = !net->desc.inference;
+    l.token = own->tokens ? own->tokens->pub.labels : NULL;
+    l.x = lpi_value(net, node->in[0]);
+    l.y = lpi_value(net, node->out);
+    l.state = net->carry + node->carry;
+    l.next = net->carry_next + node->carry;
+    lpi_n positions = l.capacity * (l.stored ? l.length : 1);
+    l.cat = node->saved.at;
+    l.gates = l.cat + lpi_round_up(positions * l.k, 16);
+    l.cells = l.gates + lpi_round_up(positions * 4 * l.units, 16);
+    l.packed = net->workspace;
+    return l;
+}
+
+static lp_status lpi_lstm_forward(lp_net *net, lpi_node *node)
+{
+    const lpi_lstm_own *own = (const lpi_lstm_own *)node->own;
+    lpi_lstm            l = lpi_lstm_of(net, node);
+    lpi_n               u4 = 4 * l.units;
+    lp_real *bias = l.packed + lpi_lstm_packed_size(l.k, u4), *w_ih = lpi_value(net, node->in[1]);
+    if (own->tokens
+        && lpi_check_tokens(net, own->tokens, l.rows * l.length, own->words) != LP_OK)
+        return LP_ERR_LABEL;
+    l.table = bias + u4;
+    lpi_lstm_pack(&l, w_ih, lpi_value(net, node->in[2]), lpi_value(net, node->in[3]),
+                  lpi_value(net, node->in[4]), bias);
+    if (l.token) {
+        lpi_gemm_job t = {net->kernels, l.words, u4, l.in, l.in, 1, u4, 1, u4,
+                          0, 0, l.x, w_ih, l.table, l.table + l.words * u4, 1};
+        lpi_gemm_parallel(&net->team, &t);
+    }
+    lpi_for(&net->team, (int)l.items, lpi_lstm_forward_item, &l);
+    return LP_OK;
+}
+
+/* dW_hh = H^T dA;  dT, and from it dW_ih = E^T dT, the gradients of the biases, and dE = dT W_ih^T. */
+LPI_TRAINING_ONLY void lpi_lstm_backward_words(lp_net *net, const lpi_node *node, lpi_lstm *l)
+{
+    lpi_n    u4 = 4 * l->units, n = l->words;
+    lp_real *work = net->workspace + lpi_blocks(n, u4) * 2 * u4 + n * u4;
+    l->table = work - n * u4;
+    lpi_for(&net->team, (int)lpi_ceil_div(u4, LPI_TABLE_COLUMNS), lpi_lstm_table_item, l);
+    lpi_gemm_job job[3] = {
+        {net->kernels, n, l->in, u4, u4, 1, 1, u4, l->in, 0, 0, l->table, lpi_value(net, node->in[1]),
+         NULL, work, 0},
+        {net->kernels, l->in, u4, n, 1, l->in, u4, 1, u4, 0, 0, l->x, l->table, NULL, work, 0},
+        {net->kernels, l->units, u4, l->rows * l->length, 1, l->k, u4, 1, u4, 0, 0, l->cat, l->gates,
+         NULL, work, 0}};
+    for (int i = 4; i >= 0; i--) {
+        if (!lpi_wants(node, i)) continue;
+        lp_real *grad = lpi_grad(net, node->in[i]);
+        int      adds = lpi_adds(net, node, i);
+        if (i > 2) lpi_col_sums(net, n, u4, l->table, adds, grad);
+        else {
+            job[i].c = grad, job[i].accumulate = adds;
+            lpi_gemm_parallel(&net->team, &job[i]);
+        }
+    }
+}
+LPI_TRAINING_ONLY void lpi_lstm_backward(lp_net *net, lpi_node *node)
+{
+    lpi_lstm l = lpi_lstm_of(net, node);
+    lpi_n    u4 = 4 * l.units;
+    l.dy = lpi_grad(net, node->out);
+    l.packed_ih = l.packed + lpi_lstm_packed_size(u4, l.units);
+    l.dh = l.packed_ih + (l.token ? 0 : lpi_lstm_packed_size(u4, l.in));
+    l.dc = l.dh + lpi_round_up(l.capacity * l.units, 16);
+    lpi_pack(l.row, lpi_value(net, node->in[2]), 1, u4, u4, l.units, l.packed, u4, 0);
+    if (lpi_wants(node, 0) && !l.token) {
+        l.dx = lpi_grad(net, node->in[0]);
+        l.accumulate = lpi_adds(net, node, 0);
+        lpi_pack(l.row, lpi_value(net, node->in[1]), 1, u4, u4, l.in, l.packed_ih, u4, 0);
+    }
+    lpi_for(&net->team, (int)l.items, lpi_lstm_backward_item, &l);
+    if (l.token) {
+        lpi_lstm_backward_words(net, node, &l);
+        return;
+    }
+    lp_real *dw = net->workspace, *part[5]; /* [k, 4u] = [h x 1]^T da, in the order of the inputs */
+    lpi_gemm_job g = {net->kernels, l.k, u4,    l.rows * l.length, 1,  l.k,           u4, 1, u4,
+                      0,        0,   l.cat, l.gates,           dw, dw + l.k * u4, 0};
+    lpi_gemm_parallel(&net->team, &g);
+    part[2] = dw, part[1] = dw + l.units * u4, part[3] = part[4] = dw + (l.k - 1) * u4;
+    for (int i = 4; i > 0; i--)
+        if (lpi_wants(node, i))
+            lpi_pass_grad(net, node->in[i]->size, part[i], lpi_grad(net, node->in[i]),
+                          lpi_adds(net, node, i));
+}
+
+static void lpi_lstm_sizes(const lp_net *net, const lpi_node *node, int training, lpi_sizes *s)
+{
+    const lpi_lstm_own *own = (const lpi_lstm_own *)node->own;
+    const int          *y = node->out->pub.dim; /* [n, length, units] */
+    lpi_n               in = lpi_last(node->in[0]), k = lpi_lstm_k(in, y[2], own->words);
+    s->saved = lpi_lstm_saved(y[0], y[1], k, y[2], training);
+    s->scratch = lpi_lstm_workspace(y[0], y[1], in, y[2], own->words, net->desc.threads, training);
+    s->carry = (ptrdiff_t)2 * y[0] * y[2];
+}
+static void lpi_lstm_absorb(lp_net *net, lpi_node *node)
+{
+    lpi_lstm_own *own = (lpi_lstm_own *)node->own;
+    lpi_tensor   *x = node->in[0];
+    lpi_node     *lookup = x->node;
+    if (!lookup || !(lookup->flags & LPI_IS_LOOKUP) || x->users != 1 || x->keep
+        || lookup->in[1]->pub.dim[0] / 16 > x->pub.dim[1])
+        return;
+    own->tokens = lookup->in[0];
+    own->words = lookup->in[1]->pub.dim[0];
+    lookup->skip = 1;
+    net->order[lookup->index] = NULL;
+    node->in[0] = lookup->in[1];
+    lpi_use_instead(node, &x->value, NULL);
+    lpi_declare_use(node, &lpi_root(node->in[0])->value, LPI_FORWARD | LPI_BACKWARD);
+}
+static const lpi_op lpi_op_lstm = {
+    "lstm", lpi_lstm_forward, LPI_BACK(lpi_lstm_backward), lpi_lstm_sizes, lpi_lstm_absorb, NULL,
+    LPI_X0 | LPI_X1 | LPI_X2 | LPI_X3 | LPI_X4 | LPI_Y | LPI_SAVED, LPI_X1 | LPI_X2 | LPI_SAVED, 0,
+    sizeof(lpi_lstm_own)};
 
 LP_API lp_tensor *lp_lstm_sequence(lp_net *net, lp_tensor *x, lp_tensor *w_ih, lp_tensor *w_hh,
                                    lp_tensor *bias_ih, lp_tensor *bias_hh, const char *label)
@@ -4663,19 +4606,16 @@ LP_API lp_tensor *lp_lstm_sequence(lp_net *net, lp_tensor *x, lp_tensor *w_ih, l
     LPI_REFUSE(net, x->rank != 3 || !x->priv->batched, LP_ERR_SHAPE,
                "lstm \"%s\": input \"%s\" %t, expected sequences [n, length, in]", who, x->name,
                x->priv);
-    LPI_REFUSE(net, units > 536870911 || !lpi_is_matrix(w_hh, 2, units, 4 * units)
-               || !lpi_is_matrix(w_ih, 2, x->dim[2], 4 * units)
-               || !lpi_is_matrix(bias_ih, 1, 4 * units, 1)
-               || !lpi_is_matrix(bias_hh, 1, 4 * units, 1), LP_ERR_SHAPE,
+    LPI_REFUSE(net, units > 536870911 || !lpi_is_weight(w_hh, 2, units, 4 * units)
+               || !lpi_is_weight(w_ih, 2, x->dim[2], 4 * units)
+               || !lpi_is_weight(bias_ih, 1, 4 * units, 1)
+               || !lpi_is_weight(bias_hh, 1, 4 * units, 1), LP_ERR_SHAPE,
                "lstm \"%s\": input \"%s\" %t, weights %t and %t, biases %t and %t do not fit "
                "(expected [n,length,in], [in,4u], [u,4u], [4u], [4u])", who, x->name, x->priv,
                w_ih->priv, w_hh->priv, bias_ih->priv, bias_hh->priv);
-    int       dim[3] = { x->dim[0], x->dim[1], units };
-    lpi_node *node = lpi_new_node(net, &lpi_ops[LPI_OP_LSTM], label, x, w_ih, w_hh, 3, dim);
-    if (!node) return NULL;
-    lpi_node_input(node, bias_ih);
-    lpi_node_input(node, bias_hh);
-    return lpi_out(node);
+    lp_tensor *in[5] = {x, w_ih, w_hh, bias_ih, bias_hh};
+    int        dim[3] = {x->dim[0], x->dim[1], units};
+    return lpi_out(lpi_new_node(net, &lpi_op_lstm, label, 5, in, 3, dim));
 }
 
 LP_API lp_tensor *lp_lstm(lp_net *net, lp_tensor *x, const char *label, int units)
@@ -4691,6 +4631,404 @@ LP_API lp_tensor *lp_lstm(lp_net *net, lp_tensor *x, const char *label, int unit
     lp_tensor *b_hh = lpi_layer_parameter(net, label, "bias_hh", 1, ih + 1, LP_INIT_UNIFORM, bound);
     return b_hh ? lp_lstm_sequence(net, x, w_ih, w_hh, b_ih, b_hh, label) : NULL;
 }
+
+/* ---- batchnorm: x^ = (x - mean) / sqrt(v + eps), y = gamma x^ + beta, then relu if absorbed.
+
+   Statistics of the minibatch are (mean, M2 = sum of squared deviations) of fixed blocks of rows,
+   each in two passes while it is in cache, merged in order (Chan, Golub and LeVeque 1979):
+   mean = sum n_b mean_b / n,  M2 = sum M2_b + sum n_b (mean_b - mean)^2.
+   With n rows and s = 1/sqrt(v + eps), backward is (Ioffe and Szegedy 2015)
+     dbeta = sum dy,  dgamma = s sum dy (x - mean),
+     dx = gamma s (dy - dbeta/n - x^ dgamma/n) = ka dy + kb (x - mean) + kc.
+
+   It absorbs a ReLU behind it, and convolutions around it do parts of its work while their data is in
+   cache (see conv2d): what they may take over is said by lpi_batchnorm_own.
+
+       x --> [batchnorm] --> h --> [relu] --> y        =>    x --> [batchnorm, relu] --> y       */
+
+#define LPI_BN_EPS 1e-5
+#define LPI_BN_MOMENTUM 0.1
+
+typedef struct lpi_batchnorm_own {
+    int relu;
+    int unstored;      /* y is not stored: all who read it compute it from x, scale and shift     */
+    int moments_taken; /* the convolution that computes x has left the moments of x in `part`     */
+    int sums_taken;    /* the one that completes dy has left the sums of backward there           */
+} lpi_batchnorm_own;
+static lpi_batchnorm_own *lpi_own_batchnorm(const lpi_node *node)
+{
+    return (lpi_batchnorm_own *)node->own;
+}
+
+/* What forward leaves for backward and for the running statistics. */
+typedef struct lpi_bn_saved {
+    lpi_bn   k;
+    lp_real *inverse, *variance; /* [c]: s; unbiased variance                                   */
+    lp_real *part;               /* [blocks, 2, c]: partial sums of the blocks                  */
+} lpi_bn_saved;
+enum { LPI_BN_VECTORS = 8 };
+
+static lpi_bn_saved lpi_bn_saved_of(const lpi_node *node)
+{
+    lpi_n        c = lpi_last(node->out);
+    lp_real     *p = node->saved.at;
+    lpi_bn_saved s = {{p, p + c, p + 2 * c, p + 3 * c, p + 4 * c, p + 5 * c}, p + 6 * c, p + 7 * c,
+                      p + 8 * c};
+    return s;
+}
+
+/* Rows of a block: an image, so that whoever produces one can take its sums; else by size. */
+static lpi_n lpi_bn_block(const lpi_tensor *x)
+{
+    return x->pub.rank == 4 ? (lpi_n)x->pub.dim[1] * x->pub.dim[2] : lpi_block_rows(lpi_last(x));
+}
+static lpi_n lpi_bn_blocks(const lpi_tensor *x)
+{
+    return lpi_ceil_div(x->size / lpi_last(x), lpi_bn_block(x));
+}
+static lpi_columns lpi_bn_columns(const lp_net *net, const lpi_node *node, const lpi_bn_saved *s)
+{
+    lpi_columns m = lpi_columns_of(net, lpi_lines(net, node->in[0]), lpi_last(node->out),
+                                   lpi_bn_block(node->in[0]));
+    m.part = s->part;
+    m.x = lpi_value(net, node->in[0]);
+    m.bn = &s->k;
+    m.relu = lpi_own_batchnorm(node)->relu;
+    return m;
+}
+
+static void lpi_bn_apply_item(void *arg, int item, LPI_UNUSED int lane)
+{
+    const lpi_columns *m = (const lpi_columns *)arg;
+    lpi_n              rows, at = lpi_block_at(m, item, &rows);
+    LPI_CALL(m->kernels, scale_shift)(rows, m->c, m->x + at, m->bn->scale, m->bn->shift, m->relu, m->y + at);
+}
+
+LPI_TRAINING_ONLY void lpi_bn_moments_item(void *arg, int item, LPI_UNUSED int lane)
+{
+    const lpi_columns *m = (const lpi_columns *)arg;
+    lpi_n              rows, at = lpi_block_at(m, item, &rows);
+    lpi_moments_of(m->kernels, rows, m->c, m->x + at, m->part + (lpi_n)item * 2 * m->c);
+}
+
+/* Minibatch mean, 1/sqrt(v + eps) and unbiased variance, from the moments of blocks. */
+LPI_TRAINING_ONLY void lpi_bn_merge(const lpi_columns *m, const lpi_bn_saved *s)
+{
+    lpi_n blocks = lpi_ceil_div(m->rows, m->block), c = m->c;
+    for (lpi_n j = 0; j < c; j++) {
+        double mean = 0, m2 = 0, n = (double)m->rows;
+        for (lpi_n b = 0; b < blocks; b++) {
+            double rows = (double)lpi_minp(m->block, m->rows - b * m->block);
+            mean += rows * (double)m->part[b * 2 * c + j];
+        }
+        mean /= n;
+        for (lpi_n b = 0; b < blocks; b++) {
+            double rows = (double)lpi_minp(m->block, m->rows - b * m->block);
+            double d = (double)m->part[b * 2 * c + j] - mean;
+            m2 += (double)m->part[b * 2 * c + c + j] + rows * d * d;
+        }
+        s->k.mean[j] = (lp_real)mean;
+        s->inverse[j] = (lp_real)(1 / lpi_sqrt(m2 / n + LPI_BN_EPS));
+        s->variance[j] = (lp_real)(m2 / (n > 1 ? n - 1 : 1));
+    }
+}
+
+static lp_status lpi_batchnorm_forward(lp_net *net, lpi_node *node)
+{
+    lpi_n          c = lpi_last(node->out);
+    lpi_bn_saved   s = lpi_bn_saved_of(node);
+    lpi_columns    m = lpi_bn_columns(net, node, &s);
+    int            blocks = (int)lpi_ceil_div(m.rows, m.block);
+    const lp_real *gamma = lpi_value(net, node->in[1]), *beta = lpi_value(net, node->in[2]);
+    m.y = lpi_value(net, node->out);
+    if (net->training && !lpi_own_batchnorm(node)->moments_taken)
+        lpi_for(&net->team, blocks, lpi_bn_moments_item, &m);
+    if (net->training) lpi_bn_merge(&m, &s);
+    for (lpi_n j = 0; j < c; j++) {
+        const lp_real *running = net->now_stats + node->stats;
+        if (!net->training) {
+            s.k.mean[j] = running[j];
+            s.inverse[j] = (lp_real)(1 / lpi_sqrt((double)running[c + j] + LPI_BN_EPS));
+        }
+        s.k.scale[j] = gamma[j] * s.inverse[j];
+        s.k.shift[j] = beta[j] - s.k.mean[j] * s.k.scale[j];
+    }
+    if (!lpi_own_batchnorm(node)->unstored) lpi_for(&net->team, blocks, lpi_bn_apply_item, &m);
+    return LP_OK;
+}
+
+LPI_TRAINING_ONLY void lpi_bn_sums_item(void *arg, int item, LPI_UNUSED int lane)
+{
+    const lpi_columns *m = (const lpi_columns *)arg;
+    lpi_n              rows, at = lpi_block_at(m, item, &rows);
+    lp_real           *part = m->part + (lpi_n)item * 2 * m->c;
+    LPI_CALL(m->kernels, bn_sums)(rows, m->c, m->x + at, m->dy + at, m->bn, m->relu, part, part + m->c);
+}
+
+LPI_TRAINING_ONLY void lpi_bn_grad_item(void *arg, int item, LPI_UNUSED int lane)
+{
+    const lpi_columns *m = (const lpi_columns *)arg;
+    lpi_n              rows, at = lpi_block_at(m, item, &rows);
+    LPI_CALL(m->kernels, bn_grad)(rows, m->c, m->x + at, m->dy + at, m->bn, m->relu, m->accumulate, m->y + at);
+}
+
+LPI_TRAINING_ONLY void lpi_batchnorm_backward(lp_net *net, lpi_node *node)
+{
+    lpi_n          c = lpi_last(node->out);
+    lpi_bn_saved   s = lpi_bn_saved_of(node);
+    lpi_columns    m = lpi_bn_columns(net, node, &s);
+    const lp_real *gamma = lpi_value(net, node->in[1]);
+    int            blocks = (int)lpi_ceil_div(m.rows, m.block);
+    m.dy = lpi_grad(net, node->out);
+    if (!lpi_own_batchnorm(node)->sums_taken) lpi_for(&net->team, blocks, lpi_bn_sums_item, &m);
+    for (lpi_n j = 0; j < c; j++) {
+        double sum = 0, dot = 0, n = (double)m.rows, inverse = (double)s.inverse[j];
+        for (lpi_n b = 0; b < blocks; b++) {
+            sum += (double)m.part[b * 2 * c + j];
+            dot += (double)m.part[b * 2 * c + c + j];
+        }
+        double ka = (double)gamma[j] * inverse;
+        s.k.ka[j] = (lp_real)ka;
+        s.k.kb[j] = (lp_real)(-ka * inverse * inverse * dot / n);
+        s.k.kc[j] = (lp_real)(-ka * sum / n);
+        if (lpi_wants(node, 1)) {
+            lp_real *dgamma = lpi_grad(net, node->in[1]) + j;
+            *dgamma = (lp_real)(dot * inverse + (lpi_adds(net, node, 1) ? (double)*dgamma : 0));
+        }
+        if (lpi_wants(node, 2)) {
+            lp_real *dbeta = lpi_grad(net, node->in[2]) + j;
+            *dbeta = (lp_real)(sum + (lpi_adds(net, node, 2) ? (double)*dbeta : 0));
+        }
+    }
+    if (!lpi_wants(node, 0)) return;
+    m.y = lpi_grad(net, node->in[0]);
+    m.accumulate = lpi_adds(net, node, 0);
+    lpi_for(&net->team, blocks, lpi_bn_grad_item, &m);
+}
+
+/* The statistics of the minibatch are finite?  running += momentum (minibatch - running), for both
+   vectors [c] of the slab in use. */
+LPI_TRAINING_ONLY int lpi_batchnorm_finite(const lpi_node *node)
+{
+    lpi_bn_saved s = lpi_bn_saved_of(node);
+    for (lpi_n j = 0; j < lpi_last(node->out); j++)
+        if (!lpi_finite((double)s.k.mean[j]) || !lpi_finite((double)s.variance[j])) return 0;
+    return 1;
+}
+LPI_TRAINING_ONLY void lpi_batchnorm_commit(lp_net *net, const lpi_node *node, double momentum)
+{
+    lpi_bn_saved s = lpi_bn_saved_of(node);
+    lpi_n        c = lpi_last(node->out);
+    lp_real     *mean = net->now_stats + node->stats, *variance = mean + c;
+    for (lpi_n j = 0; j < c; j++) {
+        mean[j] = (lp_real)((1 - momentum) * (double)mean[j] + momentum * (double)s.k.mean[j]);
+        variance[j] =
+            (lp_real)((1 - momentum) * (double)variance[j] + momentum * (double)s.variance[j]);
+    }
+}
+static void lpi_batchnorm_start(const lpi_node *node, lp_real *stats)
+{
+    for (lpi_n j = 0, c = lpi_last(node->out); j < c; j++) stats[j] = 0, stats[c + j] = 1;
+}
+/* The mean of the members' affine maps, if gamma and beta are late-phase: see >>average. */
+static void lpi_batchnorm_average(lp_net *net, const lpi_node *node)
+{
+    lpi_n c = lpi_last(node->out), gamma = node->in[1]->offset, beta = node->in[2]->offset;
+    if (node->in[1]->role != LP_ROLE_LATE || node->in[2]->role != LP_ROLE_LATE) return;
+    for (lpi_n j = 0; j < c; j++) {
+        double a = 0, b = 0;
+        for (int k = 0; k < net->members; k++) {
+            const lp_real *phi = net->phi + k * net->n_phi;
+            const lp_real *s = net->stats + k * net->n_stats + node->stats;
+            double         ak = (double)phi[gamma + j] / lpi_sqrt((double)s[c + j] + LPI_BN_EPS);
+            a += ak / net->members;
+            b += ((double)phi[beta + j] - (double)s[j] * ak) / net->members;
+        }
+        lp_real *phi = net->mean_phi, *s = net->mean_stats + node->stats;
+        phi[gamma + j] = (lp_real)(a * lpi_sqrt((double)s[c + j] + LPI_BN_EPS));
+        phi[beta + j] = (lp_real)(b + a * (double)s[j]);
+    }
+}
+
+static void lpi_batchnorm_sizes(const lp_net *net, const lpi_node *node, int training, lpi_sizes *s)
+{
+    lpi_n c = lpi_last(node->out);
+    (void)net;
+    s->saved = c * (LPI_BN_VECTORS + (training ? 2 * lpi_bn_blocks(node->in[0]) : 0));
+    s->stats = 2 * c;
+}
+static void lpi_batchnorm_absorb(lp_net *net, lpi_node *node)
+{
+    lpi_node *relu = lpi_absorbable(net, node->out, LPI_IS_RELU);
+    if (!relu) return;
+    lpi_own_batchnorm(node)->relu = 1;
+    lpi_take_over(net, node, relu);
+}
+static const lpi_running lpi_batchnorm_running = {lpi_batchnorm_start, lpi_batchnorm_average,
+                                                  LPI_BACK(lpi_batchnorm_finite),
+                                                  LPI_BACK(lpi_batchnorm_commit)};
+static const lpi_op lpi_op_batchnorm = {
+    "batchnorm", lpi_batchnorm_forward, LPI_BACK(lpi_batchnorm_backward), lpi_batchnorm_sizes,
+    lpi_batchnorm_absorb, &lpi_batchnorm_running,
+    LPI_X0 | LPI_X1 | LPI_X2 | LPI_Y | LPI_SAVED, LPI_X0 | LPI_X1 | LPI_SAVED,
+    LPI_GRAD_IN_PLACE | LPI_IS_AFFINE, sizeof(lpi_batchnorm_own)};
+
+LP_API lp_tensor *lp_batchnorm(lp_net *net, lp_tensor *x, const char *label)
+{
+    lpi_node *node = lpi_normalisation(net, &lpi_op_batchnorm, x, label);
+    if (node) node->in[1]->family |= LP_LATE_BN, node->in[2]->family |= LP_LATE_BN;
+    return lpi_out(node);
+}
+
+/* ---- conv2d: see >>conv.  It absorbs a sum behind it of which it computes the later operand, the
+   BatchNorm before it whose output only convolutions read, and parts of the work of both BatchNorms:
+
+       x --> [batchnorm] --> h --> [conv2d] --> a --> [add] --> y --> [batchnorm]
+                                                 r ----^
+
+       x --> [batchnorm]         x --> [conv2d: relu(x scale + shift), + r; moments] --> y
+             (scale, shift) --------------^        r ----^              v
+                                                                 (moments) --> [batchnorm]
+
+   h is not stored: the convolution computes it again while it reads x, forward and backward.  The
+   moments of y are taken image by image while y is in cache, and in backward the sums over dh and x
+   likewise, by the convolution that completes dh.  The gradient of r lies where that of y does: only
+   this node reads it. */
+
+typedef struct lpi_conv2d_own {
+    lpi_geom  geom;
+    int       plus;   /* number of the input that is added to y, or 0 */
+    int       sums;   /* takes the sums of backward of `before`       */
+    lpi_node *before; /* the BatchNorm that is computed while reading, or NULL */
+    lpi_node *behind; /* the BatchNorm whose moments are taken of y, or NULL   */
+} lpi_conv2d_own;
+static lpi_conv2d_own *lpi_own_conv2d(const lpi_node *node) { return (lpi_conv2d_own *)node->own; }
+
+/* The bias of a convolution; NULL if it has none. */
+static lpi_tensor *lpi_conv_bias(const lpi_node *node)
+{
+    return node->inputs - (lpi_own_conv2d(node)->plus > 0) > 2 ? node->in[2] : NULL;
+}
+
+static lpi_conv_job lpi_conv_job_of(const lp_net *net, const lpi_node *node, lpi_geom *geom)
+{
+    const lpi_conv2d_own *own = lpi_own_conv2d(node);
+    lpi_conv_job          job;
+    lpi_memset(&job, 0, sizeof job);
+    *geom = own->geom;
+    geom->n = lpi_rows(net, node->out);
+    job.g = geom;
+    job.row = net->kernels;
+    job.x = lpi_value(net, own->before ? own->before->in[0] : node->in[0]);
+    if (own->before) {
+        lpi_bn_saved s = lpi_bn_saved_of(own->before);
+        job.pre.scale = s.k.scale;
+        job.pre.shift = s.k.shift;
+        job.pre.relu = lpi_own_batchnorm(own->before)->relu;
+    }
+    job.w = lpi_value(net, node->in[1]);
+    if (lpi_conv_bias(node)) job.bias = lpi_value(net, lpi_conv_bias(node));
+    job.lanes = net->desc.threads; /* the team may have got fewer */
+    job.scratch = lpi_scratch(net, lpi_conv_workspace(geom, job.lanes, net->training));
+    job.packed = job.scratch + (geom->winograd ? 0 : job.lanes * lpi_conv_lane(geom));
+    job.partial = job.packed;
+    return job;
+}
+
+static lp_status lpi_conv2d_forward(lp_net *net, lpi_node *node)
+{
+    const lpi_conv2d_own *own = lpi_own_conv2d(node);
+    lpi_geom              geom;
+    lpi_conv_job          job = lpi_conv_job_of(net, node, &geom);
+    job.y = lpi_value(net, node->out);
+    if (own->plus) job.plus = lpi_value(net, node->in[own->plus]);
+    if (own->behind && net->training) job.moments = lpi_bn_saved_of(own->behind).part;
+    lpi_conv_forward(&net->team, &job, geom.n);
+    return LP_OK;
+}
+
+LPI_TRAINING_ONLY void lpi_conv2d_backward(lp_net *net, lpi_node *node)
+{
+    const lpi_conv2d_own *own = lpi_own_conv2d(node);
+    lpi_geom              geom;
+    lpi_bn_saved          s;
+    lpi_conv_job          job = lpi_conv_job_of(net, node, &geom);
+    lpi_tensor           *bias = lpi_conv_bias(node);
+    lpi_n                 pixels = (lpi_n)geom.n * geom.oh * geom.ow;
+    job.dy = lpi_grad(net, node->out);
+    if (own->plus && lpi_wants(node, own->plus))
+        lpi_pass_grad(net, pixels * geom.f, job.dy, lpi_grad(net, node->in[own->plus]),
+                      lpi_adds(net, node, own->plus));
+    if (bias && lpi_wants(node, 2))
+        lpi_col_sums(net, pixels, geom.f, job.dy, lpi_adds(net, node, 2), lpi_grad(net, bias));
+    if (lpi_wants(node, 1))
+        job.dw = lpi_grad(net, node->in[1]), job.add_dw = lpi_adds(net, node, 1);
+    if (lpi_wants(node, 0))
+        job.dx = lpi_grad(net, node->in[0]), job.add_dx = lpi_adds(net, node, 0);
+    if (own->sums) {
+        s = lpi_bn_saved_of(own->before);
+        job.sums = s.part;
+        job.bn = &s.k;
+    }
+    lpi_conv_backward(&net->team, &job);
+}
+
+static void lpi_conv2d_sizes(const lp_net *net, const lpi_node *node, int training, lpi_sizes *s)
+{
+    lpi_n f = lpi_last(node->out), rows = node->out->size / f;
+    s->scratch = lpi_maxp(training ? lpi_blocks(rows, f) * 2 * f : 0,
+                          lpi_conv_workspace(&lpi_own_conv2d(node)->geom, net->desc.threads,
+                                             training));
+}
+
+static void lpi_conv2d_absorb_sum(lp_net *net, lpi_node *node)
+{
+    lpi_conv2d_own *own = lpi_own_conv2d(node);
+    lpi_node       *sum = lpi_absorbable(net, node->out, LPI_IS_SUM);
+    if (!sum) return;
+    lpi_tensor *other = sum->in[sum->in[0] == node->out];
+    if (other->node && other->node->index > node->index) return; /* not there yet */
+    own->plus = node->inputs;
+    node->in[node->inputs++] = other;
+    node->grad_in_place |= 1u << own->plus;
+    node->flags &= ~(unsigned)LPI_REPEATABLE; /* r may be gone by then */
+    lpi_take_over(net, node, sum);
+    lpi_declare_use(node, &lpi_root(other)->value, LPI_FORWARD);
+}
+/* Do all who read t compute it themselves? */
+static int lpi_only_read_affine(const lp_net *net, const lpi_tensor *t)
+{
+    for (const lpi_node *user = lpi_next_user(net, t, NULL); user;
+         user = lpi_next_user(net, t, user))
+        for (int i = 0; i < user->inputs; i++)
+            if (user->in[i] == t && (i > 0 || !(user->flags & LPI_READS_AFFINE))) return 0;
+    return !t->keep;
+}
+static void lpi_conv2d_absorb(lp_net *net, lpi_node *node)
+{
+    lpi_conv2d_own *own = lpi_own_conv2d(node);
+    lpi_tensor     *h = node->in[0];
+    lpi_conv2d_absorb_sum(net, node);
+    if (h->node && (h->node->flags & LPI_IS_AFFINE) && lpi_only_read_affine(net, h)) {
+        lpi_batchnorm_own *before = lpi_own_batchnorm(h->node);
+        own->before = h->node;
+        before->unstored = 1;
+        lpi_use_instead(h->node, &h->value, NULL);
+        lpi_use_instead(node, &h->value, &lpi_root(h->node->in[0])->value);
+        lpi_declare_use(node, &h->node->saved, LPI_FORWARD | LPI_BACKWARD);
+        if (node->live && h->needs_grad && !before->sums_taken) own->sums = before->sums_taken = 1;
+    }
+    lpi_node *user = lpi_next_user(net, node->out, NULL);
+    while (user && !(user->flags & LPI_IS_AFFINE)) user = lpi_next_user(net, node->out, user);
+    if (!user) return;
+    own->behind = user;
+    lpi_own_batchnorm(user)->moments_taken = 1;
+    lpi_declare_use(node, &user->saved, LPI_FORWARD);
+}
+static const lpi_op lpi_op_conv2d = {
+    "conv2d", lpi_conv2d_forward, LPI_BACK(lpi_conv2d_backward), lpi_conv2d_sizes,
+    lpi_conv2d_absorb, NULL, LPI_X0 | LPI_X1 | LPI_X2 | LPI_Y, LPI_X0 | LPI_X1,
+    LPI_READS_AFFINE | LPI_REPEATABLE, sizeof(lpi_conv2d_own)};
 
 LP_API lp_tensor *lp_conv2d(lp_net *net, lp_tensor *x, lp_tensor *w, lp_tensor *bias,
                             const char *label, int stride, int pad)
@@ -4708,7 +5046,7 @@ LP_API lp_tensor *lp_conv2d(lp_net *net, lp_tensor *x, lp_tensor *w, lp_tensor *
                               "conv \"%s\": kernel %dx%d, stride %d, pad %d; expected "
                               "kernels and strides 1..7, pad 0..7 or LP_SAME",
                               who, kh, kw, stride, pad);
-    LPI_REFUSE(net, bias && (bias->rank != 1 || bias->dim[0] != f || bias->priv->batched),
+    LPI_REFUSE(net, bias && !lpi_is_weight(bias, 1, f, 1),
                LP_ERR_SHAPE,
                "conv \"%s\": bias \"%s\" %t does not fit weight \"%s\" %t", who, bias->name,
                bias->priv, w->name, w->priv);
@@ -4718,7 +5056,8 @@ LP_API lp_tensor *lp_conv2d(lp_net *net, lp_tensor *x, lp_tensor *w, lp_tensor *
                "conv \"%s\": padded input \"%s\" %t is smaller than weight \"%s\" %t", who,
                x->name, x->priv, w->name, w->priv);
     int dim[4] = { x->dim[0], (int)((h - kh) / stride + 1), (int)((wide - kw) / stride + 1), f };
-    lpi_node *node = lpi_new_node(net, &lpi_ops[LPI_OP_CONV], label, x, w, bias, 4, dim);
+    lp_tensor *in[3] = {x, w, bias};
+    lpi_node  *node = lpi_new_node(net, &lpi_op_conv2d, label, 3, in, 4, dim);
     if (!node) return NULL;
     lpi_geom g = { dim[0], x->dim[1], x->dim[2], x->dim[3], dim[1], dim[2], f, kh, kw, stride,
                    pad == LP_SAME ? (kh - 1) / 2 : pad, pad == LP_SAME ? (kw - 1) / 2 : pad, 0 };
@@ -4727,7 +5066,7 @@ LP_API lp_tensor *lp_conv2d(lp_net *net, lp_tensor *x, lp_tensor *w, lp_tensor *
         g.w = g.ow = g.h * g.w;
         g.h = g.oh = 1;
     }
-    node->geom = g;
+    lpi_own_conv2d(node)->geom = g;
     return lpi_out(node);
 }
 
@@ -4748,54 +5087,157 @@ LP_API lp_tensor *lp_conv(lp_net *net, lp_tensor *x, const char *label, int filt
     return w ? lp_conv2d(net, x, w, NULL, label, stride, LP_SAME) : NULL;
 }
 
-LP_API lp_tensor *lp_matmul(lp_net *net, lp_tensor *x, lp_tensor *w, lp_tensor *bias,
-                            const char *label)
+/* ---- pooling over k x k windows; node->own is an lpi_geom, whose top is the padding (max only).  item: an image */
+
+typedef struct lpi_pool_job {
+    const lpi_geom *g;
+    const lp_real  *x, *dy;
+    lp_real        *y, *dx;
+    int             accumulate;
+} lpi_pool_job;
+
+static lpi_pool_job lpi_pool_job_of(const lp_net *net, const lpi_node *node)
 {
-    if (!lpi_building(net, x, "matmul", label)) return NULL;
-    if (!lpi_building(net, w, "matmul", label)) return NULL;
-    const char *who = label ? label : "matmul";
-    int sequence = x->rank == 3, in = sequence ? x->dim[2] : (int)x->priv->row;
-    LPI_REFUSE(net, w->rank != 2 || w->priv->batched || in != w->dim[0], LP_ERR_SHAPE,
-               "linear \"%s\": input \"%s\" %t does not fit weight \"%s\" %t (expected [n, in] or "
-               "[n, length, in], and [in, out])", who, x->name, x->priv, w->name, w->priv);
-    LPI_REFUSE(net, bias && (bias->rank != 1 || bias->dim[0] != w->dim[1] || bias->priv->batched),
-               LP_ERR_SHAPE,
-               "linear \"%s\": bias \"%s\" %t does not fit weight \"%s\" %t", who, bias->name,
-               bias->priv, w->name, w->priv);
-    int dim[3] = { x->dim[0], sequence ? x->dim[1] : w->dim[1], w->dim[1] };
-    return lpi_out(
-        lpi_new_node(net, &lpi_ops[LPI_OP_MATMUL], label, x, w, bias, 2 + sequence, dim));
+    lpi_pool_job job;
+    lpi_memset(&job, 0, sizeof job);
+    job.g = (const lpi_geom *)node->own;
+    job.x = lpi_value(net, node->in[0]);
+    job.y = lpi_value(net, node->out);
+    return job;
 }
 
-LP_API lp_tensor *lp_linear(lp_net *net, lp_tensor *x, const char *label, int out)
+/* The window of output pixel o along one dimension, clipped to the image. */
+static void lpi_pool_window(int o, int k, int stride, int pad, int size, int *from, int *to)
 {
-    if (!lpi_building(net, x, "linear", lpi_label(label))) return NULL;
-    LPI_REFUSE(net, out < 1, LP_ERR_ARGUMENT,
-               "linear \"%s\": %d outputs, expected >= 1", lpi_label(label), out);
-    int        dim[2] = { x->rank == 3 ? x->dim[2] : (int)x->priv->row, out };
-    lp_tensor *w = lpi_layer_weight(net, label, "weight", 2, dim, LP_INIT_KAIMING, 1);
-    lp_tensor *b = lpi_layer_parameter(net, label, "bias", 1, &out, LP_INIT_ZERO, 1);
-    return b ? lp_matmul(net, x, w, b, label) : NULL;
+    *from = o * stride - pad;
+    *to = lpi_min(*from + k, size);
+    if (*from < 0) *from = 0;
 }
 
-LP_API lp_tensor *lp_batchnorm(lp_net *net, lp_tensor *x, const char *label)
+static void lpi_avgpool_image(void *arg, int image, LPI_UNUSED int lane)
 {
-    if (!lpi_building(net, x, "batchnorm", lpi_label(label))) return NULL;
-    int        c = x->dim[x->rank - 1];
-    lp_tensor *w = lpi_layer_parameter(net, label, "weight", 1, &c, LP_INIT_ONE, 1);
-    lp_tensor *b = lpi_layer_parameter(net, label, "bias", 1, &c, LP_INIT_ZERO, 1);
-    if (!b) return NULL;
-    lpi_node *node = lpi_new_node(net, &lpi_ops[LPI_OP_BATCHNORM], label, x, w, b, x->rank, x->dim);
-    if (!node) return NULL;
-    w->priv->family |= LP_LATE_BN;
-    b->priv->family |= LP_LATE_BN;
-    return lpi_out(node);
+    const lpi_pool_job *job = (const lpi_pool_job *)arg;
+    const lpi_geom     *g = job->g;
+    const lp_real      *x = job->x + (lpi_n)image * g->h * g->w * g->c;
+    lp_real            *y = job->y + (lpi_n)image * g->oh * g->ow * g->c;
+    lp_real             scale = 1 / (lp_real)(g->kh * g->kw);
+    for (int oy = 0; oy < g->oh; oy++)
+        for (int ox = 0; ox < g->ow; ox++, y += g->c) {
+            lpi_zero(y, g->c);
+            for (int i = 0; i < g->kh; i++)
+                for (int j = 0; j < g->kw; j++) {
+                    const lp_real *p =
+                        x + ((lpi_n)(oy * g->stride + i) * g->w + ox * g->stride + j) * g->c;
+                    for (int c = 0; c < g->c; c++) y[c] += p[c];
+                }
+            for (int c = 0; c < g->c; c++) y[c] *= scale;
+        }
 }
 
-static lp_tensor *lpi_pooling(lp_net *net, int op, lp_tensor *x, int kh, int kw, int stride,
+static void lpi_maxpool_image(void *arg, int image, LPI_UNUSED int lane)
+{
+    const lpi_pool_job *job = (const lpi_pool_job *)arg;
+    const lpi_geom     *g = job->g;
+    const lp_real      *x = job->x + (lpi_n)image * g->h * g->w * g->c;
+    lp_real            *y = job->y + (lpi_n)image * g->oh * g->ow * g->c;
+    for (int oy = 0; oy < g->oh; oy++)
+        for (int ox = 0; ox < g->ow; ox++, y += g->c) {
+            int y0, y1, x0, x1;
+            lpi_pool_window(oy, g->kh, g->stride, g->top, g->h, &y0, &y1);
+            lpi_pool_window(ox, g->kw, g->stride, g->left, g->w, &x0, &x1);
+            lpi_copy(y, x + ((lpi_n)y0 * g->w + x0) * g->c, g->c);
+            for (int i = y0; i < y1; i++)
+                for (int j = x0; j < x1; j++) {
+                    const lp_real *p = x + ((lpi_n)i * g->w + j) * g->c;
+                    for (int c = 0; c < g->c; c++)
+                        if (p[c] > y[c] || p[c] != p[c]) y[c] = p[c]; /* keeps NaN */
+                }
+        }
+}
+
+LPI_TRAINING_ONLY void lpi_avgpool_back_image(void *arg, int image, LPI_UNUSED int lane)
+{
+    const lpi_pool_job *job = (const lpi_pool_job *)arg;
+    const lpi_geom     *g = job->g;
+    lp_real            *dx = job->dx + (lpi_n)image * g->h * g->w * g->c;
+    const lp_real      *dy = job->dy + (lpi_n)image * g->oh * g->ow * g->c;
+    lp_real             scale = 1 / (lp_real)(g->kh * g->kw);
+    if (!job->accumulate) lpi_zero(dx, (lpi_n)g->h * g->w * g->c);
+    for (int oy = 0; oy < g->oh; oy++)
+        for (int ox = 0; ox < g->ow; ox++, dy += g->c)
+            for (int i = 0; i < g->kh; i++)
+                for (int j = 0; j < g->kw; j++) {
+                    lp_real *p =
+                        dx + ((lpi_n)(oy * g->stride + i) * g->w + ox * g->stride + j) * g->c;
+                    for (int c = 0; c < g->c; c++) p[c] += scale * dy[c];
+                }
+}
+
+/* The gradient goes to the first pixel of the window that equals the maximum. */
+LPI_TRAINING_ONLY void lpi_maxpool_back_image(void *arg, int image, LPI_UNUSED int lane)
+{
+    const lpi_pool_job *job = (const lpi_pool_job *)arg;
+    const lpi_geom     *g = job->g;
+    const lp_real      *x = job->x + (lpi_n)image * g->h * g->w * g->c;
+    lp_real            *dx = job->dx + (lpi_n)image * g->h * g->w * g->c;
+    const lp_real      *dy = job->dy + (lpi_n)image * g->oh * g->ow * g->c;
+    if (!job->accumulate) lpi_zero(dx, (lpi_n)g->h * g->w * g->c);
+    for (int oy = 0; oy < g->oh; oy++)
+        for (int ox = 0; ox < g->ow; ox++, dy += g->c) {
+            int y0, y1, x0, x1;
+            lpi_pool_window(oy, g->kh, g->stride, g->top, g->h, &y0, &y1);
+            lpi_pool_window(ox, g->kw, g->stride, g->left, g->w, &x0, &x1);
+            for (int c = 0; c < g->c; c++) {
+                lpi_n best = ((lpi_n)y0 * g->w + x0) * g->c + c;
+                for (int i = y0; i < y1; i++)
+                    for (int j = x0; j < x1; j++) {
+                        lpi_n at = ((lpi_n)i * g->w + j) * g->c + c;
+                        if (x[at] > x[best]) best = at;
+                    }
+                dx[best] += dy[c];
+            }
+        }
+}
+
+static lp_status lpi_pool_run(lp_net *net, lpi_node *node, lpi_item_fn fn, int backward)
+{
+    lpi_pool_job job = lpi_pool_job_of(net, node);
+    if (backward) {
+        job.dy = lpi_grad(net, node->out);
+        job.dx = lpi_grad(net, node->in[0]);
+        job.accumulate = lpi_adds(net, node, 0);
+    }
+    lpi_for(&net->team, lpi_rows(net, node->out), fn, &job);
+    return LP_OK;
+}
+static lp_status lpi_avgpool_forward(lp_net *net, lpi_node *node)
+{
+    return lpi_pool_run(net, node, lpi_avgpool_image, 0);
+}
+static lp_status lpi_maxpool_forward(lp_net *net, lpi_node *node)
+{
+    return lpi_pool_run(net, node, lpi_maxpool_image, 0);
+}
+LPI_TRAINING_ONLY void lpi_avgpool_backward(lp_net *net, lpi_node *node)
+{
+    lpi_pool_run(net, node, lpi_avgpool_back_image, 1);
+}
+LPI_TRAINING_ONLY void lpi_maxpool_backward(lp_net *net, lpi_node *node)
+{
+    lpi_pool_run(net, node, lpi_maxpool_back_image, 1);
+}
+
+static const lpi_op lpi_op_avgpool = {
+    "avgpool", lpi_avgpool_forward, LPI_BACK(lpi_avgpool_backward), NULL, NULL, NULL,
+    LPI_X0 | LPI_Y, 0, 0, sizeof(lpi_geom)};
+static const lpi_op lpi_op_maxpool = {
+    "maxpool", lpi_maxpool_forward, LPI_BACK(lpi_maxpool_backward), NULL, NULL, NULL,
+    LPI_X0 | LPI_Y, LPI_X0, 0, sizeof(lpi_geom)};
+
+static lp_tensor *lpi_pooling(lp_net *net, const lpi_op *op, lp_tensor *x, int kh, int kw, int stride,
                               int pad, int rank)
 {
-    const char *what = lpi_ops[op].name;
+    const char *what = op->name;
     if (!lpi_building(net, x, what, NULL)) return NULL;
     LPI_REFUSE(net, x->rank != 4, LP_ERR_SHAPE,
                "%s: input \"%s\" %t, expected [n,h,w,c]", what, x->name, x->priv);
@@ -4809,24 +5251,59 @@ static lp_tensor *lpi_pooling(lp_net *net, int op, lp_tensor *x, int kh, int kw,
     lpi_geom g = {dim[0], x->dim[1], x->dim[2], dim[3], dim[1], dim[2],
                   dim[3], kh,        kw,        stride, pad,    pad,    0};
     if (rank == 2) dim[1] = dim[3];
-    lpi_node *node = lpi_new_node(net, &lpi_ops[op], NULL, x, NULL, NULL, rank, dim);
-    if (node) node->geom = g;
+    lpi_node *node = lpi_new_node(net, op, NULL, 1, &x, rank, dim);
+    if (node) *(lpi_geom *)node->own = g;
     return lpi_out(node);
 }
 
 LP_API lp_tensor *lp_avgpool(lp_net *net, lp_tensor *x)
 {
     if (!lpi_building(net, x, "avgpool", NULL)) return NULL;
-    return lpi_pooling(net, LPI_OP_AVGPOOL, x, x->dim[1], x->dim[2], 1, 0, 2);
+    return lpi_pooling(net, &lpi_op_avgpool, x, x->dim[1], x->dim[2], 1, 0, 2);
 }
 LP_API lp_tensor *lp_avgpool2d(lp_net *net, lp_tensor *x, int k, int stride)
 {
-    return lpi_pooling(net, LPI_OP_AVGPOOL, x, k, k, stride, 0, 4);
+    return lpi_pooling(net, &lpi_op_avgpool, x, k, k, stride, 0, 4);
 }
 LP_API lp_tensor *lp_maxpool(lp_net *net, lp_tensor *x, int k, int stride, int pad)
 {
-    return lpi_pooling(net, LPI_OP_MAXPOOL, x, k, k, stride, pad, 4);
+    return lpi_pooling(net, &lpi_op_maxpool, x, k, k, stride, pad, 4);
 }
+
+/* ---- subsample: every stride-th pixel, channels centred in f zeros (ResNet's option A) */
+
+static lp_status lpi_subsample_forward(lp_net *net, lpi_node *node)
+{
+    const lpi_geom *g = (const lpi_geom *)node->own;
+    lpi_n           front = (g->f - g->c) / 2;
+    const lp_real  *x = lpi_value(net, node->in[0]);
+    lp_real        *y = lpi_value(net, node->out);
+    lpi_zero(y, lpi_count(net, node->out));
+    for (lpi_n i = 0; i < lpi_rows(net, node->out); i++)
+        for (lpi_n oy = 0; oy < g->oh; oy++)
+            for (lpi_n ox = 0; ox < g->ow; ox++, y += g->f)
+                lpi_copy(y + front,
+                         x + ((i * g->h + oy * g->stride) * g->w + ox * g->stride) * g->c, g->c);
+    return LP_OK;
+}
+LPI_TRAINING_ONLY void lpi_subsample_backward(lp_net *net, lpi_node *node)
+{
+    const lpi_geom *g = (const lpi_geom *)node->own;
+    lpi_n           front = (g->f - g->c) / 2;
+    const lp_real  *dy = lpi_grad(net, node->out);
+    lp_real        *dx = lpi_grad(net, node->in[0]);
+    if (!lpi_adds(net, node, 0)) lpi_zero(dx, lpi_count(net, node->in[0]));
+    for (lpi_n i = 0; i < lpi_rows(net, node->out); i++)
+        for (lpi_n oy = 0; oy < g->oh; oy++)
+            for (lpi_n ox = 0; ox < g->ow; ox++, dy += g->f) {
+                lp_real *p = dx + ((i * g->h + oy * g->stride) * g->w + ox * g->stride) * g->c;
+                for (lpi_n c = 0; c < g->c; c++) p[c] += dy[front + c];
+            }
+}
+
+static const lpi_op lpi_op_subsample = {
+    "subsample", lpi_subsample_forward, LPI_BACK(lpi_subsample_backward), NULL, NULL, NULL,
+    LPI_X0 | LPI_Y, 0, 0, sizeof(lpi_geom)};
 
 LP_API lp_tensor *lp_subsample(lp_net *net, lp_tensor *x, int stride, int channels)
 {
@@ -4837,24 +5314,155 @@ LP_API lp_tensor *lp_subsample(lp_net *net, lp_tensor *x, int stride, int channe
                               "[n,h,w,c], stride >= 1, channels >= c",
                               x->name, x->priv, stride, channels);
     int dim[4] = {x->dim[0], (x->dim[1] - 1) / stride + 1, (x->dim[2] - 1) / stride + 1, channels};
-    lpi_node *node = lpi_new_node(net, &lpi_ops[LPI_OP_SUBSAMPLE], NULL, x, NULL, NULL, 4, dim);
+    lpi_node *node = lpi_new_node(net, &lpi_op_subsample, NULL, 1, &x, 4, dim);
     if (!node) return NULL;
     lpi_geom g = {dim[0],   x->dim[1], x->dim[2], x->dim[3], dim[1], dim[2],
                   channels, 1,         1,         stride,    0,      0,      0};
-    node->geom = g;
+    *(lpi_geom *)node->own = g;
     return lpi_out(node);
 }
+
+/* ---- dropout (Srivastava et al. 2014): the mask is a function of (seed, step, draw, node,
+   element); `draw` tells apart the minibatches of an accumulated step and the passes without a step.
+   node->own is p, a float */
+
+static int lpi_drops(const lp_net *net, const lpi_node *node, lpi_n i)
+{
+    uint64_t seed = lpi_mix(lpi_mix(net->desc.seed + (uint64_t)net->step) + (uint64_t)net->draw);
+    return lp_random_uniform(seed, 1000u + (uint64_t)node->index, (uint64_t)i) < (double)*(const float *)node->own;
+}
+
+static lp_status lpi_dropout_forward(lp_net *net, lpi_node *node)
+{
+    lpi_n          n = lpi_count(net, node->out);
+    const lp_real *x = lpi_value(net, node->in[0]);
+    lp_real       *y = lpi_value(net, node->out), scale = (lp_real)(1 / (1 - (double)*(const float *)node->own));
+    for (lpi_n i = 0; i < n; i++)
+        y[i] = !net->training ? x[i] : lpi_drops(net, node, i) ? 0 : x[i] * scale;
+    return LP_OK;
+}
+LPI_TRAINING_ONLY void lpi_dropout_backward(lp_net *net, lpi_node *node)
+{
+    lpi_n          n = lpi_count(net, node->out);
+    const lp_real *dy = lpi_grad(net, node->out);
+    lp_real *dx = lpi_grad(net, node->in[0]), scale = (lp_real)(1 / (1 - (double)*(const float *)node->own));
+    int      accumulate = lpi_adds(net, node, 0);
+    for (lpi_n i = 0; i < n; i++) {
+        lp_real g = lpi_drops(net, node, i) ? 0 : dy[i] * scale;
+        dx[i] = accumulate ? dx[i] + g : g;
+    }
+}
+
+static const lpi_op lpi_op_dropout = {
+    "dropout", lpi_dropout_forward, LPI_BACK(lpi_dropout_backward), NULL, NULL, NULL,
+    LPI_X0 | LPI_Y, 0, LPI_IN_PLACE | LPI_GRAD_IN_PLACE, sizeof(float)};
 
 LP_API lp_tensor *lp_dropout(lp_net *net, lp_tensor *x, float p)
 {
     if (!lpi_building(net, x, "dropout", NULL)) return NULL;
     LPI_REFUSE(net, !(p >= 0 && p < 1), LP_ERR_ARGUMENT,
                "dropout of \"%s\": p must be in [0, 1)", x->name);
-    lpi_node *node =
-        lpi_new_node(net, &lpi_ops[LPI_OP_DROPOUT], NULL, x, NULL, NULL, x->rank, x->dim);
-    if (node) node->p = p;
+    lpi_node *node = lpi_new_node(net, &lpi_op_dropout, NULL, 1, &x, x->rank, x->dim);
+    if (node) *(float *)node->own = p;
     return lpi_out(node);
 }
+
+/* ---- cross entropy: L = mean over labelled lines of -sum_c t_c ln p_c, p = softmax(z),
+   t = (1-s) onehot + s/classes; dz = (p - t) / lines.  With top = max z and S = sum e^(z - top):
+   p_c = e^(z_c - top) / S, -ln p_c = ln S + top - z_c.  item: LPI_LINES lines.  node->own is s, a float */
+
+typedef struct lpi_softmax {
+    const lp_kernels *kernels;
+    lpi_n          lines, classes;
+    const lp_real *z;
+    const int32_t *label;  /* [lines]                                                           */
+    lp_real       *out;    /* dz, or probabilities, [lines, classes]                            */
+    double        *loss;   /* [items] sums                                                      */
+    double         smooth, scale; /* s; factor on p - t                                         */
+    int            accumulate;
+} lpi_softmax;
+
+static void lpi_cross_entropy_item(void *arg, int item, LPI_UNUSED int lane)
+{
+    const lpi_softmax *j = (const lpi_softmax *)arg;
+    lpi_n              i = (lpi_n)item * LPI_LINES, end = lpi_minp(i + LPI_LINES, j->lines);
+    double             loss = 0;
+    for (; i < end; i++) {
+        const lp_real *z = j->z + i * j->classes;
+        lp_real        top;
+        if (j->label[i] == LP_IGNORE) continue;
+        double lse = lpi_log(LPI_CALL(j->kernels, sum_exp)(j->classes, z, &top));
+        lse += (double)top;
+        loss += (1 - j->smooth) * (lse - (double)z[j->label[i]]);
+        for (lpi_n c = 0; c < j->classes && j->smooth > 0; c++)
+            loss += j->smooth / (double)j->classes * (lse - (double)z[c]);
+    }
+    j->loss[item] = loss;
+}
+
+static lp_status lpi_cross_entropy_forward(lp_net *net, lpi_node *node)
+{
+    lpi_softmax j = { net->kernels, lpi_lines(net, node->in[0]), lpi_last(node->in[0]),
+                      lpi_value(net, node->in[0]), node->in[1]->pub.labels, NULL,
+                      NULL, (double)*(const float *)node->own, 0, 0 };
+    lpi_n       counted = 0, items = lpi_ceil_div(j.lines, LPI_LINES);
+    for (lpi_n i = 0; i < j.lines; i++) {
+        int32_t label = j.label[i];
+        if (label == LP_IGNORE) continue;
+        counted++;
+        if (label < 0 || label >= j.classes)
+            return lpi_fail(net, LP_ERR_LABEL, "\"%s\": label %d of row %l is not in 0..%d",
+                            node->in[1]->pub.name, (int)label, (int64_t)i, (int)j.classes - 1);
+    }
+    j.loss = (double *)(void *)lpi_scratch(net, 2 * items);
+    lpi_for(&net->team, (int)items, lpi_cross_entropy_item, &j);
+    net->loss_value = 0;
+    for (lpi_n i = 0; i < items; i++) net->loss_value += j.loss[i];
+    net->loss_lines = (double)(counted ? counted : 1);
+    net->loss_value /= net->loss_lines;
+    *lpi_value(net, node->out) = (lp_real)net->loss_value;
+    return LP_OK;
+}
+
+/* out = or += scale (p - t) for each line; without labels t = 0. */
+static void lpi_softmax_item(void *arg, int item, LPI_UNUSED int lane)
+{
+    const lpi_softmax *j = (const lpi_softmax *)arg;
+    lpi_n              i = (lpi_n)item * LPI_LINES, end = lpi_minp(i + LPI_LINES, j->lines);
+    for (; i < end; i++) {
+        const lp_real *z = j->z + i * j->classes;
+        lp_real       *out = j->out + i * j->classes, top;
+        if (j->label && j->label[i] == LP_IGNORE) {
+            if (!j->accumulate) lpi_zero(out, j->classes);
+            continue;
+        }
+        double sum = LPI_CALL(j->kernels, sum_exp)(j->classes, z, &top);
+        LPI_CALL(j->kernels, softmax)(j->classes, z, top, (lp_real)(j->scale / sum),
+                        (lp_real)(-j->scale * j->smooth / (double)j->classes), j->accumulate, out);
+        if (j->label) out[j->label[i]] -= (lp_real)(j->scale * (1 - j->smooth));
+    }
+}
+
+LPI_TRAINING_ONLY void lpi_cross_entropy_backward(lp_net *net, lpi_node *node)
+{
+    lpi_softmax j = { net->kernels, lpi_lines(net, node->in[0]), lpi_last(node->in[0]),
+                      lpi_value(net, node->in[0]), node->in[1]->pub.labels,
+                      lpi_grad(net, node->in[0]), NULL, (double)*(const float *)node->own,
+                      net->loss_scale / net->loss_lines, lpi_adds(net, node, 0) };
+    lpi_for(&net->team, (int)lpi_ceil_div(j.lines, LPI_LINES), lpi_softmax_item, &j);
+}
+
+static void lpi_cross_entropy_sizes(const lp_net *net, const lpi_node *node, int training,
+                                    lpi_sizes *s)
+{
+    const lpi_tensor *z = node->in[0];
+    (void)net, (void)training;
+    s->scratch = 2 * lpi_ceil_div(z->size / lpi_last(z), LPI_LINES); /* doubles */
+}
+static const lpi_op lpi_op_cross_entropy = {
+    "cross_entropy", lpi_cross_entropy_forward, LPI_BACK(lpi_cross_entropy_backward),
+    lpi_cross_entropy_sizes, NULL, NULL, LPI_X0 | LPI_X1 | LPI_Y, LPI_X0 | LPI_X1, LPI_LOSS,
+    sizeof(float)};
 
 LP_API lp_tensor *lp_cross_entropy(lp_net *net, lp_tensor *logits, lp_tensor *labels,
                                    float smoothing)
@@ -4869,13 +5477,49 @@ LP_API lp_tensor *lp_cross_entropy(lp_net *net, lp_tensor *logits, lp_tensor *la
                "cross_entropy: logits \"%s\" %t do not fit labels \"%s\" %t (expected [n, classes] "
                "and [n], or [n, length, classes] and [n, length])", logits->name, logits->priv,
                labels->name, labels->priv);
+    LPI_REFUSE(net, !logits->priv->batched, LP_ERR_SHAPE,
+               "cross_entropy: logits \"%s\" %t do not follow the batch, as labels \"%s\" do",
+               logits->name, logits->priv, labels->name);
     LPI_REFUSE(net, !(smoothing >= 0 && smoothing < 1), LP_ERR_ARGUMENT,
                "cross_entropy of \"%s\": smoothing must be in [0, 1)", logits->name);
-    lpi_node *node =
-        lpi_new_node(net, &lpi_ops[LPI_OP_CROSS_ENTROPY], "loss", logits, labels, NULL, 1, &one);
-    if (node) node->p = smoothing;
+    lp_tensor *in[2] = {logits, labels};
+    lpi_node  *node = lpi_new_node(net, &lpi_op_cross_entropy, "loss", 2, in, 1, &one);
+    if (node) *(float *)node->own = smoothing;
     return lpi_out(node);
 }
+
+/* ---- mean squared error: L = mean (a - b)^2 over all elements; da = 2 (a - b) / n = -db */
+
+static lp_status lpi_mse_forward(lp_net *net, lpi_node *node)
+{
+    lpi_n          n = lpi_count(net, node->in[0]);
+    const lp_real *a = lpi_value(net, node->in[0]), *b = lpi_value(net, node->in[1]);
+    double         loss = 0;
+    for (lpi_n i = 0; i < n; i++)
+        loss += ((double)a[i] - (double)b[i]) * ((double)a[i] - (double)b[i]);
+    net->loss_value = loss / (double)n;
+    *lpi_value(net, node->out) = (lp_real)net->loss_value;
+    return LP_OK;
+}
+LPI_TRAINING_ONLY void lpi_mse_backward(lp_net *net, lpi_node *node)
+{
+    lpi_n          n = lpi_count(net, node->in[0]);
+    const lp_real *a = lpi_value(net, node->in[0]), *b = lpi_value(net, node->in[1]);
+    for (int q = 1; q >= 0; q--) {
+        if (!lpi_wants(node, q)) continue;
+        lp_real *dx = lpi_grad(net, node->in[q]);
+        double   scale = net->loss_scale * (q ? -2.0 : 2.0) / (double)n;
+        int      accumulate = lpi_adds(net, node, q);
+        for (lpi_n i = 0; i < n; i++) {
+            double g = scale * ((double)a[i] - (double)b[i]);
+            dx[i] = (lp_real)(accumulate ? (double)dx[i] + g : g);
+        }
+    }
+}
+
+static const lpi_op lpi_op_mse = {
+    "mse", lpi_mse_forward, LPI_BACK(lpi_mse_backward), NULL, NULL, NULL,
+    LPI_X0 | LPI_X1 | LPI_Y, LPI_X0 | LPI_X1, LPI_LOSS, 0};
 
 LP_API lp_tensor *lp_mean_squared_error(lp_net *net, lp_tensor *a, lp_tensor *b)
 {
@@ -4891,19 +5535,31 @@ LP_API lp_tensor *lp_mean_squared_error(lp_net *net, lp_tensor *a, lp_tensor *b)
     LPI_REFUSE(net, !lpi_same_shape(a, b), LP_ERR_SHAPE,
                "mean_squared_error: \"%s\" %t and \"%s\" %t have different shapes, or only one "
                "follows the batch", a->name, a->priv, b->name, b->priv);
-    return lpi_out(lpi_new_node(net, &lpi_ops[LPI_OP_MSE], "loss", a, b, NULL, 1, &one));
+    lp_tensor *in[2] = {a, b};
+    return lpi_out(lpi_new_node(net, &lpi_op_mse, "loss", 2, in, 1, &one));
 }
 
 /* -------------------------------------------------------------------------------- >>plan
-   Memory from lifetimes.  Node i of n runs forward at time i and backward at time 2n-1-i.  A value
-   lives from its producer to its last reader, forward or backward; a gradient from its first writer
-   (the last consumer) to its producer.  In-place ops hand their memory on.  A value that backward
-   computes anew (node->twice) has two lives and two slots; what it is computed from lives longer,
-   for the backward of the same node.  The slots so found are packed, largest first, each at the
-   lowest address that is free during its life: gradients come to lie where activations have died.
+   Closing the graph, and memory from lifetimes.
 
-       memory = theta | phi x K | statistics x K | moments, delta, carry, SWA | average | gradients
-                | carry to be | slots | workspace of the hungriest op */
+   Node i of n runs forward at time i and backward at time 2n-1-i.  Each storage lives from the first
+   to the last time at which a node declares to use it; of a net with four nodes, where backward of
+   conv reads x, of relu y, of fc y and of the loss z:
+
+       time         0     1     2     3  |  4      5     6     7
+       node       conv  relu    fc  loss | loss    fc  relu  conv      x, an input, lives always
+       y          [=========================================]          relu works in place: one slot
+       z                        [=============]
+       dz                                  [=======]
+       dy                                         [============]       (dx in place)
+
+   Gradients live from the first node that writes them, in backward order, to the producer of their
+   tensor.  In-place ops hand their slot on.  A value that backward computes again has two lives and
+   two slots, and what it is computed from lives until then.  Slots are packed, largest first, each at
+   the lowest address that is free during its life: gradients come to lie where activations died.
+
+       memory = theta | phi x K | statistics x K | optimiser, delta, carry, SWA | average | gradients
+                | carry to be | slots | workspace of the hungriest node */
 
 typedef struct lpi_slot {
     ptrdiff_t size, offset;
@@ -4914,7 +5570,196 @@ typedef struct lpi_plan {
     lpi_slot *slot;
     int       slots, times; /* times: 2n in training, n otherwise */
     int       training;
+    ptrdiff_t slot_elements, workspace;
 } lpi_plan;
+
+/* ---- closing: declarations, then fusion, which changes them */
+
+static lpi_sizes lpi_sizes_of(const lp_net *net, const lpi_node *node, int training)
+{
+    lpi_sizes s = {0, 0, 0, 0};
+    if (node->op->sizes) node->op->sizes(net, node, training, &s);
+    return s;
+}
+
+/* The uses of memory that the op's row declares. */
+static void lpi_declare(lpi_node *node)
+{
+    const lpi_op *op = node->op;
+    unsigned      after = op->running ? LPI_AFTER : 0;
+    lpi_storage  *what[LPI_MAX_IN + 2];
+    if ((op->flags & LPI_ALIAS)
+        && !(node->out->keep && lpi_root(node->in[0])->kind == LPI_PARAMETER))
+        node->out->alias = node->in[0];
+    for (int i = 0; i < LPI_MAX_IN; i++)
+        what[i] = i < node->inputs ? &lpi_root(node->in[i])->value : NULL;
+    what[LPI_MAX_IN] = &lpi_root(node->out)->value;
+    what[LPI_MAX_IN + 1] = &node->saved;
+    for (int i = 0; i < LPI_MAX_IN + 2; i++) {
+        unsigned when = (op->forward_uses >> i & 1u ? LPI_FORWARD : 0u)
+                        | (op->backward_uses >> i & 1u ? LPI_BACKWARD : 0u);
+        if (what[i] && when)
+            lpi_declare_use(node, what[i], what[i] == &node->saved ? when | after : when);
+    }
+    node->grad_in_place = op->flags & LPI_GRAD_IN_PLACE ? LPI_X0 : 0;
+}
+
+static int lpi_uses(const lpi_node *node, const lpi_storage *storage, unsigned when)
+{
+    for (int i = 0; i < node->uses; i++)
+        if (node->use[i].storage == storage && (node->use[i].when & when)) return 1;
+    return 0;
+}
+/* Does the backward pass visit this node? */
+static int lpi_goes_back(const lpi_node *node)
+{
+    return node && node->live && node->out->needs_grad;
+}
+
+/* Nodes that backward runs again (lp_desc.recompute) rather than keep what they computed: each whose
+   inputs are kept.  The first node to need the value, in backward order, has it made. */
+static void lpi_choose_again(lp_net *net)
+{
+    for (lpi_node *node = net->nodes; node; node = node->next) {
+        lpi_storage *y = &node->out->value;
+        int fit = !node->skip && (node->flags & LPI_REPEATABLE) && lpi_goes_back(node)
+                  && !node->out->keep;
+        for (int i = 0; i < node->uses && fit; i++)
+            fit = !((node->use[i].when & LPI_FORWARD) && node->use[i].storage->later);
+        for (int i = net->node_count - 1; i > node->index && fit; i--) {
+            lpi_node *user = net->order[i];
+            if (!lpi_goes_back(user) || !lpi_uses(user, y, LPI_BACKWARD)) continue;
+            if (!user->again) user->again = node, y->later = &node->out->again;
+            break;
+        }
+    }
+}
+
+/* Offsets of parameters, statistics and carried states in their vectors. */
+static void lpi_assign(lp_net *net)
+{
+    net->n_theta = net->n_phi = net->n_stats = net->n_carry = 0;
+    for (lpi_tensor *t = net->tensors; t; t = t->next) {
+        if (t->kind != LPI_PARAMETER) continue;
+        if (t->role == LP_ROLE_AUTO)
+            t->role = t->family & net->desc.late.families ? LP_ROLE_LATE : LP_ROLE_BASE;
+        ptrdiff_t *n = t->role == LP_ROLE_LATE ? &net->n_phi : &net->n_theta;
+        t->offset = *n;
+        *n += lpi_round_up(t->size, 16);
+    }
+    for (lpi_node *node = net->nodes; node; node = node->next) {
+        lpi_sizes s = lpi_sizes_of(net, node, 1);
+        if (s.stats) node->stats = net->n_stats, net->n_stats += lpi_round_up(s.stats, 16);
+        if (s.carry) node->carry = net->n_carry, net->n_carry += s.carry;
+    }
+    net->n_carry = lpi_round_up(net->n_carry, 16);
+}
+
+/* Whose gradient is wanted: trainable parameters and what is computed from them.  Which nodes lead to
+   the loss. */
+static void lpi_mark_nodes(lp_net *net, lpi_node *last)
+{
+    for (lpi_tensor *t = net->tensors; t; t = t->next)
+        if (t->kind == LPI_PARAMETER) t->needs_grad = !t->frozen;
+    for (lpi_node *node = net->nodes; node; node = node->next) {
+        net->order[node->index] = node;
+        for (int i = 0; i < node->inputs; i++) node->out->needs_grad |= node->in[i]->needs_grad;
+    }
+    last->live = 1;
+    for (int i = net->node_count - 1; i >= 0; i--)
+        for (int q = 0; net->order[i]->live && q < net->order[i]->inputs; q++)
+            if (net->order[i]->in[q]->node) net->order[i]->in[q]->node->live = 1;
+}
+
+/* The parameters of the linear layer that feeds the loss, or behind their rank-1 factors: the family
+   head.  Returns how many. */
+static int lpi_mark_head(lp_net *net)
+{
+    lpi_node *head = net->logits->node;
+    int       found = 0;
+    for (int i = 1; head && (head->op->flags & LPI_LINEAR) && i < head->inputs; i++) {
+        lpi_tensor *w = head->in[i];
+        if (w->node && (w->node->op->flags & LPI_SCALES)) w = w->node->in[0];
+        if (w->family) w->family |= LP_LATE_HEAD, found++;
+    }
+    return found;
+}
+
+/* Closes the graph, once. */
+static lp_status lpi_close(lp_net *net, lp_tensor *loss)
+{
+    if (net->failed) return net->failed;
+    if (!loss || !loss->priv->node)
+        return lpi_fail(net, LP_ERR_ARGUMENT, "the loss is NULL or not the result of an op");
+    if (net->closed) {
+        if (net->loss == loss->priv) return LP_OK;
+        return lpi_fail(net, LP_ERR_ORDER, "the graph was closed with another loss, \"%s\"",
+                        net->loss->pub.name);
+    }
+    lpi_node *last = loss->priv->node;
+    int       is_loss = (last->op->flags & LPI_LOSS) != 0;
+    if (!is_loss && !net->desc.inference)
+        return lpi_fail(net, LP_ERR_ARGUMENT,
+                        "\"%s\" is not a loss: training needs cross entropy or mean squared "
+                        "error (or set lp_desc.inference)", loss->name);
+    net->loss = loss->priv;
+    net->logits = is_loss ? last->in[0] : net->loss;
+    net->loss->keep = net->logits->keep = 1;
+    if (!lpi_mark_head(net) && (net->desc.late.families & LP_LATE_HEAD))
+        return net->failed = lpi_fail(net, LP_ERR_ARGUMENT,
+                                      "the family head was chosen, but \"%s\", "
+                                      "which feeds the loss, is not a linear layer with parameters",
+                                      net->logits->pub.name);
+    net->order = (lpi_node **)lpi_take(&net->arena, sizeof *net->order * (size_t)net->node_count);
+    if (!net->order) return (void)lpi_arena_full(net, "lp_compile"), LP_ERR_MEMORY;
+    lpi_mark_nodes(net, last);
+    for (lpi_node *node = net->nodes; node; node = node->next) lpi_declare(node);
+    for (lpi_node *node = net->nodes; node; node = node->next)
+        if (!node->skip && node->op->absorb) node->op->absorb(net, node);
+    if (net->desc.recompute) lpi_choose_again(net);
+    lpi_assign(net);
+    if (net->n_phi == 0 && net->desc.late.members > 1)
+        return net->failed = lpi_fail(net, LP_ERR_ARGUMENT,
+                                      "lp_desc.late.members is %d, but no parameter belongs to the "
+                                      "chosen families", net->desc.late.members);
+    net->closed = 1;
+    return LP_OK;
+}
+
+/* ---- lives */
+
+static void lpi_live(lpi_storage *s, int time)
+{
+    if (s->birth > s->death) s->birth = s->death = time;
+    if (time < s->birth) s->birth = time;
+    if (time > s->death) s->death = time;
+}
+static void lpi_unborn(lpi_storage *s) { s->birth = 1, s->death = 0, s->slot = -1; }
+
+/* The lives of values and of what is saved, from the declarations. */
+static void lpi_plan_lives(lp_net *net, const lpi_plan *plan)
+{
+    for (lpi_tensor *t = net->tensors; t; t = t->next)
+        lpi_unborn(&t->value), lpi_unborn(&t->again), lpi_unborn(&t->grad);
+    for (lpi_node *node = net->nodes; node; node = node->next) lpi_unborn(&node->saved);
+    for (int i = 0; i < net->node_count; i++) {
+        lpi_node *node = net->order[i];
+        if (!node) continue;
+        int back = plan->training && lpi_goes_back(node) ? plan->times - 1 - i : -1;
+        for (int u = 0; u < node->uses; u++) {
+            lpi_storage *s = node->use[u].storage;
+            if (node->use[u].when & LPI_FORWARD) lpi_live(s, i);
+            if (plan->training && (node->use[u].when & LPI_AFTER)) lpi_live(s, plan->times);
+            if (back >= 0 && (node->use[u].when & LPI_BACKWARD))
+                lpi_live(s->later ? s->later : s, back);
+        }
+        for (int u = 0; back >= 0 && node->again && u < node->again->uses; u++) {
+            lpi_storage *s = node->again->use[u].storage;
+            if (node->again->use[u].when & LPI_FORWARD) lpi_live(s->later ? s->later : s, back);
+        }
+        if (node->out->keep) lpi_live(&lpi_root(node->out)->value, plan->times);
+    }
+}
 
 static int lpi_new_slot(lpi_plan *plan, ptrdiff_t size, int birth, int death)
 {
@@ -4924,76 +5769,33 @@ static int lpi_new_slot(lpi_plan *plan, ptrdiff_t size, int birth, int death)
     s->death = death;
     return plan->slots++;
 }
-
-static void lpi_extend(lpi_slot *s, int birth, int death)
+static void lpi_give_slot(lpi_plan *plan, lpi_storage *s, ptrdiff_t size)
 {
-    if (birth < s->birth) s->birth = birth;
-    if (death > s->death) s->death = death;
+    if (s->birth <= s->death && size > 0) s->slot = lpi_new_slot(plan, size, s->birth, s->death);
 }
-
-/* Does backward of this node read its input i? */
-static int lpi_reads(const lpi_node *node, int i)
+/* s takes over a slot, which lives as long as either needs it. */
+static void lpi_share_slot(lpi_plan *plan, lpi_storage *s, int slot, int birth, int death)
 {
-    return i < 3 && (node->op->flags >> i & 1u) != 0; /* LPI_READS_X0 << i */
-}
-
-/* Time of the last reader of t's value; of the last in the forward pass, if times is 0. */
-static int lpi_last_read(const lp_net *net, const lpi_tensor *t, int birth, int times)
-{
-    int last = birth;
-    for (int i = 0; i < net->node_count; i++) {
-        const lpi_node *node = net->order[i];
-        if (!node) continue;
-        int backward = times && node->live ? times - 1 - i : -1;
-        for (int q = 0; q < node->inputs; q++)
-            if (node->in[q] == t) {
-                if (i > last) last = i;
-                if (lpi_reads(node, q) && backward > last) last = backward;
-                if (node->computed && q == 0) /* whoever reads the output reads t */
-                    last = lpi_max(last, lpi_last_read(net, node->out, i, times));
-            }
-        if (node->out == t && (node->op->flags & LPI_READS_Y) && backward > last) last = backward;
-    }
-    return last;
-}
-
-/* Elements that a node's forward leaves for its backward (and BatchNorm for its running
-   statistics). */
-static ptrdiff_t lpi_saved_size(const lpi_node *node, int training)
-{
-    lpi_n c = lpi_last(node->out);
-    if (node->op == &lpi_ops[LPI_OP_BATCHNORM])
-        return c * (LPI_BN_VECTORS + (training ? 2 * lpi_bn_blocks(node->in[0]) : 0));
-    if (node->op != &lpi_ops[LPI_OP_LSTM]) return 0;
-    const int *x = node->in[0]->pub.dim;
-    return lpi_lstm_saved(x[0], x[1], lpi_lstm_k(x[2], c, lpi_words(node)), c, training);
+    s->slot = slot;
+    plan->slot[slot].birth = lpi_min(plan->slot[slot].birth, birth);
+    plan->slot[slot].death = lpi_max(plan->slot[slot].death, death);
 }
 
 static void lpi_plan_values(lp_net *net, lpi_plan *plan)
 {
     for (lpi_tensor *t = net->tensors; t; t = t->next)
-        if (t->kind == LPI_INPUT) t->data_slot = lpi_new_slot(plan, t->size, -1, plan->times);
+        if (t->kind == LPI_INPUT) t->value.slot = lpi_new_slot(plan, t->size, -1, plan->times);
     for (int i = 0; i < net->node_count; i++) {
         lpi_node *node = net->order[i];
         if (!node) continue;
-        lpi_tensor *x = node->in[0], *y = node->out;
-        int         backward = plan->training ? plan->times : 0;
-        int         last = y->keep ? plan->times : lpi_last_read(net, y, i, backward);
-        ptrdiff_t   saved = lpi_saved_size(node, plan->training);
-        node->saved_slot = -1;
-        if (saved)
-            node->saved_slot = lpi_new_slot(plan, saved, i, node->stats >= 0   ? plan->times
-                                                            : plan->training ? plan->times - 1 - i
-                                                                             : i);
-        if (node->computed) continue;
-        if (node->twice && backward) {
-            y->again_slot = lpi_new_slot(plan, y->size, backward - 1 - node->twice, last);
-            last = lpi_last_read(net, y, i, 0);
-        }
-        int in_place = (node->op->flags & LPI_IN_PLACE) && x->kind == LPI_RESULT
-                       && x->size == y->size && plan->slot[x->data_slot].death == i;
-        if (in_place) lpi_extend(&plan->slot[y->data_slot = x->data_slot], i, last);
-        else y->data_slot = lpi_new_slot(plan, y->size, i, last);
+        lpi_tensor *x = lpi_root(node->in[0]), *y = node->out;
+        lpi_give_slot(plan, &node->saved, lpi_sizes_of(net, node, plan->training).saved);
+        if (y->alias) continue;
+        lpi_give_slot(plan, &y->again, y->size);
+        if ((node->flags & LPI_IN_PLACE) && x->kind == LPI_RESULT && x->size == y->size
+            && plan->slot[x->value.slot].death == i)
+            lpi_share_slot(plan, &y->value, x->value.slot, y->value.birth, y->value.death);
+        else lpi_give_slot(plan, &y->value, y->size);
     }
 }
 
@@ -5001,25 +5803,18 @@ static void lpi_plan_gradients(lp_net *net, lpi_plan *plan)
 {
     for (int i = net->node_count - 1; i >= 0; i--) {
         lpi_node *node = net->order[i];
-        if (!node || !node->live || !node->out->needs_grad) continue;
-        int now = plan->times - 1 - i, aliased = -1;
+        if (!lpi_goes_back(node)) continue;
+        int now = plan->times - 1 - i;
         for (int q = node->inputs - 1; q >= 0; q--) {
             lpi_tensor *x = node->in[q];
-            if (!x->needs_grad || x->kind == LPI_INPUT) continue;
-            node->add[q] = x->grad_slot >= 0;
-            if (x->kind == LPI_PARAMETER) x->grad_slot = 0; /* marks: written */
+            if (!x->needs_grad) continue;
+            node->add[q] = x->grad.slot >= 0;
+            if (x->kind == LPI_PARAMETER) x->grad.slot = 0; /* marks: written */
             if (node->add[q] || x->kind == LPI_PARAMETER) continue;
-            int producer = 0;
-            while (net->order[producer] != x->node) producer++;
-            int death = plan->times - 1 - producer;
-            if ((q == 0 && (node->op->flags & LPI_GRAD_IN_PLACE)) || (q > 0 && q == node->plus)) {
-                aliased = x->grad_slot = node->out->grad_slot;
-                lpi_extend(&plan->slot[aliased], now, death);
-            } else { /* of an embedding that is looked up: the table's gradient */
-                int       lstm = node->op == &lpi_ops[LPI_OP_LSTM] && q == 0;
-                ptrdiff_t size = lstm && lpi_lookup(node) ? x->node->in[1]->size : x->size;
-                x->grad_slot = lpi_new_slot(plan, size, now, death);
-            }
+            int death = plan->times - 1 - x->node->index;
+            if (node->grad_in_place >> q & 1u)
+                lpi_share_slot(plan, &x->grad, node->out->grad.slot, now, death);
+            else x->grad.slot = lpi_new_slot(plan, x->size, now, death);
         }
     }
 }
@@ -5053,235 +5848,8 @@ static ptrdiff_t lpi_pack_slots(lpi_plan *plan)
     return total;
 }
 
-static ptrdiff_t lpi_node_workspace(const lp_net *net, const lpi_node *node, int training)
-{
-    const lpi_tensor *out = node->out, *x = node->in[0];
-    ptrdiff_t c = lpi_last(out), n = out->size / c, columns = lpi_blocks(n, c) * 2 * c;
-    int       lanes = net->desc.threads;
-    if (node->op == &lpi_ops[LPI_OP_CONV])
-        return lpi_maxp(columns, lpi_conv_workspace(&node->geom, lanes, training));
-    if (node->op == &lpi_ops[LPI_OP_LSTM])
-        return lpi_lstm_workspace(x->pub.dim[0], x->pub.dim[1], x->pub.dim[2], c, lpi_words(node),
-                                  lanes, training);
-    if (node->op == &lpi_ops[LPI_OP_CROSS_ENTROPY])
-        return 2 * lpi_ceil_div(x->size / lpi_last(x), LPI_LINES);
-    if (node->op != &lpi_ops[LPI_OP_MATMUL]) return 0;
-    ptrdiff_t in = node->in[1]->pub.dim[0], gemm = lpi_gemm_scratch(c, in);
-    if (training)
-        gemm = lpi_maxp(gemm, lpi_maxp(lpi_gemm_scratch(c, n), lpi_gemm_scratch(in, c)));
-    return lpi_maxp(columns, lanes * gemm);
-}
-
-/* BatchNorm followed by nothing but ReLU becomes one node. */
-static void lpi_fuse_bn_relu(lp_net *net)
-{
-    for (lpi_node *node = net->nodes; node; node = node->next) {
-        lpi_tensor *x = node->in[0];
-        if (node->op != &lpi_ops[LPI_OP_RELU] || !x->node
-            || x->node->op != &lpi_ops[LPI_OP_BATCHNORM] || x->users != 1 || x->keep)
-            continue;
-        x->node->out = node->out;
-        node->out->node = x->node;
-        x->node->relu = node->skip = 1;
-    }
-}
-
-/* A sum becomes part of the convolution that computes its later operand.  The gradient of the
-   other operand then lies in the memory of the sum's: only the convolution reads it. */
-static void lpi_fuse_adds(lp_net *net)
-{
-    for (lpi_node *node = net->nodes; node; node = node->next) {
-        if (node->op != &lpi_ops[LPI_OP_ADD]) continue;
-        const lpi_node *a = node->in[0]->node, *b = node->in[1]->node;
-        int             late = b && (!a || b->index > a->index); /* which operand */
-        lpi_tensor     *y = node->in[late], *other = node->in[!late];
-        lpi_node       *conv = y->node;
-        if (!conv || conv->op != &lpi_ops[LPI_OP_CONV] || conv->plus || y->users != 1 || y->keep)
-            continue;
-        conv->plus = conv->inputs;
-        conv->in[conv->inputs++] = other;
-        conv->out = node->out;
-        node->out->node = conv;
-        node->skip = 1;
-    }
-}
-
-/* Who takes which sums for BatchNorm: the convolution that computes its input, those of forward;
-   the convolution whose dX completes the gradient of its computed output, those of backward. */
-static void lpi_fuse_sums(lp_net *net)
-{
-    for (lpi_node *bn = net->nodes; bn; bn = bn->next) {
-        if (bn->skip || bn->op != &lpi_ops[LPI_OP_BATCHNORM]) continue;
-        lpi_node *maker = bn->in[0]->node;
-        if (maker && maker->op == &lpi_ops[LPI_OP_CONV] && !maker->moments
-            && bn->in[0]->pub.rank == 4)
-            maker->moments = bn;
-        for (lpi_node *node = bn->next; node && bn->computed && !bn->sums; node = node->next)
-            if (!node->skip && node->live && node->in[0] == bn->out) node->sums = bn->sums = 1;
-    }
-}
-
-/* BatchNorm outputs that nothing but convolutions read are computed there. */
-static void lpi_fuse_reads(lp_net *net)
-{
-    for (lpi_node *node = net->nodes; node; node = node->next)
-        node->computed = !node->skip && node->op == &lpi_ops[LPI_OP_BATCHNORM] && !node->out->keep
-                         && node->out->users > 0;
-    for (lpi_node *node = net->nodes; node; node = node->next)
-        for (int i = 0; i < node->inputs && !node->skip; i++)
-            if (node->in[i]->node && (i > 0 || node->op != &lpi_ops[LPI_OP_CONV]))
-                node->in[i]->node->computed = 0;
-}
-
-/* The tensor in memory behind the first input of a node. */
-static lpi_tensor *lpi_source(const lpi_node *node)
-{
-    lpi_node *bn = node->in[0]->node;
-    return bn && bn->computed ? bn->in[0] : node->in[0];
-}
-
-/* Convolutions that backward computes anew (lp_desc.recompute) rather than keep what they computed:
-   each whose input is kept.  The first node to need the value, in backward order, has it made. */
-static void lpi_choose_again(lp_net *net)
-{
-    for (lpi_node *conv = net->nodes; conv; conv = conv->next) {
-        const lpi_tensor *y = conv->out, *x = lpi_source(conv);
-        if (conv->skip || conv->op != &lpi_ops[LPI_OP_CONV] || conv->plus || !conv->live
-            || !y->needs_grad || y->keep || (x->node && x->node->twice))
-            continue;
-        for (int i = net->node_count - 1; i > conv->index && !conv->twice; i--) {
-            lpi_node *node = net->order[i];
-            if (!node || !node->live) continue;
-            int reads = lpi_source(node) == y && lpi_reads(node, 0);
-            for (int q = 1; q < node->inputs; q++) reads |= node->in[q] == y && lpi_reads(node, q);
-            if (!reads) continue;
-            if (node->again) break;
-            node->again = conv;
-            conv->twice = i;
-        }
-    }
-}
-
-/* An embedding that only an LSTM reads is looked up there (see >>lstm), if its words are few beside
-   the positions of 16 streams.  Not of the capacity's: bits would depend on it. */
-static void lpi_fuse_words(lp_net *net)
-{
-    for (lpi_node *lstm = net->nodes; lstm; lstm = lstm->next) {
-        const lpi_tensor *x = lstm->in[0];
-        if (lstm->op != &lpi_ops[LPI_OP_LSTM] || !x->node || x->users != 1 || x->keep
-            || x->node->op != &lpi_ops[LPI_OP_GATHER])
-            continue;
-        x->node->computed = x->node->in[1]->pub.dim[0] / 16 <= x->pub.dim[1];
-    }
-}
-
-/* Offsets of parameters and statistics in their vectors. */
-static void lpi_assign(lp_net *net)
-{
-    net->n_theta = net->n_phi = net->n_stats = net->n_carry = 0;
-    for (lpi_tensor *t = net->tensors; t; t = t->next) {
-        if (t->kind != LPI_PARAMETER) continue;
-        if (t->role == LP_ROLE_AUTO)
-            t->role = t->family & net->desc.late.families ? LP_ROLE_LATE : LP_ROLE_BASE;
-        ptrdiff_t *n = t->role == LP_ROLE_LATE ? &net->n_phi : &net->n_theta;
-        t->offset = *n;
-        *n += lpi_round_up(t->size, 16);
-    }
-    for (lpi_node *node = net->nodes; node; node = node->next) {
-        if (node->op == &lpi_ops[LPI_OP_BATCHNORM]) {
-            node->stats = net->n_stats;
-            net->n_stats += lpi_round_up(2 * lpi_last(node->out), 16);
-        } else if (node->op == &lpi_ops[LPI_OP_LSTM]) {
-            node->carry = net->n_carry;
-            net->n_carry += (ptrdiff_t)2 * node->out->pub.dim[0] * lpi_last(node->out);
-        }
-    }
-    net->n_carry = lpi_round_up(net->n_carry, 16);
-}
-
-/* Whose gradient is wanted: trainable parameters and what is computed from them. */
-static void lpi_mark_gradients(lp_net *net)
-{
-    for (lpi_tensor *t = net->tensors; t; t = t->next)
-        if (t->kind == LPI_PARAMETER) t->needs_grad = !t->frozen;
-    for (lpi_node *node = net->nodes; node; node = node->next) {
-        node->out->needs_grad = 0;
-        for (int i = 0; i < node->inputs; i++) node->out->needs_grad |= node->in[i]->needs_grad;
-    }
-}
-
-/* Which nodes lead to the loss. */
-static void lpi_mark_live(lp_net *net, lpi_node *last)
-{
-    last->live = 1;
-    for (int i = net->node_count - 1; i >= 0; i--)
-        for (int q = 0; net->order[i] && net->order[i]->live && q < net->order[i]->inputs; q++)
-            if (net->order[i]->in[q]->node) net->order[i]->in[q]->node->live = 1;
-}
-
-/* Closes the graph: head family, fusion, order, roles.  Once. */
-static lp_status lpi_close(lp_net *net, lp_tensor *loss)
-{
-    if (net->failed) return net->failed;
-    if (!loss || !loss->priv->node)
-        return lpi_fail(net, LP_ERR_ARGUMENT, "the loss is NULL or not the result of an op");
-    if (net->closed) {
-        if (net->loss == loss->priv) return LP_OK;
-        return lpi_fail(net, LP_ERR_ORDER, "the graph was closed with another loss, \"%s\"",
-                        net->loss->pub.name);
-    }
-    lpi_node *last = loss->priv->node;
-    int       is_loss = (last->op->flags & LPI_LOSS) != 0;
-    if (!is_loss && !net->desc.inference)
-        return lpi_fail(net, LP_ERR_ARGUMENT,
-                        "\"%s\" is not a loss: training needs cross entropy or mean squared "
-                        "error (or set lp_desc.inference)",
-                        loss->name);
-    lpi_mark_gradients(net);
-    net->loss = loss->priv;
-    net->logits = is_loss ? last->in[0] : net->loss;
-    net->loss->keep = net->logits->keep = 1;
-    lpi_node *head = net->logits->node;
-    int       heads = 0;
-    if (head && head->op == &lpi_ops[LPI_OP_MATMUL])
-        for (int i = 1; i < head->inputs; i++) {
-            lpi_tensor *w = head->in[i]; /* or the weight behind its rank-1 factors */
-            if (w->node && w->node->op == &lpi_ops[LPI_OP_MUL]) w = w->node->in[0];
-            if (w->family) w->family |= LP_LATE_HEAD, heads++;
-        }
-    if (!heads && (net->desc.late.families & LP_LATE_HEAD))
-        return net->failed = lpi_fail(net, LP_ERR_ARGUMENT,
-                                      "the family head was chosen, but \"%s\", "
-                                      "which feeds the loss, is not a linear layer with parameters",
-                                      net->logits->pub.name);
-    lpi_fuse_bn_relu(net);
-    lpi_fuse_adds(net);
-    lpi_fuse_reads(net);
-    lpi_fuse_words(net);
-    net->order = (lpi_node **)lpi_take(&net->arena, sizeof *net->order * (size_t)net->node_count);
-    if (!net->order)
-        return (void)lpi_arena_full(net, "lp_compile"), LP_ERR_MEMORY;
-    for (lpi_node *node = net->nodes; node; node = node->next)
-        net->order[node->index] = node->skip ? NULL : node;
-    lpi_mark_live(net, last);
-    lpi_fuse_sums(net);
-    if (net->desc.recompute) lpi_choose_again(net);
-    lpi_assign(net);
-    if (net->n_phi == 0 && net->desc.late.members > 1)
-        return net->failed = lpi_fail(net, LP_ERR_ARGUMENT,
-                                      "lp_desc.late.members is %d, but no parameter belongs to the "
-                                      "chosen families", net->desc.late.members);
-    net->closed = 1;
-    return LP_OK;
-}
-
 /* Vectors that an optimiser keeps beside the weights: momentum; Adam's m and v. */
-static int lpi_moments(const lp_optim *optim) { return optim->rule == LP_SGD ? 1 : 2; }
-
-/* Sizes of all regions, in elements; see the picture above. */
-typedef struct lpi_layout {
-    ptrdiff_t vectors, mean, gradients, carry, slots, workspace;
-} lpi_layout;
+static int lpi_optim_vectors(const lp_optim *optim) { return optim->rule == LP_SGD ? 1 : 2; }
 
 /* Refuses nets whose sizes could overflow ptrdiff_t: an upper bound, in 64 bits. */
 static lp_status lpi_check_size(lp_net *net)
@@ -5290,113 +5858,121 @@ static lp_status lpi_check_size(lp_net *net)
     for (const lpi_tensor *t = net->tensors; t; t = t->next)
         most +=
             (t->size + 32) * (t->kind == LPI_PARAMETER ? copies : 2 + (int64_t)net->desc.threads);
-    for (const lpi_node *node = net->nodes; node; node = node->next)
-        if (node->op == &lpi_ops[LPI_OP_LSTM])
-            most += 16 * (node->out->size + node->in[0]->size)
-                    + copies * (node->in[1]->size + node->in[2]->size);
+    for (const lpi_node *node = net->nodes; node; node = node->next) {
+        if (!node->op->sizes) continue; /* what it saves, and its scratch */
+        most += 16 * (int64_t)node->out->size;
+        for (int i = 0; i < node->inputs; i++)
+            most += (node->in[i]->batched ? 16 : copies) * (int64_t)node->in[i]->size;
+    }
     if (most > PTRDIFF_MAX / 2 / (int64_t)sizeof(lp_real))
         return lpi_fail(net, LP_ERR_MEMORY,
-                        "the net needs up to %l elements, more than this machine "
-                        "can address",
-                        most);
+                        "the net needs up to %l elements, more than this machine can address", most);
     return LP_OK;
 }
 
-static lp_status lpi_plan_memory(lp_net *net, int training, lpi_plan *plan, lpi_layout *l)
+/* Plans lives, slots and workspace; the slots lie in the arena. */
+static lp_status lpi_plan_memory(lp_net *net, int training, lpi_plan *plan)
 {
-    int       k = net->desc.late.members;
-    ptrdiff_t w = 0;
-    lpi_memset(l, 0, sizeof *l);
     if (lpi_check_size(net) != LP_OK) return LP_ERR_MEMORY;
     plan->training = training;
     plan->times = training ? 2 * net->node_count : net->node_count;
     plan->slots = 0;
     plan->slot = (lpi_slot *)lpi_take(
         &net->arena, sizeof(lpi_slot) * (size_t)(3 * net->tensor_count + net->node_count));
-    if (!plan->slot)
-        return (void)lpi_arena_full(net, "lp_compile"), LP_ERR_MEMORY;
-    l->vectors = net->n_theta + k * (net->n_phi + net->n_stats) + net->n_carry;
-    l->carry = net->n_carry;
-    l->mean = k > 1 ? net->n_phi + net->n_stats : 0;
-    if (training) {
-        l->vectors += lpi_moments(&net->desc.optim_base) * net->n_theta
-                      + lpi_moments(&net->desc.optim_late) * k * net->n_phi
-                      + (net->n_phi ? net->n_theta : 0);
-        if (net->desc.swa) l->vectors += net->n_theta + k * (net->n_phi + net->n_stats);
-        l->gradients = net->n_theta + net->n_phi;
-        w = 2 * ((net->n_theta + net->n_phi) / LPI_CHUNK + 2);
-    }
-    for (lpi_tensor *t = net->tensors; t; t = t->next)
-        t->data_slot = t->again_slot = t->grad_slot = -1;
+    if (!plan->slot) return (void)lpi_arena_full(net, "lp_compile"), LP_ERR_MEMORY;
+    lpi_plan_lives(net, plan);
     lpi_plan_values(net, plan);
     if (training) lpi_plan_gradients(net, plan);
-    l->slots = lpi_pack_slots(plan);
+    plan->slot_elements = lpi_pack_slots(plan);
+    plan->workspace = training ? 2 * ((net->n_theta + net->n_phi) / LPI_CHUNK + 2) : 0;
     for (int i = 0; i < net->node_count; i++)
-        if (net->order[i]) w = lpi_maxp(w, lpi_node_workspace(net, net->order[i], training));
-    l->workspace = lpi_round_up(w, 16);
+        if (net->order[i])
+            plan->workspace =
+                lpi_maxp(plan->workspace, lpi_sizes_of(net, net->order[i], training).scratch);
     return LP_OK;
 }
 
-static size_t lpi_layout_bytes(const lpi_layout *l)
+/* Lays out all memory, see the picture above; returns where the slots begin. */
+static lp_real *lpi_lay_out(lp_net *net, const lpi_plan *plan, lpi_carver *c)
 {
-    return (size_t)(l->vectors + l->mean + l->gradients + l->carry + l->slots + l->workspace)
-               * sizeof(lp_real)
-           + LPI_ALIGN;
+    int k = net->desc.late.members, training = plan->training;
+    net->theta = lpi_carve(c, net->n_theta);
+    net->phi = lpi_carve(c, k * net->n_phi);
+    net->stats = lpi_carve(c, k * net->n_stats);
+    net->optim_theta =
+        lpi_carve(c, training * lpi_optim_vectors(&net->desc.optim_base) * net->n_theta);
+    net->optim_phi =
+        lpi_carve(c, training * lpi_optim_vectors(&net->desc.optim_late) * k * net->n_phi);
+    net->delta = lpi_carve(c, training && net->n_phi ? net->n_theta : 0);
+    net->carry = lpi_carve(c, net->n_carry);
+    net->swa = lpi_carve(c, training && net->desc.swa
+                                ? net->n_theta + k * (net->n_phi + net->n_stats) : 0);
+    net->vectors = c->used;
+    net->mean_phi = lpi_carve(c, k > 1 ? net->n_phi : 0);
+    net->mean_stats = lpi_carve(c, k > 1 ? net->n_stats : 0);
+    net->g_theta = lpi_carve(c, training * net->n_theta);
+    net->g_phi = lpi_carve(c, training * net->n_phi);
+    net->carry_next = lpi_carve(c, net->n_carry);
+    lp_real *slots = lpi_carve(c, plan->slot_elements);
+    net->workspace = lpi_carve(c, plan->workspace);
+    net->workspace_size = plan->workspace;
+    return slots;
+}
+static size_t lpi_plan_bytes(const lp_net *net, const lpi_plan *plan)
+{
+    lp_net     copy = *net; /* its pointers are of no use */
+    lpi_carver c = {NULL, 0};
+    (void)lpi_lay_out(&copy, plan, &c);
+    return (size_t)c.used * sizeof(lp_real) + LPI_ALIGN;
 }
 
 LP_API lp_status lp_memory_required(lp_net *net, lp_tensor *loss, size_t *training,
                                     size_t *inference)
 {
-    lpi_plan   plan;
-    lpi_layout layout;
+    lpi_plan plan;
     if (!net) return LP_ERR_ARGUMENT;
     lp_status st = lpi_close(net, loss);
     size_t    mark = net->arena.used;
     for (int t = 0; t < 2 && st == LP_OK; t++) {
         size_t *bytes = t ? training : inference;
         if (!bytes) continue;
-        st = lpi_plan_memory(net, t, &plan, &layout);
-        *bytes = lpi_layout_bytes(&layout);
+        st = lpi_plan_memory(net, t, &plan);
+        if (st == LP_OK) *bytes = lpi_plan_bytes(net, &plan);
         net->arena.used = mark;
     }
+    if (st == LP_OK && net->compiled) st = lpi_plan_memory(net, !net->desc.inference, &plan);
+    net->arena.used = mark; /* a net at work finds the plan that it was compiled by */
     return st;
 }
 
-/* Points every vector, tensor and saved buffer into memory. */
-static void lpi_place(lp_net *net, const lpi_plan *plan, const lpi_layout *l, lp_real *at)
+/* ---- compiling */
+
+static void lpi_place(lpi_storage *s, const lpi_plan *plan, lp_real *slots)
 {
-    int k = net->desc.late.members;
-    net->theta = at;
-    net->phi = net->theta + net->n_theta;
-    net->stats = net->phi + k * net->n_phi;
-    net->mom_theta = net->stats + k * net->n_stats;
-    if (plan->training) {
-        net->mom_phi = net->mom_theta + lpi_moments(&net->desc.optim_base) * net->n_theta;
-        net->delta = net->mom_phi + lpi_moments(&net->desc.optim_late) * k * net->n_phi;
-        net->carry = net->delta + (net->n_phi ? net->n_theta : 0);
-    } else net->carry = net->mom_theta;
-    net->swa = net->carry + net->n_carry;
-    net->vectors = l->vectors;
-    net->mean_phi = at + l->vectors;
-    net->mean_stats = net->mean_phi + net->n_phi;
-    net->g_theta = net->mean_phi + l->mean;
-    net->g_phi = net->g_theta + net->n_theta;
-    net->carry_next = net->g_theta + l->gradients;
-    lp_real *slots = net->carry_next + l->carry;
-    net->workspace = slots + l->slots;
-    for (lpi_node *node = net->nodes; node; node = node->next)
-        node->saved = node->saved_slot < 0 ? NULL : slots + plan->slot[node->saved_slot].offset;
+    s->at = s->slot < 0 ? NULL : slots + plan->slot[s->slot].offset;
+}
+/* Points every vector, tensor and saved buffer into memory. */
+static void lpi_place_all(lp_net *net, const lpi_plan *plan, lp_real *memory)
+{
+    lpi_carver c = {memory, 0};
+    lp_real   *slots = lpi_lay_out(net, plan, &c);
+    for (lpi_node *node = net->nodes; node; node = node->next) lpi_place(&node->saved, plan, slots);
     for (lpi_tensor *t = net->tensors; t; t = t->next) {
         if (t->kind == LPI_PARAMETER) continue;
-        lp_real *p = t->data_slot < 0 ? NULL : slots + plan->slot[t->data_slot].offset;
-        t->value = p;
-        if (t->is_labels) t->pub.labels = (int32_t *)(void *)p;
-        else t->pub.data = t->keep ? p : NULL;
-        t->again = t->again_slot < 0 ? NULL : slots + plan->slot[t->again_slot].offset;
-        t->grad = t->grad_slot < 0 ? NULL : slots + plan->slot[t->grad_slot].offset;
+        lpi_place(&t->value, plan, slots);
+        lpi_place(&t->again, plan, slots);
+        lpi_place(&t->grad, plan, slots);
+    }
+    for (lpi_tensor *t = net->tensors; t; t = t->next) {
+        lp_real *value = t->kind == LPI_PARAMETER ? NULL : lpi_root(t)->value.at;
+        if (t->is_labels) t->pub.labels = (int32_t *)(void *)value;
+        else t->pub.data = t->keep ? value : NULL;
     }
     net->now_phi = net->phi;
     net->now_stats = net->stats;
+#ifdef LPI_CHECKED
+    net->slots = slots;
+#endif
 }
 
 /* Initial value i of a parameter, before its scale. */
@@ -5414,15 +5990,14 @@ static double lpi_initial(const lp_net *net, const lpi_tensor *t, ptrdiff_t i)
     }
 }
 
-/* Initial weights: each tensor its own stream.  Statistics: mean 0, variance 1. */
+/* Initial weights: each tensor its own stream.  Statistics: as the ops say. */
 static void lpi_init_weights(lp_net *net)
 {
     for (lpi_tensor *t = net->tensors; t; t = t->next)
         for (ptrdiff_t i = 0; t->kind == LPI_PARAMETER && i < t->size; i++)
             lpi_value(net, t)[i] = (lp_real)((double)t->scale * lpi_initial(net, t, i));
     for (lpi_node *node = net->nodes; node; node = node->next)
-        for (ptrdiff_t j = 0; node->stats >= 0 && j < lpi_last(node->out); j++)
-            net->stats[node->stats + lpi_last(node->out) + j] = 1;
+        if (node->op->running) node->op->running->start(node, net->stats + node->stats);
 }
 
 static void lpi_start_team(lp_net *net)
@@ -5434,55 +6009,53 @@ static void lpi_start_team(lp_net *net)
     net->team.lanes = 1;
 #ifdef LPI_THREADS
     int         workers = net->desc.threads - 1;
-    lpi_pool   *pool = (lpi_pool *)lpi_take(&net->arena, sizeof *pool);
+    lpi_crew   *crew = (lpi_crew *)lpi_take(&net->arena, sizeof *crew);
     lpi_worker *worker = (lpi_worker *)lpi_take(&net->arena, sizeof *worker * (size_t)workers);
-    if (!pool || !worker) return; /* one thread is slower, not wrong */
-    lpi_pool_start(pool, worker, workers);
-    net->pool_running = 1;
-    net->team.lanes = pool->workers + 1;
-    net->team.parallel_for = lpi_pool_for;
-    net->team.user = pool;
+    if (!crew || !worker) return; /* one thread is slower, not wrong */
+    lpi_crew_start(crew, worker, workers);
+    net->crew_running = 1;
+    net->team.lanes = crew->workers + 1;
+    net->team.parallel_for = lpi_crew_for;
+    net->team.user = crew;
 #endif
 }
 
-/* Runs of trainable elements in theta and phi. */
-static void lpi_find_runs(lp_net *net)
+/* Intervals of trainable elements in theta and phi. */
+static void lpi_find_trainable(lp_net *net)
 {
     for (int late = 0; late < 2; late++) {
-        lpi_run_of *run = net->run_theta + (late ? net->tensor_count : 0);
-        int         n = 0;
+        lpi_interval *run = net->trainable_theta + (late ? net->tensor_count : 0);
+        int           n = 0;
         for (lpi_tensor *t = net->tensors; t; t = t->next) {
             if (t->kind != LPI_PARAMETER || t->frozen || (t->role == LP_ROLE_LATE) != late
-                || t->grad_slot < 0)
+                || t->grad.slot < 0)
                 continue;
             ptrdiff_t end = t->offset + lpi_round_up(t->size, 16);
             if (n > 0 && run[n - 1].end == t->offset) run[n - 1].end = end;
             else run[n].begin = t->offset, run[n].end = end, n++;
         }
-        if (late) net->run_phi = run, net->runs_phi = n;
-        else net->runs_theta = n;
+        if (late) net->trainable_phi = run, net->intervals_phi = n;
+        else net->intervals_theta = n;
     }
 }
 
 LP_API lp_status lp_compile(lp_net *net, lp_tensor *loss, void *memory, size_t bytes)
 {
-    lpi_plan   plan;
-    lpi_layout layout;
     if (!net) return LP_ERR_ARGUMENT;
     if (net->compiled) return lpi_fail(net, LP_ERR_ORDER, "lp_compile was called before");
     lp_status st = lpi_close(net, loss);
     if (st != LP_OK) return st;
-    size_t start = net->arena.used;
+    size_t start = net->arena.used, n = (size_t)net->tensor_count;
     net->estimated =
         (int64_t *)lpi_take(&net->arena, sizeof(int64_t) * (size_t)(net->desc.late.members + 1));
-    net->run_theta =
-        (lpi_run_of *)lpi_take(&net->arena, sizeof(lpi_run_of) * (size_t)(2 * net->tensor_count));
-    size_t mark = net->arena.used;
-    if (!net->estimated || !net->run_theta)
+    net->trainable_theta = (lpi_interval *)lpi_take(&net->arena, sizeof(lpi_interval) * 2 * n);
+    lpi_plan *plan = (lpi_plan *)lpi_take(&net->arena, sizeof *plan);
+    size_t    mark = net->arena.used;
+    if (!net->estimated || !net->trainable_theta || !plan)
         return (void)lpi_arena_full(net, "lp_compile"), LP_ERR_MEMORY;
-    st = lpi_plan_memory(net, !net->desc.inference, &plan, &layout);
+    st = lpi_plan_memory(net, !net->desc.inference, plan);
     if (st != LP_OK) return st;
-    net->memory_bytes = lpi_layout_bytes(&layout);
+    net->memory_bytes = lpi_plan_bytes(net, plan);
     net->memory = NULL;
     if (memory && bytes < net->memory_bytes)
         st = lpi_fail(net, LP_ERR_MEMORY, "lp_compile needs %l bytes, but the caller gave %l",
@@ -5498,16 +6071,20 @@ LP_API lp_status lp_compile(lp_net *net, lp_tensor *loss, void *memory, size_t b
     LP_HUGEPAGE(net->memory, net->memory_bytes);
     lpi_memset(net->memory, 0, net->memory_bytes);
     lpi_fp fp = lpi_fp_enter();
-    lpi_place(net, &plan, &layout, (lp_real *)(void *)lpi_align(net->memory));
-    net->arena.used = mark; /* the plan is done with */
+    lpi_place_all(net, plan, (lp_real *)(void *)lpi_align(net->memory));
+#ifdef LPI_CHECKED
+    net->plan = plan;
+#else
+    net->arena.used = mark; /* the slots have served */
+#endif
+    (void)mark;
     lpi_init_weights(net);
-    lpi_fp_leave(fp);
     lpi_start_team(net);
     net->members = 1;
     net->average_step = -1;
     net->compiled = 1;
-    lpi_find_runs(net);
-    return LP_OK;
+    lpi_find_trainable(net);
+    return lpi_leave(fp, LP_OK);
 }
 
 /* ---- the net itself */
@@ -5608,7 +6185,7 @@ LP_API lp_net *lp_create(const lp_desc *desc)
     net->arena_memory = d.graph_memory ? NULL : memory;
     net->tensors_end = &net->tensors;
     net->nodes_end = &net->nodes;
-    net->row = lp_find_kernels(d.isa);
+    net->kernels = lp_find_kernels(d.isa);
     const char *bad = lpi_check_desc(&d);
     if (bad) net->failed = lpi_fail(net, LP_ERR_ARGUMENT, "%s", bad);
     return net;
@@ -5618,7 +6195,7 @@ LP_API void lp_destroy(lp_net *net)
 {
     if (!net) return;
 #ifdef LPI_THREADS
-    if (net->pool_running) lpi_pool_stop((lpi_pool *)net->team.user);
+    if (net->crew_running) lpi_crew_stop((lpi_crew *)net->team.user);
 #endif
     if (net->memory_owned) LP_FREE(net->memory);
     void *arena = net->arena_memory; /* the net lies inside */
@@ -5674,37 +6251,31 @@ LP_API lp_info lp_get_info(const lp_net *net)
         if (t->role == LP_ROLE_LATE) info.late += t->size;
     }
     for (const lpi_node *node = net->nodes; node; node = node->next)
-        if (node->op == &lpi_ops[LPI_OP_BATCHNORM]) info.statistics += 2 * lpi_last(node->out);
+        info.statistics += lpi_sizes_of(net, node, 0).stats;
     info.bytes = net->memory_bytes;
     info.step = net->step;
     info.members = net->members;
-    info.member = net->k;
+    info.member = net->member;
     info.classes = net->logits ? (int)lpi_last(net->logits) : 0;
     info.gradient_norm = lpi_sqrt(net->norm2);
-    info.isa = net->row ? net->row->isa : LP_ISA_AUTO;
+    info.isa = net->kernels ? net->kernels->isa : LP_ISA_AUTO;
     return info;
 }
 
 /* --------------------------------------------------------------------------------- >>run
-   A pass visits the nodes in order, backward in reverse.  Selecting a model moves two pointers. */
+   A pass visits the nodes in order, backward in reverse.  Selecting a model moves two pointers.  In a
+   build with LP_ASSERT, memory that dies is filled with NaN at that moment: an op that uses more than
+   it declares is found out. */
 
-static lp_status lpi_ready(lp_net *net)
+static void lpi_view(lp_net *net, int member)
 {
-    if (!net) return LP_ERR_ARGUMENT;
-    if (net->failed) return net->failed;
-    if (!net->compiled) return lpi_fail(net, LP_ERR_ORDER, "call lp_compile first");
-    return LP_OK;
-}
-
-static void lpi_view(lp_net *net, int slot)
-{
-    net->now_phi = net->phi + slot * net->n_phi;
-    net->now_stats = net->stats + slot * net->n_stats;
+    net->now_phi = net->phi + member * net->n_phi;
+    net->now_stats = net->stats + member * net->n_stats;
 }
 
 static void lpi_average(lp_net *net, lp_average how); /* >>average */
 
-/* Checks `which` and selects its slot (the average is brought up to date). */
+/* Checks `which` and selects its slabs (the average is brought up to date). */
 static lp_status lpi_select(lp_net *net, int which)
 {
     if (which == LP_AVERAGED && net->members > 1) {
@@ -5725,22 +6296,47 @@ static lp_status lpi_select(lp_net *net, int which)
     return LP_OK;
 }
 
+#ifdef LPI_CHECKED
+/* What dies at this time becomes NaN; at time -1, before a pass, all that does not outlive it. */
+static void lpi_poison(lp_net *net, int time)
+{
+    const double zero = 0;
+    for (int i = 0; i < net->plan->slots; i++) {
+        const lpi_slot *s = &net->plan->slot[i];
+        if (time < 0 ? s->birth < 0 || s->death >= net->plan->times : s->death != time) continue;
+        for (ptrdiff_t j = 0; j < s->size; j++) net->slots[s->offset + j] = (lp_real)(zero / zero);
+    }
+}
+static void lpi_allow_scratch(lp_net *net, const lpi_node *node)
+{
+    net->workspace_size =
+        node ? lpi_sizes_of(net, node, net->plan->training).scratch : net->plan->workspace;
+}
+#else
+#define lpi_poison(net, time) ((void)(time))
+#define lpi_allow_scratch(net, node) ((void)(node))
+#endif
+
 static lp_status lpi_forward(lp_net *net, int training, int with_loss)
 {
     lp_status st = LP_OK;
     net->training = training;
     lpi_copy(net->carry_next, net->carry, net->n_carry); /* rows not in use keep their state */
+    lpi_poison(net, -1);
     for (int i = 0; i < net->node_count && st == LP_OK; i++) {
         lpi_node *node = net->order[i];
         if (!node) continue;
         if ((node->op->flags & LPI_LOSS) && !(with_loss && node->out == net->loss)) continue;
+        lpi_allow_scratch(net, node);
         st = node->op->forward(net, node);
+        lpi_poison(net, i);
     }
+    lpi_allow_scratch(net, NULL);
     net->training = 0;
     return st;
 }
 
-/* The streams are now behind the minibatch that lpi_forward has read. */
+/* After a pass that succeeded: the streams stand behind its minibatch. */
 static void lpi_carry_on(lp_net *net) { lpi_copy(net->carry, net->carry_next, net->n_carry); }
 
 LP_API lp_real *lp_carry(lp_net *net, size_t *n)
@@ -5752,112 +6348,121 @@ LP_API lp_real *lp_carry(lp_net *net, size_t *n)
 
 LP_API lp_status lp_set_batch(lp_net *net, int rows)
 {
-    lp_status st = lpi_ready(net);
+    lpi_fp    fp;
+    lp_status st = lpi_enter(net, 0, "lp_set_batch", &fp);
     if (st != LP_OK) return st;
     if (rows < 1 || rows > net->capacity)
-        return lpi_fail(net, LP_ERR_ARGUMENT, "%d rows, expected 1..%d, the batch capacity", rows,
-                        net->capacity);
+        return lpi_leave(fp, lpi_fail(net, LP_ERR_ARGUMENT,
+                                      "%d rows, expected 1..%d, the batch capacity", rows,
+                                      net->capacity));
     net->rows = rows;
-    return LP_OK;
+    return lpi_leave(fp, LP_OK);
 }
 
 LP_API lp_status lp_forward(lp_net *net, int which, int training, lp_real *loss)
 {
-    lp_status st = lpi_ready(net);
-    if (st == LP_OK && (training != 0) > !net->desc.inference)
-        st = lpi_fail(net, LP_ERR_ORDER, "a training pass, but the net was compiled for inference");
-    lpi_fp fp = lpi_fp_enter();
-    if (st == LP_OK) st = lpi_select(net, which);
+    lpi_fp    fp;
+    lp_status st = lpi_enter(net, training ? LPI_TRAINING : 0u, "lp_forward", &fp);
+    if (st != LP_OK) return st;
+    st = lpi_select(net, which);
     if (training) net->draw = -++net->passes;
     if (st == LP_OK) st = lpi_forward(net, training != 0, 1);
-    lpi_fp_leave(fp);
     if (st == LP_OK) lpi_carry_on(net);
-    if (st == LP_OK && loss) *loss = *net->loss->value;
-    return st;
+    if (st == LP_OK && loss) *loss = *net->loss->value.at;
+    return lpi_leave(fp, st);
 }
 
 /* probs [lines, classes] += softmax(logits) / models, or = for the first model. */
 static void lpi_add_softmax(const lp_net *net, lp_real *probs, int first, int models)
 {
-    lpi_softmax j = { net->row, lpi_lines(net, net->logits), lpi_last(net->logits),
+    lpi_softmax j = { net->kernels, lpi_lines(net, net->logits), lpi_last(net->logits),
                       lpi_value(net, net->logits), NULL, probs, NULL, 0, 1.0 / models, !first };
     lpi_for(&net->team, (int)lpi_ceil_div(j.lines, LPI_LINES), lpi_softmax_item, &j);
 }
 
 LP_API lp_status lp_predict(lp_net *net, int which, lp_real *probs)
 {
-    lp_status st = lpi_ready(net);
+    lpi_fp    fp;
+    lp_status st = lpi_enter(net, 0, "lp_predict", &fp);
     if (st != LP_OK) return st;
-    if (!probs) return lpi_fail(net, LP_ERR_ARGUMENT, "lp_predict: probs is NULL");
-    int    models = which == LP_ENSEMBLE ? net->members : 1;
-    lpi_fp fp = lpi_fp_enter();
+    int models = which == LP_ENSEMBLE ? net->members : 1;
+    if (!probs) st = lpi_fail(net, LP_ERR_ARGUMENT, "lp_predict: probs is NULL");
     for (int k = 0; k < models && st == LP_OK; k++) {
         st = lpi_select(net, which == LP_ENSEMBLE ? k : which);
         if (st == LP_OK) st = lpi_forward(net, 0, 0);
         if (st == LP_OK) lpi_add_softmax(net, probs, k == 0, models);
     }
     if (st == LP_OK && which != LP_ENSEMBLE) lpi_carry_on(net);
-    lpi_fp_leave(fp);
-    return st;
+    return lpi_leave(fp, st);
 }
 
+/* Selects `which` for lp_values and lp_statistics, through which the caller may write. */
+static int lpi_open_values(lp_net *net, int which)
+{
+    lpi_fp fp;
+    if (lpi_enter(net, 0, "lp_values", &fp) != LP_OK) return 0;
+    if (lpi_leave(fp, lpi_select(net, which)) != LP_OK) return 0;
+    if (which >= 0) net->average_step = -1;
+    return 1;
+}
 LP_API lp_real *lp_values(lp_net *net, lp_tensor *parameter, int which)
 {
-    if (lpi_ready(net) != LP_OK || !parameter || parameter->priv->kind != LPI_PARAMETER)
-        return NULL;
-    if (lpi_select(net, which) != LP_OK) return NULL;
-    if (which >= 0) net->average_step = -1; /* the caller may write */
-    return lpi_value(net, parameter->priv);
+    if (!parameter || parameter->priv->kind != LPI_PARAMETER) return NULL;
+    return lpi_open_values(net, which) ? lpi_value(net, parameter->priv) : NULL;
 }
-
 LP_API lp_real *lp_statistics(lp_net *net, const char *label, int which)
 {
-    if (lpi_ready(net) != LP_OK || !label || lpi_select(net, which) != LP_OK) return NULL;
-    if (which >= 0) net->average_step = -1;
+    if (!label || !lpi_open_values(net, which)) return NULL;
     for (lpi_node *node = net->nodes; node; node = node->next)
-        if (node->stats >= 0 && lpi_equal(node->label, label))
-            return net->now_stats + node->stats;
+        if (node->op->running && lpi_equal(node->label, label)) return net->now_stats + node->stats;
     return NULL;
 }
 
 #ifndef LP_NO_TRAINING
-static lp_status lpi_training_ready(lp_net *net)
+/* y += s x (kernel axpy) or y += s (x - y) (lerp). */
+static void lpi_vector_run(const lp_net *net, lpi_towards_fn kernel, lpi_n n, lp_real s,
+                           const lp_real *x, lp_real *y)
 {
-    lp_status st = lpi_ready(net);
-    if (st != LP_OK) return st;
-    if (net->desc.inference)
-        return lpi_fail(net, LP_ERR_ORDER, "training, but the net was compiled for inference");
-    if (net->swapped)
-        return lpi_fail(net, LP_ERR_ORDER,
-                        "training while the SWA mean is swapped in: call lp_swa_swap");
-    return LP_OK;
-}
-
-/* y += s x (LPI_MAP_AXPY) or y += s (x - y) (LPI_MAP_LERP). */
-static void lpi_vector_run(const lp_net *net, int what, lpi_n n, lp_real s, const lp_real *x,
-                           lp_real *y)
-{
-    lpi_map m = { net->row, what, 0, n, x, NULL, y, s, NULL };
-    lpi_for(&net->team, (int)lpi_ceil_div(n, LPI_CHUNK), lpi_map_item, &m);
+    lpi_map m = {n, x, NULL, y, s, 0, NULL, NULL, NULL, kernel};
+    lpi_map_run(net, m);
 }
 
 /* |x|^2, chunk sums added in order. */
+typedef struct lpi_square_job {
+    const lp_kernels *kernels;
+    lpi_n             n;
+    const lp_real    *x;
+    double           *sum; /* [chunks] */
+} lpi_square_job;
+static void lpi_square_item(void *arg, int item, LPI_UNUSED int lane)
+{
+    const lpi_square_job *j = (const lpi_square_job *)arg;
+    lpi_n                 i = (lpi_n)item * LPI_CHUNK, n = lpi_minp(LPI_CHUNK, j->n - i);
+    j->sum[item] = LPI_CALL(j->kernels, dot)(n, j->x + i, j->x + i);
+}
 static double lpi_square(lp_net *net, const lp_real *x, lpi_n n)
 {
-    double  sum = 0;
-    lpi_map m = { net->row, LPI_MAP_SQUARE, 0, n, x, NULL, NULL, 0, NULL };
-    m.sum = (double *)(void *)net->workspace;
-    lpi_for(&net->team, (int)lpi_ceil_div(n, LPI_CHUNK), lpi_map_item, &m);
-    for (lpi_n i = 0; i < lpi_ceil_div(n, LPI_CHUNK); i++) sum += m.sum[i];
+    double         sum = 0;
+    lpi_n          chunks = lpi_ceil_div(n, LPI_CHUNK);
+    lpi_square_job j = {net->kernels, n, x, (double *)(void *)lpi_scratch(net, 2 * chunks)};
+    lpi_for(&net->team, (int)chunks, lpi_square_item, &j);
+    for (lpi_n i = 0; i < chunks; i++) sum += j.sum[i];
     return sum;
 }
 
-/* A tensor that is computed twice changes between its two places. */
-static void lpi_exchange(lpi_tensor *t)
+/* Runs the forward pass of a node again, into y's second place, which is current from here on until
+   the node's own backward.  (Not as training: statistics have been taken.) */
+static void lpi_exchange(lpi_tensor *y)
 {
-    lp_real *value = t->value;
-    t->value = t->again;
-    t->again = value;
+    lp_real *at = y->value.at;
+    y->value.at = y->again.at;
+    y->again.at = at;
+}
+static void lpi_run_again(lp_net *net, lpi_node *node)
+{
+    lpi_exchange(node->out);
+    lpi_allow_scratch(net, node);
+    (void)node->op->forward(net, node);
 }
 
 static void lpi_backward(lp_net *net, double scale)
@@ -5865,69 +6470,86 @@ static void lpi_backward(lp_net *net, double scale)
     net->loss_scale = scale;
     for (int i = net->node_count - 1; i >= 0; i--) {
         lpi_node *node = net->order[i];
-        if (!node || !node->live || !node->out->needs_grad) continue;
-        if (node->again) { /* not as training: the statistics have been taken */
-            lpi_exchange(node->again->out);
-            (void)node->again->op->forward(net, node->again);
-        }
+        if (!lpi_goes_back(node)) continue;
+        if (node->again) lpi_run_again(net, node->again);
         net->training = 1;
+        lpi_allow_scratch(net, node);
         node->op->backward(net, node);
         net->training = 0;
-        if (node->twice) lpi_exchange(node->out);
+        if (node->out->value.later) lpi_exchange(node->out);
+        lpi_poison(net, 2 * net->node_count - 1 - i);
     }
+    lpi_allow_scratch(net, NULL);
+}
+
+/* Are the statistics of the minibatch finite?  If so they move the running ones. */
+static int lpi_statistics_finite(const lp_net *net)
+{
+    for (const lpi_node *node = net->nodes; node; node = node->next)
+        if (node->op->running && !node->op->running->finite(node)) return 0;
+    return 1;
+}
+static void lpi_commit_statistics(lp_net *net, double momentum)
+{
+    for (lpi_node *node = net->nodes; node; node = node->next)
+        if (node->op->running) node->op->running->commit(net, node, momentum);
 }
 
 /* The minibatch's loss and gradient for the member whose turn it is, into g_theta and g_phi. */
 static lp_status lpi_gradient(lp_net *net, double scale)
 {
     net->draw = net->pending;
-    lpi_view(net, net->k);
+    lpi_view(net, net->member);
     lp_status st = lpi_forward(net, 1, 1);
     if (st == LP_OK && !lpi_finite(net->loss_value))
         st = lpi_fail(net, LP_ERR_NONFINITE,
                       "step %l, member %d of 0..%d: the loss is not finite; nothing was changed",
-                      net->step, net->k, net->members - 1);
+                      net->step, net->member, net->members - 1);
     if (st != LP_OK) return st;
     lpi_backward(net, scale);
     double norm2 =
         lpi_square(net, net->g_theta, net->n_theta) + lpi_square(net, net->g_phi, net->n_phi);
     net->norm2 = norm2;
-    if (!lpi_finite(norm2) || !lpi_bn_finite(net))
+    if (!lpi_finite(norm2) || !lpi_statistics_finite(net))
         return lpi_fail(net, LP_ERR_NONFINITE,
                         "step %l, member %d of 0..%d: %s not finite; nothing was changed",
-                        net->step, net->k, net->members - 1,
+                        net->step, net->member, net->members - 1,
                         lpi_finite(norm2) ? "a BatchNorm's statistics are" : "the gradient is");
     return LP_OK;
 }
 
 LP_API lp_status lp_gradient(lp_net *net, float scale, lp_real *loss)
 {
-    lp_status st = lpi_training_ready(net);
-    if (st == LP_OK && !(scale > 0 && scale <= 1e6f))
-        st = lpi_fail(net, LP_ERR_ARGUMENT, "lp_gradient: scale must be in (0, 1e6]");
+    lpi_fp    fp;
+    lp_status st = lpi_enter(net, LPI_TRAINING | LPI_UNSWAPPED, "lp_gradient", &fp);
     if (st != LP_OK) return st;
-    lpi_fp fp = lpi_fp_enter();
+    if (!(scale > 0 && scale <= 1e6f))
+        return lpi_leave(fp, lpi_fail(net, LP_ERR_ARGUMENT,
+                                      "lp_gradient: scale must be in (0, 1e6]"));
     st = lpi_gradient(net, (double)scale);
     if (st == LP_OK) {
-        lpi_bn_commit(net, LPI_BN_MOMENTUM);
+        lpi_commit_statistics(net, LPI_BN_MOMENTUM);
         lpi_carry_on(net);
         net->average_step = -1;
         net->pending++;
         if (loss) *loss = (lp_real)net->loss_value;
     } else net->pending = 0;
-    lpi_fp_leave(fp);
-    return st;
+    return lpi_leave(fp, st);
 }
 
 LP_API const lp_real *lp_gradients(lp_net *net, lp_tensor *parameter)
 {
-    if (lpi_training_ready(net) != LP_OK || net->pending == 0 || !parameter
-        || parameter->priv->kind != LPI_PARAMETER || parameter->priv->frozen) return NULL;
+    lpi_fp fp;
+    if (lpi_enter(net, LPI_TRAINING | LPI_UNSWAPPED, "lp_gradients", &fp) != LP_OK) return NULL;
+    lpi_fp_leave(fp);
+    if (net->pending == 0 || !parameter || parameter->priv->kind != LPI_PARAMETER
+        || parameter->priv->frozen)
+        return NULL;
     return lpi_grad(net, parameter->priv);
 }
 
 /* ------------------------------------------------------------------------------- >>optim
-   U(w, g): one update of a flat vector, run by run of trainable elements. */
+   U(w, g): one update of a flat vector, interval by interval of trainable elements. */
 
 /* b^t. */
 static double lpi_power(double b, double t) { return lpi_exp(t * lpi_log(b)); }
@@ -5956,10 +6578,10 @@ static lpi_rule lpi_rule_of(const lp_optim *o, double lr, double clip, int64_t t
 }
 
 typedef struct lpi_update {
-    const lpi_row *row;
+    const lp_kernels *kernels;
     lpi_rule       rule;
     const lp_real *g;
-    lp_real       *m, *v, *w; /* v: Adam only, else NULL */
+    lp_real          *m, *v, *w; /* v: Adam only, else NULL */
     lpi_n          n;
 } lpi_update;
 
@@ -5967,19 +6589,19 @@ static void lpi_update_item(void *arg, int item, LPI_UNUSED int lane)
 {
     const lpi_update *u = (const lpi_update *)arg;
     lpi_n             i = (lpi_n)item * LPI_CHUNK, n = lpi_minp(LPI_CHUNK, u->n - i);
-    if (u->v) u->row->adam(n, &u->rule, u->g + i, u->m + i, u->v + i, u->w + i);
-    else u->row->sgd(n, &u->rule, u->g + i, u->m + i, u->w + i);
+    if (u->v) LPI_CALL(u->kernels, adam)(n, &u->rule, u->g + i, u->m + i, u->v + i, u->w + i);
+    else LPI_CALL(u->kernels, sgd)(n, &u->rule, u->g + i, u->m + i, u->w + i);
 }
 
-/* w follows g; moments [n] or, for Adam, [2, n]. */
+/* w follows g in the trainable intervals; `vectors` [n] are the optimiser's, or, for Adam, [2, n]. */
 static void lpi_update_run(const lp_net *net, const lp_optim *optim, const lpi_rule *rule,
-                           const lpi_run_of *run, int runs, lpi_n n, const lp_real *g,
-                           lp_real *moments, lp_real *w)
+                           const lpi_interval *interval, int intervals, lpi_n n, const lp_real *g,
+                           lp_real *vectors, lp_real *w)
 {
-    for (int r = 0; r < runs; r++) {
-        lpi_n      i = run[r].begin;
-        lpi_update u = { net->row, *rule, g + i, moments + i,
-                         optim->rule == LP_SGD ? NULL : moments + n + i, w + i, run[r].end - i };
+    for (int r = 0; r < intervals; r++) {
+        lpi_n      i = interval[r].begin;
+        lpi_update u = {net->kernels, *rule, g + i, vectors + i,
+                        optim->rule == LP_SGD ? NULL : vectors + n + i, w + i, interval[r].end - i};
         lpi_for(&net->team, (int)lpi_ceil_div(u.n, LPI_CHUNK), lpi_update_item, &u);
     }
 }
@@ -5989,68 +6611,41 @@ static void lpi_update_theta(lp_net *net, double lr, double clip, const lp_real 
 {
     const lp_optim *o = &net->desc.optim_base;
     lpi_rule        rule = lpi_rule_of(o, lr, clip, ++net->updates_theta);
-    lpi_update_run(net, o, &rule, net->run_theta, net->runs_theta, net->n_theta, g, net->mom_theta,
-                   net->theta);
+    lpi_update_run(net, o, &rule, net->trainable_theta, net->intervals_theta, net->n_theta, g,
+                   net->optim_theta, net->theta);
 }
 
-/* U_phi of the member whose turn it is; in the late phase its moments have seen one update in
+/* U_phi of the member whose turn it is; in the late phase its optimiser has seen one update in
    `members`. */
 static void lpi_update_phi(lp_net *net, double lr, double clip)
 {
     const lp_optim *o = &net->desc.optim_late;
     lpi_rule        rule = lpi_rule_of(o, lr, clip, net->updates_phi++ / net->members + 1);
-    lpi_update_run(net, o, &rule, net->run_phi, net->runs_phi, net->n_phi, net->g_phi,
-                   net->mom_phi + lpi_moments(o) * net->k * net->n_phi,
-                   net->phi + net->k * net->n_phi);
+    lpi_update_run(net, o, &rule, net->trainable_phi, net->intervals_phi, net->n_phi, net->g_phi,
+                   net->optim_phi + lpi_optim_vectors(o) * net->member * net->n_phi,
+                   net->phi + net->member * net->n_phi);
 }
 
 /* --------------------------------------------------------------------------- >>latephase
-   Algorithm 1 of the paper.  The gradient of a minibatch for member k is taken at (theta, phi_k);
-   phi_k moves at once, theta when all K members have contributed. */
+   Algorithm 1 of the paper (von Oswald et al. 2021), with its symbols; L(M; theta, phi) is the loss of
+   minibatch M, U_theta and U_phi are the optimisers.
 
-LP_API lp_status lp_step(lp_net *net, float lr)
-{
-    lp_status st = lpi_training_ready(net);
-    if (st == LP_OK && !(lr >= 0 && lr <= 1e30f))
-        st = lpi_fail(net, LP_ERR_ARGUMENT, "the learning rate must be finite and >= 0");
-    if (st == LP_OK && !net->pending)
-        st = lpi_fail(net, LP_ERR_ORDER, "lp_step: call lp_gradient first");
-    if (st != LP_OK) return st;
-    lpi_fp fp = lpi_fp_enter();
-    double norm = lpi_sqrt(net->norm2), clip = 1, gamma = (double)net->desc.late.gamma;
-    if (net->desc.clip > 0 && norm > (double)net->desc.clip)
-        clip = (double)net->desc.clip / (norm + 1e-6);         /* as PyTorch does               */
-    lpi_update_phi(net, (double)lr, clip);                     /* U_phi                         */
-    if (!net->begun) {
-        lpi_update_theta(net, (double)lr, clip, net->g_theta); /* plain training                */
-    } else {
-        if (net->k == 0) lpi_zero(net->delta, net->n_theta);
-        lpi_vector_run(net, LPI_MAP_AXPY, net->n_theta,        /* Dtheta += gamma g_theta       */
-                       (lp_real)(gamma * clip), net->g_theta, net->delta);
-        if (++net->k == net->members) {                        /* the turn is complete          */
-            lpi_update_theta(net, (double)lr, 1, net->delta);  /* U_theta                       */
-            net->k = 0;
-        }
-    }
-    net->pending = 0;
-    net->step++;
-    lpi_fp_leave(fp);
-    return LP_OK;
-}
+      1  train theta, phi as usual until step T0
+      2  phi_k <- phi + (sigma0 / Z) eps_k  for k = 1..K               eps_k ~ N(0, I)
+      3  repeat                                                         one turn
+      4      Dtheta <- 0
+      5      for k = 1..K                                               all at the same theta
+      6          M_k    <- the next minibatch
+      7          Dtheta <- Dtheta + gamma_theta grad_theta L(M_k; theta, phi_k)
+      8          phi_k  <- U_phi(phi_k, grad_phi L(M_k; theta, phi_k))
+      9      theta <- U_theta(theta, Dtheta)
+     10  phi <- (1/K) sum_k phi_k                                       one plain model again
 
-LP_API lp_status lp_train_step(lp_net *net, float lr, lp_real *loss)
-{
-    lp_status st = lpi_training_ready(net);
-    if (st == LP_OK && net->pending)
-        st = lpi_fail(net, LP_ERR_ORDER, "lp_train_step between lp_gradient and lp_step");
-    if (st == LP_OK && !(lr >= 0 && lr <= 1e30f))
-        st = lpi_fail(net, LP_ERR_ARGUMENT, "the learning rate must be finite and >= 0");
-    if (st == LP_OK) st = lp_gradient(net, 1, loss);
-    if (st == LP_OK) st = lp_step(net, lr);
-    return st;
-}
+   Lines 1 and 3 to 9 are lp_train_step, which takes one minibatch at a call: lpi_step below is what
+   it does with the gradient.  Line 2 is lp_late_begin, line 10 lp_late_average.  Z is 1 / rms of the
+   tensor.  In code members count from 0. */
 
-/* phi_k += sigma0 rms(tensor) e, e ~ N(0, I), tensor by tensor. */
+/* Line 2 for one member: phi_k += sigma0 rms(tensor) eps, tensor by tensor. */
 static void lpi_perturb(lp_net *net, int k)
 {
     for (lpi_tensor *t = net->tensors; t; t = t->next) {
@@ -6069,30 +6664,108 @@ static void lpi_perturb(lp_net *net, int k)
 
 LP_API lp_status lp_late_begin(lp_net *net)
 {
-    lp_status st = lpi_training_ready(net);
+    lpi_fp    fp;
+    unsigned  needs = LPI_TRAINING | LPI_UNSWAPPED | LPI_SETTLED;
+    lp_status st = lpi_enter(net, needs, "lp_late_begin", &fp);
     if (st != LP_OK) return st;
     if (net->n_phi == 0)
-        return lpi_fail(net, LP_ERR_ORDER,
-                        "lp_late_begin: no late-phase family was chosen in lp_desc.late");
-    if (net->begun)
-        return lpi_fail(net, LP_ERR_ORDER, "lp_late_begin: the late phase has begun before");
-    if (net->pending)
-        return lpi_fail(net, LP_ERR_ORDER, "lp_late_begin between lp_gradient and lp_step");
+        st = lpi_fail(net, LP_ERR_ORDER,
+                      "lp_late_begin: no late-phase family was chosen in lp_desc.late");
+    else if (net->begun)
+        st = lpi_fail(net, LP_ERR_ORDER, "lp_late_begin: the late phase has begun before");
+    if (st != LP_OK) return lpi_leave(fp, st);
+
     net->members = net->desc.late.members;
     for (int k = 1; k < net->members; k++) {
         lpi_copy(net->phi + k * net->n_phi, net->phi, net->n_phi);
         lpi_copy(net->stats + k * net->n_stats, net->stats, net->n_stats);
     }
-    lpi_fp fp = lpi_fp_enter();
     for (int k = 0; k < net->members && net->desc.late.sigma0 > 0; k++) lpi_perturb(net, k);
-    lpi_fp_leave(fp);
-    lpi_zero(net->mom_phi, lpi_moments(&net->desc.optim_late) * net->members * net->n_phi);
+    lpi_zero(net->optim_phi, lpi_optim_vectors(&net->desc.optim_late) * net->members * net->n_phi);
     net->updates_phi = 0;
     net->begun = 1;
-    net->k = 0;
+    net->member = 0;
     net->swa_count = 0;
     net->average_step = -1;
-    return LP_OK;
+    return lpi_leave(fp, LP_OK);
+}
+
+/* Lines 4 to 9 for the minibatch whose gradient is in g_theta, g_phi. */
+static void lpi_step(lp_net *net, double lr)
+{
+    double norm = lpi_sqrt(net->norm2), clip = 1, gamma = (double)net->desc.late.gamma;
+    if (net->desc.clip > 0 && norm > (double)net->desc.clip)
+        clip = (double)net->desc.clip / (norm + 1e-6);                     /* as PyTorch does */
+    lpi_update_phi(net, lr, clip);                                         /* 8               */
+    if (!net->begun) {
+        lpi_update_theta(net, lr, clip, net->g_theta);                     /* 1               */
+        return;
+    }
+    if (net->member == 0) lpi_zero(net->delta, net->n_theta);              /* 4               */
+    lpi_vector_run(net, LPI_CALL(net->kernels, axpy), net->n_theta, (lp_real)(gamma * clip),
+                   net->g_theta, net->delta);                              /* 7               */
+    if (++net->member < net->members) return;                              /* 5               */
+    lpi_update_theta(net, lr, 1, net->delta);                              /* 9               */
+    net->member = 0;
+}
+
+static lp_status lpi_check_rate(lp_net *net, float lr)
+{
+    if (lr >= 0 && lr <= 1e30f) return LP_OK;
+    return lpi_fail(net, LP_ERR_ARGUMENT, "the learning rate must be finite and >= 0");
+}
+LP_API lp_status lp_step(lp_net *net, float lr)
+{
+    lpi_fp    fp;
+    lp_status st = lpi_enter(net, LPI_TRAINING | LPI_UNSWAPPED, "lp_step", &fp);
+    if (st != LP_OK) return st;
+    st = lpi_check_rate(net, lr);
+    if (st == LP_OK && !net->pending)
+        st = lpi_fail(net, LP_ERR_ORDER, "lp_step: call lp_gradient first");
+    if (st == LP_OK) {
+        lpi_step(net, (double)lr);
+        net->pending = 0;
+        net->step++;
+    }
+    return lpi_leave(fp, st);
+}
+
+LP_API lp_status lp_train_step(lp_net *net, float lr, lp_real *loss)
+{
+    lpi_fp    fp;
+    unsigned  needs = LPI_TRAINING | LPI_UNSWAPPED | LPI_SETTLED;
+    lp_status st = lpi_enter(net, needs, "lp_train_step", &fp);
+    if (st != LP_OK) return st;
+    st = lpi_check_rate(net, lr);
+    if (st == LP_OK) st = lp_gradient(net, 1, loss);                       /* 6               */
+    if (st == LP_OK) st = lp_step(net, lr);
+    return lpi_leave(fp, st);
+}
+
+LP_API lp_status lp_late_average(lp_net *net, lp_average how)
+{
+    lpi_fp    fp;
+    lp_status st = lpi_enter(net, 0, "lp_late_average", &fp);
+    if (st != LP_OK) return st;
+    if (!net->begun)
+        st = lpi_fail(net, LP_ERR_ORDER, "lp_late_average: the late phase has not begun");
+    else if (how != LP_AVERAGE_AFFINE && how != LP_AVERAGE_MEAN)
+        st = lpi_fail(net, LP_ERR_ARGUMENT,
+                      "lp_late_average: how must be LP_AVERAGE_AFFINE or LP_AVERAGE_MEAN");
+    if (st != LP_OK) return lpi_leave(fp, st);
+
+    if (net->members > 1) {
+        lpi_average(net, how);                                             /* 10              */
+        lpi_copy(net->phi, net->mean_phi, net->n_phi);
+        lpi_copy(net->stats, net->mean_stats, net->n_stats);
+    }
+    lpi_zero(net->optim_phi, lpi_optim_vectors(&net->desc.optim_late) * net->n_phi);
+    net->updates_phi = 0;
+    net->members = 1;
+    net->member = net->begun = net->pending = net->swapped = 0;
+    net->swa_count = 0;
+    net->average_step = -1;
+    return lpi_leave(fp, LP_OK);
 }
 #endif
 
@@ -6111,92 +6784,47 @@ static void lpi_mean_of_slabs(const lp_net *net, const lp_real *slabs, lpi_n n, 
     }
 }
 
-static void lpi_average_bn(lp_net *net, const lpi_node *node)
-{
-    lpi_n c = lpi_last(node->out), gamma = node->in[1]->offset, beta = node->in[2]->offset;
-    for (lpi_n j = 0; j < c; j++) {
-        double a = 0, b = 0;
-        for (int k = 0; k < net->members; k++) {
-            const lp_real *phi = net->phi + k * net->n_phi,
-                          *s = net->stats + k * net->n_stats + node->stats;
-            double         ak = (double)phi[gamma + j] / lpi_sqrt((double)s[c + j] + LPI_BN_EPS);
-            a += ak / net->members;
-            b += ((double)phi[beta + j] - (double)s[j] * ak) / net->members;
-        }
-        lp_real *phi = net->mean_phi, *s = net->mean_stats + node->stats;
-        phi[gamma + j] = (lp_real)(a * lpi_sqrt((double)s[c + j] + LPI_BN_EPS));
-        phi[beta + j] = (lp_real)(b + a * (double)s[j]);
-    }
-}
-
 static void lpi_average(lp_net *net, lp_average how)
 {
     lpi_mean_of_slabs(net, net->phi, net->n_phi, net->mean_phi);
     lpi_mean_of_slabs(net, net->stats, net->n_stats, net->mean_stats);
     for (lpi_node *node = net->nodes; node && how == LP_AVERAGE_AFFINE; node = node->next)
-        if (node->stats >= 0 && node->in[1]->role == LP_ROLE_LATE
-            && node->in[2]->role == LP_ROLE_LATE)
-            lpi_average_bn(net, node);
+        if (node->op->running) node->op->running->average(net, node);
 }
 
 #ifndef LP_NO_TRAINING
-LP_API lp_status lp_late_average(lp_net *net, lp_average how)
-{
-    lp_status st = lpi_ready(net);
-    if (st != LP_OK) return st;
-    if (!net->begun)
-        return lpi_fail(net, LP_ERR_ORDER, "lp_late_average: the late phase has not begun");
-    if (how != LP_AVERAGE_AFFINE && how != LP_AVERAGE_MEAN)
-        return lpi_fail(net, LP_ERR_ARGUMENT,
-                        "lp_late_average: how must be LP_AVERAGE_AFFINE or LP_AVERAGE_MEAN");
-    lpi_fp fp = lpi_fp_enter();
-    if (net->members > 1) {
-        lpi_average(net, how);
-        lpi_copy(net->phi, net->mean_phi, net->n_phi);
-        lpi_copy(net->stats, net->mean_stats, net->n_stats);
-    }
-    lpi_fp_leave(fp);
-    lpi_zero(net->mom_phi, lpi_moments(&net->desc.optim_late) * net->n_phi);
-    net->updates_phi = 0;
-    net->members = 1;
-    net->k = net->begun = net->pending = net->swapped = 0;
-    net->swa_count = 0;
-    net->average_step = -1;
-    return LP_OK;
-}
-
 LP_API lp_status lp_bn_reset(lp_net *net)
 {
-    lp_status st = lpi_ready(net);
-    for (int k = 0; st == LP_OK && k < net->members; k++) net->estimated[k] = 0;
-    return st;
+    lpi_fp    fp;
+    lp_status st = lpi_enter(net, 0, "lp_bn_reset", &fp);
+    if (st != LP_OK) return st;
+    for (int k = 0; k < net->members; k++) net->estimated[k] = 0;
+    return lpi_leave(fp, LP_OK);
 }
 
 /* running = (n running + b batch) / (n + b): momentum b / (n + b). */
 LP_API lp_status lp_bn_estimate(lp_net *net, int which)
 {
-    lp_status st = lpi_ready(net);
-    if (st == LP_OK && net->desc.inference)
-        st = lpi_fail(net, LP_ERR_ORDER, "lp_bn_estimate: the net was compiled for inference");
-    if (st == LP_OK && which < 0)
+    lpi_fp    fp;
+    lp_status st = lpi_enter(net, LPI_TRAINING, "lp_bn_estimate", &fp);
+    if (st != LP_OK) return st;
+    if (which < 0)
         st =
             lpi_fail(net, LP_ERR_ARGUMENT, "lp_bn_estimate: which is %d, expected a member", which);
     if (st == LP_OK) st = lpi_select(net, which);
-    if (st != LP_OK) return st;
-    lpi_fp fp = lpi_fp_enter();
+    if (st != LP_OK) return lpi_leave(fp, st);
     net->draw = ((int64_t)1 << 32) + net->estimated[which];
     st = lpi_forward(net, 1, 0);
-    if (st == LP_OK && !lpi_bn_finite(net))
+    if (st == LP_OK && !lpi_statistics_finite(net))
         st = lpi_fail(net, LP_ERR_NONFINITE, "lp_bn_estimate, member %d: the statistics of this "
                       "minibatch are not finite; nothing was changed", which);
     if (st == LP_OK) {
         int64_t n = net->estimated[which] += net->rows;
-        lpi_bn_commit(net, (double)net->rows / (double)n);
+        lpi_commit_statistics(net, (double)net->rows / (double)n);
         lpi_carry_on(net);
         net->average_step = -1;
     }
-    lpi_fp_leave(fp);
-    return st;
+    return lpi_leave(fp, st);
 }
 
 /* SWA: the vector swa holds theta, then K slabs of phi, then K slabs of statistics. */
@@ -6209,45 +6837,32 @@ static void lpi_swa_parts(lp_net *net, lp_real *now[3], lp_real *mean[3], lpi_n 
     size[2] = net->members * net->n_stats;
 }
 
-static lp_status lpi_swa_ready(lp_net *net)
-{
-    lp_status st = lpi_ready(net);
-    if (st == LP_OK && (!net->desc.swa || net->desc.inference))
-        st = lpi_fail(net, LP_ERR_ORDER,
-                      "stochastic weight averaging needs lp_desc.swa = 1 and a net for training");
-    return st;
-}
-
 /* mean += (w - mean) / n; the statistics are only copied: they will be estimated again. */
 LP_API lp_status lp_swa_add(lp_net *net)
 {
     lp_real  *now[3], *mean[3];
     lpi_n     size[3];
-    lp_status st = lpi_swa_ready(net);
-    if (st == LP_OK && net->swapped)
-        st = lpi_fail(net, LP_ERR_ORDER, "lp_swa_add while the mean is swapped in");
+    lpi_fp    fp;
+    lp_status st = lpi_enter(net, LPI_TRAINING | LPI_SWA | LPI_UNSWAPPED, "lp_swa_add", &fp);
     if (st != LP_OK) return st;
     lpi_swa_parts(net, now, mean, size);
-    lpi_fp  fp = lpi_fp_enter();
     lp_real t = 1 / (lp_real)++net->swa_count;
     for (int i = 0; i < 3; i++) {
         if (i == 2 || net->swa_count == 1) lpi_copy(mean[i], now[i], size[i]);
-        else lpi_vector_run(net, LPI_MAP_LERP, size[i], t, now[i], mean[i]);
+        else lpi_vector_run(net, LPI_CALL(net->kernels, lerp), size[i], t, now[i], mean[i]);
     }
-    lpi_fp_leave(fp);
-    return LP_OK;
+    return lpi_leave(fp, LP_OK);
 }
 
 LP_API lp_status lp_swa_swap(lp_net *net)
 {
     lp_real  *now[3], *mean[3];
     lpi_n     size[3];
-    lp_status st = lpi_swa_ready(net);
-    if (st == LP_OK && !net->swa_count)
-        st = lpi_fail(net, LP_ERR_ORDER, "lp_swa_swap: call lp_swa_add first");
-    if (st == LP_OK && net->pending)
-        st = lpi_fail(net, LP_ERR_ORDER, "lp_swa_swap between lp_gradient and lp_step");
+    lpi_fp    fp;
+    lp_status st = lpi_enter(net, LPI_TRAINING | LPI_SWA | LPI_SETTLED, "lp_swa_swap", &fp);
     if (st != LP_OK) return st;
+    if (!net->swa_count)
+        return lpi_leave(fp, lpi_fail(net, LP_ERR_ORDER, "lp_swa_swap: call lp_swa_add first"));
     lpi_swa_parts(net, now, mean, size);
     for (int i = 0; i < 3; i++)
         for (lpi_n j = 0; j < size[i]; j++) {
@@ -6257,7 +6872,7 @@ LP_API lp_status lp_swa_swap(lp_net *net)
         }
     net->swapped = !net->swapped;
     net->average_step = -1;
-    return LP_OK;
+    return lpi_leave(fp, LP_OK);
 }
 #endif
 
@@ -6364,7 +6979,7 @@ LP_API lp_tensor *lp_wrn(lp_net *net, lp_tensor *x, int depth, int width, int cl
                               depth, width, classes);
     int        n = (depth - 4) / 6;
     lp_tensor *h = lp_conv(net, x, "conv0", 16, 3, 1);
-    for (int i = 0; i < 3 * n; i++)
+    for (int i = 0; h && i < 3 * n; i++)
         h = lpi_wrn_block(net, h, i, 16 * width << (i / n), i > 0 && i % n == 0 ? 2 : 1);
     h = lpi_bn_relu(net, h, "bn");
     return lp_linear(net, lp_avgpool(net, h), "fc", classes);
@@ -6394,7 +7009,7 @@ LP_API lp_tensor *lp_resnet_cifar(lp_net *net, lp_tensor *x, int depth, int clas
                               depth, classes);
     int        n = (depth - 2) / 6;
     lp_tensor *h = lpi_bn_relu(net, lp_conv(net, x, "conv1", 16, 3, 1), "bn1");
-    for (int i = 0; i < 3 * n; i++)
+    for (int i = 0; h && i < 3 * n; i++)
         h = lpi_resnet_block(net, h, 1 + i / n, i % n, 16 << (i / n), i > 0 && i % n == 0 ? 2 : 1);
     return lp_linear(net, lp_avgpool(net, h), "linear", classes);
 }
@@ -6410,7 +7025,7 @@ LP_API lp_tensor *lp_char_lstm(lp_net *net, lp_tensor *tokens, int vocabulary, i
                               "expected all >= 1, layers <= 64",
                               vocabulary, embedding, units, layers);
     lp_tensor *h = lp_embedding(net, tokens, "embed", vocabulary, embedding);
-    for (int i = 0; i < layers; i++) h = lp_lstm(net, h, lpi_name(net, "lstm%d", i), units);
+    for (int i = 0; h && i < layers; i++) h = lp_lstm(net, h, lpi_name(net, "lstm%d", i), units);
     int        dim[2] = { units, vocabulary };
     float      bound = (float)(1 / lpi_sqrt(units));
     lp_tensor *w = lpi_layer_parameter(net, "out", "weight", 2, dim, LP_INIT_UNIFORM, bound);
@@ -6434,7 +7049,7 @@ static double lpi_direction(const lp_net *net, const lpi_tensor *t, int check, l
     return (g < 0 ? -1 : 1) / lpi_sqrt(0.5 * (double)t->size);
 }
 
-/* One comparison; the gradient is computed anew. */
+/* One comparison; the gradient is computed again. */
 static lp_status lpi_check_direction(lp_net *net, lpi_tensor *t, int check, double h, double *error)
 {
     lp_status st = lpi_gradient(net, 1);
@@ -6442,7 +7057,7 @@ static lp_status lpi_check_direction(lp_net *net, lpi_tensor *t, int check, doub
     double norm = lpi_sqrt(lpi_square(net, net->g_theta, net->n_theta)
                            + lpi_square(net, net->g_phi, net->n_phi));
     lp_real *w = lpi_value(net, t), *g = lpi_grad(net, t);
-    double   analytic = 0, loss[2];
+    double   analytic = 0, loss[2] = {0, 0};
     for (lpi_n i = 0; i < t->size; i++) {
         double d = lpi_direction(net, t, check, i, g[i]);
         analytic += (double)g[i] * d;
@@ -6455,6 +7070,10 @@ static lp_status lpi_check_direction(lp_net *net, lpi_tensor *t, int check, doub
         for (lpi_n i = 0; i < t->size; i++) w[i] = 2 * g[i] - w[i]; /* to the other side */
     }
     lpi_copy(w, g, t->size);
+    if (st == LP_OK && !(lpi_finite(loss[0]) && lpi_finite(loss[1])))
+        st = lpi_fail(net, LP_ERR_NONFINITE,
+                      "lp_gradient_check: the loss is not finite after a step in \"%s\"; is h too "
+                      "large?  Nothing was changed", t->pub.name);
     if (st != LP_OK) return st;
     double numeric = (loss[0] - loss[1]) / (2 * h), difference = analytic - numeric,
            floor = 1e-3 * norm + 1e-5 * (loss[0] < 0 ? -loss[0] : loss[0]);
@@ -6468,19 +7087,18 @@ static lp_status lpi_check_direction(lp_net *net, lpi_tensor *t, int check, doub
 LP_API lp_status lp_gradient_check(lp_net *net, int checks, double h, double *worst,
                                    const char **where)
 {
-    lp_status st = lpi_training_ready(net);
+    lpi_fp    fp;
+    unsigned  needs = LPI_TRAINING | LPI_UNSWAPPED | LPI_SETTLED;
+    lp_status st = lpi_enter(net, needs, "lp_gradient_check", &fp);
     if (st != LP_OK) return st;
-    if (net->pending)
-        return lpi_fail(net, LP_ERR_ORDER, "lp_gradient_check between lp_gradient and lp_step");
     if (checks < 1 || !(h > 0) || !worst)
-        return lpi_fail(net, LP_ERR_ARGUMENT,
-                        "lp_gradient_check: checks >= 1, h > 0 and worst are needed");
-    lpi_fp fp = lpi_fp_enter();
+        return lpi_leave(fp, lpi_fail(net, LP_ERR_ARGUMENT, "lp_gradient_check: checks >= 1, h > 0 "
+                                      "and worst are needed"));
     double norm2 = net->norm2;
     *worst = 0;
     if (where) *where = "";
     for (lpi_tensor *t = net->tensors; t && st == LP_OK; t = t->next) {
-        if (t->kind != LPI_PARAMETER || t->frozen || t->grad_slot < 0) continue;
+        if (t->kind != LPI_PARAMETER || t->frozen || t->grad.slot < 0) continue;
         for (int i = 0; i < checks && st == LP_OK; i++) {
             double error = 0;
             st = lpi_check_direction(net, t, i, h, &error);
@@ -6490,8 +7108,7 @@ LP_API lp_status lp_gradient_check(lp_net *net, int checks, double h, double *wo
         }
     }
     net->norm2 = norm2;
-    lpi_fp_leave(fp);
-    return st;
+    return lpi_leave(fp, st);
 }
 
 /* ------------------------------------------------------------------------------- >>state
@@ -6501,7 +7118,7 @@ typedef struct lpi_state {
     uint32_t magic, real;    /* "LPS2", sizeof(lp_real)             */
     uint64_t names;          /* hash of all parameters' names, shapes, roles */
     int64_t  n_theta, n_phi, n_stats, vectors;
-    int64_t  step, members, k, begun, swa_count, swapped, updates_theta, updates_phi;
+    int64_t  step, members, member, begun, swa_count, swapped, updates_theta, updates_phi;
 } lpi_state;
 
 /* What a state's numbers mean. */
@@ -6520,7 +7137,7 @@ static uint64_t lpi_hash_names(const lp_net *net)
 static lpi_state lpi_state_now(const lp_net *net)
 {
     lpi_state s = { 0x4C505332u, (uint32_t)sizeof(lp_real), lpi_hash_names(net), net->n_theta,
-                    net->n_phi, net->n_stats, net->vectors, net->step, net->members, net->k,
+                    net->n_phi, net->n_stats, net->vectors, net->step, net->members, net->member,
                     net->begun, net->swa_count, net->swapped, net->updates_theta,
                     net->updates_phi };
     return s;
@@ -6533,45 +7150,49 @@ LP_API size_t lp_state_bytes(const lp_net *net)
 
 LP_API lp_status lp_state_save(lp_net *net, void *to)
 {
-    lp_status st = lpi_ready(net);
+    lpi_fp    fp;
+    lp_status st = lpi_enter(net, LPI_SETTLED, "lp_state_save", &fp);
     if (st != LP_OK) return st;
-    if (!to) return lpi_fail(net, LP_ERR_ARGUMENT, "lp_state_save: no memory was given");
-    if (net->pending)
-        return lpi_fail(net, LP_ERR_ORDER, "lp_state_save between lp_gradient and lp_step");
+    if (!to)
+        return lpi_leave(fp, lpi_fail(net, LP_ERR_ARGUMENT, "lp_state_save: no memory was given"));
     lpi_state s = lpi_state_now(net);
     lpi_memcpy(to, &s, sizeof s);
     lpi_memcpy((char *)to + sizeof s, net->theta, (size_t)net->vectors * sizeof(lp_real));
-    return LP_OK;
+    return lpi_leave(fp, LP_OK);
+}
+
+/* Does a state with these numbers belong to a net like `here`?  Are its counters possible? */
+static int lpi_state_sound(const lp_net *net, const lpi_state *s)
+{
+    lpi_state here = lpi_state_now(net);
+    return s->magic == here.magic && s->real == here.real && s->names == here.names
+           && s->n_theta == here.n_theta && s->n_phi == here.n_phi && s->n_stats == here.n_stats
+           && s->vectors == here.vectors && s->step >= 0 && s->step < INT64_MAX / 2
+           && s->swa_count >= 0 && s->swa_count < INT64_MAX / 2 && (s->swapped & ~(int64_t)1) == 0
+           && (s->begun & ~(int64_t)1) == 0 && s->member >= 0 && s->member < s->members
+           && s->members == (s->begun ? net->desc.late.members : 1) && s->updates_theta >= 0
+           && s->updates_theta <= s->step && s->updates_phi >= 0 && s->updates_phi <= s->step
+           && (!s->swapped || (net->desc.swa && s->swa_count > 0));
 }
 
 LP_API lp_status lp_state_load(lp_net *net, const void *from, size_t bytes)
 {
-    lp_status st = lpi_ready(net);
-    lpi_state s, here;
+    lpi_fp    fp;
+    lp_status st = lpi_enter(net, 0, "lp_state_load", &fp);
+    lpi_state s;
     if (st != LP_OK) return st;
     if (!from || bytes != lp_state_bytes(net))
-        return lpi_fail(net, LP_ERR_ARGUMENT,
-                        "lp_state_load: %l bytes, but a state of this net has %l", (int64_t)bytes,
-                        (int64_t)lp_state_bytes(net));
+        return lpi_leave(fp, lpi_fail(net, LP_ERR_ARGUMENT,
+                                      "lp_state_load: %l bytes, but a state of this net has %l",
+                                      (int64_t)bytes, (int64_t)lp_state_bytes(net)));
     lpi_memcpy(&s, from, sizeof s);
-    here = lpi_state_now(net);
-    int same = s.magic == here.magic && s.real == here.real && s.names == here.names
-               && s.n_theta == here.n_theta && s.n_phi == here.n_phi && s.n_stats == here.n_stats
-               && s.vectors == here.vectors;
-    int sound = s.step >= 0 && s.step < INT64_MAX / 2 && s.swa_count >= 0
-                && s.swa_count < INT64_MAX / 2 && (s.swapped & ~(int64_t)1) == 0
-                && (s.begun & ~(int64_t)1) == 0 && s.k >= 0 && s.k < s.members
-                && s.members == (s.begun ? net->desc.late.members : 1)
-                && s.updates_theta >= 0 && s.updates_theta <= s.step && s.updates_phi >= 0
-                && s.updates_phi <= s.step
-                && (!s.swapped || (net->desc.swa && s.swa_count > 0));
-    if (!same || !sound)
-        return lpi_fail(net, LP_ERR_ARGUMENT,
-                        "lp_state_load: these bytes are not a state of a net like this one");
+    if (!lpi_state_sound(net, &s))
+        return lpi_leave(fp, lpi_fail(net, LP_ERR_ARGUMENT, "lp_state_load: these bytes are not a "
+                                      "state of a net like this one"));
     lpi_memcpy(net->theta, (const char *)from + sizeof s, (size_t)net->vectors * sizeof(lp_real));
     net->step = s.step;
     net->members = (int)s.members;
-    net->k = (int)s.k;
+    net->member = (int)s.member;
     net->begun = (int)s.begun;
     net->swa_count = s.swa_count;
     net->swapped = (int)s.swapped;
@@ -6579,7 +7200,7 @@ LP_API lp_status lp_state_load(lp_net *net, const void *from, size_t bytes)
     net->updates_phi = s.updates_phi;
     net->pending = 0;
     net->average_step = -1;
-    return LP_OK;
+    return lpi_leave(fp, LP_OK);
 }
 #endif /* LP_NO_TRAINING */
 

@@ -485,7 +485,7 @@ static const lp_real *moments(const both *t, int i, int k, int second)
     int       late = is_late(t->p, i);
     lpi_n     n = late ? net->n_phi : net->n_theta;
     const lp_optim *o = late ? &net->desc.optim_late : &net->desc.optim_base;
-    const lp_real *slab = late ? net->mom_phi + lpi_moments(o) * k * n : net->mom_theta;
+    const lp_real *slab = late ? net->optim_phi + lpi_optim_vectors(o) * k * n : net->optim_theta;
     return slab + (second ? n : 0) + tensor(t, i)->priv->offset;
 }
 

@@ -170,7 +170,7 @@ static void bench_late_wrn(lp_desc desc)
 static void bench_conv(lp_desc desc, int c, int hw, int n)
 {
     model         m = build_wrn(desc, 10, 1, 2);
-    const lpi_row *row = m.net->row;
+    const lp_kernels *row = m.net->row;
     lpi_geom      g = { n, hw, hw, c, hw, hw, c, 3, 3, 1, 1, 1, 0 };
     lpi_conv_job  job;
     size_t size = (size_t)n * (size_t)(hw * hw) * (size_t)c, taps = (size_t)(9 * c) * (size_t)c;

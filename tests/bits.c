@@ -46,7 +46,8 @@ static uint64_t train(lp_isa isa, int threads, lp_parallel_for hook, int steps)
     h = lp_maxpool(net, lp_relu(net, lp_batchnorm(net, h, "stem.bn")), 3, 1, 1);
     lp_tensor *loss = lp_cross_entropy(net, lp_wrn(net, h, 10, 1, 7), y, 0.1f);
     if (!CHECK(lp_compile(net, loss, NULL, 0) == LP_OK)) return puts(lp_error(net)), 0;
-    for (const lpi_node *node = net->nodes; node; node = node->next) fast += node->geom.winograd;
+    for (const lpi_node *node = net->nodes; node; node = node->next)
+        if (node->op == &lpi_op_conv2d) fast += lpi_own_conv2d(node)->geom.winograd;
     CHECK(fast > 0);
     for (int t = 0; t < steps; t++) {
         if (t == steps / 4) CHECK(lp_late_begin(net) == LP_OK);
@@ -221,7 +222,7 @@ static void fill(float *v, int n, uint64_t seed)
     for (int i = 0; i < n; i++) v[i] = (float)test_random(seed, (uint64_t)i) * 3;
 }
 
-static uint64_t column_kernels(const lpi_row *row, int n, int c)
+static uint64_t column_kernels(const lp_kernels *row, int n, int c)
 {
     static float x[MOST], dy[MOST], y[MOST], v[6][40], out[2][40];
     lpi_bn bn = { v[0], v[1], v[2], v[3], v[4], v[5] };
@@ -242,7 +243,7 @@ static uint64_t column_kernels(const lpi_row *row, int n, int c)
     return h;
 }
 
-static uint64_t vector_kernels(const lpi_row *row, int n)
+static uint64_t vector_kernels(const lp_kernels *row, int n)
 {
     static float a[MOST], b[MOST], y[MOST], w[MOST];
     lp_optim nesterov = lp_sgd_default(), plain = nesterov, adam = lp_adam_default();
@@ -270,7 +271,7 @@ static uint64_t vector_kernels(const lpi_row *row, int n)
 }
 
 /* exp, sigmoid, tanh, their gradients, softmax: numbers between -30 and 30. */
-static uint64_t function_kernels(const lpi_row *row, int n)
+static uint64_t function_kernels(const lp_kernels *row, int n)
 {
     static float a[MOST], b[MOST], y[MOST], top;
     uint64_t h = TEST_FNV;
@@ -297,7 +298,7 @@ static uint64_t function_kernels(const lpi_row *row, int n)
 }
 
 /* A position of an LSTM with n units, forward and back. */
-static uint64_t lstm_kernels(const lpi_row *row, int n)
+static uint64_t lstm_kernels(const lp_kernels *row, int n)
 {
     static float gates[4 * MOST], c0[MOST], c[MOST], y[MOST], dh[MOST], dc[MOST];
     fill(gates, 4 * n, 14), fill(c0, n, 15), fill(dh, n, 16), fill(dc, n, 17);
@@ -309,7 +310,7 @@ static uint64_t lstm_kernels(const lpi_row *row, int n)
     return test_hash_words(h, dc, (size_t)n);
 }
 
-static uint64_t gemm_kernel(const lpi_row *row, int m, int n, int k)
+static uint64_t gemm_kernel(const lp_kernels *row, int m, int n, int k)
 {
     static float a[65 * 800], b[800 * 70], c[65 * 70], work[1000000];
     fill(a, m * k, 7), fill(b, k * n, 8), fill(c, m * n, 9);
@@ -324,9 +325,9 @@ static void kernels(void)
     static const int channels[] = { 1, 3, 8, 16, 17, 33 }, sizes[] = { 1, 5, 16, 37, 2048, 2099 };
     static const int gemm[][3] = { { 1, 1, 1 }, { 5, 3, 7 }, { 12, 32, 64 }, { 13, 33, 65 },
                                    { 64, 70, 800 }, { 25, 16, 385 }, { 7, 15, 256 } };
-    const lpi_row   *want = lp_find_kernels(reference());
+    const lp_kernels   *want = lp_find_kernels(reference());
     for (int isa = LP_ISA_SCALAR_FMA; isa < LP_ISA_COUNT; isa++) {
-        const lpi_row *row = lp_find_kernels((lp_isa)isa);
+        const lp_kernels *row = lp_find_kernels((lp_isa)isa);
         if (!row) continue;
         for (int i = 0; i < 6; i++) {
             test_context("isa=%s c=%d n=%d", lp_isa_name((lp_isa)isa), channels[i], sizes[i]);

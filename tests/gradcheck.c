@@ -26,11 +26,13 @@ static fixture begin(int rows)
     return f;
 }
 
-/* Inputs are parameters here, so that their gradient is checked too. */
+/* Inputs are parameters here, so that their gradient is checked too; they follow the batch. */
 static lp_tensor *variable(fixture *f, const char *name, int a, int b, int c, int d)
 {
     int dim[4] = { a, b, c, d };
-    return lp_parameter(f->net, name, d ? 4 : 2, dim, LP_INIT_KAIMING, 1, LP_ROLE_BASE);
+    lp_tensor *t = lp_parameter(f->net, name, d ? 4 : 2, dim, LP_INIT_KAIMING, 1, LP_ROLE_BASE);
+    t->priv->batched = 1;
+    return t;
 }
 
 /* Logits -> loss, random values everywhere, check. */
@@ -111,11 +113,13 @@ static void shared_tensors(void)
 /* One tensor in two places of an op: both gradients count, whatever their order. */
 static void same_tensor_twice(void)
 {
-    int        dim[2] = { 1, 5 }, five = 5;
+    int        dim[2] = { 1, 5 }, square[2] = { 5, 5 }, five = 5;
     fixture    f = begin(5);
     lp_tensor *p = lp_parameter(f.net, "p", 1, &five, LP_INIT_KAIMING, 1, LP_ROLE_BASE);
     lp_tensor *w = lp_parameter(f.net, "w", 2, dim, LP_INIT_KAIMING, 1, LP_ROLE_BASE);
-    check_through(&f, lp_matmul(f.net, p, w, p, "m")); /* p [5,1] w [1,5] + p [5] */
+    lp_tensor *t = lp_parameter(f.net, "t", 2, square, LP_INIT_KAIMING, 1, LP_ROLE_BASE);
+    lp_tensor *y = lp_matmul(f.net, p, w, p, "m"); /* p [5,1] w [1,5] + p [5] */
+    check_loss(&f, lp_mean_squared_error(f.net, y, t), 6);
 }
 
 static void pools(void)
@@ -171,6 +175,41 @@ static void activations(void)
     check_through(&f, lp_add(f.net, lp_sigmoid(f.net, x), lp_mul(f.net, lp_tanh(f.net, x), x)));
 }
 
+static void gelu(void)
+{
+    fixture f = begin(4);
+    check_through(&f, lp_gelu(f.net, variable(&f, "x", 4, 21, 1, 0)));
+}
+
+/* Of two tensors of different width, and of one beside itself. */
+static void concat(void)
+{
+    fixture    f = begin(3);
+    lp_tensor *a = variable(&f, "a", 3, 2, 4, 3), *b = variable(&f, "b", 3, 2, 4, 5);
+    lp_tensor *h = lp_concat(f.net, a, b);
+    check_through(&f, lp_concat(f.net, h, lp_relu(f.net, h)));
+}
+
+/* The same memory in other dimensions, read by two ops; a weight in other dimensions. */
+static void reshape(void)
+{
+    fixture    f = begin(3);
+    int        dim[3] = { 3, 4, 6 }, flat = 30, matrix[2] = { 6, 5 }, rows[2] = { 3, 44 };
+    lp_tensor *x = lp_tanh(f.net, variable(&f, "x", 3, 2, 4, 3));
+    lp_tensor *w = lp_parameter(f.net, "w", 1, &flat, LP_INIT_KAIMING, 1, LP_ROLE_BASE);
+    lp_tensor *y = lp_reshape(f.net, x, 3, dim);
+    y = lp_matmul(f.net, lp_mul(f.net, y, y), lp_reshape(f.net, w, 2, matrix), NULL, "m");
+    y = lp_concat(f.net, y, lp_reshape(f.net, lp_relu(f.net, x), 3, dim));
+    check_through(&f, lp_reshape(f.net, y, 2, rows));
+}
+
+static void layernorm(void)
+{
+    fixture    f = begin(5);
+    lp_tensor *h = lp_layernorm(f.net, variable(&f, "x", 5, 3, 4, 7), "ln");
+    check_through(&f, lp_add(f.net, h, lp_layernorm(f.net, h, "ln2")));
+}
+
 /* b repeats along the leading dimensions of a; a factor that is both operands. */
 static void products(void)
 {
@@ -184,10 +223,12 @@ static void products(void)
 static void outer(void)
 {
     fixture    f = begin(6);
-    int        six = 6, seven = 7;
+    int        six = 6, seven = 7, dim[2] = { 6, 7 };
     lp_tensor *a = lp_parameter(f.net, "a", 1, &six, LP_INIT_ONE, 1, LP_ROLE_BASE);
     lp_tensor *b = lp_parameter(f.net, "b", 1, &seven, LP_INIT_ONE, 1, LP_ROLE_BASE);
-    check_through(&f, lp_add(f.net, lp_outer(f.net, a, b), lp_outer(f.net, a, b)));
+    lp_tensor *t = lp_parameter(f.net, "t", 2, dim, LP_INIT_KAIMING, 1, LP_ROLE_BASE);
+    lp_tensor *y = lp_add(f.net, lp_outer(f.net, a, b), lp_outer(f.net, a, b));
+    check_loss(&f, lp_mean_squared_error(f.net, y, t), 6);
 }
 
 /* W o (v u^T) in a convolution, a linear layer and an LSTM. */
@@ -238,7 +279,7 @@ static void lstm_rank1(void) { lstm_case(LP_LATE_RANK1, 4, 5, 2, in_double() ? 1
 static const test_case cases[] = {T(conv),           T(conv_explicit),      T(linear), T(batchnorm),
                                   T(shared_tensors), T(same_tensor_twice),  T(pools),  T(subsample),
                                   T(dropout),        T(mean_squared_error), T(wrn),    T(resnet),
-                                  T(activations),    T(products),           T(outer),  T(rank1),
+                                  T(activations),    T(products),           T(outer),  T(rank1), T(gelu), T(concat), T(reshape), T(layernorm),
                                   T(lstm),           T(lstm_rank1)};
 int main(int argc, char **argv)
 {

@@ -2079,8 +2079,8 @@ static void text_looks_up(void)
         text    a = text_compiled(&desc, STREAMS), b = text_build(&desc, STREAMS);
         CHECK_INT(lp_keep(b.net, lp_find(b.net, "embed")), LP_OK);
         CHECK_INT(lp_compile(b.net, b.loss, NULL, 0), LP_OK);
-        CHECK(lpi_words(lp_find(a.net, "lstm0")->priv->node) == VOCABULARY);
-        CHECK(lpi_words(lp_find(b.net, "lstm0")->priv->node) == 0);
+        CHECK(((const lpi_lstm_own *)lp_find(a.net, "lstm0")->priv->node->own)->words == VOCABULARY);
+        CHECK(((const lpi_lstm_own *)lp_find(b.net, "lstm0")->priv->node->own)->words == 0);
         for (int step = 0; step < 10; step++) {
             int     rows = step % 4 == 2 ? STREAMS - 1 : STREAMS;
             lp_real loss[2];
