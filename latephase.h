@@ -5586,7 +5586,7 @@ static lpi_sizes lpi_sizes_of(const lp_net *net, const lpi_node *node, int train
 static void lpi_declare(lpi_node *node)
 {
     const lpi_op *op = node->op;
-    unsigned      after = op->running ? LPI_AFTER : 0;
+    unsigned      after = op->running ? (unsigned)LPI_AFTER : 0u;
     lpi_storage  *what[LPI_MAX_IN + 2];
     if ((op->flags & LPI_ALIAS)
         && !(node->out->keep && lpi_root(node->in[0])->kind == LPI_PARAMETER))
@@ -5596,12 +5596,12 @@ static void lpi_declare(lpi_node *node)
     what[LPI_MAX_IN] = &lpi_root(node->out)->value;
     what[LPI_MAX_IN + 1] = &node->saved;
     for (int i = 0; i < LPI_MAX_IN + 2; i++) {
-        unsigned when = (op->forward_uses >> i & 1u ? LPI_FORWARD : 0u)
-                        | (op->backward_uses >> i & 1u ? LPI_BACKWARD : 0u);
+        unsigned when = (op->forward_uses >> i & 1u ? (unsigned)LPI_FORWARD : 0u)
+                        | (op->backward_uses >> i & 1u ? (unsigned)LPI_BACKWARD : 0u);
         if (what[i] && when)
             lpi_declare_use(node, what[i], what[i] == &node->saved ? when | after : when);
     }
-    node->grad_in_place = op->flags & LPI_GRAD_IN_PLACE ? LPI_X0 : 0;
+    node->grad_in_place = op->flags & LPI_GRAD_IN_PLACE ? (unsigned)LPI_X0 : 0u;
 }
 
 static int lpi_uses(const lpi_node *node, const lpi_storage *storage, unsigned when)
@@ -6362,7 +6362,7 @@ LP_API lp_status lp_set_batch(lp_net *net, int rows)
 LP_API lp_status lp_forward(lp_net *net, int which, int training, lp_real *loss)
 {
     lpi_fp    fp;
-    lp_status st = lpi_enter(net, training ? LPI_TRAINING : 0u, "lp_forward", &fp);
+    lp_status st = lpi_enter(net, training ? (unsigned)LPI_TRAINING : 0u, "lp_forward", &fp);
     if (st != LP_OK) return st;
     st = lpi_select(net, which);
     if (training) net->draw = -++net->passes;
