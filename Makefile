@@ -11,7 +11,7 @@ ARGS   ?=
 # The tests are six programs, each with the whole library in it.
 MAKEFLAGS += -j2
 
-SHARED   = latephase.h $(wildcard examples/*.h)
+SHARED   = latephase.h $(wildcard examples/*.h reference/*.h)
 PROGRAMS = $(B)/demo $(B)/cifar $(B)/enwik8
 TESTS    = $(B)/unit $(B)/ops $(B)/algorithm $(B)/gradcheck $(B)/gradcheck64 $(B)/bits
 

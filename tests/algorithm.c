@@ -9,7 +9,7 @@
 
    cc -O2 tests/algorithm.c -o algorithm -lm -lpthread && ./algorithm [--small] [--filter NAME] */
 #include "test.h"
-#include "naive.h"
+#include "../reference/plain.h"
 #define LP_IMPLEMENTATION
 #include "../latephase.h"
 
@@ -132,51 +132,55 @@ static void relu_back(const double *x, int n, double *dy)
         if (x[i] <= 0) dy[i] = 0;
 }
 
-static naive_geometry geometry(const batch *b)
+static plain_geometry geometry(const batch *b)
 {
-    return naive_shape(b->rows, SIDE, SIDE, IN, F, 3, 1, -1);
+    return plain_shape(b->rows, SIDE, SIDE, IN, F, 3, 3, 1, PLAIN_SAME);
 }
 
 /* Logits with minibatch statistics, or with those given. */
 static void plain_forward(pass *s, batch *b, const double *stats)
 {
-    naive_geometry g = geometry(b);
+    plain_geometry g = geometry(b);
     double *w = s->w, *st = s->stats;
     int n = b->rows, pixels = n * PIXELS;
     if (stats) memcpy(st, stats, sizeof s->stats);
-    naive_conv(&g, b->x, w + table[CONV].at, NULL, s->conv);
-    if (!stats) naive_moments(s->conv, pixels, F, st, st + F);
-    naive_norm(s->conv, pixels, F, st, st + F, w + table[BN1_W].at, w + table[BN1_B].at, s->n1);
+    plain_conv(&g, b->x, w + table[CONV].at, NULL, s->conv);
+    if (!stats) plain_moments(s->conv, pixels, F, st, st + F);
+    plain_batchnorm(s->conv, pixels, F, st, st + F, w + table[BN1_W].at, w + table[BN1_B].at,
+                    s->n1);
     relu(s->n1, n * FLAT, s->r1);
-    naive_linear(s->r1, w + table[MATRIX].at, NULL, n, FLAT, MID, s->mid);
+    plain_linear(s->r1, w + table[MATRIX].at, NULL, n, FLAT, MID, s->mid);
     st += 2 * F;
-    if (!stats) naive_moments(s->mid, n, MID, st, st + MID);
-    naive_norm(s->mid, n, MID, st, st + MID, w + table[BN2_W].at, w + table[BN2_B].at, s->n2);
+    if (!stats) plain_moments(s->mid, n, MID, st, st + MID);
+    plain_batchnorm(s->mid, n, MID, st, st + MID, w + table[BN2_W].at, w + table[BN2_B].at, s->n2);
     relu(s->n2, n * MID, s->r2);
-    naive_linear(s->r2, w + table[HEAD_W].at, w + table[HEAD_B].at, n, MID, CLASSES, s->z);
+    plain_linear(s->r2, w + table[HEAD_W].at, w + table[HEAD_B].at, n, MID, CLASSES, s->z);
 }
 
 /* The loss; g [WEIGHTS] is its gradient. */
 static double plain_backward(pass *s, batch *b, double *g)
 {
-    static double dz[CAP * CLASSES], dr2[CAP * MID], dmid[CAP * MID], dr1[CAP * FLAT];
-    static double dconv[CAP * FLAT];
-    naive_geometry geo = geometry(b);
+    static struct {
+        double z[CAP * CLASSES], r2[CAP * MID], mid[CAP * MID], r1[CAP * FLAT], conv[CAP * FLAT];
+    } d;
+    plain_geometry geo = geometry(b);
     double *w = s->w, *st = s->stats + 2 * F;
     int n = b->rows;
-    double loss = naive_cross_entropy(s->z, b->label, n, CLASSES, 0, dz);
-    naive_linear_back(s->r2, w + table[HEAD_W].at, dz, n, MID, CLASSES, dr2, g + table[HEAD_W].at,
-                      g + table[HEAD_B].at);
-    relu_back(s->n2, n * MID, dr2);
-    naive_norm_back(s->mid, n, MID, st, st + MID, w + table[BN2_W].at, dr2, dmid,
-                    g + table[BN2_W].at, g + table[BN2_B].at);
-    naive_linear_back(s->r1, w + table[MATRIX].at, dmid, n, FLAT, MID, dr1, g + table[MATRIX].at,
-                      NULL);
-    relu_back(s->n1, n * FLAT, dr1);
-    naive_norm_back(s->conv, n * PIXELS, F, s->stats, s->stats + F, w + table[BN1_W].at, dr1, dconv,
-                    g + table[BN1_W].at, g + table[BN1_B].at);
-    naive_conv_back(&geo, b->x, w + table[CONV].at, dconv, NULL, g + table[CONV].at, NULL);
-    return loss;
+    memset(&d, 0, sizeof d);
+    memset(g, 0, WEIGHTS * sizeof *g);
+    plain_cross_entropy_back(s->z, b->label, n, CLASSES, 0, 1, d.z);
+    plain_linear_back(s->r2, w + table[HEAD_W].at, d.z, n, MID, CLASSES, d.r2,
+                      g + table[HEAD_W].at, g + table[HEAD_B].at);
+    relu_back(s->n2, n * MID, d.r2);
+    plain_batchnorm_back(s->mid, n, MID, st, st + MID, w + table[BN2_W].at, d.r2, d.mid,
+                         g + table[BN2_W].at, g + table[BN2_B].at);
+    plain_linear_back(s->r1, w + table[MATRIX].at, d.mid, n, FLAT, MID, d.r1,
+                      g + table[MATRIX].at, NULL);
+    relu_back(s->n1, n * FLAT, d.r1);
+    plain_batchnorm_back(s->conv, n * PIXELS, F, s->stats, s->stats + F, w + table[BN1_W].at, d.r1,
+                         d.conv, g + table[BN1_W].at, g + table[BN1_B].at);
+    plain_conv_back(&geo, b->x, w + table[CONV].at, d.conv, NULL, g + table[CONV].at, NULL);
+    return plain_cross_entropy(s->z, b->label, n, CLASSES, 0);
 }
 
 /* running = (1 - share) running + share batch, with the unbiased variance. */
@@ -319,11 +323,11 @@ static void plain_average(plain *p, lp_average how)
         for (int j = 0; j < l.c; j++) {
             double a = 0, b = 0;
             for (int k = 0; k < p->members; k++) {
-                double ak = p->w[k][l.w + j] / sqrt(p->stats[k][l.var + j] + NAIVE_EPS);
+                double ak = p->w[k][l.w + j] / sqrt(p->stats[k][l.var + j] + PLAIN_EPS);
                 a += ak / K;
                 b += (p->w[k][l.b + j] - ak * p->stats[k][l.mean + j]) / K;
             }
-            w[l.w + j] = a * sqrt(stats[l.var + j] + NAIVE_EPS);
+            w[l.w + j] = a * sqrt(stats[l.var + j] + PLAIN_EPS);
             w[l.b + j] = b + a * stats[l.mean + j];
         }
     }
@@ -944,11 +948,11 @@ static void collapse_is_mean_map(void)
         const lp_real *s = lp_statistics(t.net, i ? "bn2" : "bn1", LP_AVERAGED);
         for (int j = 0; j < l.c; j++) for (int x = -2; x <= 2; x++) {
             double want = 0, largest = 1;
-            double got = ((double)x - (double)s[j]) / sqrt((double)s[l.c + j] + NAIVE_EPS)
+            double got = ((double)x - (double)s[j]) / sqrt((double)s[l.c + j] + PLAIN_EPS)
                          * (double)g[j] + (double)b[j];
             for (int k = 0; k < MOST_K; k++) {
                 double y = t.p->w[k][l.w + j] * (x - t.p->stats[k][l.mean + j])
-                           / sqrt(t.p->stats[k][l.var + j] + NAIVE_EPS) + t.p->w[k][l.b + j];
+                           / sqrt(t.p->stats[k][l.var + j] + PLAIN_EPS) + t.p->w[k][l.b + j];
                 want += y / MOST_K;
                 largest = fmax(largest, fabs(y));
             }
@@ -1009,7 +1013,7 @@ static void predictions_of(unsigned late)
         if (k == 3) plain_average(t.p, LP_AVERAGE_AFFINE);
         weights_of(t.p, k % 3, s.w);
         plain_forward(&s, &b, t.p->stats[k % 3]);
-        naive_softmax(s.z, 5, CLASSES, p);
+        plain_softmax(s.z, 5, CLASSES, p);
         CHECK_INT(lp_predict(t.net, k == 3 ? LP_AVERAGED : k, got), LP_OK);
         same(got, p, 5 * CLASSES, 1e-4, "probabilities", k);
         for (int i = 0; i < 5 * CLASSES && k < 3; i++) mean[i] += p[i] / 3;

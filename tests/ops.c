@@ -1,10 +1,10 @@
-/* ops.c - values and gradients of every operation against naive.h, for every kernel row that the
+/* ops.c - values and gradients of every operation against plain.h, for every kernel row that the
    processor has, with shapes chosen to hit vector tails, Winograd borders and both paddings.
 
    cc -O2 tests/ops.c -o ops -lm -lpthread && ./ops [--small] [--filter NAME] */
 #include <assert.h>
 #include "test.h"
-#include "naive.h"
+#include "../reference/plain.h"
 #define LP_ASSERT(c) assert(c)
 #define LP_IMPLEMENTATION
 #include "../latephase.h"
@@ -152,11 +152,11 @@ typedef struct conv_reference {
     size_t nx, nw, ny;
 } conv_reference;
 
-static conv_reference conv_reference_of(const naive_geometry *g, int bias)
+static conv_reference conv_reference_of(const plain_geometry *g, int bias)
 {
     conv_reference r;
     r.nx = (size_t)(g->n * g->h * g->w * g->c);
-    r.nw = (size_t)(g->k * g->k * g->c * g->f);
+    r.nw = (size_t)(g->kh * g->kw * g->c * g->f);
     r.ny = (size_t)(g->n * g->oh * g->ow * g->f);
     r.x = numbers(r.nx, 1, 1, 0);
     r.w = numbers(r.nw, 2, 1, 0);
@@ -164,9 +164,9 @@ static conv_reference conv_reference_of(const naive_geometry *g, int bias)
     r.t = numbers(r.ny, 4, 1, 0);
     r.y = zeros(r.ny), r.dy = zeros(r.ny), r.dx = zeros(r.nx), r.dw = zeros(r.nw);
     r.db = zeros((size_t)g->f);
-    naive_conv(g, r.x, r.w, bias ? r.b : NULL, r.y);
+    plain_conv(g, r.x, r.w, bias ? r.b : NULL, r.y);
     residual(r.y, r.t, r.ny, r.dy, &r.loss);
-    naive_conv_back(g, r.x, r.w, r.dy, r.dx, r.dw, r.db);
+    plain_conv_back(g, r.x, r.w, r.dy, r.dx, r.dw, r.db);
     return r;
 }
 
@@ -179,13 +179,13 @@ static void conv_reference_free(conv_reference *r)
 }
 
 /* Training net: y, dx, dw, db. */
-static void conv_training(const naive_geometry *g, const conv_reference *r, int pad, int bias,
+static void conv_training(const plain_geometry *g, const conv_reference *r, int pad, int bias,
                           lp_isa isa)
 {
     fixture f = begin(isa);
     lp_tensor *w, *b;
     f.x = parameter(f.net, "x", 4, g->n, g->h, g->w, g->c);
-    w = parameter(f.net, "w", 4, g->k, g->k, g->c, g->f);
+    w = parameter(f.net, "w", 4, g->kh, g->kw, g->c, g->f);
     b = bias ? parameter(f.net, "b", 1, g->f, 1, 1, 1) : NULL;
     f.y = lp_conv2d(f.net, f.x, w, b, "conv", g->stride, pad);
     if (finish(&f) && CHECK_INT(size_of(f.y), r->ny)) {
@@ -200,7 +200,7 @@ static void conv_training(const naive_geometry *g, const conv_reference *r, int 
 }
 
 /* Inference net, x an input: its plan reuses buffers, and the first layer has no dx. */
-static void conv_inference(const naive_geometry *g, const conv_reference *r, int pad, int bias,
+static void conv_inference(const plain_geometry *g, const conv_reference *r, int pad, int bias,
                            lp_isa isa)
 {
     lp_desc desc = lp_desc_default();
@@ -208,7 +208,7 @@ static void conv_inference(const naive_geometry *g, const conv_reference *r, int
     desc.inference = 1;
     lp_net *net = lp_create(&desc);
     lp_tensor *x = lp_input(net, "x", g->n, g->h, g->w, g->c);
-    lp_tensor *w = parameter(net, "w", 4, g->k, g->k, g->c, g->f);
+    lp_tensor *w = parameter(net, "w", 4, g->kh, g->kw, g->c, g->f);
     lp_tensor *b = bias ? parameter(net, "b", 1, g->f, 1, 1, 1) : NULL;
     lp_tensor *y = lp_conv2d(net, x, w, b, "conv", g->stride, pad);
     if (CHECK_INT(lp_compile(net, y, NULL, 0), LP_OK)) {
@@ -223,7 +223,7 @@ static void conv_inference(const naive_geometry *g, const conv_reference *r, int
 
 static void conv_case(int n, int h, int w, int c, int filters, int k, int stride, int pad)
 {
-    naive_geometry g = naive_shape(n, h, w, c, filters, k, stride, pad);
+    plain_geometry g = plain_shape(n, h, w, c, filters, k, k, stride, pad);
     int bias = (c + filters + k) % 2;
     conv_reference r;
     if (g.oh < 1 || g.ow < 1) return;
@@ -282,7 +282,7 @@ static double inner(const lp_real *a, const double *b, size_t n)
    adjoints of the layer: <dy, conv x> = <dx, x> = <dw, w>. */
 static void winograd_case(int n, int hw, int c, int f, int direct, lp_isa isa)
 {
-    naive_geometry g = naive_shape(n, hw, hw, c, f, 3, 1, LP_SAME);
+    plain_geometry g = plain_shape(n, hw, hw, c, f, 3, 3, 1, LP_SAME);
     conv_reference r = conv_reference_of(&g, 0);
     fixture        t = begin(isa);
     t.net->desc.direct_conv = direct;
@@ -388,7 +388,7 @@ static void conv_real_shapes(void)
 /* Breaks when lp_conv's own "same" padding or weight layout differs from lp_conv2d's. */
 static void conv_layer(void)
 {
-    naive_geometry g = naive_shape(2, 8, 6, 3, 5, 3, 2, -1);
+    plain_geometry g = plain_shape(2, 8, 6, 3, 5, 3, 3, 2, PLAIN_SAME);
     conv_reference r = conv_reference_of(&g, 0);
     fixture f = begin(LP_ISA_AUTO);
     f.x = parameter(f.net, "x", 4, 2, 8, 6, 3);
@@ -413,9 +413,9 @@ static void linear_case(int n, int h, int w, int c, int out, int bias, lp_isa is
     double *dw = zeros(nw), *db = zeros((size_t)out), loss;
     fixture f = begin(isa);
     lp_tensor *wp, *bp;
-    naive_linear(x, wt, bias ? b : NULL, n, in, out, y);
+    plain_linear(x, wt, bias ? b : NULL, n, in, out, y);
     residual(y, t, ny, dy, &loss);
-    naive_linear_back(x, wt, dy, n, in, out, dx, dw, db);
+    plain_linear_back(x, wt, dy, n, in, out, dx, dw, db);
     f.x = h * w == 1 ? parameter(f.net, "x", 2, n, c, 1, 1) : parameter(f.net, "x", 4, n, h, w, c);
     wp = parameter(f.net, "w", 2, in, out, 1, 1);
     bp = bias ? parameter(f.net, "b", 1, out, 1, 1, 1) : NULL;
@@ -455,9 +455,9 @@ static void linear_sequence(int n, int length, int in, int out, lp_isa isa)
     double *b = numbers((size_t)out, 3, 1, 0), *y = zeros(ny), *dy = zeros(ny), *dx = zeros(nx);
     double *dw = zeros(nw), *db = zeros((size_t)out), loss;
     fixture f = begin(isa);
-    naive_linear(x, wt, b, n * length, in, out, y);
+    plain_linear(x, wt, b, n * length, in, out, y);
     residual(y, t, ny, dy, &loss);
-    naive_linear_back(x, wt, dy, n * length, in, out, dx, dw, db);
+    plain_linear_back(x, wt, dy, n * length, in, out, dx, dw, db);
     f.x = parameter(f.net, "x", 3, n, length, in, 1);
     f.y = lp_linear(f.net, f.x, "fc", out);
     if (finish(&f) && CHECK_INT(f.y->rank, 3) && CHECK_INT(f.y->dim[1], length)) {
@@ -496,10 +496,10 @@ static norm_reference norm_reference_of(int rows, int c, double offset)
     r.x = numbers(nx, 1, 1, offset), r.gamma = numbers(nc, 2, 1, 1), r.beta = numbers(nc, 3, 1, 0);
     r.t = numbers(nx, 4, 1, 0), r.mean = zeros(nc), r.var = zeros(nc), r.y = zeros(nx);
     r.dy = zeros(nx), r.dx = zeros(nx), r.dgamma = zeros(nc), r.dbeta = zeros(nc);
-    naive_moments(r.x, rows, c, r.mean, r.var);
-    naive_norm(r.x, rows, c, r.mean, r.var, r.gamma, r.beta, r.y);
+    plain_moments(r.x, rows, c, r.mean, r.var);
+    plain_batchnorm(r.x, rows, c, r.mean, r.var, r.gamma, r.beta, r.y);
     residual(r.y, r.t, nx, r.dy, &r.loss);
-    naive_norm_back(r.x, rows, c, r.mean, r.var, r.gamma, r.dy, r.dx, r.dgamma, r.dbeta);
+    plain_batchnorm_back(r.x, rows, c, r.mean, r.var, r.gamma, r.dy, r.dx, r.dgamma, r.dbeta);
     return r;
 }
 
@@ -520,7 +520,7 @@ static void norm_running(fixture *f, const norm_reference *r, int rows, int c, d
     CHECK_INT(lp_step(f->net, 0), LP_OK);
     CHECK_ARRAY(lp_statistics(f->net, "bn", 0), s, (size_t)c, tolerance);
     CHECK_ARRAY(lp_statistics(f->net, "bn", 0) + c, s + c, (size_t)c, tolerance);
-    naive_norm(r->x, rows, c, s, s + c, r->gamma, r->beta, y);
+    plain_batchnorm(r->x, rows, c, s, s + c, r->gamma, r->beta, y);
     CHECK_INT(lp_forward(f->net, LP_SINGLE, 0, NULL), LP_OK);
     CHECK_ARRAY(f->y->data, y, (size_t)(rows * c), tolerance);
     free(s), free(y);
@@ -675,13 +675,13 @@ static void add_in_place(void)
 static void batchnorm_relu_shared(void)
 {
     norm_reference r = norm_reference_of(20, 3, 0);
-    double y[60], dy[60], dx[60], dg[3], db[3], loss;
+    double y[60], dy[60], dx[60] = { 0 }, dg[3] = { 0 }, db[3] = { 0 }, loss;
     fixture f = begin(LP_ISA_AUTO);
     lp_tensor *b;
     for (int i = 0; i < 60; i++) y[i] = r.y[i] + (r.y[i] > 0 ? r.y[i] : 0);
     residual(y, r.t, 60, dy, &loss);
     for (int i = 0; i < 60; i++) dy[i] *= r.y[i] > 0 ? 2 : 1;
-    naive_norm_back(r.x, 20, 3, r.mean, r.var, r.gamma, dy, dx, dg, db);
+    plain_batchnorm_back(r.x, 20, 3, r.mean, r.var, r.gamma, dy, dx, dg, db);
     f.x = parameter(f.net, "x", 2, 20, 3, 1, 1);
     b = lp_batchnorm(f.net, f.x, "bn");
     f.y = lp_add(f.net, b, lp_relu(f.net, b));
@@ -778,10 +778,10 @@ static void activation_case(lp_isa isa)
     double *x = numbers(77, 1, 6, 0), *t = numbers(77, 2, 1, 0), *y = zeros(77), *d = zeros(77), l;
     fixture f = begin(isa);
     x[0] = 0, x[1] = 60, x[2] = -60, x[3] = (double)1e-6f, x[4] = -88, x[5] = 200, x[6] = -200;
-    for (int i = 0; i < 77; i++) y[i] = naive_sigmoid(2 * x[i]) + tanh(x[i]);
+    for (int i = 0; i < 77; i++) y[i] = plain_sigmoid_of(2 * x[i]) + tanh(x[i]);
     residual(y, t, 77, d, &l);
     for (int i = 0; i < 77; i++) {
-        double s = naive_sigmoid(2 * x[i]), th = tanh(x[i]);
+        double s = plain_sigmoid_of(2 * x[i]), th = tanh(x[i]);
         d[i] *= 2 * s * (1 - s) + 1 - th * th;
     }
     f.x = parameter(f.net, "x", 2, 7, 11, 1, 1);
@@ -1047,14 +1047,14 @@ static void gather_values(void)
    in], a token for every position, so that the table's gradient is that of its input. */
 typedef struct stack {
     int cap, rows, length, in, units, layers;
-    naive_lstm layer[2];
+    plain_lstm layer[2];
     double *table, *dy, *t, *y, *dh;
 } stack;
 
 /* Plain layer i, weights of the size that lp_lstm gives them, the state not zero. */
-static naive_lstm plain_layer(const stack *s, int i)
+static plain_lstm plain_layer(const stack *s, int i)
 {
-    naive_lstm l;
+    plain_lstm l;
     uint64_t seed = 10 * (uint64_t)(i + 1);
     size_t u = (size_t)s->units, lines = (size_t)(s->cap * s->length);
     size_t in = i ? u : (size_t)s->in, states = (size_t)(s->cap * (s->length + 1)) * u;
@@ -1085,7 +1085,7 @@ static stack stack_of(int cap, int rows, int length, int in, int units, int laye
 static void stack_free(stack *s)
 {
     for (int i = 0; i < s->layers; i++) {
-        naive_lstm *l = &s->layer[i];
+        plain_lstm *l = &s->layer[i];
         free(l->x), free(l->w_ih), free(l->w_hh), free(l->b_ih), free(l->b_hh), free(l->h);
         free(l->c), free(l->gates), free(l->dx), free(l->dw_ih), free(l->dw_hh), free(l->db);
     }
@@ -1093,11 +1093,17 @@ static void stack_free(stack *s)
 }
 
 /* h of all positions, without the state they started from, as [rows, length, units]. */
-static void outputs(const naive_lstm *l, double *y)
+static void outputs(const plain_lstm *l, double *y)
 {
     size_t one = (size_t)(l->length * l->units), u = (size_t)l->units;
     for (int i = 0; i < l->n; i++)
         memcpy(y + (size_t)i * one, l->h + (size_t)i * (one + u) + u, one * sizeof *y);
+}
+
+static void layer_zero(const stack *s, plain_lstm *l)
+{
+    plain_zero(l->dx, (ptrdiff_t)s->cap * l->length * l->in), plain_zero(l->db, 4 * l->units);
+    plain_zero(l->dw_ih, 4 * l->in * l->units), plain_zero(l->dw_hh, 4 * l->units * l->units);
 }
 
 /* All layers forward and backward; the loss.  Gradients are in the layers. */
@@ -1105,12 +1111,13 @@ static double stack_run(stack *s)
 {
     double loss;
     for (int i = 0; i < s->layers; i++) {
-        naive_lstm_forward(&s->layer[i]);
+        plain_lstm_forward(&s->layer[i]);
         outputs(&s->layer[i], i + 1 < s->layers ? s->layer[i + 1].x : s->y);
     }
     residual(s->y, s->t, (size_t)(s->rows * s->length * s->units), s->dy, &loss);
+    for (int i = 0; i < s->layers; i++) layer_zero(s, &s->layer[i]);
     for (int i = s->layers - 1; i >= 0; i--)
-        naive_lstm_back(&s->layer[i], i + 1 < s->layers ? s->layer[i + 1].dx : s->dy, s->dh,
+        plain_lstm_back(&s->layer[i], i + 1 < s->layers ? s->layer[i + 1].dx : s->dy, s->dh,
                         s->dh + s->units);
     return loss;
 }
@@ -1160,7 +1167,7 @@ static int stack_net(const stack *s, fixture *f)
         f->y = lp_lstm(f->net, f->y, i ? "lstm1" : "lstm0", s->units);
     if (!finish_batched(f) || !CHECK_INT(f->y->dim[2], s->units)) return 0;
     for (int i = 0; i < s->layers; i++) for (int p = 0; p < 4; p++) {
-        const naive_lstm *l = &s->layer[i];
+        const plain_lstm *l = &s->layer[i];
         snprintf(name, sizeof name, "lstm%d.%s", i, part[p]);
         set(f->net, lp_find(f->net, name),
             p == 0 ? l->w_ih : p == 1 ? l->w_hh : p == 2 ? l->b_ih : l->b_hh);
@@ -1173,7 +1180,7 @@ static void stack_gradients(const stack *s, fixture *f)
     static const char *const part[4] = { "weight_ih", "weight_hh", "bias_ih", "bias_hh" };
     char name[32];
     for (int i = 0; i < s->layers; i++) for (int p = 0; p < 4; p++) {
-        const naive_lstm *l = &s->layer[i];
+        const plain_lstm *l = &s->layer[i];
         snprintf(name, sizeof name, "lstm%d.%s", i, part[p]);
         lp_tensor *w = lp_find(f->net, name);
         CHECK_ARRAY(lp_gradients(f->net, w), p == 0 ? l->dw_ih : p == 1 ? l->dw_hh : l->db,
@@ -1243,7 +1250,7 @@ static void lstm_values(void)
 static void lstm_shared(void)
 {
     stack s = stack_of(3, 3, 4, 5, 7, 1);
-    naive_lstm *l = &s.layer[0];
+    plain_lstm *l = &s.layer[0];
     fixture f = begin(LP_ISA_AUTO);
     lp_tensor *token = lp_tokens(f.net, "token", 3, 4), *w[3], *x, *y[2];
     double *want[3], loss;
@@ -1263,11 +1270,11 @@ static void lstm_shared(void)
         stack_state(&s, f.net, 0);
         memcpy(carried(&s, lp_carry(f.net, NULL), 1, 0, 0),
                carried(&s, lp_carry(f.net, NULL), 0, 0, 0), 2 * 3 * 7 * sizeof(lp_real));
-        naive_lstm_forward(l);
+        plain_lstm_forward(l);
         outputs(l, s.y);
         for (int i = 0; i < 84; i++) s.y[i] *= 2;
         residual(s.y, s.t, 84, s.dy, &loss);
-        naive_lstm_back(l, s.dy, s.dh, s.dh + 7);
+        plain_lstm_back(l, s.dy, s.dh, s.dh + 7);
         want[0] = l->dw_ih, want[1] = l->dw_hh, want[2] = l->db;
         for (int i = 0; i < 28; i++) l->db[i] *= 4;
         for (int i = 0; i < 60; i++) l->dx[i] *= 2;
@@ -1328,13 +1335,15 @@ static void lstm_chunks(void)
 
 static void pool_case(int largest, int n, int h, int w, int c, int k, int stride, int pad)
 {
-    naive_geometry g = naive_shape(n, h, w, c, c, k, stride, pad);
+    plain_geometry g = plain_shape(n, h, w, c, c, k, k, stride, pad);
     size_t nx = (size_t)(n * h * w * c), ny = (size_t)(n * g.oh * g.ow * c);
     double *x = numbers(nx, 1, 1, -2), *t = numbers(ny, 2, 1, 0), *y = zeros(ny); /* all below 0 */
     double *dy = zeros(ny), *dx = zeros(nx), loss;
-    naive_pool(&g, largest, x, y, NULL, NULL);
+    if (largest) plain_maxpool(&g, x, y);
+    else plain_avgpool(&g, x, y);
     residual(y, t, ny, dy, &loss);
-    naive_pool(&g, largest, x, y, dy, dx);
+    if (largest) plain_maxpool_back(&g, x, dy, dx);
+    else plain_avgpool_back(&g, dy, dx);
     for (EACH_ISA(isa)) {
         fixture f = begin(isa);
         test_context("%s: max %d [%d,%d,%d,%d] kernel %d stride %d pad %d", lp_isa_name(isa),
@@ -1398,14 +1407,14 @@ static void maxpool_nan(void)
 
 static void avgpool_case(int n, int h, int w, int c, lp_isa isa)
 {
-    int pixels = h * w;
-    size_t nx = (size_t)(n * pixels * c), ny = (size_t)(n * c);
+    plain_geometry g = plain_shape(n, h, w, c, c, h, w, 1, 0);
+    size_t nx = (size_t)(n * h * w * c), ny = (size_t)(n * c);
     double *x = numbers(nx, 1, 1, 0), *t = numbers(ny, 2, 1, 0), *y = zeros(ny), *dy = zeros(ny);
     double *dx = zeros(nx), loss;
     fixture f = begin(isa);
-    naive_global_mean(x, n, pixels, c, y);
+    plain_avgpool(&g, x, y);
     residual(y, t, ny, dy, &loss);
-    for (int i = 0; i < n * pixels * c; i++) dx[i] = dy[i / (pixels * c) * c + i % c] / pixels;
+    plain_avgpool_back(&g, dy, dx);
     f.x = parameter(f.net, "x", 4, n, h, w, c);
     f.y = lp_avgpool(f.net, f.x);
     if (finish(&f) && CHECK_INT(f.y->rank, 2)) {
@@ -1572,11 +1581,12 @@ static void cross_entropy_case(int n, int classes, double scale, float smoothing
     if (CHECK_INT(lp_compile(f.net, lp_cross_entropy(f.net, batched(f.x), y, smoothing), NULL, 0), LP_OK)) {
         set(f.net, f.x, z);
         for (int i = 0; i < n; i++) y->labels[i] = (i * 7 + 3) % classes;
-        want = naive_cross_entropy(z, y->labels, n, classes, (double)smoothing, dz);
+        want = plain_cross_entropy(z, y->labels, n, classes, (double)smoothing);
+        plain_cross_entropy_back(z, y->labels, n, classes, (double)smoothing, 1, dz);
         CHECK_INT(lp_gradient(f.net, 1, &l), LP_OK);
         CHECK_NEAR(l, want, TOL_SUM * (1 + fabs(want)));
         if (classes > 1) CHECK_ARRAY(lp_gradients(f.net, f.x), dz, size, TOL_SUM);
-        naive_softmax(z, n, classes, p);
+        plain_softmax(z, n, classes, p);
         CHECK_INT(lp_predict(f.net, LP_SINGLE, probs), LP_OK);
         CHECK_ARRAY(probs, p, size, TOL_SUM);
     }
@@ -1627,7 +1637,8 @@ static void cross_entropy_ignored(int n, int length, int classes, float smoothin
         set(f.net, f.x, z);
         for (int i = 0; i < lines; i++)
             y->labels[i] = i % skip == skip - 1 ? LP_IGNORE : (i * 7 + 3) % classes;
-        want = naive_cross_entropy(z, y->labels, lines, classes, (double)smoothing, dz);
+        want = plain_cross_entropy(z, y->labels, lines, classes, (double)smoothing);
+        plain_cross_entropy_back(z, y->labels, lines, classes, (double)smoothing, 1, dz);
         for (size_t i = 0; i < size; i++) lpi_grad(f.net, f.x->priv)[i] = (lp_real)NAN;
         lp_status st = lp_gradient(f.net, 1, &l);
         CHECK_INT(st, LP_OK);
@@ -1636,7 +1647,7 @@ static void cross_entropy_ignored(int n, int length, int classes, float smoothin
         for (size_t i = 0; i < size && st == LP_OK; i++)
             if (y->labels[i / (size_t)classes] == LP_IGNORE)
                 CHECK(lp_gradients(f.net, f.x)[i] == 0);
-        naive_softmax(z, lines, classes, p);
+        plain_softmax(z, lines, classes, p);
         CHECK_INT(lp_predict(f.net, LP_SINGLE, probs), LP_OK);
         CHECK_ARRAY(probs, p, size, TOL_SUM); /* ignored lines too */
     }
@@ -1649,7 +1660,7 @@ static void cross_entropy_ignored(int n, int length, int classes, float smoothin
 static void cross_entropy_ignores(void)
 {
     static const int skip[4] = { 1000, 3, 2, 1 };
-    CHECK_INT(LP_IGNORE, NAIVE_IGNORE);
+    CHECK_INT(LP_IGNORE, PLAIN_IGNORE);
     for (EACH_ISA(isa)) for (int i = 0; i < 4; i++) {
         test_context("%s: every %d-th ignored", lp_isa_name(isa), skip[i]);
         cross_entropy_ignored(5, 0, 3, 0, skip[i], isa);
@@ -1662,7 +1673,7 @@ static void cross_entropy_ignores(void)
    only the second ignores. */
 static void cross_entropy_accumulates(void)
 {
-    double *z = numbers(4 * 5, 1, 3, 0), *dz = zeros(20), *sum = zeros(20), want;
+    double *z = numbers(4 * 5, 1, 3, 0), *sum = zeros(20), want;
     fixture f = begin(LP_ISA_AUTO);
     lp_tensor *y = lp_labels(f.net, "label", 4);
     f.x = parameter(f.net, "logits", 2, 4, 5, 1, 1);
@@ -1671,15 +1682,15 @@ static void cross_entropy_accumulates(void)
         for (int pass = 0; pass < 2; pass++) {
             lp_real l = 0;
             for (int i = 0; i < 4; i++) y->labels[i] = i == 2 - pass ? LP_IGNORE : i;
-            want = naive_cross_entropy(z, y->labels, 4, 5, 0, dz);
-            for (int i = 0; i < 20; i++) sum[i] += dz[i] / (1 + pass);
+            want = plain_cross_entropy(z, y->labels, 4, 5, 0);
+            plain_cross_entropy_back(z, y->labels, 4, 5, 0, 1.0 / (1 + pass), sum);
             CHECK_INT(lp_gradient(f.net, 1.0f / (float)(1 + pass), &l), LP_OK);
             CHECK_NEAR(l, want, TOL_SUM * want);
         }
         CHECK_ARRAY(lp_gradients(f.net, f.x), sum, 20, TOL_SUM);
     }
     lp_destroy(f.net);
-    free(z), free(dz), free(sum);
+    free(z), free(sum);
 }
 
 /* Breaks when the squared error forgets an operand's gradient, the factor 2 or the mean. */
@@ -1710,16 +1721,16 @@ static void mean_squared_error_values(void)
 /* Breaks when a weight used by two layers gets only one layer's gradient. */
 static void shared_weight(void)
 {
-    naive_geometry g = naive_shape(2, 5, 5, 3, 3, 3, 1, -1);
+    plain_geometry g = plain_shape(2, 5, 5, 3, 3, 3, 3, 1, PLAIN_SAME);
     conv_reference r = conv_reference_of(&g, 0);
     double *y = zeros(r.ny), *dy = zeros(r.ny), *d1 = zeros(r.ny), *dx = zeros(r.nx);
     double *dw = zeros(r.nw), *dw1 = zeros(r.nw), loss;
     fixture f = begin(LP_ISA_AUTO);
     lp_tensor *w;
-    naive_conv(&g, r.y, r.w, NULL, y);
+    plain_conv(&g, r.y, r.w, NULL, y);
     residual(y, r.t, r.ny, dy, &loss);
-    naive_conv_back(&g, r.y, r.w, dy, d1, dw1, NULL);
-    naive_conv_back(&g, r.x, r.w, d1, dx, dw, NULL);
+    plain_conv_back(&g, r.y, r.w, dy, d1, dw1, NULL);
+    plain_conv_back(&g, r.x, r.w, d1, dx, dw, NULL);
     for (size_t i = 0; i < r.nw; i++) dw[i] += dw1[i];
     f.x = parameter(f.net, "x", 4, 2, 5, 5, 3);
     w = parameter(f.net, "w", 4, 3, 3, 3, 3);
@@ -1875,7 +1886,7 @@ static void function_specials(void)
             CHECK(y[n] == 9 && y[n + 1] == 9);
             for (int j = 0; j < n; j++) {
                 double v = (double)x[j];
-                double want = i == 0 ? exp(v) : i == 1 ? naive_sigmoid(v) : tanh(v);
+                double want = i == 0 ? exp(v) : i == 1 ? plain_sigmoid_of(v) : tanh(v);
                 test_context("%s %s(%g)", lp_isa_name((lp_isa)isa), function_name[i], v);
                 CHECK(ulps((double)y[j], want) <= 4);
                 if (v == 0) CHECK(y[j] == (i == 0 ? 1 : i == 1 ? 0.5f : 0));
