@@ -6,9 +6,6 @@
    own minibatches, and averages them at the end into one plain, better model:
    J. von Oswald et al., "Neural networks with late-phase weights", ICLR 2021.
 
-   This file has 6620 lines, 5350 of them code.  Compiled for x86-64 it takes 310 KB (-O2, all
-   instruction sets); for inference alone, LP_NO_TRAINING LP_NO_SIMD LP_NO_THREADS, 68 KB (-Os).
-
    DO THIS, in exactly one C or C++ file:
 
        #define LP_IMPLEMENTATION
@@ -68,21 +65,24 @@ int main(void)
 
    TABLE OF CONTENTS (search for the anchor)
 
-     >>options        macros and their defaults     >>dispatch    choosing a kernel row
-     >>limits         what it does not do           >>gemm        blocked matrix product
-     >>concepts       read this to understand it    >>conv        direct convolution
-     >>types          declarations: types           >>winograd    fast 3x3 convolution
-     >>train          tier 1: build, train, use     >>lstm        LSTM over a sequence
-     >>graph          tier 2: graph, state, checks  >>ops         one place per operation
+     >>options        macros and their defaults     >>gemm        blocked matrix product
+     >>limits         what it does not do           >>conv        direct convolution
+     >>concepts       read this to understand it    >>winograd    fast 3x3 convolution
+     >>types          declarations: types           >>lstm        LSTM over a sequence
+     >>simple         tier 1: build, train, use     >>graph       tensors, nodes, builders' frame
+     >>advanced       tier 2: graph, state, checks  >>ops         one region per operation
      >>bare           tier 3: bare kernels          >>plan        fusion; memory from lifetimes
      >>platform       compilers, floating point     >>run         forward and backward
-     >>threads        thread pool                   >>optim       SGD, Adam
+     >>threads        a team of threads             >>optim       SGD, Adam
      >>memory         arena                         >>latephase   Algorithm 1
      >>rng            counter-based random numbers  >>average     averaging, SWA, BN statistics
      >>math           exp, log, sqrt, cos           >>metrics     accuracy, NLL, ECE, Brier
      >>kernels        vector kernels, any width     >>models      Wide ResNet, ResNet, LSTM
-                                                    >>gradcheck   numerical gradients
+     >>dispatch       choosing the kernels          >>gradcheck   numerical gradients
                                                     >>state       exact snapshots
+
+   To see how a net learns, read >>latephase, >>run, >>plan and >>ops, in this order; what comes
+   before them in the file is the machine that makes it fast.
 
    OPTIONS >>options
    Define before including; those marked (I) matter only with LP_IMPLEMENTATION, the others must
@@ -98,7 +98,9 @@ int main(void)
                         still works)                                               default off
      LP_NO_SIMD     (I) only the scalar rows (always so with tcc, MinGW, LP_REAL)  default off
      LP_NO_TRAINING     inference only: smallest code                              default off
-     LP_ASSERT(c)   (I) checks of internal invariants                              default none
+     LP_ASSERT(c)   (I) checks of internal invariants; memory that dies is then filled with NaN
+                        at that moment, and an op that asks for more scratch than it declared
+                        fails                                                      default none
      LP_HUGEPAGE(p, n) (I) advise the system to back n bytes at p by huge pages
                         default madvise where <sys/mman.h> has MADV_HUGEPAGE, else none
      LP_SELF        (I) how this file includes itself (only if you rename it) default "latephase.h"
@@ -148,18 +150,22 @@ int main(void)
    it before compiling (else its data is NULL).  The loss and its first input, the logits, are
    always kept.
 
+   Each op in its plainest form, as loops, stands in reference/plain.h: read that first if you are
+   here to learn; it is what the tests compare with.
+
    Backpropagation visits the ops in reverse; each adds (dL/d output)(d output/d input) to the
    gradient of its inputs.  The first to write a gradient overwrites, later ones add.
 
-   Determinism.  Same seed, same bits: for any number of threads and for every kernel row that
-   has fused multiply-add (scalar-fma, AVX2, AVX-512, NEON).  Reductions have an order fixed by
+   Determinism.  Same seed, same bits: for any number of threads and for every instruction set
+   that has fused multiply-add (scalar-fma, AVX2, AVX-512, NEON); with lp_keep or without, but for
+   an embedding that an LSTM looks up itself (last bits); with recompute or without.  Reductions have an order fixed by
    shape, work is cut by shape, one FMA chain computes one GEMM element.  Random numbers are
    functions of (seed, stream, index).  Inside entry points rounding is to nearest and denormals are
    kept (x86, aarch64, s390x).
-   The row LP_ISA_SCALAR multiplies and adds separately and so differs in the last bits.  Do not
+   LP_ISA_SCALAR multiplies and adds separately and so differs in the last bits.  Do not
    compile with -ffast-math or clang's -ffp-contract=fast: they override what the file asks for.
 
-   Threads.  A net owns a small pool; one net must be used by one thread at a time, two nets never
+   Threads.  A net owns a small team of them; one net must be used by one thread at a time, two nets never
    meet.  lp_desc.parallel_for replaces the pool.
 
    Errors.  Functions that can fail return lp_status; lp_error(net) is one sentence about the last
@@ -288,7 +294,7 @@ typedef struct lp_desc {
     int      inference;          /* 1: plan no training memory                                 */
     int      direct_conv;        /* 1: no Winograd: all convolutions are computed directly     */
     int      recompute;          /* 1: less memory for more time, same bits: backward computes
-                                    anew what every second convolution had computed (for a Wide
+                                    again what every second convolution had computed (for a Wide
                                     ResNet about a quarter less memory, a sixth more time)     */
     size_t   graph_bytes;        /* arena for the graph itself (tensors, ops, names)           */
     void    *graph_memory;       /* graph_bytes of yours, which outlive the net, or NULL       */
@@ -296,7 +302,7 @@ typedef struct lp_desc {
     void    *parallel_user;      /* first argument of parallel_for                             */
 } lp_desc;
 
-/* ------------------------------------------------------------------------------- >>train
+/* ------------------------------------------------------------------------------- >>simple
    Tier 1: build a net, train it, use it. */
 
 /* Seed 1, all processors that are online, ISA AUTO, no late-phase weights, SGD with Nesterov
@@ -481,7 +487,7 @@ LP_API double lp_nll(const lp_metrics *m);      /* mean -ln p(label), p floored 
 LP_API double lp_brier(const lp_metrics *m);    /* mean sum_c (p_c - [c = label])^2, 0..2       */
 LP_API double lp_ece(const lp_metrics *m);      /* expected calibration error, 15 equal bins    */
 
-/* ------------------------------------------------------------------------------- >>graph
+/* ------------------------------------------------------------------------------- >>advanced
    Tier 2: parameters and ops by hand, separate steps, state, checks. */
 
 typedef enum lp_role { LP_ROLE_AUTO, LP_ROLE_BASE, LP_ROLE_LATE } lp_role;
