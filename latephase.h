@@ -3222,6 +3222,7 @@ enum {
     LPI_IS_LOOKUP = 256,    /* y = rows of x1 with the numbers x0                               */
     LPI_IS_AFFINE = 512,    /* y = x0 scale + shift, or relu of it: a BatchNorm                 */
     LPI_READS_AFFINE = 1024, /* can compute such an x0 itself while it reads                    */
+    LPI_LARGEST = 4096,     /* pooling: the maximum, not the mean                               */
     LPI_REPEATABLE = 2048   /* forward may run again before backward (lp_desc.recompute)        */
 };
 
@@ -3275,6 +3276,7 @@ struct lp_net {
     const lp_kernels *kernels;
     lpi_team          team;
     int               crew_running;
+    lpi_fp            fp;                    /* the caller's, while an entry point runs        */
 
     lpi_tensor *tensors, **tensors_end;
     lpi_node   *nodes, **nodes_end;
@@ -3399,15 +3401,15 @@ static const char *lpi_name(lp_net *net, const char *fmt, ...)
 
 /* ---- the frame of the entry points
 
-   Each begins with `st = lpi_enter(net, needs, name, &fp)`, which checks, and sets the floating-point
-   mode, and returns by lpi_leave(fp, st), which restores it. */
+   Each begins with lpi_enter, which checks what it needs and sets the floating-point mode, and returns
+   by lpi_leave, which restores it; none calls another between the two. */
 enum {
     LPI_TRAINING = 1, /* the net was compiled for training                                      */
     LPI_SETTLED = 2,  /* not between lp_gradient and lp_step                                    */
     LPI_UNSWAPPED = 4, /* the SWA mean is not swapped in                                        */
     LPI_SWA = 8       /* there is memory for SWA                                                */
 };
-static lp_status lpi_enter(lp_net *net, unsigned needs, const char *name, lpi_fp *fp)
+static lp_status lpi_enter(lp_net *net, unsigned needs, const char *name)
 {
     if (!net) return LP_ERR_ARGUMENT;
     if (net->failed) return net->failed;
@@ -3423,12 +3425,12 @@ static lp_status lpi_enter(lp_net *net, unsigned needs, const char *name, lpi_fp
                         "%s while the SWA mean is swapped in: call lp_swa_swap", name);
     if ((needs & LPI_SETTLED) && net->pending)
         return lpi_fail(net, LP_ERR_ORDER, "%s between lp_gradient and lp_step", name);
-    *fp = lpi_fp_enter();
+    net->fp = lpi_fp_enter();
     return LP_OK;
 }
-static lp_status lpi_leave(lpi_fp fp, lp_status st)
+static lp_status lpi_leave(lp_net *net, lp_status st)
 {
-    lpi_fp_leave(fp);
+    lpi_fp_leave(net->fp);
     return st;
 }
 
@@ -5099,7 +5101,7 @@ typedef struct lpi_pool_job {
     const lpi_geom *g;
     const lp_real  *x, *dy;
     lp_real        *y, *dx;
-    int             accumulate;
+    int             largest, accumulate;
 } lpi_pool_job;
 
 static lpi_pool_job lpi_pool_job_of(const lp_net *net, const lpi_node *node)
@@ -5107,6 +5109,7 @@ static lpi_pool_job lpi_pool_job_of(const lp_net *net, const lpi_node *node)
     lpi_pool_job job;
     lpi_memset(&job, 0, sizeof job);
     job.g = (const lpi_geom *)node->own;
+    job.largest = (node->flags & LPI_LARGEST) != 0;
     job.x = lpi_value(net, node->in[0]);
     job.y = lpi_value(net, node->out);
     return job;
@@ -5120,125 +5123,80 @@ static void lpi_pool_window(int o, int k, int stride, int pad, int size, int *fr
     if (*from < 0) *from = 0;
 }
 
-static void lpi_avgpool_image(void *arg, int image, LPI_UNUSED int lane)
+static void lpi_pool_image(void *arg, int image, LPI_UNUSED int lane)
 {
     const lpi_pool_job *job = (const lpi_pool_job *)arg;
     const lpi_geom     *g = job->g;
     const lp_real      *x = job->x + (lpi_n)image * g->h * g->w * g->c;
     lp_real            *y = job->y + (lpi_n)image * g->oh * g->ow * g->c;
     lp_real             scale = 1 / (lp_real)(g->kh * g->kw);
-    for (int oy = 0; oy < g->oh; oy++)
-        for (int ox = 0; ox < g->ow; ox++, y += g->c) {
-            lpi_zero(y, g->c);
-            for (int i = 0; i < g->kh; i++)
-                for (int j = 0; j < g->kw; j++) {
-                    const lp_real *p =
-                        x + ((lpi_n)(oy * g->stride + i) * g->w + ox * g->stride + j) * g->c;
+    for (int o = 0; o < g->oh * g->ow; o++, y += g->c) {
+        int y0, y1, x0, x1;
+        lpi_pool_window(o / g->ow, g->kh, g->stride, g->top, g->h, &y0, &y1);
+        lpi_pool_window(o % g->ow, g->kw, g->stride, g->left, g->w, &x0, &x1);
+        if (job->largest) lpi_copy(y, x + ((lpi_n)y0 * g->w + x0) * g->c, g->c);
+        else lpi_zero(y, g->c);
+        for (int i = y0; i < y1; i++)
+            for (int j = x0; j < x1; j++) {
+                const lp_real *p = x + ((lpi_n)i * g->w + j) * g->c;
+                if (!job->largest)
                     for (int c = 0; c < g->c; c++) y[c] += p[c];
-                }
-            for (int c = 0; c < g->c; c++) y[c] *= scale;
-        }
-}
-
-static void lpi_maxpool_image(void *arg, int image, LPI_UNUSED int lane)
-{
-    const lpi_pool_job *job = (const lpi_pool_job *)arg;
-    const lpi_geom     *g = job->g;
-    const lp_real      *x = job->x + (lpi_n)image * g->h * g->w * g->c;
-    lp_real            *y = job->y + (lpi_n)image * g->oh * g->ow * g->c;
-    for (int oy = 0; oy < g->oh; oy++)
-        for (int ox = 0; ox < g->ow; ox++, y += g->c) {
-            int y0, y1, x0, x1;
-            lpi_pool_window(oy, g->kh, g->stride, g->top, g->h, &y0, &y1);
-            lpi_pool_window(ox, g->kw, g->stride, g->left, g->w, &x0, &x1);
-            lpi_copy(y, x + ((lpi_n)y0 * g->w + x0) * g->c, g->c);
-            for (int i = y0; i < y1; i++)
-                for (int j = x0; j < x1; j++) {
-                    const lp_real *p = x + ((lpi_n)i * g->w + j) * g->c;
+                else
                     for (int c = 0; c < g->c; c++)
                         if (p[c] > y[c] || p[c] != p[c]) y[c] = p[c]; /* keeps NaN */
-                }
-        }
+            }
+        for (int c = 0; c < g->c && !job->largest; c++) y[c] *= scale;
+    }
 }
 
-LPI_TRAINING_ONLY void lpi_avgpool_back_image(void *arg, int image, LPI_UNUSED int lane)
-{
-    const lpi_pool_job *job = (const lpi_pool_job *)arg;
-    const lpi_geom     *g = job->g;
-    lp_real            *dx = job->dx + (lpi_n)image * g->h * g->w * g->c;
-    const lp_real      *dy = job->dy + (lpi_n)image * g->oh * g->ow * g->c;
-    lp_real             scale = 1 / (lp_real)(g->kh * g->kw);
-    if (!job->accumulate) lpi_zero(dx, (lpi_n)g->h * g->w * g->c);
-    for (int oy = 0; oy < g->oh; oy++)
-        for (int ox = 0; ox < g->ow; ox++, dy += g->c)
-            for (int i = 0; i < g->kh; i++)
-                for (int j = 0; j < g->kw; j++) {
-                    lp_real *p =
-                        dx + ((lpi_n)(oy * g->stride + i) * g->w + ox * g->stride + j) * g->c;
-                    for (int c = 0; c < g->c; c++) p[c] += scale * dy[c];
-                }
-}
-
-/* The gradient goes to the first pixel of the window that equals the maximum. */
-LPI_TRAINING_ONLY void lpi_maxpool_back_image(void *arg, int image, LPI_UNUSED int lane)
+/* The mean's gradient is spread over the window; the maximum's goes to the first pixel that equals
+   it. */
+LPI_TRAINING_ONLY void lpi_pool_back_image(void *arg, int image, LPI_UNUSED int lane)
 {
     const lpi_pool_job *job = (const lpi_pool_job *)arg;
     const lpi_geom     *g = job->g;
     const lp_real      *x = job->x + (lpi_n)image * g->h * g->w * g->c;
     lp_real            *dx = job->dx + (lpi_n)image * g->h * g->w * g->c;
     const lp_real      *dy = job->dy + (lpi_n)image * g->oh * g->ow * g->c;
+    lp_real             scale = 1 / (lp_real)(g->kh * g->kw);
     if (!job->accumulate) lpi_zero(dx, (lpi_n)g->h * g->w * g->c);
-    for (int oy = 0; oy < g->oh; oy++)
-        for (int ox = 0; ox < g->ow; ox++, dy += g->c) {
-            int y0, y1, x0, x1;
-            lpi_pool_window(oy, g->kh, g->stride, g->top, g->h, &y0, &y1);
-            lpi_pool_window(ox, g->kw, g->stride, g->left, g->w, &x0, &x1);
-            for (int c = 0; c < g->c; c++) {
-                lpi_n best = ((lpi_n)y0 * g->w + x0) * g->c + c;
-                for (int i = y0; i < y1; i++)
-                    for (int j = x0; j < x1; j++) {
-                        lpi_n at = ((lpi_n)i * g->w + j) * g->c + c;
-                        if (x[at] > x[best]) best = at;
-                    }
-                dx[best] += dy[c];
-            }
+    for (int o = 0; o < g->oh * g->ow; o++, dy += g->c) {
+        int y0, y1, x0, x1;
+        lpi_pool_window(o / g->ow, g->kh, g->stride, g->top, g->h, &y0, &y1);
+        lpi_pool_window(o % g->ow, g->kw, g->stride, g->left, g->w, &x0, &x1);
+        for (int c = 0; c < g->c; c++) {
+            lpi_n best = ((lpi_n)y0 * g->w + x0) * g->c + c;
+            for (int i = y0; i < y1; i++)
+                for (int j = x0; j < x1; j++) {
+                    lpi_n at = ((lpi_n)i * g->w + j) * g->c + c;
+                    if (!job->largest) dx[at] += scale * dy[c];
+                    else if (x[at] > x[best]) best = at;
+                }
+            if (job->largest) dx[best] += dy[c];
         }
+    }
 }
 
-static lp_status lpi_pool_run(lp_net *net, lpi_node *node, lpi_item_fn fn, int backward)
+static lp_status lpi_pool_forward(lp_net *net, lpi_node *node)
 {
     lpi_pool_job job = lpi_pool_job_of(net, node);
-    if (backward) {
-        job.dy = lpi_grad(net, node->out);
-        job.dx = lpi_grad(net, node->in[0]);
-        job.accumulate = lpi_adds(net, node, 0);
-    }
-    lpi_for(&net->team, lpi_rows(net, node->out), fn, &job);
+    lpi_for(&net->team, lpi_rows(net, node->out), lpi_pool_image, &job);
     return LP_OK;
 }
-static lp_status lpi_avgpool_forward(lp_net *net, lpi_node *node)
+LPI_TRAINING_ONLY void lpi_pool_backward(lp_net *net, lpi_node *node)
 {
-    return lpi_pool_run(net, node, lpi_avgpool_image, 0);
+    lpi_pool_job job = lpi_pool_job_of(net, node);
+    job.dy = lpi_grad(net, node->out);
+    job.dx = lpi_grad(net, node->in[0]);
+    job.accumulate = lpi_adds(net, node, 0);
+    lpi_for(&net->team, lpi_rows(net, node->out), lpi_pool_back_image, &job);
 }
-static lp_status lpi_maxpool_forward(lp_net *net, lpi_node *node)
-{
-    return lpi_pool_run(net, node, lpi_maxpool_image, 0);
-}
-LPI_TRAINING_ONLY void lpi_avgpool_backward(lp_net *net, lpi_node *node)
-{
-    lpi_pool_run(net, node, lpi_avgpool_back_image, 1);
-}
-LPI_TRAINING_ONLY void lpi_maxpool_backward(lp_net *net, lpi_node *node)
-{
-    lpi_pool_run(net, node, lpi_maxpool_back_image, 1);
-}
-
 static const lpi_op lpi_op_avgpool = {
-    "avgpool", lpi_avgpool_forward, LPI_BACK(lpi_avgpool_backward), NULL, NULL, NULL,
+    "avgpool", lpi_pool_forward, LPI_BACK(lpi_pool_backward), NULL, NULL, NULL,
     LPI_X0 | LPI_Y, 0, 0, sizeof(lpi_geom)};
 static const lpi_op lpi_op_maxpool = {
-    "maxpool", lpi_maxpool_forward, LPI_BACK(lpi_maxpool_backward), NULL, NULL, NULL,
-    LPI_X0 | LPI_Y, LPI_X0, 0, sizeof(lpi_geom)};
+    "maxpool", lpi_pool_forward, LPI_BACK(lpi_pool_backward), NULL, NULL, NULL,
+    LPI_X0 | LPI_Y, LPI_X0, LPI_LARGEST, sizeof(lpi_geom)};
 
 static lp_tensor *lpi_pooling(lp_net *net, const lpi_op *op, lp_tensor *x, int kh, int kw, int stride,
                               int pad, int rank)
@@ -6076,7 +6034,7 @@ LP_API lp_status lp_compile(lp_net *net, lp_tensor *loss, void *memory, size_t b
     net->memory_owned = !memory;
     LP_HUGEPAGE(net->memory, net->memory_bytes);
     lpi_memset(net->memory, 0, net->memory_bytes);
-    lpi_fp fp = lpi_fp_enter();
+    net->fp = lpi_fp_enter();
     lpi_place_all(net, plan, (lp_real *)(void *)lpi_align(net->memory));
 #ifdef LPI_CHECKED
     net->plan = plan;
@@ -6090,7 +6048,7 @@ LP_API lp_status lp_compile(lp_net *net, lp_tensor *loss, void *memory, size_t b
     net->average_step = -1;
     net->compiled = 1;
     lpi_find_trainable(net);
-    return lpi_leave(fp, LP_OK);
+    return lpi_leave(net, LP_OK);
 }
 
 /* ---- the net itself */
@@ -6138,37 +6096,35 @@ LP_API const char *lp_status_text(lp_status status)
 
 LP_API const char *lp_error(const lp_net *net) { return net ? net->error : "the net is NULL"; }
 
-/* The first bad value of the descriptor, in words, or NULL. */
+/* The first bad value of the descriptor, in words, or NULL.  (NaN is in no range.) */
+#define LPI_RANGE(value, low, high, what)                                                       \
+    if (!((value) >= (low) && (value) <= (high))) return what
+static const char *lpi_check_optim(const lp_optim *o)
+{
+    LPI_RANGE(o->lr_scale, 0, 1e6f, "lp_optim.lr_scale must be in [0, 1e6]");
+    LPI_RANGE(o->momentum, 0, 1 - 1e-7f, "lp_optim.momentum must be in [0, 1)");
+    LPI_RANGE(o->nesterov, 0, 1, "lp_optim.nesterov must be 0 or 1");
+    LPI_RANGE(o->weight_decay, 0, 1e6f, "lp_optim.weight_decay must be in [0, 1e6]");
+    LPI_RANGE((int)o->rule, LP_SGD, LP_ADAMW,
+              "lp_optim.rule must be LP_SGD, LP_ADAM or LP_ADAMW");
+    if (o->rule == LP_SGD) return NULL;
+    LPI_RANGE(o->beta1, 0, 1 - 1e-7f, "lp_optim.beta1 and beta2 must be in [0, 1)");
+    LPI_RANGE(o->beta2, 0, 1 - 1e-7f, "lp_optim.beta1 and beta2 must be in [0, 1)");
+    LPI_RANGE(o->epsilon, 1e-38f, 1, "lp_optim.epsilon must be in (0, 1]");
+    return NULL;
+}
 static const char *lpi_check_desc(const lp_desc *d)
 {
-    const lp_optim *o[2] = { &d->optim_base, &d->optim_late };
-    if (d->threads < 1 || d->threads > 256) return "lp_desc.threads must be in 1..256";
+    const char *base = lpi_check_optim(&d->optim_base), *late = lpi_check_optim(&d->optim_late);
+    LPI_RANGE(d->threads, 1, 256, "lp_desc.threads must be in 1..256");
     if (!lp_find_kernels(d->isa)) return "lp_desc.isa is not available on this processor";
-    if (d->recompute & ~1) return "lp_desc.recompute must be 0 or 1";
+    LPI_RANGE(d->recompute, 0, 1, "lp_desc.recompute must be 0 or 1");
     if (d->late.families > 15u) return "lp_desc.late.families has an unknown bit";
-    if (d->late.members < 1 || d->late.members > 1024)
-        return "lp_desc.late.members (K) must be in 1..1024";
-    if (!(d->late.sigma0 >= 0 && d->late.sigma0 <= 1e6f))
-        return "lp_desc.late.sigma0 must be in [0, 1e6]";
-    if (!(d->late.gamma > 0 && d->late.gamma <= 1e6f))
-        return "lp_desc.late.gamma must be in (0, 1e6]";
-    if (!(d->clip >= 0 && d->clip <= 1e30f)) return "lp_desc.clip must be in [0, 1e30]";
-    for (int i = 0; i < 2; i++) {
-        if (!(o[i]->lr_scale >= 0 && o[i]->lr_scale <= 1e6f))
-            return "lp_optim.lr_scale must be in [0, 1e6]";
-        if (!(o[i]->momentum >= 0 && o[i]->momentum < 1))
-            return "lp_optim.momentum must be in [0, 1)";
-        if (o[i]->nesterov & ~1) return "lp_optim.nesterov must be 0 or 1";
-        if (!(o[i]->weight_decay >= 0 && o[i]->weight_decay <= 1e6f))
-            return "lp_optim.weight_decay must be in [0, 1e6]";
-        if ((int)o[i]->rule < LP_SGD || o[i]->rule > LP_ADAMW)
-            return "lp_optim.rule must be LP_SGD, LP_ADAM or LP_ADAMW";
-        if (o[i]->rule == LP_SGD) continue;
-        if (!(o[i]->beta1 >= 0 && o[i]->beta1 < 1) || !(o[i]->beta2 >= 0 && o[i]->beta2 < 1))
-            return "lp_optim.beta1 and beta2 must be in [0, 1)";
-        if (!(o[i]->epsilon > 0 && o[i]->epsilon <= 1))
-            return "lp_optim.epsilon must be in (0, 1]";
-    }
+    LPI_RANGE(d->late.members, 1, 1024, "lp_desc.late.members (K) must be in 1..1024");
+    LPI_RANGE(d->late.sigma0, 0, 1e6f, "lp_desc.late.sigma0 must be in [0, 1e6]");
+    LPI_RANGE(d->late.gamma, 1e-38f, 1e6f, "lp_desc.late.gamma must be in (0, 1e6]");
+    LPI_RANGE(d->clip, 0, 1e30f, "lp_desc.clip must be in [0, 1e30]");
+    if (base || late) return base ? base : late;
 #ifdef LP_NO_TRAINING
     if (!d->inference) return "lp_desc.inference must be 1: built with LP_NO_TRAINING";
 #endif
@@ -6285,9 +6241,7 @@ static void lpi_average(lp_net *net, lp_average how); /* >>average */
 static lp_status lpi_select(lp_net *net, int which)
 {
     if (which == LP_AVERAGED && net->members > 1) {
-        lpi_fp fp = lpi_fp_enter();
         if (net->average_step != net->step) lpi_average(net, LP_AVERAGE_AFFINE);
-        lpi_fp_leave(fp);
         net->average_step = net->step;
         net->now_phi = net->mean_phi;
         net->now_stats = net->mean_stats;
@@ -6354,28 +6308,26 @@ LP_API lp_real *lp_carry(lp_net *net, size_t *n)
 
 LP_API lp_status lp_set_batch(lp_net *net, int rows)
 {
-    lpi_fp    fp;
-    lp_status st = lpi_enter(net, 0, "lp_set_batch", &fp);
+    lp_status st = lpi_enter(net, 0, "lp_set_batch");
     if (st != LP_OK) return st;
     if (rows < 1 || rows > net->capacity)
-        return lpi_leave(fp, lpi_fail(net, LP_ERR_ARGUMENT,
+        return lpi_leave(net, lpi_fail(net, LP_ERR_ARGUMENT,
                                       "%d rows, expected 1..%d, the batch capacity", rows,
                                       net->capacity));
     net->rows = rows;
-    return lpi_leave(fp, LP_OK);
+    return lpi_leave(net, LP_OK);
 }
 
 LP_API lp_status lp_forward(lp_net *net, int which, int training, lp_real *loss)
 {
-    lpi_fp    fp;
-    lp_status st = lpi_enter(net, training ? (unsigned)LPI_TRAINING : 0u, "lp_forward", &fp);
+    lp_status st = lpi_enter(net, training ? (unsigned)LPI_TRAINING : 0u, "lp_forward");
     if (st != LP_OK) return st;
     st = lpi_select(net, which);
     if (training) net->draw = -++net->passes;
     if (st == LP_OK) st = lpi_forward(net, training != 0, 1);
     if (st == LP_OK) lpi_carry_on(net);
     if (st == LP_OK && loss) *loss = *net->loss->value.at;
-    return lpi_leave(fp, st);
+    return lpi_leave(net, st);
 }
 
 /* probs [lines, classes] += softmax(logits) / models, or = for the first model. */
@@ -6388,8 +6340,7 @@ static void lpi_add_softmax(const lp_net *net, lp_real *probs, int first, int mo
 
 LP_API lp_status lp_predict(lp_net *net, int which, lp_real *probs)
 {
-    lpi_fp    fp;
-    lp_status st = lpi_enter(net, 0, "lp_predict", &fp);
+    lp_status st = lpi_enter(net, 0, "lp_predict");
     if (st != LP_OK) return st;
     int models = which == LP_ENSEMBLE ? net->members : 1;
     if (!probs) st = lpi_fail(net, LP_ERR_ARGUMENT, "lp_predict: probs is NULL");
@@ -6399,15 +6350,14 @@ LP_API lp_status lp_predict(lp_net *net, int which, lp_real *probs)
         if (st == LP_OK) lpi_add_softmax(net, probs, k == 0, models);
     }
     if (st == LP_OK && which != LP_ENSEMBLE) lpi_carry_on(net);
-    return lpi_leave(fp, st);
+    return lpi_leave(net, st);
 }
 
 /* Selects `which` for lp_values and lp_statistics, through which the caller may write. */
 static int lpi_open_values(lp_net *net, int which)
 {
-    lpi_fp fp;
-    if (lpi_enter(net, 0, "lp_values", &fp) != LP_OK) return 0;
-    if (lpi_leave(fp, lpi_select(net, which)) != LP_OK) return 0;
+    if (lpi_enter(net, 0, "lp_values") != LP_OK) return 0;
+    if (lpi_leave(net, lpi_select(net, which)) != LP_OK) return 0;
     if (which >= 0) net->average_step = -1;
     return 1;
 }
@@ -6524,30 +6474,34 @@ static lp_status lpi_gradient(lp_net *net, double scale)
     return LP_OK;
 }
 
+/* The same, and what follows from it but the update; a refused minibatch discards what was pending. */
+static lp_status lpi_add_gradient(lp_net *net, double scale, lp_real *loss)
+{
+    lp_status st = lpi_gradient(net, scale);
+    if (st != LP_OK) {
+        net->pending = 0;
+        return st;
+    }
+    lpi_commit_statistics(net, LPI_BN_MOMENTUM);
+    lpi_carry_on(net);
+    net->average_step = -1;
+    net->pending++;
+    if (loss) *loss = (lp_real)net->loss_value;
+    return LP_OK;
+}
 LP_API lp_status lp_gradient(lp_net *net, float scale, lp_real *loss)
 {
-    lpi_fp    fp;
-    lp_status st = lpi_enter(net, LPI_TRAINING | LPI_UNSWAPPED, "lp_gradient", &fp);
+    lp_status st = lpi_enter(net, LPI_TRAINING | LPI_UNSWAPPED, "lp_gradient");
     if (st != LP_OK) return st;
-    if (!(scale > 0 && scale <= 1e6f))
-        return lpi_leave(fp, lpi_fail(net, LP_ERR_ARGUMENT,
-                                      "lp_gradient: scale must be in (0, 1e6]"));
-    st = lpi_gradient(net, (double)scale);
-    if (st == LP_OK) {
-        lpi_commit_statistics(net, LPI_BN_MOMENTUM);
-        lpi_carry_on(net);
-        net->average_step = -1;
-        net->pending++;
-        if (loss) *loss = (lp_real)net->loss_value;
-    } else net->pending = 0;
-    return lpi_leave(fp, st);
+    if (scale > 0 && scale <= 1e6f) st = lpi_add_gradient(net, (double)scale, loss);
+    else st = lpi_fail(net, LP_ERR_ARGUMENT, "lp_gradient: scale must be in (0, 1e6]");
+    return lpi_leave(net, st);
 }
 
 LP_API const lp_real *lp_gradients(lp_net *net, lp_tensor *parameter)
 {
-    lpi_fp fp;
-    if (lpi_enter(net, LPI_TRAINING | LPI_UNSWAPPED, "lp_gradients", &fp) != LP_OK) return NULL;
-    lpi_fp_leave(fp);
+    if (lpi_enter(net, LPI_TRAINING | LPI_UNSWAPPED, "lp_gradients") != LP_OK) return NULL;
+    (void)lpi_leave(net, LP_OK);
     if (net->pending == 0 || !parameter || parameter->priv->kind != LPI_PARAMETER
         || parameter->priv->frozen)
         return NULL;
@@ -6670,16 +6624,15 @@ static void lpi_perturb(lp_net *net, int k)
 
 LP_API lp_status lp_late_begin(lp_net *net)
 {
-    lpi_fp    fp;
     unsigned  needs = LPI_TRAINING | LPI_UNSWAPPED | LPI_SETTLED;
-    lp_status st = lpi_enter(net, needs, "lp_late_begin", &fp);
+    lp_status st = lpi_enter(net, needs, "lp_late_begin");
     if (st != LP_OK) return st;
     if (net->n_phi == 0)
         st = lpi_fail(net, LP_ERR_ORDER,
                       "lp_late_begin: no late-phase family was chosen in lp_desc.late");
     else if (net->begun)
         st = lpi_fail(net, LP_ERR_ORDER, "lp_late_begin: the late phase has begun before");
-    if (st != LP_OK) return lpi_leave(fp, st);
+    if (st != LP_OK) return lpi_leave(net, st);
 
     net->members = net->desc.late.members;
     for (int k = 1; k < net->members; k++) {
@@ -6693,7 +6646,7 @@ LP_API lp_status lp_late_begin(lp_net *net)
     net->member = 0;
     net->swa_count = 0;
     net->average_step = -1;
-    return lpi_leave(fp, LP_OK);
+    return lpi_leave(net, LP_OK);
 }
 
 /* Lines 4 to 9 for the minibatch whose gradient is in g_theta, g_phi. */
@@ -6702,6 +6655,8 @@ static void lpi_step(lp_net *net, double lr)
     double norm = lpi_sqrt(net->norm2), clip = 1, gamma = (double)net->desc.late.gamma;
     if (net->desc.clip > 0 && norm > (double)net->desc.clip)
         clip = (double)net->desc.clip / (norm + 1e-6);                     /* as PyTorch does */
+    net->pending = 0;
+    net->step++;
     lpi_update_phi(net, lr, clip);                                         /* 8               */
     if (!net->begun) {
         lpi_update_theta(net, lr, clip, net->g_theta);                     /* 1               */
@@ -6722,43 +6677,36 @@ static lp_status lpi_check_rate(lp_net *net, float lr)
 }
 LP_API lp_status lp_step(lp_net *net, float lr)
 {
-    lpi_fp    fp;
-    lp_status st = lpi_enter(net, LPI_TRAINING | LPI_UNSWAPPED, "lp_step", &fp);
+    lp_status st = lpi_enter(net, LPI_TRAINING | LPI_UNSWAPPED, "lp_step");
     if (st != LP_OK) return st;
     st = lpi_check_rate(net, lr);
     if (st == LP_OK && !net->pending)
         st = lpi_fail(net, LP_ERR_ORDER, "lp_step: call lp_gradient first");
-    if (st == LP_OK) {
-        lpi_step(net, (double)lr);
-        net->pending = 0;
-        net->step++;
-    }
-    return lpi_leave(fp, st);
+    if (st == LP_OK) lpi_step(net, (double)lr);
+    return lpi_leave(net, st);
 }
 
 LP_API lp_status lp_train_step(lp_net *net, float lr, lp_real *loss)
 {
-    lpi_fp    fp;
     unsigned  needs = LPI_TRAINING | LPI_UNSWAPPED | LPI_SETTLED;
-    lp_status st = lpi_enter(net, needs, "lp_train_step", &fp);
+    lp_status st = lpi_enter(net, needs, "lp_train_step");
     if (st != LP_OK) return st;
     st = lpi_check_rate(net, lr);
-    if (st == LP_OK) st = lp_gradient(net, 1, loss);                       /* 6               */
-    if (st == LP_OK) st = lp_step(net, lr);
-    return lpi_leave(fp, st);
+    if (st == LP_OK) st = lpi_add_gradient(net, 1, loss);                  /* 6               */
+    if (st == LP_OK) lpi_step(net, (double)lr);
+    return lpi_leave(net, st);
 }
 
 LP_API lp_status lp_late_average(lp_net *net, lp_average how)
 {
-    lpi_fp    fp;
-    lp_status st = lpi_enter(net, 0, "lp_late_average", &fp);
+    lp_status st = lpi_enter(net, 0, "lp_late_average");
     if (st != LP_OK) return st;
     if (!net->begun)
         st = lpi_fail(net, LP_ERR_ORDER, "lp_late_average: the late phase has not begun");
     else if (how != LP_AVERAGE_AFFINE && how != LP_AVERAGE_MEAN)
         st = lpi_fail(net, LP_ERR_ARGUMENT,
                       "lp_late_average: how must be LP_AVERAGE_AFFINE or LP_AVERAGE_MEAN");
-    if (st != LP_OK) return lpi_leave(fp, st);
+    if (st != LP_OK) return lpi_leave(net, st);
 
     if (net->members > 1) {
         lpi_average(net, how);                                             /* 10              */
@@ -6771,7 +6719,7 @@ LP_API lp_status lp_late_average(lp_net *net, lp_average how)
     net->member = net->begun = net->pending = net->swapped = 0;
     net->swa_count = 0;
     net->average_step = -1;
-    return lpi_leave(fp, LP_OK);
+    return lpi_leave(net, LP_OK);
 }
 #endif
 
@@ -6801,24 +6749,22 @@ static void lpi_average(lp_net *net, lp_average how)
 #ifndef LP_NO_TRAINING
 LP_API lp_status lp_bn_reset(lp_net *net)
 {
-    lpi_fp    fp;
-    lp_status st = lpi_enter(net, 0, "lp_bn_reset", &fp);
+    lp_status st = lpi_enter(net, 0, "lp_bn_reset");
     if (st != LP_OK) return st;
     for (int k = 0; k < net->members; k++) net->estimated[k] = 0;
-    return lpi_leave(fp, LP_OK);
+    return lpi_leave(net, LP_OK);
 }
 
 /* running = (n running + b batch) / (n + b): momentum b / (n + b). */
 LP_API lp_status lp_bn_estimate(lp_net *net, int which)
 {
-    lpi_fp    fp;
-    lp_status st = lpi_enter(net, LPI_TRAINING, "lp_bn_estimate", &fp);
+    lp_status st = lpi_enter(net, LPI_TRAINING, "lp_bn_estimate");
     if (st != LP_OK) return st;
     if (which < 0)
         st =
             lpi_fail(net, LP_ERR_ARGUMENT, "lp_bn_estimate: which is %d, expected a member", which);
     if (st == LP_OK) st = lpi_select(net, which);
-    if (st != LP_OK) return lpi_leave(fp, st);
+    if (st != LP_OK) return lpi_leave(net, st);
     net->draw = ((int64_t)1 << 32) + net->estimated[which];
     st = lpi_forward(net, 1, 0);
     if (st == LP_OK && !lpi_statistics_finite(net))
@@ -6830,7 +6776,7 @@ LP_API lp_status lp_bn_estimate(lp_net *net, int which)
         lpi_carry_on(net);
         net->average_step = -1;
     }
-    return lpi_leave(fp, st);
+    return lpi_leave(net, st);
 }
 
 /* SWA: the vector swa holds theta, then K slabs of phi, then K slabs of statistics. */
@@ -6848,8 +6794,7 @@ LP_API lp_status lp_swa_add(lp_net *net)
 {
     lp_real  *now[3], *mean[3];
     lpi_n     size[3];
-    lpi_fp    fp;
-    lp_status st = lpi_enter(net, LPI_TRAINING | LPI_SWA | LPI_UNSWAPPED, "lp_swa_add", &fp);
+    lp_status st = lpi_enter(net, LPI_TRAINING | LPI_SWA | LPI_UNSWAPPED, "lp_swa_add");
     if (st != LP_OK) return st;
     lpi_swa_parts(net, now, mean, size);
     lp_real t = 1 / (lp_real)++net->swa_count;
@@ -6857,18 +6802,17 @@ LP_API lp_status lp_swa_add(lp_net *net)
         if (i == 2 || net->swa_count == 1) lpi_copy(mean[i], now[i], size[i]);
         else lpi_vector_run(net, LPI_CALL(net->kernels, lerp), size[i], t, now[i], mean[i]);
     }
-    return lpi_leave(fp, LP_OK);
+    return lpi_leave(net, LP_OK);
 }
 
 LP_API lp_status lp_swa_swap(lp_net *net)
 {
     lp_real  *now[3], *mean[3];
     lpi_n     size[3];
-    lpi_fp    fp;
-    lp_status st = lpi_enter(net, LPI_TRAINING | LPI_SWA | LPI_SETTLED, "lp_swa_swap", &fp);
+    lp_status st = lpi_enter(net, LPI_TRAINING | LPI_SWA | LPI_SETTLED, "lp_swa_swap");
     if (st != LP_OK) return st;
     if (!net->swa_count)
-        return lpi_leave(fp, lpi_fail(net, LP_ERR_ORDER, "lp_swa_swap: call lp_swa_add first"));
+        return lpi_leave(net, lpi_fail(net, LP_ERR_ORDER, "lp_swa_swap: call lp_swa_add first"));
     lpi_swa_parts(net, now, mean, size);
     for (int i = 0; i < 3; i++)
         for (lpi_n j = 0; j < size[i]; j++) {
@@ -6878,7 +6822,7 @@ LP_API lp_status lp_swa_swap(lp_net *net)
         }
     net->swapped = !net->swapped;
     net->average_step = -1;
-    return lpi_leave(fp, LP_OK);
+    return lpi_leave(net, LP_OK);
 }
 #endif
 
@@ -7093,12 +7037,11 @@ static lp_status lpi_check_direction(lp_net *net, lpi_tensor *t, int check, doub
 LP_API lp_status lp_gradient_check(lp_net *net, int checks, double h, double *worst,
                                    const char **where)
 {
-    lpi_fp    fp;
     unsigned  needs = LPI_TRAINING | LPI_UNSWAPPED | LPI_SETTLED;
-    lp_status st = lpi_enter(net, needs, "lp_gradient_check", &fp);
+    lp_status st = lpi_enter(net, needs, "lp_gradient_check");
     if (st != LP_OK) return st;
     if (checks < 1 || !(h > 0) || !worst)
-        return lpi_leave(fp, lpi_fail(net, LP_ERR_ARGUMENT, "lp_gradient_check: checks >= 1, h > 0 "
+        return lpi_leave(net, lpi_fail(net, LP_ERR_ARGUMENT, "lp_gradient_check: checks >= 1, h > 0 "
                                       "and worst are needed"));
     double norm2 = net->norm2;
     *worst = 0;
@@ -7114,7 +7057,7 @@ LP_API lp_status lp_gradient_check(lp_net *net, int checks, double h, double *wo
         }
     }
     net->norm2 = norm2;
-    return lpi_leave(fp, st);
+    return lpi_leave(net, st);
 }
 
 /* ------------------------------------------------------------------------------- >>state
@@ -7156,15 +7099,14 @@ LP_API size_t lp_state_bytes(const lp_net *net)
 
 LP_API lp_status lp_state_save(lp_net *net, void *to)
 {
-    lpi_fp    fp;
-    lp_status st = lpi_enter(net, LPI_SETTLED, "lp_state_save", &fp);
+    lp_status st = lpi_enter(net, LPI_SETTLED, "lp_state_save");
     if (st != LP_OK) return st;
     if (!to)
-        return lpi_leave(fp, lpi_fail(net, LP_ERR_ARGUMENT, "lp_state_save: no memory was given"));
+        return lpi_leave(net, lpi_fail(net, LP_ERR_ARGUMENT, "lp_state_save: no memory was given"));
     lpi_state s = lpi_state_now(net);
     lpi_memcpy(to, &s, sizeof s);
     lpi_memcpy((char *)to + sizeof s, net->theta, (size_t)net->vectors * sizeof(lp_real));
-    return lpi_leave(fp, LP_OK);
+    return lpi_leave(net, LP_OK);
 }
 
 /* Does a state with these numbers belong to a net like `here`?  Are its counters possible? */
@@ -7183,17 +7125,16 @@ static int lpi_state_sound(const lp_net *net, const lpi_state *s)
 
 LP_API lp_status lp_state_load(lp_net *net, const void *from, size_t bytes)
 {
-    lpi_fp    fp;
-    lp_status st = lpi_enter(net, 0, "lp_state_load", &fp);
+    lp_status st = lpi_enter(net, 0, "lp_state_load");
     lpi_state s;
     if (st != LP_OK) return st;
     if (!from || bytes != lp_state_bytes(net))
-        return lpi_leave(fp, lpi_fail(net, LP_ERR_ARGUMENT,
+        return lpi_leave(net, lpi_fail(net, LP_ERR_ARGUMENT,
                                       "lp_state_load: %l bytes, but a state of this net has %l",
                                       (int64_t)bytes, (int64_t)lp_state_bytes(net)));
     lpi_memcpy(&s, from, sizeof s);
     if (!lpi_state_sound(net, &s))
-        return lpi_leave(fp, lpi_fail(net, LP_ERR_ARGUMENT, "lp_state_load: these bytes are not a "
+        return lpi_leave(net, lpi_fail(net, LP_ERR_ARGUMENT, "lp_state_load: these bytes are not a "
                                       "state of a net like this one"));
     lpi_memcpy(net->theta, (const char *)from + sizeof s, (size_t)net->vectors * sizeof(lp_real));
     net->step = s.step;
@@ -7206,7 +7147,7 @@ LP_API lp_status lp_state_load(lp_net *net, const void *from, size_t bytes)
     net->updates_phi = s.updates_phi;
     net->pending = 0;
     net->average_step = -1;
-    return lpi_leave(fp, LP_OK);
+    return lpi_leave(net, LP_OK);
 }
 #endif /* LP_NO_TRAINING */
 
