@@ -25,7 +25,11 @@
 #include "test.h"
 #include "../reference/plain.h"
 #define LP_IMPLEMENTATION
+#ifdef GRAPHS_HEADER
+#include GRAPHS_HEADER
+#else
 #include "../latephase.h"
+#endif
 
 /* ------------------------------------------------------------------------------ a graph */
 
@@ -101,7 +105,7 @@ static const int new_ops = 1;
 
 /* ------------------------------------------------------------------------------ drawing */
 
-static int below(graph *g, int n) { return (int)(test_mix(g->rng++) >> 20) % n; }
+static int below(graph *g, int n) { return (int)((test_mix(g->rng++) >> 33) % (uint64_t)n); }
 static int chance(graph *g, int percent) { return below(g, 100) < percent; }
 static int between(graph *g, int a, int b) { return a + below(g, b - a + 1); }
 
@@ -1560,7 +1564,7 @@ typedef struct game {
     int         which, trainings;   /* training passes by lp_forward                           */
     float      *log;                /* everything observed                                     */
     size_t      logged, room;
-    int         failed;
+    int         failed, stopped;
     char        why[300];
     int         serial;             /* passes so far                                           */
 } game;
@@ -1883,6 +1887,12 @@ static void drop_held(const graph *g)
 
 /* ---- playing the script */
 
+/* Has training gone astray?  Then the script ends here, for all variants. */
+static int astray(const graph *g, const expected *e)
+{
+    return !(largest(e->want, e->s.size) < 1e3) || !(*g->r[g->loss].value < 1e3);
+}
+
 /* Chooses the salt of minibatch m of a step: one without ties. */
 static int choose(game *p, expected *e, step *s, int index, int m)
 {
@@ -1914,6 +1924,11 @@ static void gradient_part(game *p, int index, int m)
     if (p->v.check) {
         read_model(p, p->which);
         decided = choose(p, &e, s, index, m);
+        if (astray(g, &e)) {
+            g->steps = index, p->stopped = 1;
+            free(e.want);
+            return;
+        }
     } else {
         fill(g, s->salt[m]);
         list_groups(g, GRADIENT, &e.s);
@@ -1999,7 +2014,8 @@ static void play_step(game *p, int index)
     if (p->failed) return;
     g->rows = s->rows;
     good(p, lp_set_batch(p->net, s->rows), "lp_set_batch");
-    for (int m = 0; m < s->parts && !p->failed; m++) gradient_part(p, index, m);
+    for (int m = 0; m < s->parts && !p->failed && !p->stopped; m++) gradient_part(p, index, m);
+    if (p->stopped) return;
     if (!p->failed) good(p, lp_step(p->net, 0.05f), "lp_step");
     drop_held(g);
     int members = lp_get_info(p->net).members, k = (int)(g->index + (uint64_t)index) % members;
@@ -2526,7 +2542,7 @@ static void run_graph(graph *g)
 {
     for (int i = 0; i < PROPERTIES; i++) {
         property *q = &properties[i];
-        int       drawn = (int)(test_mix(g->rng + (uint64_t)i) >> 20) % 100;
+        int       drawn = (int)((test_mix(g->rng + (uint64_t)i) >> 33) % 100);
         if (i > 0 && drawn >= q->percent && options.only < 0) continue;
         if (!wanted(g, q)) continue;
         run_property(g, q);
