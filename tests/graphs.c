@@ -249,14 +249,6 @@ static int layer_weight(graph *g, const char *label, const char *name, int rank,
 
 static int weight(graph *g, int rank, const int *dim, double centre, double scale, int depth);
 
-static int is_ranked(const graph *g, const record *w)
-{
-    char v[56];
-    sprintf(v, "%s.v", w->name);
-    for (int i = 0; i < g->records; i++) if (!strcmp(g->r[i].name, v)) return 1;
-    return w->rank < 2 || w->op != PARAMETER || w->made;
-}
-
 /* A weight of that shape computed from others, or -1: every way is tried from a random one on. */
 static int computed(graph *g, int rank, const int *dim, double centre, double scale, int depth)
 {
@@ -550,11 +542,13 @@ static int draw_dropout(graph *g)
     if (y >= 0) g->r[y].p = p[below(g, 4)];
     return y;
 }
+/* The finaliser of splitmix64, without the step in front that test_mix makes. */
+static uint64_t finalise(uint64_t z) { return test_mix(z - UINT64_C(0x9E3779B97F4A7C15)); }
 BUILD build_dropout(lp_net *net, const record *r, lp_tensor **in) { return lp_dropout(net, in[0], r->p); }
 static void forward_dropout(graph *g, record *r)
 {
     size_t   n = in_use(g, r);
-    uint64_t seed = test_mix(test_mix(g->desc.seed + (uint64_t)g->now) + (uint64_t)g->draw);
+    uint64_t seed = finalise(finalise(g->desc.seed + (uint64_t)g->now) + (uint64_t)g->draw);
     for (size_t i = 0; i < n; i++)
         r->kept[i] = !g->training
                      || lp_random_uniform(seed, 1000u + (uint64_t)r->node, i) >= (double)r->p;
@@ -851,26 +845,34 @@ BUILD build_batchnorm(lp_net *net, const record *r, lp_tensor **in)
 {
     return lp_batchnorm(net, in[0], r->name);
 }
+/* Float rounds gamma/s x and gamma/s mean before they cancel; dx has three terms like that. */
+static void shake_channels(graph *g, const record *r, const double *from, double *to)
+{
+    int c = last_of(r), lines = lines_of(g, r);
+    for (int j = 0; j < c && to && g->noise > 0; j++) {
+        double slope = fabs(value_of(g, r, 1)[j]) / sqrt(r->saved[c + j] + PLAIN_EPS), most = 0;
+        for (int i = 0; i < lines; i++) most = fmax(most, fabs(from[i * c + j]));
+        for (int i = 0; i < lines; i++) to[i * c + j] += g->noise * jitter(g) * slope * most;
+    }
+}
 static void forward_batchnorm(graph *g, record *r)
 {
     int c = last_of(r), lines = lines_of(g, r);
-    double *s = r->saved;
+    double *s = r->saved, *x = value_of(g, r, 0);
     if (g->training) {
-        plain_moments(value_of(g, r, 0), lines, c, s, s + c);
+        plain_moments(x, lines, c, s, s + c);
         plain_batchnorm_running(s, s + c, lines, c, 0.1, s + 2 * c, s + 3 * c);
     } else memcpy(s, s + 2 * c, 2 * (size_t)c * sizeof *s);
-    plain_batchnorm(value_of(g, r, 0), lines, c, s, s + c, value_of(g, r, 1), value_of(g, r, 2), r->value);
+    plain_batchnorm(x, lines, c, s, s + c, value_of(g, r, 1), value_of(g, r, 2), r->value);
+    shake_channels(g, r, x, r->value);
 }
-/* The three terms of dx may cancel: noise of the size of the first. */
 static void backward_batchnorm(graph *g, record *r)
 {
-    int c = last_of(r), lines = lines_of(g, r);
-    double *s = r->saved, *dx = grad_of(g, r, 0), steepest = 0;
-    plain_batchnorm_back(value_of(g, r, 0), lines, c, s, s + c, value_of(g, r, 1), r->grad, dx,
-                         grad_of(g, r, 1), grad_of(g, r, 2));
-    for (int j = 0; j < c; j++)
-        steepest = fmax(steepest, fabs(value_of(g, r, 1)[j]) / sqrt(s[c + j] + PLAIN_EPS));
-    shake(g, dx, in_use(g, r), steepest * largest(r->grad, in_use(g, r)));
+    int c = last_of(r);
+    double *s = r->saved, *dx = grad_of(g, r, 0);
+    plain_batchnorm_back(value_of(g, r, 0), lines_of(g, r), c, s, s + c, value_of(g, r, 1), r->grad,
+                         dx, grad_of(g, r, 1), grad_of(g, r, 2));
+    shake_channels(g, r, r->grad, dx);
 }
 
 /* ---- lstm; as a layer: lp_lstm.  saved: h, c [n,length+1,u], gates [n,length,4u], scratch [6u] */
@@ -2268,6 +2270,14 @@ static void shrink(graph *g, const property *q, const char *why)
 
 /* ------------------------------------------------------------------- a graph as a C program */
 
+/* A float as C writes it. */
+static void print_float(float x)
+{
+    char text[40];
+    sprintf(text, "%.9g", (double)x);
+    printf("%s%sf", text, strpbrk(text, ".e") ? "" : ".0");
+}
+
 static void print_call(const graph *g, const record *r)
 {
     const char *text = r->layer ? ops[r->op].layer : ops[r->op].call;
@@ -2279,7 +2289,7 @@ static void print_call(const graph *g, const record *r)
         case 'b': printf("%d", r->a[1]); break;
         case 'c': printf("%d", r->a[2]); break;
         case 'l': printf("%d", last_of(r)); break;
-        case 'p': printf("%.9gf", (double)r->p + (r->p == 0 ? 0.0 : 0.0)); break;
+        case 'p': print_float(r->p); break;
         case 'r': printf("%d", r->rank); break;
         case 'd': printf("dim[%d]", (int)(r - g->r)); break;
         default:
@@ -2434,8 +2444,8 @@ static void print_body(const graph *g, const variant *v, int evaluation)
     const lp_desc *d = &g->desc;
     int serial = 0;
     printf("    d.seed = %llu, d.direct_conv = %d, d.clip = %g;\n", (unsigned long long)d->seed, d->direct_conv, (double)d->clip);
-    printf("    d.late.families = %u, d.late.members = %d, d.late.sigma0 = %.9gf * 1.0f, d.late.gamma = %.9gf * 1.0f;\n",
-           d->late.families, d->late.members, (double)d->late.sigma0, (double)d->late.gamma);
+    printf("    d.late.families = %u, d.late.members = %d;\n    d.late.sigma0 = ", d->late.families, d->late.members);
+    print_float(d->late.sigma0), printf(", d.late.gamma = "), print_float(d->late.gamma), printf(";\n");
     if (d->optim_base.rule == LP_ADAM) printf("    d.optim_base = d.optim_late = lp_adam_default();\n");
     printf("    static lp_real probs[%lu];\n", (unsigned long)product(4, g->r[g->r[g->loss].in[0]].dim));
     printf("    lp_net *net = lp_create(&d);\n    lp_tensor *t[%d];\n", g->records);
@@ -2446,7 +2456,7 @@ static void print_body(const graph *g, const variant *v, int evaluation)
             printf("    values(net, t[%d], %llu, %d, %.9g, %.9g);\n", i, (unsigned long long)g->index, g->r[i].id,
                    g->r[i].centre, g->r[i].scale);
     printf("    lp_real *carry = lp_carry(net, &n);\n");
-    printf("    for (size_t i = 0; i < %lu; i++) carry[i] = (lp_real)(0.8 * number(%llu, 1000, i));\n", (unsigned long)g->carried,
+    printf("    for (size_t i = 0; i + 1 < %lu; i++) carry[i] = (lp_real)(0.8 * number(%llu, 1000, i));\n", (unsigned long)g->carried + 1,
            (unsigned long long)g->index);
     for (int i = 0; i < g->steps && !evaluation; i++) print_step(g, i, &serial, v);
     if (evaluation) print_evaluation(g, &serial);
