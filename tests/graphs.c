@@ -393,7 +393,7 @@ BUILD build_ints(lp_net *net, const record *r, lp_tensor **in)
 BUILD build_parameter(lp_net *net, const record *r, lp_tensor **in)
 {
     (void)in;
-    return lp_parameter(net, r->name, r->rank, r->dim, LP_INIT_NORMAL, 1, r->role);
+    return lp_parameter(net, r->name, r->rank, r->dim, LP_INIT_ZERO, 1, r->role);
 }
 
 static int make_input(graph *g, int rank, int d1, int d2, int d3)
@@ -1246,7 +1246,8 @@ static void draw_inputs(graph *g)
     if (kind < 45) make_input(g, 4, between(g, 1, 9), between(g, 1, 9), between(g, 1, 8));
     else if (kind < 58) { /* Winograd's: groups, blocks of tiles */
         int side = 4 * between(g, 1, 4), wide = 4 * between(g, 1, 4);
-        if (chance(g, 8)) side = wide = 32;
+        if (chance(g, 75)) side = 4 * between(g, 1, 2), wide = 4 * between(g, 1, 2);
+        if (chance(g, 4)) side = wide = 32;
         g->batch = side * wide > 200 ? between(g, 1, 2) : between(g, 1, 5);
         g->most = 70000;
         make_input(g, 4, side, wide, 16 * between(g, 1, side * wide > 300 ? 1 : 2));
@@ -1470,7 +1471,7 @@ static void begin_pass(graph *g, double noise)
     }
 }
 
-/* Forward, and backward of scale times the loss if scale > 0. */
+/* Forward, and backward of scale times the loss if scale > 0 (not if a tie is in the way). */
 static void evaluate(graph *g, double scale, double noise)
 {
     begin_pass(g, noise);
@@ -1480,7 +1481,7 @@ static void evaluate(graph *g, double scale, double noise)
         ops[r->op].forward(g, r);
         if (noise > 0) disturb(g, r->value, in_use(g, r), largest(r->value, in_use(g, r)));
     }
-    if (scale == 0) return;
+    if (scale == 0 || (g->ties && noise == 0)) return;
     *g->r[g->loss].grad = scale;
     for (int i = g->records - 1; i >= 0; i--) {
         record *r = &g->r[i];
@@ -2311,7 +2312,7 @@ static void print_record(const graph *g, int i)
     else if (r->op == INTS && r->rank == 1) printf("lp_labels(net, \"%s\", %d)", r->name, d[0]);
     else if (r->op == INTS) printf("lp_tokens(net, \"%s\", %d, %d)", r->name, d[0], d[1]);
     else if (r->op == PARAMETER)
-        printf("lp_parameter(net, \"%s\", %d, dim[%d], LP_INIT_NORMAL, 1, (lp_role)%d)", r->name, r->rank, i, r->role);
+        printf("lp_parameter(net, \"%s\", %d, dim[%d], LP_INIT_ZERO, 1, (lp_role)%d)", r->name, r->rank, i, r->role);
     else print_call(g, r);
     printf(";  /* [%d", d[0]);
     for (int k = 1; k < r->rank; k++) printf(",%d", d[k]);
