@@ -8,12 +8,12 @@ B       = build
 DATA   ?= data/cifar10
 TEXT   ?= data/enwik8
 ARGS   ?=
-# The tests are six programs, each with the whole library in it.
+# The tests are seven programs, each with the whole library in it.
 MAKEFLAGS += -j2
 
 SHARED   = latephase.h $(wildcard examples/*.h reference/*.h)
 PROGRAMS = $(B)/demo $(B)/cifar $(B)/enwik8
-TESTS    = $(B)/unit $(B)/ops $(B)/algorithm $(B)/gradcheck $(B)/gradcheck64 $(B)/bits
+TESTS    = $(B)/unit $(B)/ops $(B)/algorithm $(B)/gradcheck $(B)/gradcheck64 $(B)/bits $(B)/graphs
 
 .PHONY: all run run-text test check bench bench-peers cifar enwik8 clean help
 .DEFAULT_GOAL = help

@@ -25,7 +25,11 @@
 #include "test.h"
 #include "../reference/plain.h"
 #define LP_IMPLEMENTATION
+#ifdef GRAPHS_HEADER
+#include GRAPHS_HEADER
+#else
 #include "../latephase.h"
+#endif
 
 /* ------------------------------------------------------------------------------ a graph */
 
@@ -101,7 +105,7 @@ static const int new_ops = 1;
 
 /* ------------------------------------------------------------------------------ drawing */
 
-static int below(graph *g, int n) { return (int)(test_mix(g->rng++) >> 20) % n; }
+static int below(graph *g, int n) { return (int)((test_mix(g->rng++) >> 33) % (uint64_t)n); }
 static int chance(graph *g, int percent) { return below(g, 100) < percent; }
 static int between(graph *g, int a, int b) { return a + below(g, b - a + 1); }
 
@@ -244,14 +248,6 @@ static int layer_weight(graph *g, const char *label, const char *name, int rank,
 }
 
 static int weight(graph *g, int rank, const int *dim, double centre, double scale, int depth);
-
-static int is_ranked(const graph *g, const record *w)
-{
-    char v[56];
-    sprintf(v, "%s.v", w->name);
-    for (int i = 0; i < g->records; i++) if (!strcmp(g->r[i].name, v)) return 1;
-    return w->rank < 2 || w->op != PARAMETER || w->made;
-}
 
 /* A weight of that shape computed from others, or -1: every way is tried from a random one on. */
 static int computed(graph *g, int rank, const int *dim, double centre, double scale, int depth)
@@ -397,7 +393,7 @@ BUILD build_ints(lp_net *net, const record *r, lp_tensor **in)
 BUILD build_parameter(lp_net *net, const record *r, lp_tensor **in)
 {
     (void)in;
-    return lp_parameter(net, r->name, r->rank, r->dim, LP_INIT_NORMAL, 1, r->role);
+    return lp_parameter(net, r->name, r->rank, r->dim, LP_INIT_ZERO, 1, r->role);
 }
 
 static int make_input(graph *g, int rank, int d1, int d2, int d3)
@@ -546,11 +542,13 @@ static int draw_dropout(graph *g)
     if (y >= 0) g->r[y].p = p[below(g, 4)];
     return y;
 }
+/* The finaliser of splitmix64, without the step in front that test_mix makes. */
+static uint64_t finalise(uint64_t z) { return test_mix(z - UINT64_C(0x9E3779B97F4A7C15)); }
 BUILD build_dropout(lp_net *net, const record *r, lp_tensor **in) { return lp_dropout(net, in[0], r->p); }
 static void forward_dropout(graph *g, record *r)
 {
     size_t   n = in_use(g, r);
-    uint64_t seed = test_mix(test_mix(g->desc.seed + (uint64_t)g->now) + (uint64_t)g->draw);
+    uint64_t seed = finalise(finalise(g->desc.seed + (uint64_t)g->now) + (uint64_t)g->draw);
     for (size_t i = 0; i < n; i++)
         r->kept[i] = !g->training
                      || lp_random_uniform(seed, 1000u + (uint64_t)r->node, i) >= (double)r->p;
@@ -847,26 +845,34 @@ BUILD build_batchnorm(lp_net *net, const record *r, lp_tensor **in)
 {
     return lp_batchnorm(net, in[0], r->name);
 }
+/* Float rounds gamma/s x and gamma/s mean before they cancel; dx has three terms like that. */
+static void shake_channels(graph *g, const record *r, const double *from, double *to)
+{
+    int c = last_of(r), lines = lines_of(g, r);
+    for (int j = 0; j < c && to && g->noise > 0; j++) {
+        double slope = fabs(value_of(g, r, 1)[j]) / sqrt(r->saved[c + j] + PLAIN_EPS), most = 0;
+        for (int i = 0; i < lines; i++) most = fmax(most, fabs(from[i * c + j]));
+        for (int i = 0; i < lines; i++) to[i * c + j] += g->noise * jitter(g) * slope * most;
+    }
+}
 static void forward_batchnorm(graph *g, record *r)
 {
     int c = last_of(r), lines = lines_of(g, r);
-    double *s = r->saved;
+    double *s = r->saved, *x = value_of(g, r, 0);
     if (g->training) {
-        plain_moments(value_of(g, r, 0), lines, c, s, s + c);
+        plain_moments(x, lines, c, s, s + c);
         plain_batchnorm_running(s, s + c, lines, c, 0.1, s + 2 * c, s + 3 * c);
     } else memcpy(s, s + 2 * c, 2 * (size_t)c * sizeof *s);
-    plain_batchnorm(value_of(g, r, 0), lines, c, s, s + c, value_of(g, r, 1), value_of(g, r, 2), r->value);
+    plain_batchnorm(x, lines, c, s, s + c, value_of(g, r, 1), value_of(g, r, 2), r->value);
+    shake_channels(g, r, x, r->value);
 }
-/* The three terms of dx may cancel: noise of the size of the first. */
 static void backward_batchnorm(graph *g, record *r)
 {
-    int c = last_of(r), lines = lines_of(g, r);
-    double *s = r->saved, *dx = grad_of(g, r, 0), steepest = 0;
-    plain_batchnorm_back(value_of(g, r, 0), lines, c, s, s + c, value_of(g, r, 1), r->grad, dx,
-                         grad_of(g, r, 1), grad_of(g, r, 2));
-    for (int j = 0; j < c; j++)
-        steepest = fmax(steepest, fabs(value_of(g, r, 1)[j]) / sqrt(s[c + j] + PLAIN_EPS));
-    shake(g, dx, in_use(g, r), steepest * largest(r->grad, in_use(g, r)));
+    int c = last_of(r);
+    double *s = r->saved, *dx = grad_of(g, r, 0);
+    plain_batchnorm_back(value_of(g, r, 0), lines_of(g, r), c, s, s + c, value_of(g, r, 1), r->grad,
+                         dx, grad_of(g, r, 1), grad_of(g, r, 2));
+    shake_channels(g, r, r->grad, dx);
 }
 
 /* ---- lstm; as a layer: lp_lstm.  saved: h, c [n,length+1,u], gates [n,length,4u], scratch [6u] */
@@ -1240,7 +1246,8 @@ static void draw_inputs(graph *g)
     if (kind < 45) make_input(g, 4, between(g, 1, 9), between(g, 1, 9), between(g, 1, 8));
     else if (kind < 58) { /* Winograd's: groups, blocks of tiles */
         int side = 4 * between(g, 1, 4), wide = 4 * between(g, 1, 4);
-        if (chance(g, 8)) side = wide = 32;
+        if (chance(g, 75)) side = 4 * between(g, 1, 2), wide = 4 * between(g, 1, 2);
+        if (chance(g, 4)) side = wide = 32;
         g->batch = side * wide > 200 ? between(g, 1, 2) : between(g, 1, 5);
         g->most = 70000;
         make_input(g, 4, side, wide, 16 * between(g, 1, side * wide > 300 ? 1 : 2));
@@ -1464,7 +1471,7 @@ static void begin_pass(graph *g, double noise)
     }
 }
 
-/* Forward, and backward of scale times the loss if scale > 0. */
+/* Forward, and backward of scale times the loss if scale > 0 (not if a tie is in the way). */
 static void evaluate(graph *g, double scale, double noise)
 {
     begin_pass(g, noise);
@@ -1474,7 +1481,7 @@ static void evaluate(graph *g, double scale, double noise)
         ops[r->op].forward(g, r);
         if (noise > 0) disturb(g, r->value, in_use(g, r), largest(r->value, in_use(g, r)));
     }
-    if (scale == 0) return;
+    if (scale == 0 || (g->ties && noise == 0)) return;
     *g->r[g->loss].grad = scale;
     for (int i = g->records - 1; i >= 0; i--) {
         record *r = &g->r[i];
@@ -1560,7 +1567,7 @@ typedef struct game {
     int         which, trainings;   /* training passes by lp_forward                           */
     float      *log;                /* everything observed                                     */
     size_t      logged, room;
-    int         failed;
+    int         failed, stopped;
     char        why[300];
     int         serial;             /* passes so far                                           */
 } game;
@@ -1883,6 +1890,12 @@ static void drop_held(const graph *g)
 
 /* ---- playing the script */
 
+/* Has training gone astray?  Then the script ends here, for all variants. */
+static int astray(const graph *g, const expected *e)
+{
+    return !(largest(e->want, e->s.size) < 1e3) || !(*g->r[g->loss].value < 1e3);
+}
+
 /* Chooses the salt of minibatch m of a step: one without ties. */
 static int choose(game *p, expected *e, step *s, int index, int m)
 {
@@ -1914,6 +1927,11 @@ static void gradient_part(game *p, int index, int m)
     if (p->v.check) {
         read_model(p, p->which);
         decided = choose(p, &e, s, index, m);
+        if (astray(g, &e)) {
+            g->steps = index, p->stopped = 1;
+            free(e.want);
+            return;
+        }
     } else {
         fill(g, s->salt[m]);
         list_groups(g, GRADIENT, &e.s);
@@ -1999,7 +2017,8 @@ static void play_step(game *p, int index)
     if (p->failed) return;
     g->rows = s->rows;
     good(p, lp_set_batch(p->net, s->rows), "lp_set_batch");
-    for (int m = 0; m < s->parts && !p->failed; m++) gradient_part(p, index, m);
+    for (int m = 0; m < s->parts && !p->failed && !p->stopped; m++) gradient_part(p, index, m);
+    if (p->stopped) return;
     if (!p->failed) good(p, lp_step(p->net, 0.05f), "lp_step");
     drop_held(g);
     int members = lp_get_info(p->net).members, k = (int)(g->index + (uint64_t)index) % members;
@@ -2252,6 +2271,14 @@ static void shrink(graph *g, const property *q, const char *why)
 
 /* ------------------------------------------------------------------- a graph as a C program */
 
+/* A float as C writes it. */
+static void print_float(float x)
+{
+    char text[40];
+    sprintf(text, "%.9g", (double)x);
+    printf("%s%sf", text, strpbrk(text, ".e") ? "" : ".0");
+}
+
 static void print_call(const graph *g, const record *r)
 {
     const char *text = r->layer ? ops[r->op].layer : ops[r->op].call;
@@ -2263,7 +2290,7 @@ static void print_call(const graph *g, const record *r)
         case 'b': printf("%d", r->a[1]); break;
         case 'c': printf("%d", r->a[2]); break;
         case 'l': printf("%d", last_of(r)); break;
-        case 'p': printf("%.9gf", (double)r->p + (r->p == 0 ? 0.0 : 0.0)); break;
+        case 'p': print_float(r->p); break;
         case 'r': printf("%d", r->rank); break;
         case 'd': printf("dim[%d]", (int)(r - g->r)); break;
         default:
@@ -2285,7 +2312,7 @@ static void print_record(const graph *g, int i)
     else if (r->op == INTS && r->rank == 1) printf("lp_labels(net, \"%s\", %d)", r->name, d[0]);
     else if (r->op == INTS) printf("lp_tokens(net, \"%s\", %d, %d)", r->name, d[0], d[1]);
     else if (r->op == PARAMETER)
-        printf("lp_parameter(net, \"%s\", %d, dim[%d], LP_INIT_NORMAL, 1, (lp_role)%d)", r->name, r->rank, i, r->role);
+        printf("lp_parameter(net, \"%s\", %d, dim[%d], LP_INIT_ZERO, 1, (lp_role)%d)", r->name, r->rank, i, r->role);
     else print_call(g, r);
     printf(";  /* [%d", d[0]);
     for (int k = 1; k < r->rank; k++) printf(",%d", d[k]);
@@ -2418,8 +2445,8 @@ static void print_body(const graph *g, const variant *v, int evaluation)
     const lp_desc *d = &g->desc;
     int serial = 0;
     printf("    d.seed = %llu, d.direct_conv = %d, d.clip = %g;\n", (unsigned long long)d->seed, d->direct_conv, (double)d->clip);
-    printf("    d.late.families = %u, d.late.members = %d, d.late.sigma0 = %.9gf * 1.0f, d.late.gamma = %.9gf * 1.0f;\n",
-           d->late.families, d->late.members, (double)d->late.sigma0, (double)d->late.gamma);
+    printf("    d.late.families = %u, d.late.members = %d;\n    d.late.sigma0 = ", d->late.families, d->late.members);
+    print_float(d->late.sigma0), printf(", d.late.gamma = "), print_float(d->late.gamma), printf(";\n");
     if (d->optim_base.rule == LP_ADAM) printf("    d.optim_base = d.optim_late = lp_adam_default();\n");
     printf("    static lp_real probs[%lu];\n", (unsigned long)product(4, g->r[g->r[g->loss].in[0]].dim));
     printf("    lp_net *net = lp_create(&d);\n    lp_tensor *t[%d];\n", g->records);
@@ -2430,7 +2457,7 @@ static void print_body(const graph *g, const variant *v, int evaluation)
             printf("    values(net, t[%d], %llu, %d, %.9g, %.9g);\n", i, (unsigned long long)g->index, g->r[i].id,
                    g->r[i].centre, g->r[i].scale);
     printf("    lp_real *carry = lp_carry(net, &n);\n");
-    printf("    for (size_t i = 0; i < %lu; i++) carry[i] = (lp_real)(0.8 * number(%llu, 1000, i));\n", (unsigned long)g->carried,
+    printf("    for (size_t i = 0; i + 1 < %lu; i++) carry[i] = (lp_real)(0.8 * number(%llu, 1000, i));\n", (unsigned long)g->carried + 1,
            (unsigned long long)g->index);
     for (int i = 0; i < g->steps && !evaluation; i++) print_step(g, i, &serial, v);
     if (evaluation) print_evaluation(g, &serial);
@@ -2526,7 +2553,7 @@ static void run_graph(graph *g)
 {
     for (int i = 0; i < PROPERTIES; i++) {
         property *q = &properties[i];
-        int       drawn = (int)(test_mix(g->rng + (uint64_t)i) >> 20) % 100;
+        int       drawn = (int)((test_mix(g->rng + (uint64_t)i) >> 33) % 100);
         if (i > 0 && drawn >= q->percent && options.only < 0) continue;
         if (!wanted(g, q)) continue;
         run_property(g, q);

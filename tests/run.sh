@@ -25,7 +25,7 @@ run() {
 
 all=
 [ "$mode" = full ] && all=--all
-for name in unit ops algorithm gradcheck gradcheck64 bits; do run "$build/$name" $all; done
+for name in unit ops algorithm gradcheck gradcheck64 bits graphs; do run "$build/$name" $all; done
 run sh tests/cli.sh "$build/cifar" "$build/demo" "$build/enwik8"
 run sh data_scripts/test.sh
 run sh tests/matrix.sh "$mode"
