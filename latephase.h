@@ -5049,11 +5049,10 @@ LP_API lp_tensor *lp_conv2d(lp_net *net, lp_tensor *x, lp_tensor *w, lp_tensor *
                "conv \"%s\": input \"%s\" %t does not fit weight \"%s\" %t (expected [n,h,w,c] and "
                "[kh,kw,c,filters])", who, x->name, x->priv, w->name, w->priv);
     int kh = w->dim[0], kw = w->dim[1], f = w->dim[3];
-    if (kh > 7 || kw > 7 || stride < 1 || stride > 7 || pad < LP_SAME || pad > 7)
-        return LPI_BUILD_FAIL(net, LP_ERR_ARGUMENT,
-                              "conv \"%s\": kernel %dx%d, stride %d, pad %d; expected "
-                              "kernels and strides 1..7, pad 0..7 or LP_SAME",
-                              who, kh, kw, stride, pad);
+    LPI_REFUSE(net, kh > 7 || kw > 7 || stride < 1 || stride > 7 || pad < LP_SAME || pad > 7,
+               LP_ERR_ARGUMENT,
+               "conv \"%s\": kernel %dx%d, stride %d, pad %d; expected kernels and strides 1..7, "
+               "pad 0..7 or LP_SAME", who, kh, kw, stride, pad);
     LPI_REFUSE(net, bias && !lpi_is_weight(bias, 1, f, 1),
                LP_ERR_SHAPE,
                "conv \"%s\": bias \"%s\" %t does not fit weight \"%s\" %t", who, bias->name,
@@ -5085,11 +5084,9 @@ LP_API lp_tensor *lp_conv(lp_net *net, lp_tensor *x, const char *label, int filt
     LPI_REFUSE(net, x->rank != 4, LP_ERR_SHAPE,
                "conv \"%s\": input \"%s\" %t, expected [n,h,w,c]", lpi_label(label), x->name,
                x->priv);
-    if (kernel < 1 || kernel > 7 || filters < 1)
-        return LPI_BUILD_FAIL(net, LP_ERR_ARGUMENT,
-                              "conv \"%s\": kernel %d, filters %d; expected kernel 1..7, "
-                              "filters >= 1",
-                              lpi_label(label), kernel, filters);
+    LPI_REFUSE(net, kernel < 1 || kernel > 7 || filters < 1, LP_ERR_ARGUMENT,
+               "conv \"%s\": kernel %d, filters %d; expected kernel 1..7, filters >= 1",
+               lpi_label(label), kernel, filters);
     int        dim[4] = { kernel, kernel, x->dim[3], filters };
     lp_tensor *w = lpi_layer_weight(net, label, "weight", 4, dim, LP_INIT_KAIMING, 1);
     return w ? lp_conv2d(net, x, w, NULL, label, stride, LP_SAME) : NULL;
@@ -5272,11 +5269,9 @@ static const lpi_op lpi_op_subsample = {
 LP_API lp_tensor *lp_subsample(lp_net *net, lp_tensor *x, int stride, int channels)
 {
     if (!lpi_building(net, x, "subsample", NULL)) return NULL;
-    if (x->rank != 4 || stride < 1 || channels < x->dim[3])
-        return LPI_BUILD_FAIL(net, LP_ERR_SHAPE,
-                              "subsample: input \"%s\" %t, stride %d, %d channels; expected "
-                              "[n,h,w,c], stride >= 1, channels >= c",
-                              x->name, x->priv, stride, channels);
+    LPI_REFUSE(net, x->rank != 4 || stride < 1 || channels < x->dim[3], LP_ERR_SHAPE,
+               "subsample: input \"%s\" %t, stride %d, %d channels; expected [n,h,w,c], stride >= "
+               "1, channels >= c", x->name, x->priv, stride, channels);
     int dim[4] = {x->dim[0], (x->dim[1] - 1) / stride + 1, (x->dim[2] - 1) / stride + 1, channels};
     lpi_node *node = lpi_new_node(net, &lpi_op_subsample, NULL, 1, &x, 4, dim);
     if (!node) return NULL;
@@ -5491,11 +5486,8 @@ LP_API lp_tensor *lp_mean_squared_error(lp_net *net, lp_tensor *a, lp_tensor *b)
     const char *what = "mean_squared_error";
     if (!lpi_building(net, a, what, NULL) || !lpi_building(net, b, what, NULL))
         return NULL;
-    if (a->priv->kind == LPI_INPUT)
-        return LPI_BUILD_FAIL(net, LP_ERR_ARGUMENT,
-                              "mean_squared_error: the prediction \"%s\" is an "
-                              "input; is it the target?",
-                              a->name);
+    LPI_REFUSE(net, a->priv->kind == LPI_INPUT, LP_ERR_ARGUMENT,
+               "mean_squared_error: the prediction \"%s\" is an input; is it the target?", a->name);
     LPI_REFUSE(net, !lpi_same_shape(a, b), LP_ERR_SHAPE,
                "mean_squared_error: \"%s\" %t and \"%s\" %t have different shapes, or only one "
                "follows the batch", a->name, a->priv, b->name, b->priv);
@@ -6922,11 +6914,10 @@ static lp_tensor *lpi_wrn_block(lp_net *net, lp_tensor *x, int index, int filter
 LP_API lp_tensor *lp_wrn(lp_net *net, lp_tensor *x, int depth, int width, int classes)
 {
     if (!lpi_building(net, x, "lp_wrn", NULL)) return NULL;
-    if (depth < 10 || (depth - 4) % 6 != 0 || width < 1 || width > 1024 || classes < 1)
-        return LPI_BUILD_FAIL(net, LP_ERR_ARGUMENT,
-                              "lp_wrn: depth %d, width %d, classes %d; expected depth 6n+4 >= 10, "
-                              "width 1..1024, classes >= 1",
-                              depth, width, classes);
+    LPI_REFUSE(net, depth < 10 || (depth - 4) % 6 != 0 || width < 1 || width > 1024 || classes < 1,
+               LP_ERR_ARGUMENT,
+               "lp_wrn: depth %d, width %d, classes %d; expected depth 6n+4 >= 10, width 1..1024, "
+               "classes >= 1", depth, width, classes);
     int        n = (depth - 4) / 6;
     lp_tensor *h = lp_conv(net, x, "conv0", 16, 3, 1);
     for (int i = 0; h && i < 3 * n; i++)
@@ -6952,11 +6943,9 @@ static lp_tensor *lpi_resnet_block(lp_net *net, lp_tensor *x, int layer, int ind
 LP_API lp_tensor *lp_resnet_cifar(lp_net *net, lp_tensor *x, int depth, int classes)
 {
     if (!lpi_building(net, x, "lp_resnet_cifar", NULL)) return NULL;
-    if (depth < 8 || (depth - 2) % 6 != 0 || classes < 1)
-        return LPI_BUILD_FAIL(net, LP_ERR_ARGUMENT,
-                              "lp_resnet_cifar: depth %d, classes %d; expected depth 6n+2 >= 8, "
-                              "classes >= 1",
-                              depth, classes);
+    LPI_REFUSE(net, depth < 8 || (depth - 2) % 6 != 0 || classes < 1, LP_ERR_ARGUMENT,
+               "lp_resnet_cifar: depth %d, classes %d; expected depth 6n+2 >= 8, classes >= 1",
+               depth, classes);
     int        n = (depth - 2) / 6;
     lp_tensor *h = lpi_bn_relu(net, lp_conv(net, x, "conv1", 16, 3, 1), "bn1");
     for (int i = 0; h && i < 3 * n; i++)
@@ -6969,11 +6958,10 @@ LP_API lp_tensor *lp_char_lstm(lp_net *net, lp_tensor *tokens, int vocabulary, i
                                int units, int layers)
 {
     if (!net || net->failed) return NULL;
-    if (vocabulary < 1 || embedding < 1 || units < 1 || layers < 1 || layers > 64)
-        return LPI_BUILD_FAIL(net, LP_ERR_ARGUMENT,
-                              "lp_char_lstm: vocabulary %d, embedding %d, units %d, layers %d; "
-                              "expected all >= 1, layers <= 64",
-                              vocabulary, embedding, units, layers);
+    LPI_REFUSE(net, vocabulary < 1 || embedding < 1 || units < 1 || layers < 1 || layers > 64,
+               LP_ERR_ARGUMENT,
+               "lp_char_lstm: vocabulary %d, embedding %d, units %d, layers %d; expected all >= 1, "
+               "layers <= 64", vocabulary, embedding, units, layers);
     lp_tensor *h = lp_embedding(net, tokens, "embed", vocabulary, embedding);
     for (int i = 0; h && i < layers; i++) h = lp_lstm(net, h, lpi_name(net, "lstm%d", i), units);
     int        dim[2] = { units, vocabulary };
