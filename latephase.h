@@ -3757,17 +3757,27 @@ typedef void (*lpi_binary_fn)(lpi_n n, const lp_real *a, const lp_real *b, lp_re
 typedef void (*lpi_gradient_fn)(lpi_n n, const lp_real *a, const lp_real *b, int accumulate,
                                 lp_real *y); /* b: dy; y: dx */
 typedef void (*lpi_towards_fn)(lpi_n n, lp_real s, const lp_real *a, lp_real *y);
+typedef double (*lpi_dot_fn)(lpi_n n, const lp_real *a, const lp_real *b);
 typedef struct lpi_map {
     lpi_n           n;
     const lp_real  *a, *b;
     lp_real        *y, s;
+    double         *sum; /* [chunks]: of a o a */
     int             accumulate;
-    lpi_unary_fn    unary; /* one of these four */
+    lpi_unary_fn    unary; /* one of these five, the others are NULL */
     lpi_binary_fn   binary;
     lpi_gradient_fn gradient;
     lpi_towards_fn  towards;
+    lpi_dot_fn      dot;
 } lpi_map;
 
+static lpi_map lpi_map_of(lpi_n n, const lp_real *a, const lp_real *b, lp_real *y)
+{
+    lpi_map m;
+    lpi_memset(&m, 0, sizeof m);
+    m.n = n, m.a = a, m.b = b, m.y = y;
+    return m;
+}
 static void lpi_map_item(void *arg, int item, LPI_UNUSED int lane)
 {
     const lpi_map *m = (const lpi_map *)arg;
@@ -3775,44 +3785,50 @@ static void lpi_map_item(void *arg, int item, LPI_UNUSED int lane)
     if (m->unary) m->unary(n, m->a + i, m->y + i);
     else if (m->binary) m->binary(n, m->a + i, m->b + i, m->y + i);
     else if (m->gradient) m->gradient(n, m->a + i, m->b + i, m->accumulate, m->y + i);
-    else m->towards(n, m->s, m->a + i, m->y + i);
+    else if (m->towards) m->towards(n, m->s, m->a + i, m->y + i);
+    else m->sum[item] = m->dot(n, m->a + i, m->a + i);
 }
-static void lpi_map_run(const lp_net *net, lpi_map m)
+static void lpi_map_run(const lp_net *net, lpi_map *m)
 {
-    lpi_for(&net->team, (int)lpi_ceil_div(m.n, LPI_CHUNK), lpi_map_item, &m);
+    lpi_for(&net->team, (int)lpi_ceil_div(m->n, LPI_CHUNK), lpi_map_item, m);
 }
 static void lpi_copy_unary(lpi_n n, const lp_real *x, lp_real *y) { lpi_copy(y, x, n); }
 
 /* y = a + b. */
 static void lpi_add_run(const lp_net *net, lpi_n n, const lp_real *a, const lp_real *b, lp_real *y)
 {
-    lpi_map m = {n, a, b, y, 0, 0, NULL, LPI_CALL(net->kernels, add), NULL, NULL};
-    lpi_map_run(net, m);
+    lpi_map m = lpi_map_of(n, a, b, y);
+    m.binary = LPI_CALL(net->kernels, add);
+    lpi_map_run(net, &m);
 }
 /* dx = dy or dx += dy. */
 LPI_TRAINING_ONLY void lpi_pass_grad(const lp_net *net, lpi_n n, const lp_real *dy, lp_real *dx,
                                      int accumulate)
 {
-    lpi_map m = {n, dy, NULL, dx, 0, 0, lpi_copy_unary, NULL, NULL, NULL};
+    lpi_map m = lpi_map_of(n, dy, NULL, dx);
+    m.unary = lpi_copy_unary;
     if (accumulate) lpi_add_run(net, n, dx, dy, dx);
-    else if (dx != dy) lpi_map_run(net, m);
+    else if (dx != dy) lpi_map_run(net, &m);
 }
 
 /* Forward and backward of an op y = f(x), element by element; the derivative is computed from dy and
    `of`, x or y. */
 static lp_status lpi_map_forward(lp_net *net, lpi_node *node, lpi_unary_fn f)
 {
-    lpi_map m = {lpi_count(net, node->out), lpi_value(net, node->in[0]), NULL,
-                 lpi_value(net, node->out), 0, 0, f, NULL, NULL, NULL};
-    lpi_map_run(net, m);
+    lpi_map m = lpi_map_of(lpi_count(net, node->out), lpi_value(net, node->in[0]), NULL,
+                           lpi_value(net, node->out));
+    m.unary = f;
+    lpi_map_run(net, &m);
     return LP_OK;
 }
 LPI_TRAINING_ONLY void lpi_map_backward(lp_net *net, lpi_node *node, lpi_gradient_fn f,
                                         lpi_tensor *of)
 {
-    lpi_map m = {lpi_count(net, node->out), lpi_value(net, of), lpi_grad(net, node->out),
-                 lpi_grad(net, node->in[0]), 0, lpi_adds(net, node, 0), NULL, NULL, f, NULL};
-    lpi_map_run(net, m);
+    lpi_map m = lpi_map_of(lpi_count(net, node->out), lpi_value(net, of),
+                           lpi_grad(net, node->out), lpi_grad(net, node->in[0]));
+    m.gradient = f;
+    m.accumulate = lpi_adds(net, node, 0);
+    lpi_map_run(net, &m);
 }
 
 /* Calls fn(visit, item, lane) for items of LPI_LINES lines of a node's tensors. */
@@ -6371,30 +6387,22 @@ LP_API lp_real *lp_statistics(lp_net *net, const char *label, int which)
 static void lpi_vector_run(const lp_net *net, lpi_towards_fn kernel, lpi_n n, lp_real s,
                            const lp_real *x, lp_real *y)
 {
-    lpi_map m = {n, x, NULL, y, s, 0, NULL, NULL, NULL, kernel};
-    lpi_map_run(net, m);
+    lpi_map m = lpi_map_of(n, x, NULL, y);
+    m.towards = kernel;
+    m.s = s;
+    lpi_map_run(net, &m);
 }
 
 /* |x|^2, chunk sums added in order. */
-typedef struct lpi_square_job {
-    const lp_kernels *kernels;
-    lpi_n             n;
-    const lp_real    *x;
-    double           *sum; /* [chunks] */
-} lpi_square_job;
-static void lpi_square_item(void *arg, int item, LPI_UNUSED int lane)
-{
-    const lpi_square_job *j = (const lpi_square_job *)arg;
-    lpi_n                 i = (lpi_n)item * LPI_CHUNK, n = lpi_minp(LPI_CHUNK, j->n - i);
-    j->sum[item] = LPI_CALL(j->kernels, dot)(n, j->x + i, j->x + i);
-}
 static double lpi_square(lp_net *net, const lp_real *x, lpi_n n)
 {
-    double         sum = 0;
-    lpi_n          chunks = lpi_ceil_div(n, LPI_CHUNK);
-    lpi_square_job j = {net->kernels, n, x, (double *)(void *)lpi_scratch(net, 2 * chunks)};
-    lpi_for(&net->team, (int)chunks, lpi_square_item, &j);
-    for (lpi_n i = 0; i < chunks; i++) sum += j.sum[i];
+    double  sum = 0;
+    lpi_n   chunks = lpi_ceil_div(n, LPI_CHUNK);
+    lpi_map m = lpi_map_of(n, x, NULL, NULL);
+    m.dot = LPI_CALL(net->kernels, dot);
+    m.sum = (double *)(void *)lpi_scratch(net, 2 * chunks);
+    lpi_map_run(net, &m);
+    for (lpi_n i = 0; i < chunks; i++) sum += m.sum[i];
     return sum;
 }
 
