@@ -167,7 +167,7 @@ int main(void)
    weight, no momentum and no statistic.
 */
 
-#ifndef LPI_ROW /* LPI_ROW: this file includes itself once per instruction set, see >>kernels */
+#ifndef LPI_ISA_NAME /* LPI_ISA_NAME: this file includes itself once per instruction set, see >>kernels */
 #ifndef LATEPHASE_H
 #define LATEPHASE_H
 
@@ -563,7 +563,7 @@ LP_API lp_status lp_state_load(lp_net *net, const void *from, size_t bytes);
 /* The kernels of an instruction set (AUTO: the best of this processor); NULL if it has none.  Ask
    once: CPUID takes 20 us under a hypervisor, a product of two 256 x 256 matrices 150.  Names:
    "auto", "scalar", "scalar-fma", "avx2", "avx512", "neon". */
-typedef struct lpi_row lp_kernels;
+typedef struct lpi_kernels lp_kernels;
 LP_API const lp_kernels *lp_find_kernels(lp_isa isa);
 LP_API const char       *lp_isa_name(lp_isa isa);
 /* C [m,n] = A [m,k] B [k,n] + (accumulate ? C : 0) with element (i,j) of A at a[i*rsa + j*csa], of
@@ -586,9 +586,9 @@ LP_API void     lp_shuffle(uint64_t seed, uint64_t stream, int32_t *order, int n
 }
 #endif
 #endif /* LATEPHASE_H */
-#endif /* LPI_ROW */
+#endif /* LPI_ISA_NAME */
 
-#if defined(LP_IMPLEMENTATION) && !defined(LPI_ROW) && !defined(LPI_IMPLEMENTED)
+#if defined(LP_IMPLEMENTATION) && !defined(LPI_ISA_NAME) && !defined(LPI_IMPLEMENTED)
 #define LPI_IMPLEMENTED
 
 /* ---------------------------------------------------------------------------- >>platform
@@ -646,10 +646,10 @@ static void lpi_hugepage(void *p, size_t n)
 #define LPI_UNUSED
 #endif
 #ifdef LP_NO_TRAINING /* functions that only training calls: the compiler drops them then */
-#define LPI_TRAINED static LPI_UNUSED
+#define LPI_TRAINING_ONLY static LPI_UNUSED
 #define LPI_BACK(fn) NULL
 #else
-#define LPI_TRAINED static
+#define LPI_TRAINING_ONLY static
 #define LPI_BACK(fn) fn
 #endif
 
@@ -816,17 +816,17 @@ static void lpi_for(const lpi_team *team, int items, lpi_item_fn fn, void *arg)
 }
 
 #ifdef LPI_THREADS
-/* The pool.  A job is announced by a new generation number; workers spin for it for some tens of
+/* The crew.  A job is announced by a new generation number; workers spin for it for some tens of
    microseconds, as the next op usually follows at once, then sleep. */
 #define LPI_SPINS 600
 
 typedef struct lpi_worker {
-    struct lpi_pool *pool;
+    struct lpi_crew *crew;
     pthread_t        thread;
     int              lane;
 } lpi_worker;
 
-typedef struct lpi_pool {
+typedef struct lpi_crew {
     pthread_mutex_t mutex;
     pthread_cond_t  wake, done;
     unsigned        generation; /* atomic */
@@ -835,7 +835,7 @@ typedef struct lpi_pool {
     lp_task         task;
     void           *arg;
     lpi_worker     *worker; /* [workers] */
-} lpi_pool;
+} lpi_crew;
 
 static void lpi_pause(void)
 {
@@ -847,79 +847,79 @@ static void lpi_pause(void)
 static void *lpi_work(void *p)
 {
     lpi_worker *self = (lpi_worker *)p;
-    lpi_pool   *pool = self->pool;
+    lpi_crew   *crew = self->crew;
     for (unsigned seen = 0;;) {
         for (int i = 0; i < LPI_SPINS; i++) {
-            if (__atomic_load_n(&pool->generation, __ATOMIC_ACQUIRE) != seen) break;
+            if (__atomic_load_n(&crew->generation, __ATOMIC_ACQUIRE) != seen) break;
             lpi_pause();
         }
-        if (__atomic_load_n(&pool->generation, __ATOMIC_ACQUIRE) == seen) {
-            pthread_mutex_lock(&pool->mutex);
-            while (__atomic_load_n(&pool->generation, __ATOMIC_ACQUIRE) == seen)
-                pthread_cond_wait(&pool->wake, &pool->mutex);
-            pthread_mutex_unlock(&pool->mutex);
+        if (__atomic_load_n(&crew->generation, __ATOMIC_ACQUIRE) == seen) {
+            pthread_mutex_lock(&crew->mutex);
+            while (__atomic_load_n(&crew->generation, __ATOMIC_ACQUIRE) == seen)
+                pthread_cond_wait(&crew->wake, &crew->mutex);
+            pthread_mutex_unlock(&crew->mutex);
         }
         seen++;
-        if (pool->quit) return NULL;
-        pool->task(pool->arg, self->lane);
-        if (__atomic_sub_fetch(&pool->running, 1, __ATOMIC_ACQ_REL) == 0) {
-            pthread_mutex_lock(&pool->mutex);
-            pthread_cond_signal(&pool->done);
-            pthread_mutex_unlock(&pool->mutex);
+        if (crew->quit) return NULL;
+        crew->task(crew->arg, self->lane);
+        if (__atomic_sub_fetch(&crew->running, 1, __ATOMIC_ACQ_REL) == 0) {
+            pthread_mutex_lock(&crew->mutex);
+            pthread_cond_signal(&crew->done);
+            pthread_mutex_unlock(&crew->mutex);
         }
     }
 }
 
-static void lpi_pool_announce(lpi_pool *pool, lp_task task, void *arg)
+static void lpi_crew_announce(lpi_crew *crew, lp_task task, void *arg)
 {
-    pthread_mutex_lock(&pool->mutex);
-    pool->task = task;
-    pool->arg = arg;
-    pool->running = pool->workers;
-    __atomic_add_fetch(&pool->generation, 1, __ATOMIC_RELEASE);
-    pthread_cond_broadcast(&pool->wake);
-    pthread_mutex_unlock(&pool->mutex);
+    pthread_mutex_lock(&crew->mutex);
+    crew->task = task;
+    crew->arg = arg;
+    crew->running = crew->workers;
+    __atomic_add_fetch(&crew->generation, 1, __ATOMIC_RELEASE);
+    pthread_cond_broadcast(&crew->wake);
+    pthread_mutex_unlock(&crew->mutex);
 }
 
-static void lpi_pool_for(void *user, int lanes, lp_task task, void *arg)
+static void lpi_crew_for(void *user, int lanes, lp_task task, void *arg)
 {
-    lpi_pool *pool = (lpi_pool *)user;
+    lpi_crew *crew = (lpi_crew *)user;
     (void)lanes; /* always workers + 1 */
-    lpi_pool_announce(pool, task, arg);
+    lpi_crew_announce(crew, task, arg);
     task(arg, 0);
     for (int i = 0; i < LPI_SPINS; i++) {
-        if (__atomic_load_n(&pool->running, __ATOMIC_ACQUIRE) == 0) return;
+        if (__atomic_load_n(&crew->running, __ATOMIC_ACQUIRE) == 0) return;
         lpi_pause();
     }
-    pthread_mutex_lock(&pool->mutex);
-    while (__atomic_load_n(&pool->running, __ATOMIC_ACQUIRE) != 0)
-        pthread_cond_wait(&pool->done, &pool->mutex);
-    pthread_mutex_unlock(&pool->mutex);
+    pthread_mutex_lock(&crew->mutex);
+    while (__atomic_load_n(&crew->running, __ATOMIC_ACQUIRE) != 0)
+        pthread_cond_wait(&crew->done, &crew->mutex);
+    pthread_mutex_unlock(&crew->mutex);
 }
 
-static void lpi_pool_stop(lpi_pool *pool)
+static void lpi_crew_stop(lpi_crew *crew)
 {
-    pool->quit = 1;
-    lpi_pool_announce(pool, NULL, NULL);
-    for (int i = 0; i < pool->workers; i++) pthread_join(pool->worker[i].thread, NULL);
-    pthread_cond_destroy(&pool->done);
-    pthread_cond_destroy(&pool->wake);
-    pthread_mutex_destroy(&pool->mutex);
+    crew->quit = 1;
+    lpi_crew_announce(crew, NULL, NULL);
+    for (int i = 0; i < crew->workers; i++) pthread_join(crew->worker[i].thread, NULL);
+    pthread_cond_destroy(&crew->done);
+    pthread_cond_destroy(&crew->wake);
+    pthread_mutex_destroy(&crew->mutex);
 }
 
 /* Starts up to `workers` threads; fewer if the system refuses.  worker [workers]. */
-static void lpi_pool_start(lpi_pool *pool, lpi_worker *worker, int workers)
+static void lpi_crew_start(lpi_crew *crew, lpi_worker *worker, int workers)
 {
-    lpi_memset(pool, 0, sizeof *pool);
-    pthread_mutex_init(&pool->mutex, NULL);
-    pthread_cond_init(&pool->wake, NULL);
-    pthread_cond_init(&pool->done, NULL);
-    pool->worker = worker;
+    lpi_memset(crew, 0, sizeof *crew);
+    pthread_mutex_init(&crew->mutex, NULL);
+    pthread_cond_init(&crew->wake, NULL);
+    pthread_cond_init(&crew->done, NULL);
+    crew->worker = worker;
     for (int i = 0; i < workers; i++) {
-        worker[i].pool = pool;
+        worker[i].crew = crew;
         worker[i].lane = i + 1;
         if (pthread_create(&worker[i].thread, NULL, lpi_work, &worker[i]) != 0) break;
-        pool->workers++;
+        crew->workers++;
     }
 }
 #endif
@@ -1075,7 +1075,7 @@ LP_API double lp_random_normal(uint64_t seed, uint64_t stream, uint64_t index)
 
 /* ----------------------------------------------------------------------------- >>kernels
    The inner loops.  They are written once, over a vector of LPI_W elements, and compiled once per
-   instruction set ("row") by letting this file include itself with LPI_ROW set; the macros just
+   instruction set ("row") by letting this file include itself with LPI_ISA_NAME set; the macros just
    below are all that differs.  Read the kernels with LPI_W = 1 in mind: that is the scalar
    reference.  Rows with fused multiply-add give the same bits, because every element of a result
    is computed by the same chain of operations whatever the width:
@@ -1128,7 +1128,7 @@ typedef struct lpi_pre {
 
 #define LPI_MAX_MR 12
 #define LPI_MAX_W 16
-typedef struct lpi_row {
+typedef struct lpi_kernels {
     lp_isa isa;
     int    width, mr; /* vector width; tallest tile */
     lpi_tile_fn tile[2][LPI_MAX_MR]; /* [vectors - 1][rows - 1] */
@@ -1178,7 +1178,9 @@ typedef struct lpi_row {
     /* updates: see >>optim */
     void (*sgd)(lpi_n n, const lpi_rule *r, const lp_real *g, lp_real *v, lp_real *w);
     void (*adam)(lpi_n n, const lpi_rule *r, const lp_real *g, lp_real *m, lp_real *v, lp_real *w);
-} lpi_row;
+} lpi_kernels;
+/* Calls a kernel of a set. */
+#define LPI_CALL(kernels, name) ((kernels)->name)
 
 /* The sum of the virtual lanes, in a fixed order. */
 static double lpi_fold(const lp_real *lane)
@@ -1217,16 +1219,16 @@ LPI_UNUSED static lp_real lpi_scale1(lp_real p, lp_real k)
 
 #endif /* first part of the implementation */
 
-#ifdef LPI_ROW /* ---------------------------------------- compiled once per instruction set */
+#ifdef LPI_ISA_NAME /* ---------------------------------------- compiled once per instruction set */
 
 #define LPI_CAT_(a, b) a##b
 #define LPI_CAT(a, b) LPI_CAT_(a, b)
-#define LPI_K(name) LPI_CAT(lpi_##name##_, LPI_ROW)
+#define LPI_K(name) LPI_CAT(lpi_##name##_, LPI_ISA_NAME)
 
 /* The vector: load, store, broadcast, + - * /, sqrt, fma(a,b,c) = a b + c, max(a,b) = a > b ? a : b
    and min (b if one is NaN), pick(x,a,b) = x > 0 ? a : b, round to an integer, scale(p,k) = p 2^k.
    LPI_LD and LPI_ST take m elements, m >= 1, of which at most LPI_W count; the rest read as 0. */
-#if LPI_ROW_ISA == 1 || LPI_ROW_ISA == 2 /* scalar, scalar-fma */
+#if LPI_ISA_NUMBER == 1 || LPI_ISA_NUMBER == 2 /* scalar, scalar-fma */
 #define LPI_V lp_real
 #define LPI_W 1
 #define LPI_MR 4
@@ -1244,7 +1246,7 @@ LPI_UNUSED static lp_real lpi_scale1(lp_real p, lp_real k)
 #define LPI_MIN(a, b) ((a) < (b) ? (a) : (b))
 #define LPI_PICK(x, a, b) ((x) > 0 ? (a) : (b))
 #define LPI_SCALE(p, k) lpi_scale1(p, k)
-#if LPI_ROW_ISA == 1
+#if LPI_ISA_NUMBER == 1
 #define LPI_TARGET
 #define LPI_FMA(a, b, c) ((a) * (b) + (c))
 #elif defined(LPI_X86)
@@ -1256,7 +1258,7 @@ LPI_UNUSED static lp_real lpi_scale1(lp_real p, lp_real k)
 #define LPI_FMA(a, b, c) __builtin_fmaf(a, b, c)
 #endif
 
-#elif LPI_ROW_ISA == 3 /* AVX2 and FMA */
+#elif LPI_ISA_NUMBER == 3 /* AVX2 and FMA */
 #define LPI_V __m256
 #define LPI_W 8
 #define LPI_MR 6
@@ -1305,7 +1307,7 @@ static inline LPI_TARGET __m256 lpi_scale_avx2(__m256 p, __m256 k)
     return _mm256_mul_ps(p, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(b, one), 23)));
 }
 
-#elif LPI_ROW_ISA == 4 /* AVX-512F */
+#elif LPI_ISA_NUMBER == 4 /* AVX-512F */
 #define LPI_V __m512
 #define LPI_W 16
 #define LPI_MR 12
@@ -1331,7 +1333,7 @@ static inline LPI_TARGET __m256 lpi_scale_avx2(__m256 p, __m256 k)
     _mm512_mask_mov_ps(b, _mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_GT_OQ), a)
 #define LPI_SCALE(p, k) _mm512_maskz_scalef_ps(LPI_ALL, p, k)
 
-#elif LPI_ROW_ISA == 5 /* NEON of aarch64 */
+#elif LPI_ISA_NUMBER == 5 /* NEON of aarch64 */
 #define LPI_V float32x4_t
 #define LPI_W 4
 #define LPI_MR 8
@@ -1386,7 +1388,7 @@ static inline float32x4_t lpi_scale_neon(float32x4_t p, float32x4_t k)
     return vmulq_f32(p, vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(b, one), 23)));
 }
 #endif
-#if LPI_ROW_ISA == 1 /* by an int: x87 may keep more digits than a float has */
+#if LPI_ISA_NUMBER == 1 /* by an int: x87 may keep more digits than a float has */
 #define LPI_ROUND(x) ((lp_real)lpi_round1(x))
 #else /* 1.5 2^23: the sum has no bits behind the point */
 #define LPI_ROUND(x) LPI_SUB(LPI_ADD(x, LPI_SET1(12582912.0f)), LPI_SET1(12582912.0f))
@@ -1526,7 +1528,7 @@ static LPI_TARGET void LPI_K(col_sum)(lpi_n rows, lpi_n c, const lp_real *x, lp_
 #undef LPI_TERM
 }
 
-LPI_TRAINED LPI_TARGET void LPI_K(col_square)(lpi_n rows, lpi_n c, const lp_real *x,
+LPI_TRAINING_ONLY LPI_TARGET void LPI_K(col_square)(lpi_n rows, lpi_n c, const lp_real *x,
                                               const lp_real *mean, lp_real *out)
 {
 #define LPI_TERM(s, r)                                                                  \
@@ -1554,7 +1556,7 @@ static LPI_TARGET void LPI_K(scale_shift)(lpi_n rows, lpi_n c, const lp_real *x,
 
 /* sum = sum dy', dot = sum dy' (x - mean), where dy' = dy, or dy where relu let y = x scale + shift
    pass: y is computed again rather than stored. */
-LPI_TRAINED LPI_TARGET void LPI_K(bn_sums)(lpi_n rows, lpi_n c, const lp_real *x, const lp_real *dy,
+LPI_TRAINING_ONLY LPI_TARGET void LPI_K(bn_sums)(lpi_n rows, lpi_n c, const lp_real *x, const lp_real *dy,
                                            const lpi_bn *bn, int relu, lp_real *sum, lp_real *dot)
 {
     LPI_EACH_COLUMN({
@@ -1574,7 +1576,7 @@ LPI_TRAINED LPI_TARGET void LPI_K(bn_sums)(lpi_n rows, lpi_n c, const lp_real *x
 }
 
 /* dx = ka dy' + (kb (x - mean) + kc), added to dx if accumulate. */
-LPI_TRAINED LPI_TARGET void LPI_K(bn_grad)(lpi_n rows, lpi_n c, const lp_real *x, const lp_real *dy,
+LPI_TRAINING_ONLY LPI_TARGET void LPI_K(bn_grad)(lpi_n rows, lpi_n c, const lp_real *x, const lp_real *dy,
                                            const lpi_bn *bn, int relu, int accumulate, lp_real *dx)
 {
     LPI_EACH_COLUMN({
@@ -1611,7 +1613,7 @@ static LPI_TARGET void LPI_K(axpy)(lpi_n n, lp_real s, const lp_real *x, lp_real
     LPI_EACH(n, LPI_ST(y + i, m, LPI_FMA(f, LPI_LD(x + i, m), LPI_LD(y + i, m)));)
 }
 
-LPI_TRAINED LPI_TARGET void LPI_K(lerp)(lpi_n n, lp_real t, const lp_real *x, lp_real *y)
+LPI_TRAINING_ONLY LPI_TARGET void LPI_K(lerp)(lpi_n n, lp_real t, const lp_real *x, lp_real *y)
 {
     const LPI_V f = LPI_SET1(t);
     LPI_EACH(n, {
@@ -1704,7 +1706,7 @@ LPI_FUNCTION(exp) LPI_FUNCTION(sigmoid) LPI_FUNCTION(tanh)
 
 /* dx = or += dy f'(x), from v = f(x) and d = dy; relu: v > 0 exactly where x > 0. */
 #define LPI_DERIVATIVE(NAME, F)                                                                  \
-    LPI_TRAINED LPI_TARGET void LPI_K(NAME)(lpi_n n, const lp_real *y, const lp_real *dy,        \
+    LPI_TRAINING_ONLY LPI_TARGET void LPI_K(NAME)(lpi_n n, const lp_real *y, const lp_real *dy,        \
                                             int accumulate, lp_real *dx)                         \
     {                                                                                            \
         const LPI_V one = LPI_SET1(1.0f);                                                        \
@@ -1887,7 +1889,7 @@ static LPI_TARGET void LPI_K(wino_weights)(lpi_n c, const lp_real *w, lpi_n tap,
 }
 
 /* 4 x 4 pixels of dy -> z. */
-LPI_TRAINED LPI_TARGET void LPI_K(wino_output_grad)(lpi_n c, const lp_real *dy, lpi_n row,
+LPI_TRAINING_ONLY LPI_TARGET void LPI_K(wino_output_grad)(lpi_n c, const lp_real *dy, lpi_n row,
                                                     lp_real *z, lpi_n plane)
 {
 #define LPI_GET(i, q) LPI_LOAD(dy + (i) * row + (q) * c + j)
@@ -1898,7 +1900,7 @@ LPI_TRAINED LPI_TARGET void LPI_K(wino_output_grad)(lpi_n c, const lp_real *dy, 
 }
 
 /* dv is added to 6 x 6 pixels of dx. */
-LPI_TRAINED LPI_TARGET void LPI_K(wino_input_grad)(lpi_n c, const lp_real *dv, lpi_n plane,
+LPI_TRAINING_ONLY LPI_TARGET void LPI_K(wino_input_grad)(lpi_n c, const lp_real *dv, lpi_n plane,
                                                    lp_real *dx, lpi_n row)
 {
 #define LPI_GET(i, q) LPI_LOAD(dv + (6 * (i) + (q)) * plane + j)
@@ -1913,7 +1915,7 @@ LPI_TRAINED LPI_TARGET void LPI_K(wino_input_grad)(lpi_n c, const lp_real *dv, l
 }
 
 /* du -> nine taps of dw, added if accumulate. */
-LPI_TRAINED LPI_TARGET void LPI_K(wino_weights_grad)(lpi_n c, const lp_real *du, lpi_n plane,
+LPI_TRAINING_ONLY LPI_TARGET void LPI_K(wino_weights_grad)(lpi_n c, const lp_real *du, lpi_n plane,
                                                      int accumulate, lp_real *dw, lpi_n tap)
 {
 #define LPI_GET(i, q) LPI_LOAD(du + (6 * (i) + (q)) * plane + j)
@@ -1950,7 +1952,7 @@ static LPI_TARGET void LPI_K(lstm_cell)(lpi_n n, lp_real *gates, const lp_real *
 /* gates: in i f g o, out the gradients of a_i a_f a_g a_o; dh in; dc in and out:
    dc += dh o (1 - tanh^2 c);  da_i = dc g i (1-i);  da_f = dc c0 f (1-f);  da_g = dc i (1-g^2);
    da_o = dh tanh c o (1-o);  then dc = dc f for the position before. */
-LPI_TRAINED LPI_TARGET void LPI_K(lstm_cell_grad)(lpi_n n, lp_real *gates, const lp_real *c0,
+LPI_TRAINING_ONLY LPI_TARGET void LPI_K(lstm_cell_grad)(lpi_n n, lp_real *gates, const lp_real *c0,
                                              const lp_real *c, const lp_real *dh, lp_real *dc)
 {
     const LPI_V one = LPI_SET1(1.0f);
@@ -1968,7 +1970,7 @@ LPI_TRAINED LPI_TARGET void LPI_K(lstm_cell_grad)(lpi_n n, lp_real *gates, const
     })
 }
 
-LPI_TRAINED LPI_TARGET void LPI_K(sgd)(lpi_n n, const lpi_rule *r, const lp_real *g, lp_real *v,
+LPI_TRAINING_ONLY LPI_TARGET void LPI_K(sgd)(lpi_n n, const lpi_rule *r, const lp_real *g, lp_real *v,
                                   lp_real *w)
 {
     const LPI_V rate = LPI_SET1(r->rate), mu = LPI_SET1(r->mu), clip = LPI_SET1(r->clip);
@@ -1983,7 +1985,7 @@ LPI_TRAINED LPI_TARGET void LPI_K(sgd)(lpi_n n, const lpi_rule *r, const lp_real
     })
 }
 
-LPI_TRAINED LPI_TARGET void LPI_K(adam)(lpi_n n, const lpi_rule *r, const lp_real *g,
+LPI_TRAINING_ONLY LPI_TARGET void LPI_K(adam)(lpi_n n, const lpi_rule *r, const lp_real *g,
                                         lp_real *m1, lp_real *m2, lp_real *w)
 {
     const LPI_V rate = LPI_SET1(r->rate), clip = LPI_SET1(r->clip), decay = LPI_SET1(r->decay);
@@ -2015,8 +2017,8 @@ LPI_TRAINED LPI_TARGET void LPI_K(adam)(lpi_n n, const lpi_rule *r, const lp_rea
 #define LPI_LIST(F) { F(1), F(2), F(3), F(4), F(5), F(6), F(7), F(8), F(9), F(10), F(11), F(12) }
 #endif
 #define LPI_T(name) LPI_BACK(LPI_K(name))
-static const lpi_row LPI_K(row) = {
-    (lp_isa)LPI_ROW_ISA, LPI_W, LPI_MR, { LPI_LIST(LPI_PAIR), LPI_LIST(LPI_PAIR2) },
+static const lpi_kernels LPI_K(kernels) = {
+    (lp_isa)LPI_ISA_NUMBER, LPI_W, LPI_MR, { LPI_LIST(LPI_PAIR), LPI_LIST(LPI_PAIR2) },
     LPI_K(panel), LPI_K(col_sum), LPI_T(col_square), LPI_K(scale_shift), LPI_T(bn_sums),
     LPI_T(bn_grad),
     LPI_K(relu), LPI_T(relu_grad), LPI_K(add), LPI_K(mul), LPI_K(axpy), LPI_T(lerp), LPI_K(dot),
@@ -2051,45 +2053,45 @@ static const lpi_row LPI_K(row) = {
 #undef LPI_SCALE
 #undef LPI_LIST
 #undef LPI_LD_ROW
-#endif /* LPI_ROW */
+#endif /* LPI_ISA_NAME */
 
-#if defined(LP_IMPLEMENTATION) && !defined(LPI_ROW) && !defined(LPI_IMPLEMENTED_2)
+#if defined(LP_IMPLEMENTATION) && !defined(LPI_ISA_NAME) && !defined(LPI_IMPLEMENTED_2)
 #define LPI_IMPLEMENTED_2
 
 /* ---------------------------------------------------------------------------- >>dispatch
    Instantiate the rows, then choose one by CPUID: AVX2 needs AVX, FMA and AVX2 from the processor
    and YMM state from the system (XCR0 bits 1, 2), AVX-512 also ZMM state (bits 5, 6, 7). */
 
-#define LPI_ROW scalar
-#define LPI_ROW_ISA 1
+#define LPI_ISA_NAME scalar
+#define LPI_ISA_NUMBER 1
 #include LP_SELF
-#undef LPI_ROW
-#undef LPI_ROW_ISA
+#undef LPI_ISA_NAME
+#undef LPI_ISA_NUMBER
 #ifdef LPI_HAS_FMA
-#define LPI_ROW scalar_fma
-#define LPI_ROW_ISA 2
+#define LPI_ISA_NAME scalar_fma
+#define LPI_ISA_NUMBER 2
 #include LP_SELF
-#undef LPI_ROW
-#undef LPI_ROW_ISA
+#undef LPI_ISA_NAME
+#undef LPI_ISA_NUMBER
 #endif
 #ifdef LPI_SIMD
-#define LPI_ROW avx2
-#define LPI_ROW_ISA 3
+#define LPI_ISA_NAME avx2
+#define LPI_ISA_NUMBER 3
 #include LP_SELF
-#undef LPI_ROW
-#undef LPI_ROW_ISA
-#define LPI_ROW avx512
-#define LPI_ROW_ISA 4
+#undef LPI_ISA_NAME
+#undef LPI_ISA_NUMBER
+#define LPI_ISA_NAME avx512
+#define LPI_ISA_NUMBER 4
 #include LP_SELF
-#undef LPI_ROW
-#undef LPI_ROW_ISA
+#undef LPI_ISA_NAME
+#undef LPI_ISA_NUMBER
 #endif
 #ifdef LPI_NEON
-#define LPI_ROW neon
-#define LPI_ROW_ISA 5
+#define LPI_ISA_NAME neon
+#define LPI_ISA_NUMBER 5
 #include LP_SELF
-#undef LPI_ROW
-#undef LPI_ROW_ISA
+#undef LPI_ISA_NAME
+#undef LPI_ISA_NUMBER
 #endif
 
 #ifdef LPI_SIMD
@@ -2125,16 +2127,16 @@ LP_API const lp_kernels *lp_find_kernels(lp_isa isa)
     int want = isa == LP_ISA_AUTO ? best : (int)isa;
     if (want > best) return NULL;
     switch (want) {
-    case LP_ISA_SCALAR: return &lpi_row_scalar;
+    case LP_ISA_SCALAR: return &lpi_kernels_scalar;
 #ifdef LPI_HAS_FMA
-    case LP_ISA_SCALAR_FMA: return &lpi_row_scalar_fma;
+    case LP_ISA_SCALAR_FMA: return &lpi_kernels_scalar_fma;
 #endif
 #ifdef LPI_SIMD
-    case LP_ISA_AVX2: return &lpi_row_avx2;
-    case LP_ISA_AVX512: return &lpi_row_avx512;
+    case LP_ISA_AVX2: return &lpi_kernels_avx2;
+    case LP_ISA_AVX512: return &lpi_kernels_avx512;
 #endif
 #ifdef LPI_NEON
-    case LP_ISA_NEON: return &lpi_row_neon;
+    case LP_ISA_NEON: return &lpi_kernels_neon;
 #endif
     default: return NULL;
     }
@@ -2168,23 +2170,23 @@ LP_API const char *lp_isa_name(lp_isa isa)
 enum { LPI_KC = 384, LPI_NC = 512 };
 
 /* Width of the panel that starts with `left` columns to go. */
-static lpi_n lpi_panel_width(const lpi_row *row, lpi_n left)
+static lpi_n lpi_panel_width(const lpi_kernels *kernels, lpi_n left)
 {
-    return left > row->width ? 2 * row->width : row->width;
+    return left > kernels->width ? 2 * kernels->width : kernels->width;
 }
 
 /* Packs B rows [0, k) into panels of `total` rows each, at rows [at, at + k):
    out [total, round_up(n)]. */
-static void lpi_pack(const lpi_row *row, const lp_real *b, lpi_n rsb, lpi_n csb, lpi_n k, lpi_n n,
+static void lpi_pack(const lpi_kernels *kernels, const lp_real *b, lpi_n rsb, lpi_n csb, lpi_n k, lpi_n n,
                      lp_real *out, lpi_n total, lpi_n at)
 {
     for (lpi_n j = 0, width; j < n; j += width) {
-        width = lpi_panel_width(row, n - j);
+        width = lpi_panel_width(kernels, n - j);
         const lp_real *from = b + j * csb;
         lp_real       *p = out + j * total + at * width;
         lpi_n          valid = lpi_minp(width, n - j);
         if (csb == 1 && valid == width) {
-            row->panel(k, width, from, rsb, p);
+            LPI_CALL(kernels, panel)(k, width, from, rsb, p);
             continue;
         }
         for (lpi_n i = 0; i < k; i++, p += width, from += rsb) {
@@ -2195,12 +2197,12 @@ static void lpi_pack(const lpi_row *row, const lp_real *b, lpi_n rsb, lpi_n csb,
 }
 
 /* One tile whose n valid columns need not fill the panel: edges go through a scratch tile. */
-LPI_INLINE void lpi_tile(const lpi_row *row, lpi_n m, lpi_n n, const lpi_window *w,
+LPI_INLINE void lpi_tile(const lpi_kernels *kernels, lpi_n m, lpi_n n, const lpi_window *w,
                          const lp_real *a, const lp_real *b, lpi_n ldb, lp_real *c, lpi_n ldc,
                          int accumulate, const lpi_soon *soon)
 {
-    lpi_n       width = lpi_panel_width(row, n);
-    lpi_tile_fn fn = row->tile[width > row->width][m - 1];
+    lpi_n       width = lpi_panel_width(kernels, n);
+    lpi_tile_fn fn = kernels->tile[width > kernels->width][m - 1];
     if (n >= width) {
         fn(w, a, b, ldb, c, ldc, accumulate, soon);
         return;
@@ -2215,14 +2217,14 @@ LPI_INLINE void lpi_tile(const lpi_row *row, lpi_n m, lpi_n n, const lpi_window 
 }
 
 /* m rows against one panel, cut into tiles of nearly equal height. */
-static void lpi_tiles(const lpi_row *row, lpi_n m, lpi_n n, const lpi_window *w, const lp_real *a,
+static void lpi_tiles(const lpi_kernels *kernels, lpi_n m, lpi_n n, const lpi_window *w, const lp_real *a,
                       const lp_real *b, lpi_n ldb, lp_real *c, lpi_n ldc, int accumulate)
 {
-    lpi_n tiles = lpi_ceil_div(m, row->mr);
+    lpi_n tiles = lpi_ceil_div(m, kernels->mr);
     for (lpi_n t = 0; t < tiles; t++) {
         lpi_n          i = lpi_cut(m, tiles, t), height = lpi_cut(m, tiles, t + 1) - i;
         const lpi_soon soon = { a + (i + height) * w->rsa, c + (i + height) * ldc };
-        lpi_tile(row, height, n, w, a + i * w->rsa, b, ldb, c + i * ldc, ldc, accumulate, &soon);
+        lpi_tile(kernels, height, n, w, a + i * w->rsa, b, ldb, c + i * ldc, ldc, accumulate, &soon);
     }
 }
 
@@ -2241,21 +2243,21 @@ static lpi_n lpi_gemm_scratch(lpi_n n, lpi_n k)
     return kc * (lpi_minp(n, LPI_NC) + 2 * LPI_MAX_W) + LPI_MAX_MR * (kc + 16);
 }
 
-static void lpi_gemm(const lpi_row *row, lpi_n m, lpi_n n, lpi_n k, const lp_real *a, lpi_n rsa,
+static void lpi_gemm(const lpi_kernels *kernels, lpi_n m, lpi_n n, lpi_n k, const lp_real *a, lpi_n rsa,
                      lpi_n csa, const lp_real *b, lpi_n rsb, lpi_n csb, lp_real *c, lpi_n ldc,
                      int accumulate, lp_real *scratch)
 {
     lp_real *panels = scratch,
             *copy = scratch + lpi_minp(k, LPI_KC) * (lpi_minp(n, LPI_NC) + 2 * LPI_MAX_W);
-    int      copies = csa == 1 && n > 4 * row->width && lpi_aliases(rsa, row->mr);
-    lpi_n    tiles = lpi_ceil_div(m, row->mr), up = 2 * row->width, columns = lpi_ceil_div(n, up);
+    int      copies = csa == 1 && n > 4 * kernels->width && lpi_aliases(rsa, kernels->mr);
+    lpi_n    tiles = lpi_ceil_div(m, kernels->mr), up = 2 * kernels->width, columns = lpi_ceil_div(n, up);
     lpi_n    bk = lpi_ceil_div(k, LPI_KC), bn = lpi_ceil_div(n, LPI_NC); /* blocks of equal size */
     for (lpi_n q = 0; q < bk * bn; q++) {
         lpi_n pc = lpi_cut(k, bk, q / bn), kc = lpi_cut(k, bk, q / bn + 1) - pc;
         lpi_n jc = lpi_cut(columns, bn, q % bn) * up;
         lpi_n nc = lpi_minp(lpi_cut(columns, bn, q % bn + 1) * up, n) - jc;
         lpi_window w = { 1, kc, copies ? kc + 16 : rsa, csa, 0 };
-        lpi_pack(row, b + pc * rsb + jc * csb, rsb, csb, kc, nc, panels, kc, 0);
+        lpi_pack(kernels, b + pc * rsb + jc * csb, rsb, csb, kc, nc, panels, kc, 0);
         for (lpi_n t = 0; t < tiles; t++) {
             lpi_n          i = lpi_cut(m, tiles, t), h = lpi_cut(m, tiles, t + 1) - i;
             const lp_real *at = a + i * rsa + pc * csa;
@@ -2266,9 +2268,9 @@ static void lpi_gemm(const lpi_row *row, lpi_n m, lpi_n n, lpi_n k, const lp_rea
             }
             for (lpi_n j = 0, width; j < nc; j += width) {
                 lp_real *to = c + i * ldc + jc + j;
-                width = lpi_panel_width(row, nc - j);
+                width = lpi_panel_width(kernels, nc - j);
                 soon.c = to + width;
-                lpi_tile(row, h, nc - j, &w, at, panels + j * kc, width, to, ldc,
+                lpi_tile(kernels, h, nc - j, &w, at, panels + j * kc, width, to, ldc,
                          accumulate || pc > 0, &soon);
                 soon.a += rsa;
             }
@@ -2299,7 +2301,7 @@ LP_API lp_status lp_gemm(const lp_kernels *kernels, int m, int n, int k, const l
 /* Shares the rows of C, or its columns if there are more of these, among lanes; every lane packs
    its part of B for itself. */
 typedef struct lpi_gemm_job {
-    const lpi_row *row;
+    const lpi_kernels *kernels;
     lpi_n          m, n, k, rsa, csa, rsb, csb, ldc, scratch, items;
     const lp_real *a, *b;
     lp_real       *c, *work;
@@ -2317,7 +2319,7 @@ static void lpi_gemm_item(void *arg, int item, int lane)
         j = lpi_cut(lpi_ceil_div(g->n, panel), g->items, item) * panel;
         jend = lpi_minp(lpi_cut(lpi_ceil_div(g->n, panel), g->items, item + 1) * panel, g->n);
     }
-    lpi_gemm(g->row, iend - i, jend - j, g->k, g->a + i * g->rsa, g->rsa, g->csa, g->b + j * g->csb,
+    lpi_gemm(g->kernels, iend - i, jend - j, g->k, g->a + i * g->rsa, g->rsa, g->csa, g->b + j * g->csb,
              g->rsb, g->csb, g->c + i * g->ldc + j, g->ldc, g->accumulate,
              g->work + lane * g->scratch);
 }
@@ -2331,15 +2333,15 @@ static void lpi_gemm_parallel(const lpi_team *team, lpi_gemm_job *g)
 
 /* C = A B for few rows and a B packed before in panels of all k rows (lpi_pack), which is used many
    times.  A is cut at the same KC, so that its tile and a piece of the panel stay in L1. */
-static void lpi_gemm_packed(const lpi_row *row, lpi_n m, lpi_n n, lpi_n k, const lp_real *a,
+static void lpi_gemm_packed(const lpi_kernels *kernels, lpi_n m, lpi_n n, lpi_n k, const lp_real *a,
                             lpi_n rsa, const lp_real *panels, lp_real *c, lpi_n ldc, int accumulate)
 {
     for (lpi_n j = 0, width; j < n; j += width) {
-        width = lpi_panel_width(row, n - j);
+        width = lpi_panel_width(kernels, n - j);
         for (lpi_n q = 0, blocks = lpi_ceil_div(k, LPI_KC); q < blocks; q++) {
             const lpi_n      pc = lpi_cut(k, blocks, q);
             const lpi_window w = { 1, lpi_cut(k, blocks, q + 1) - pc, rsa, 1, 0 };
-            lpi_tiles(row, m, n - j, &w, a + pc, panels + j * k + pc * width, width, c + j, ldc,
+            lpi_tiles(kernels, m, n - j, &w, a + pc, panels + j * k + pc * width, width, c + j, ldc,
                       accumulate || pc > 0);
         }
     }
@@ -2403,7 +2405,7 @@ static lpi_n lpi_direct_workspace(const lpi_geom *g, int lanes, int training)
 
 /* to [ph, pw, c] = image [h, w, c], changed by pre, moved down by top and right by left; zero
    elsewhere. */
-static void lpi_pad(const lpi_row *row, const lp_real *image, const lpi_pre *pre, lpi_n h, lpi_n w,
+static void lpi_pad(const lpi_kernels *kernels, const lp_real *image, const lpi_pre *pre, lpi_n h, lpi_n w,
                     lpi_n c, lpi_n top, lpi_n left, lpi_n ph, lpi_n pw, lp_real *to)
 {
     lpi_n x0 = lpi_maxp(0, left),
@@ -2417,7 +2419,7 @@ static void lpi_pad(const lpi_row *row, const lp_real *image, const lpi_pre *pre
         lpi_zero(to, x0 * c);
         const lp_real *line = image + (from * w + x0 - left) * c;
         if (pre && pre->scale)
-            row->scale_shift(x1 - x0, c, line, pre->scale, pre->shift, pre->relu, to + x0 * c);
+            LPI_CALL(kernels, scale_shift)(x1 - x0, c, line, pre->scale, pre->shift, pre->relu, to + x0 * c);
         else lpi_copy(to + x0 * c, line, (x1 - x0) * c);
         lpi_zero(to + x1 * c, (pw - x1) * c);
     }
@@ -2425,7 +2427,7 @@ static void lpi_pad(const lpi_row *row, const lp_real *image, const lpi_pre *pre
 
 typedef struct lpi_conv_job {
     const lpi_geom *g;
-    const lpi_row  *row;
+    const lpi_kernels  *kernels;
     const lp_real  *x, *w, *bias, *dy; /* bias [f] or NULL */
     lpi_pre         pre;               /* applied to x                                          */
     const lp_real  *plus;              /* added to y, or NULL                                   */
@@ -2453,17 +2455,17 @@ static const lp_real *lpi_conv_padded(const lpi_conv_job *j, int image, int lane
         *pw = g->w;
         return x;
     }
-    lpi_pad(j->row, x, &j->pre, g->h, g->w, g->c, g->top, g->left, ph, *pw,
+    lpi_pad(j->kernels, x, &j->pre, g->h, g->w, g->c, g->top, g->left, ph, *pw,
             lpi_conv_scratch(j, lane));
     return lpi_conv_scratch(j, lane);
 }
 
 /* mean and M2 of rows of x [rows, c], in two passes while they are in cache; out [2, c]. */
-static void lpi_moments_of(const lpi_row *row, lpi_n rows, lpi_n c, const lp_real *x, lp_real *out)
+static void lpi_moments_of(const lpi_kernels *kernels, lpi_n rows, lpi_n c, const lp_real *x, lp_real *out)
 {
-    row->col_sum(rows, c, x, out);
+    LPI_CALL(kernels, col_sum)(rows, c, x, out);
     for (lpi_n j = 0; j < c; j++) out[j] /= (lp_real)rows;
-    row->col_square(rows, c, x, out, out + c);
+    LPI_CALL(kernels, col_square)(rows, c, x, out, out + c);
 }
 
 /* What follows when an image of y is complete and still in cache: the residual, and the moments
@@ -2473,18 +2475,18 @@ static void lpi_conv_wrote(const lpi_conv_job *job, lpi_n image)
     const lpi_geom *g = job->g;
     lpi_n           pixels = (lpi_n)g->oh * g->ow, size = pixels * g->f;
     lp_real        *y = job->y + image * size;
-    if (job->plus) job->row->add(size, y, job->plus + image * size, y);
-    if (job->moments) lpi_moments_of(job->row, pixels, g->f, y, job->moments + image * 2 * g->f);
+    if (job->plus) LPI_CALL(job->kernels, add)(size, y, job->plus + image * size, y);
+    if (job->moments) lpi_moments_of(job->kernels, pixels, g->f, y, job->moments + image * 2 * g->f);
 }
 
 /* The same for an image of dX: the sums that the backward pass of the BatchNorm before it wants. */
-LPI_TRAINED void lpi_conv_wrote_grad(const lpi_conv_job *job, lpi_n image)
+LPI_TRAINING_ONLY void lpi_conv_wrote_grad(const lpi_conv_job *job, lpi_n image)
 {
     const lpi_geom *g = job->g;
     lpi_n           pixels = (lpi_n)g->h * g->w, at = image * pixels * g->c;
     if (!job->sums) return;
     lp_real *sums = job->sums + image * 2 * g->c;
-    job->row->bn_sums(pixels, g->c, job->x + at, job->dx + at, job->bn, job->pre.relu, sums,
+    LPI_CALL(job->kernels, bn_sums)(pixels, g->c, job->x + at, job->dx + at, job->bn, job->pre.relu, sums,
                       sums + g->c);
 }
 
@@ -2499,9 +2501,9 @@ static void lpi_conv_forward_image(void *arg, int image, int lane)
     if (job->bias)
         for (lpi_n i = 0; i < (lpi_n)g->oh * g->ow; i++) lpi_copy(y + i * g->f, job->bias, g->f);
     for (lpi_n j = 0, width; j < g->f; j += width) {
-        width = lpi_panel_width(job->row, g->f - j);
+        width = lpi_panel_width(job->kernels, g->f - j);
         for (lpi_n oy = 0; oy < g->oh; oy++)
-            lpi_tiles(job->row, g->ow, g->f - j, &w, a + oy * s * pw * g->c, job->packed + j * k,
+            lpi_tiles(job->kernels, g->ow, g->f - j, &w, a + oy * s * pw * g->c, job->packed + j * k,
                       width, y + oy * g->ow * g->f + j, g->f, job->bias != NULL);
     }
     lpi_conv_wrote(job, image);
@@ -2511,11 +2513,11 @@ static void lpi_direct_forward(const lpi_team *team, lpi_conv_job *job, int n)
 {
     const lpi_geom *g = job->g;
     lpi_n           k = (lpi_n)g->kh * g->kw * g->c;
-    lpi_pack(job->row, job->w, g->f, 1, k, g->f, job->packed, k, 0);
+    lpi_pack(job->kernels, job->w, g->f, 1, k, g->f, job->packed, k, 0);
     lpi_for(team, n, lpi_conv_forward_image, job);
 }
 
-LPI_TRAINED void lpi_conv_weights_item(void *arg, int item, int lane)
+LPI_TRAINING_ONLY void lpi_conv_weights_item(void *arg, int item, int lane)
 {
     const lpi_conv_job *job = (const lpi_conv_job *)arg;
     const lpi_geom     *g = job->g;
@@ -2532,11 +2534,11 @@ LPI_TRAINED void lpi_conv_weights_item(void *arg, int item, int lane)
         for (lpi_n j = 0, width; j < g->f; j += width) {
             lpi_n          left = g->f - j;
             const lp_real *b = dy + j;
-            width = lpi_panel_width(job->row, left);
-            if (left < width) lpi_pack(job->row, b, g->f, 1, pixels, left, panel, pixels, 0);
+            width = lpi_panel_width(job->kernels, left);
+            if (left < width) lpi_pack(job->kernels, b, g->f, 1, pixels, left, panel, pixels, 0);
             for (int i = 0; i < g->kh; i++)
                 if (job->parts == 1 || i == part)
-                    lpi_tiles(job->row, kwc, left, &w, a + i * pw * g->c, left < width ? panel : b,
+                    lpi_tiles(job->kernels, kwc, left, &w, a + i * pw * g->c, left < width ? panel : b,
                               left < width ? width : g->f, sum + i * kwc * g->f + j, g->f,
                               image > first);
         }
@@ -2544,21 +2546,21 @@ LPI_TRAINED void lpi_conv_weights_item(void *arg, int item, int lane)
 }
 
 /* dW (+)= the partial sums, in order, a slice of dW per item. */
-LPI_TRAINED void lpi_conv_fold_item(void *arg, int item, LPI_UNUSED int lane)
+LPI_TRAINING_ONLY void lpi_conv_fold_item(void *arg, int item, LPI_UNUSED int lane)
 {
     const lpi_conv_job *job = (const lpi_conv_job *)arg;
     lpi_n size = lpi_weight_size(job->g), i = (lpi_n)item * 4096, n = lpi_minp(4096, size - i);
     for (int q = 0; q < job->groups; q++)
         if (q == 0 && !job->add_dw) lpi_copy(job->dw + i, job->partial + i, n);
-        else job->row->add(n, job->dw + i, job->partial + q * size + i, job->dw + i);
+        else LPI_CALL(job->kernels, add)(n, job->dw + i, job->partial + q * size + i, job->dw + i);
 }
-LPI_TRAINED void lpi_conv_fold(const lpi_team *team, lpi_conv_job *job)
+LPI_TRAINING_ONLY void lpi_conv_fold(const lpi_team *team, lpi_conv_job *job)
 {
     lpi_for(team, (int)lpi_ceil_div(lpi_weight_size(job->g), 4096), lpi_conv_fold_item, job);
 }
 
 /* dW in job->dw; g->n is the number of images in use. */
-LPI_TRAINED void lpi_direct_weights(const lpi_team *team, lpi_conv_job *job)
+LPI_TRAINING_ONLY void lpi_direct_weights(const lpi_team *team, lpi_conv_job *job)
 {
     job->groups = lpi_conv_groups(job->g, job->g->n);
     job->parts = lpi_weight_size(job->g) > 65536 ? job->g->kh : 1;
@@ -2572,7 +2574,7 @@ typedef struct lpi_phase {
     int first, taps, shift, size;
 } lpi_phase;
 
-LPI_TRAINED lpi_phase lpi_phase_of(int r, int pad, int kernel, int stride, int size)
+LPI_TRAINING_ONLY lpi_phase lpi_phase_of(int r, int pad, int kernel, int stride, int size)
 {
     lpi_phase p;
     p.first = (r + pad) % stride;
@@ -2583,7 +2585,7 @@ LPI_TRAINED lpi_phase lpi_phase_of(int r, int pad, int kernel, int stride, int s
 }
 
 /* Packs, phase by phase, the turned and transposed taps: B[(ti, tj, f), c] = W[tap, c, f]. */
-LPI_TRAINED void lpi_conv_data_pack(const lpi_conv_job *job)
+LPI_TRAINING_ONLY void lpi_conv_data_pack(const lpi_conv_job *job)
 {
     const lpi_geom *g = job->g;
     lp_real        *out = job->packed;
@@ -2596,14 +2598,14 @@ LPI_TRAINED void lpi_conv_data_pack(const lpi_conv_job *job)
                 for (int tj = 0; tj < q.taps; tj++) {
                     lpi_n i = p.first + g->stride * (p.taps - 1 - ti);
                     lpi_n j = q.first + g->stride * (q.taps - 1 - tj);
-                    lpi_pack(job->row, job->w + (i * g->kw + j) * g->c * g->f, 1, g->f, g->f, g->c,
+                    lpi_pack(job->kernels, job->w + (i * g->kw + j) * g->c * g->f, 1, g->f, g->f, g->c,
                              out, k, (lpi_n)(ti * q.taps + tj) * g->f);
                 }
-            out += k * lpi_round_up(g->c, job->row->width);
+            out += k * lpi_round_up(g->c, job->kernels->width);
         }
 }
 
-LPI_TRAINED void lpi_conv_data_phase(const lpi_conv_job *job, lpi_phase p, lpi_phase q,
+LPI_TRAINING_ONLY void lpi_conv_data_phase(const lpi_conv_job *job, lpi_phase p, lpi_phase q,
                                 const lp_real *dy, const lp_real *packed, lp_real *dx,
                                 lp_real *scratch)
 {
@@ -2615,18 +2617,18 @@ LPI_TRAINED void lpi_conv_data_phase(const lpi_conv_job *job, lpi_phase p, lpi_p
         return;
     }
     lpi_n ph = p.size + p.taps - 1, pw = q.size + q.taps - 1;
-    lpi_pad(job->row, dy, NULL, g->oh, g->ow, g->f, p.taps - 1 - p.shift, q.taps - 1 - q.shift, ph,
+    lpi_pad(job->kernels, dy, NULL, g->oh, g->ow, g->f, p.taps - 1 - p.shift, q.taps - 1 - q.shift, ph,
             pw, scratch);
     const lpi_window w = { p.taps, (lpi_n)q.taps * g->f, g->f, 1, pw * g->f };
     for (lpi_n j = 0, width; j < g->c; j += width) {
-        width = lpi_panel_width(job->row, g->c - j);
+        width = lpi_panel_width(job->kernels, g->c - j);
         for (lpi_n i = 0; i < p.size; i++)
-            lpi_tiles(job->row, q.size, g->c - j, &w, scratch + i * pw * g->f, packed + j * k,
+            lpi_tiles(job->kernels, q.size, g->c - j, &w, scratch + i * pw * g->f, packed + j * k,
                       width, dx + i * s * g->w * g->c + j, s * g->c, job->add_dx);
     }
 }
 
-LPI_TRAINED void lpi_conv_data_image(void *arg, int image, int lane)
+LPI_TRAINING_ONLY void lpi_conv_data_image(void *arg, int image, int lane)
 {
     const lpi_conv_job *job = (const lpi_conv_job *)arg;
     const lpi_geom     *g = job->g;
@@ -2638,12 +2640,12 @@ LPI_TRAINED void lpi_conv_data_image(void *arg, int image, int lane)
             lpi_phase q = lpi_phase_of(rx, g->left, g->kw, g->stride, g->w);
             lpi_conv_data_phase(job, p, q, dy, packed, dx + ((lpi_n)ry * g->w + rx) * g->c,
                                 lpi_conv_scratch(job, lane));
-            packed += (lpi_n)p.taps * q.taps * g->f * lpi_round_up(g->c, job->row->width);
+            packed += (lpi_n)p.taps * q.taps * g->f * lpi_round_up(g->c, job->kernels->width);
         }
     lpi_conv_wrote_grad(job, image);
 }
 
-LPI_TRAINED void lpi_direct_data(const lpi_team *team, lpi_conv_job *job, int n)
+LPI_TRAINING_ONLY void lpi_direct_data(const lpi_team *team, lpi_conv_job *job, int n)
 {
     lpi_conv_data_pack(job);
     lpi_for(team, n, lpi_conv_data_image, job);
@@ -2777,11 +2779,11 @@ static void lpi_wino_read(const lpi_wino *w, lpi_n image, lpi_n at, int lane)
     const lpi_geom *g = w->job.g;
     lpi_n           line = (lpi_n)(g->w + 2) * g->c;
     lp_real        *x = w->images + lane * w->padded, *v = w->v + at * w->tiles * g->c;
-    lpi_pad(w->job.row, w->job.x + image * g->h * g->w * g->c, &w->job.pre, g->h, g->w, g->c, 1, 1,
+    lpi_pad(w->job.kernels, w->job.x + image * g->h * g->w * g->c, &w->job.pre, g->h, g->w, g->c, 1, 1,
             g->h + 2, g->w + 2, x);
     for (lpi_n y = 0; y < g->h; y += 4)
         for (lpi_n i = 0; i < g->w; i += 4, v += g->c)
-            w->job.row->wino_input(g->c, x + y * line + i * g->c, line, v, w->plane_x);
+            LPI_CALL(w->job.kernels, wino_input)(g->c, x + y * line + i * g->c, line, v, w->plane_x);
 }
 
 /* U, packed in panels, of w [9, k, n]; or U^T of w [9, n, k].  item: 64 rows of a panel, so that
@@ -2789,7 +2791,7 @@ static void lpi_wino_read(const lpi_wino *w, lpi_n image, lpi_n at, int lane)
    turned at once. */
 enum { LPI_PACK_ROWS = 64 };
 typedef struct lpi_wino_pack {
-    const lpi_row *row;
+    const lpi_kernels *kernels;
     lpi_n          k, n, plane, chunks; /* chunks of rows */
     int            transposed;
     const lp_real *w;
@@ -2799,8 +2801,8 @@ typedef struct lpi_wino_pack {
 static void lpi_wino_pack_item(void *arg, int item, LPI_UNUSED int lane)
 {
     const lpi_wino_pack *p = (const lpi_wino_pack *)arg;
-    lpi_n   j = item / p->chunks * 2 * p->row->width, k = item % p->chunks * LPI_PACK_ROWS;
-    lpi_n   width = lpi_panel_width(p->row, p->n - j), columns = lpi_minp(width, p->n - j);
+    lpi_n   j = item / p->chunks * 2 * p->kernels->width, k = item % p->chunks * LPI_PACK_ROWS;
+    lpi_n   width = lpi_panel_width(p->kernels, p->n - j), columns = lpi_minp(width, p->n - j);
     lpi_n   end = lpi_minp(k + LPI_PACK_ROWS, p->k), tap = p->k * p->n, step = p->n;
     lp_real turned[9 * 16 * 2 * LPI_MAX_W]; /* [9, 16, width] */
     for (; k < end; k += 16) {
@@ -2814,7 +2816,7 @@ static void lpi_wino_pack_item(void *arg, int item, LPI_UNUSED int lane)
             w = turned, tap = 16 * width, step = width;
         }
         for (lpi_n r = 0; r < 16; r++)
-            p->row->wino_weights(columns, w + r * step, tap, p->u + j * p->k + (k + r) * width,
+            LPI_CALL(p->kernels, wino_weights)(columns, w + r * step, tap, p->u + j * p->k + (k + r) * width,
                                  p->plane);
     }
 }
@@ -2822,10 +2824,10 @@ static void lpi_wino_pack_item(void *arg, int item, LPI_UNUSED int lane)
 static void lpi_wino_pack_all(const lpi_team *team, const lpi_wino *w, int transposed)
 {
     const lpi_geom *g = w->job.g;
-    lpi_wino_pack   p = { w->job.row, g->c, g->f, w->plane_u, 0, transposed, w->job.w, w->u };
+    lpi_wino_pack   p = { w->job.kernels, g->c, g->f, w->plane_u, 0, transposed, w->job.w, w->u };
     if (transposed) p.k = g->f, p.n = g->c;
     p.chunks = lpi_ceil_div(p.k, LPI_PACK_ROWS);
-    lpi_for(team, (int)(lpi_ceil_div(p.n, 2 * p.row->width) * p.chunks), lpi_wino_pack_item, &p);
+    lpi_for(team, (int)(lpi_ceil_div(p.n, 2 * p.kernels->width) * p.chunks), lpi_wino_pack_item, &p);
 }
 
 static void lpi_wino_forward_item(void *arg, int item, int lane)
@@ -2836,12 +2838,12 @@ static void lpi_wino_forward_item(void *arg, int item, int lane)
     lpi_n line = (lpi_n)g->w * g->f;
     for (lpi_n i = 0; i < count; i++) lpi_wino_read(w, first + i, i, 0);
     for (lpi_n q = 0; q < 36; q++)
-        lpi_gemm_packed(w->job.row, count * w->tiles, g->f, g->c, w->v + q * w->plane_x, g->c,
+        lpi_gemm_packed(w->job.kernels, count * w->tiles, g->f, g->c, w->v + q * w->plane_x, g->c,
                         w->u + q * w->plane_u, w->z + q * w->plane_y, g->f, 0);
     lp_real *m = w->z, *y = w->job.y + first * g->h * line;
     for (lpi_n i = 0; i < count * g->h; i += 4)
         for (lpi_n j = 0; j < g->w; j += 4, m += g->f)
-            w->job.row->wino_output(g->f, m, w->plane_y, w->job.bias, y + i * line + j * g->f,
+            LPI_CALL(w->job.kernels, wino_output)(g->f, m, w->plane_y, w->job.bias, y + i * line + j * g->f,
                                     line);
     for (lpi_n i = 0; i < count; i++) lpi_conv_wrote(&w->job, first + i);
 }
@@ -2854,7 +2856,7 @@ static void lpi_wino_forward(const lpi_team *team, const lpi_conv_job *job)
 }
 
 /* V and Z of an image. */
-LPI_TRAINED void lpi_wino_backward_read(void *arg, int item, int lane)
+LPI_TRAINING_ONLY void lpi_wino_backward_read(void *arg, int item, int lane)
 {
     const lpi_wino *w = (const lpi_wino *)arg;
     const lpi_geom *g = w->job.g;
@@ -2864,29 +2866,29 @@ LPI_TRAINED void lpi_wino_backward_read(void *arg, int item, int lane)
     if (w->job.dw) lpi_wino_read(w, w->first + item, item, lane);
     for (lpi_n y = 0; y < g->h; y += 4)
         for (lpi_n i = 0; i < g->w; i += 4, z += g->f)
-            w->job.row->wino_output_grad(g->f, dy + y * line + i * g->f, line, z, w->plane_y);
+            LPI_CALL(w->job.kernels, wino_output_grad)(g->f, dy + y * line + i * g->f, line, z, w->plane_y);
 }
 
 /* dU += V^T Z of a plane, then dV = Z U^T. */
-LPI_TRAINED void lpi_wino_backward_plane(void *arg, int item, LPI_UNUSED int lane)
+LPI_TRAINING_ONLY void lpi_wino_backward_plane(void *arg, int item, LPI_UNUSED int lane)
 {
     const lpi_wino  *w = (const lpi_wino *)arg;
     const lpi_geom  *g = w->job.g;
-    const lpi_row   *row = w->job.row;
+    const lpi_kernels   *kernels = w->job.kernels;
     lpi_n            tiles = w->count * w->tiles;
     const lpi_window window = { 1, tiles, 1, g->c, 0 };
     lp_real         *v = w->v + item * w->plane_x, *z = w->z + item * w->plane_y;
     lp_real         *du = w->du + item * w->plane_w;
     for (lpi_n j = 0, width; j < g->f && w->job.dw; j += width) {
-        width = lpi_panel_width(row, g->f - j);
-        lpi_tiles(row, g->c, g->f - j, &window, v, z + j, g->f, du + j, g->f, w->first > w->begin);
+        width = lpi_panel_width(kernels, g->f - j);
+        lpi_tiles(kernels, g->c, g->f - j, &window, v, z + j, g->f, du + j, g->f, w->first > w->begin);
     }
     if (w->job.dx)
-        lpi_gemm_packed(row, tiles, g->c, g->f, z, g->f, w->u + item * w->plane_u, v, g->c, 0);
+        lpi_gemm_packed(kernels, tiles, g->c, g->f, z, g->f, w->u + item * w->plane_u, v, g->c, 0);
 }
 
 /* dX of an image: summed with its border, which is then dropped. */
-LPI_TRAINED void lpi_wino_backward_write(void *arg, int item, int lane)
+LPI_TRAINING_ONLY void lpi_wino_backward_write(void *arg, int item, int lane)
 {
     const lpi_wino *w = (const lpi_wino *)arg;
     const lpi_geom *g = w->job.g;
@@ -2897,26 +2899,26 @@ LPI_TRAINED void lpi_wino_backward_write(void *arg, int item, int lane)
     lpi_zero(sum, w->padded);
     for (lpi_n y = 0; y < g->h; y += 4)
         for (lpi_n i = 0; i < g->w; i += 4, dv += g->c)
-            w->job.row->wino_input_grad(g->c, dv, w->plane_x, sum + y * line + i * g->c, line);
+            LPI_CALL(w->job.kernels, wino_input_grad)(g->c, dv, w->plane_x, sum + y * line + i * g->c, line);
     for (lpi_n y = 0; y < g->h; y++) {
         const lp_real *from = sum + (y + 1) * line + g->c;
-        if (w->job.add_dx) w->job.row->add(size, dx + y * size, from, dx + y * size);
+        if (w->job.add_dx) LPI_CALL(w->job.kernels, add)(size, dx + y * size, from, dx + y * size);
         else lpi_copy(dx + y * size, from, size);
     }
     lpi_conv_wrote_grad(&w->job, w->first + item);
 }
 
 /* dW = G^T dU G of the input channel `item`. */
-LPI_TRAINED void lpi_wino_fold_item(void *arg, int item, LPI_UNUSED int lane)
+LPI_TRAINING_ONLY void lpi_wino_fold_item(void *arg, int item, LPI_UNUSED int lane)
 {
     const lpi_wino *w = (const lpi_wino *)arg;
     lpi_n           f = w->job.g->f;
-    w->job.row->wino_weights_grad(f, w->du + item * f, w->plane_w, w->job.add_dw,
+    LPI_CALL(w->job.kernels, wino_weights_grad)(f, w->du + item * f, w->plane_w, w->job.add_dw,
                                   w->job.dw + item * f, w->job.g->c * f);
 }
 
 /* A group of images, by a team that shares the scratch. */
-LPI_TRAINED void lpi_wino_backward_group(const lpi_team *team, lpi_wino *w)
+LPI_TRAINING_ONLY void lpi_wino_backward_group(const lpi_team *team, lpi_wino *w)
 {
     for (w->first = w->begin; w->first < w->end; w->first += w->block) {
         w->count = lpi_minp(w->block, w->end - w->first);
@@ -2927,7 +2929,7 @@ LPI_TRAINED void lpi_wino_backward_group(const lpi_team *team, lpi_wino *w)
     if (w->job.dw) lpi_for(team, w->job.g->c, lpi_wino_fold_item, w);
 }
 
-LPI_TRAINED void lpi_wino_backward_item(void *arg, int item, int lane)
+LPI_TRAINING_ONLY void lpi_wino_backward_item(void *arg, int item, int lane)
 {
     const lpi_wino *all = (const lpi_wino *)arg;
     const lpi_team  solo = { 1, NULL, NULL };
@@ -2940,7 +2942,7 @@ LPI_TRAINED void lpi_wino_backward_item(void *arg, int item, int lane)
     lpi_wino_backward_group(&solo, &w);
 }
 
-LPI_TRAINED void lpi_wino_backward(const lpi_team *team, const lpi_conv_job *job)
+LPI_TRAINING_ONLY void lpi_wino_backward(const lpi_team *team, const lpi_conv_job *job)
 {
     lpi_wino w = lpi_wino_begin(job, 1);
     if (job->dx) lpi_wino_pack_all(team, &w, 1);
@@ -2962,7 +2964,7 @@ static void lpi_conv_forward(const lpi_team *team, lpi_conv_job *job, int n)
     else lpi_direct_forward(team, job, n);
 }
 /* dW and dX, each unless NULL; g->n is the number of images in use. */
-LPI_TRAINED void lpi_conv_backward(const lpi_team *team, lpi_conv_job *job)
+LPI_TRAINING_ONLY void lpi_conv_backward(const lpi_team *team, lpi_conv_job *job)
 {
     if (job->g->winograd) lpi_wino_backward(team, job);
     else {
@@ -2995,7 +2997,7 @@ LPI_TRAINED void lpi_conv_backward(const lpi_team *team, lpi_conv_job *job)
      dT = da summed over the places of each word;  dE = dT W_ih^T,  dW_ih = E^T dT,  db = columns */
 
 typedef struct lpi_lstm {
-    const lpi_row *row;
+    const lpi_kernels *kernels;
     lpi_n          rows, length, in, units, k, items;
     int            stored;                  /* all positions are stored                         */
     const lp_real *x, *dy, *state;          /* [rows, length, in], [.., units], h c [2, cap, u] */
@@ -3042,12 +3044,12 @@ static void lpi_lstm_pack(const lpi_lstm *l, const lp_real *w_ih, const lp_real 
                           const lp_real *b_ih, const lp_real *b_hh, lp_real *bias)
 {
     lpi_n u4 = 4 * l->units;
-    l->row->add(u4, b_ih, b_hh, bias);
-    lpi_pack(l->row, w_hh, u4, 1, l->units, u4, l->packed, l->k, 0);
+    LPI_CALL(l->kernels, add)(u4, b_ih, b_hh, bias);
+    lpi_pack(l->kernels, w_hh, u4, 1, l->units, u4, l->packed, l->k, 0);
     for (lpi_n i = 0; i < l->words; i++) lpi_copy(l->table + i * u4, bias, u4);
     if (l->token) return;
-    lpi_pack(l->row, w_ih, u4, 1, l->in, u4, l->packed, l->k, l->units);
-    lpi_pack(l->row, bias, u4, 1, 1, u4, l->packed, l->k, l->k - 1);
+    lpi_pack(l->kernels, w_ih, u4, 1, l->in, u4, l->packed, l->k, l->units);
+    lpi_pack(l->kernels, bias, u4, 1, 1, u4, l->packed, l->k, l->k - 1);
 }
 
 /* Rows of one lane from the first position to the last. */
@@ -3070,10 +3072,10 @@ static void lpi_lstm_forward_item(void *arg, int item, LPI_UNUSED int lane)
             lpi_copy(cat + u, l->x + (b * l->length + t) * l->in, l->in);
             cat[l->k - 1] = 1;
         }
-        lpi_gemm_packed(l->row, end - first, 4 * u, l->k, lpi_lstm_cat(l, t, first), l->k,
+        lpi_gemm_packed(l->kernels, end - first, 4 * u, l->k, lpi_lstm_cat(l, t, first), l->k,
                         l->packed, lpi_lstm_gates(l, t, first), 4 * u, l->token != NULL);
         for (lpi_n b = first; b < end; b++)
-            l->row->lstm_cell(u, lpi_lstm_gates(l, t, b), lpi_lstm_cell(l, t, b),
+            LPI_CALL(l->kernels, lstm_cell)(u, lpi_lstm_gates(l, t, b), lpi_lstm_cell(l, t, b),
                               lpi_lstm_cell(l, t + 1, b), l->y + (b * l->length + t) * u);
     }
     for (lpi_n b = first; b < end; b++) {
@@ -3083,7 +3085,7 @@ static void lpi_lstm_forward_item(void *arg, int item, LPI_UNUSED int lane)
 }
 
 /* And back: gates become the gradients of their arguments; dx if wanted. */
-LPI_TRAINED void lpi_lstm_backward_item(void *arg, int item, LPI_UNUSED int lane)
+LPI_TRAINING_ONLY void lpi_lstm_backward_item(void *arg, int item, LPI_UNUSED int lane)
 {
     const lpi_lstm *l = (const lpi_lstm *)arg;
     lpi_n           u = l->units, first = lpi_cut(l->rows, l->items, item);
@@ -3093,14 +3095,14 @@ LPI_TRAINED void lpi_lstm_backward_item(void *arg, int item, LPI_UNUSED int lane
     for (lpi_n t = l->length - 1; t >= 0; t--) {
         lp_real *da = lpi_lstm_gates(l, t, first);
         for (lpi_n b = first; b < first + rows; b++) {
-            l->row->add(u, l->dh + b * u, l->dy + (b * l->length + t) * u, l->dh + b * u);
-            l->row->lstm_cell_grad(u, lpi_lstm_gates(l, t, b), lpi_lstm_cell(l, t, b),
+            LPI_CALL(l->kernels, add)(u, l->dh + b * u, l->dy + (b * l->length + t) * u, l->dh + b * u);
+            LPI_CALL(l->kernels, lstm_cell_grad)(u, lpi_lstm_gates(l, t, b), lpi_lstm_cell(l, t, b),
                                    lpi_lstm_cell(l, t + 1, b), l->dh + b * u, l->dc + b * u);
         }
         if (t > 0)
-            lpi_gemm_packed(l->row, rows, u, 4 * u, da, 4 * u, l->packed, l->dh + first * u, u, 0);
+            lpi_gemm_packed(l->kernels, rows, u, 4 * u, da, 4 * u, l->packed, l->dh + first * u, u, 0);
         if (l->dx)
-            lpi_gemm_packed(l->row, rows, l->in, 4 * u, da, 4 * u, l->packed_ih,
+            lpi_gemm_packed(l->kernels, rows, l->in, 4 * u, da, 4 * u, l->packed_ih,
                             l->dx + (first * l->length + t) * l->in, l->length * l->in,
                             l->accumulate);
     }
@@ -3108,7 +3110,7 @@ LPI_TRAINED void lpi_lstm_backward_item(void *arg, int item, LPI_UNUSED int lane
 
 /* dT: the rows da of each word's places, added in their order; item: some columns. */
 enum { LPI_TABLE_COLUMNS = 256 };
-LPI_TRAINED void lpi_lstm_table_item(void *arg, int item, LPI_UNUSED int lane)
+LPI_TRAINING_ONLY void lpi_lstm_table_item(void *arg, int item, LPI_UNUSED int lane)
 {
     const lpi_lstm *l = (const lpi_lstm *)arg;
     lpi_n u4 = 4 * l->units, j = (lpi_n)item * LPI_TABLE_COLUMNS;
@@ -3117,7 +3119,7 @@ LPI_TRAINED void lpi_lstm_table_item(void *arg, int item, LPI_UNUSED int lane)
     for (lpi_n t = 0; t < l->length; t++)
         for (lpi_n b = 0; b < l->rows; b++) {
             lp_real *sum = l->table + l->token[b * l->length + t] * u4 + j;
-            l->row->add(n, sum, lpi_lstm_gates(l, t, b) + j, sum);
+            LPI_CALL(l->kernels, add)(n, sum, lpi_lstm_gates(l, t, b) + j, sum);
         }
 }
 
@@ -3206,9 +3208,9 @@ struct lp_net {
     void          *arena_memory;             /* ours to free, or NULL                          */
     lp_status      failed;                   /* first error of the builders                    */
     char           error[320];
-    const lpi_row *row;
+    const lpi_kernels *kernels;
     lpi_team       team;
-    int            pool_running;
+    int            crew_running;
 
     lpi_tensor *tensors, **tensors_end;
     lpi_node   *nodes, **nodes_end;
@@ -3432,17 +3434,17 @@ static lp_real *lpi_value(const lp_net *net, const lpi_tensor *t)
     if (t->kind != LPI_PARAMETER) return t->value;
     return (t->role == LP_ROLE_LATE ? net->now_phi : net->theta) + t->offset;
 }
-LPI_TRAINED lp_real *lpi_grad(const lp_net *net, const lpi_tensor *t)
+LPI_TRAINING_ONLY lp_real *lpi_grad(const lp_net *net, const lpi_tensor *t)
 {
     if (t->kind != LPI_PARAMETER) return t->grad;
     return (t->role == LP_ROLE_LATE ? net->g_phi : net->g_theta) + t->offset;
 }
 /* Must the gradient of input i be added?  (For parameters also across minibatches.) */
-LPI_TRAINED int lpi_adds(const lp_net *net, const lpi_node *node, int i)
+LPI_TRAINING_ONLY int lpi_adds(const lp_net *net, const lpi_node *node, int i)
 {
     return node->add[i] || (node->in[i]->kind == LPI_PARAMETER && net->pending > 0);
 }
-LPI_TRAINED int lpi_wants(const lpi_node *node, int i) { return node->in[i]->needs_grad; }
+LPI_TRAINING_ONLY int lpi_wants(const lpi_node *node, int i) { return node->in[i]->needs_grad; }
 static int lpi_rows(const lp_net *net, const lpi_tensor *t)
 {
     return t->batched ? net->rows : t->pub.dim[0];
@@ -3458,7 +3460,7 @@ static lpi_n lpi_lines(const lp_net *net, const lpi_tensor *t)
 /* Element-wise kernels over a long vector: items of LPI_CHUNK elements. */
 enum { LPI_CHUNK = 16384 };
 typedef struct lpi_map {
-    const lpi_row *row;
+    const lpi_kernels *kernels;
     int            what, accumulate; /* what: see lpi_map_item */
     lpi_n          n;
     const lp_real *a, *b;
@@ -3475,29 +3477,29 @@ static void lpi_map_item(void *arg, int item, LPI_UNUSED int lane)
     const lp_real *a = m->a + i, *b = m->b ? m->b + i : NULL;
     lp_real       *y = m->y ? m->y + i : NULL;
     switch (m->what) {
-    case LPI_MAP_RELU: m->row->relu(n, a, y); break;
-    case LPI_MAP_RELU_GRAD: m->row->relu_grad(n, a, b, m->accumulate, y); break;
-    case LPI_MAP_SIGMOID: m->row->sigmoid(n, a, y); break;
-    case LPI_MAP_SIGMOID_GRAD: m->row->sigmoid_grad(n, a, b, m->accumulate, y); break;
-    case LPI_MAP_TANH: m->row->tanh(n, a, y); break;
-    case LPI_MAP_TANH_GRAD: m->row->tanh_grad(n, a, b, m->accumulate, y); break;
-    case LPI_MAP_ADD: m->row->add(n, a, b, y); break;
+    case LPI_MAP_RELU: LPI_CALL(m->kernels, relu)(n, a, y); break;
+    case LPI_MAP_RELU_GRAD: LPI_CALL(m->kernels, relu_grad)(n, a, b, m->accumulate, y); break;
+    case LPI_MAP_SIGMOID: LPI_CALL(m->kernels, sigmoid)(n, a, y); break;
+    case LPI_MAP_SIGMOID_GRAD: LPI_CALL(m->kernels, sigmoid_grad)(n, a, b, m->accumulate, y); break;
+    case LPI_MAP_TANH: LPI_CALL(m->kernels, tanh)(n, a, y); break;
+    case LPI_MAP_TANH_GRAD: LPI_CALL(m->kernels, tanh_grad)(n, a, b, m->accumulate, y); break;
+    case LPI_MAP_ADD: LPI_CALL(m->kernels, add)(n, a, b, y); break;
     case LPI_MAP_COPY: lpi_copy(y, a, n); break;
-    case LPI_MAP_AXPY: m->row->axpy(n, m->s, a, y); break;
-    case LPI_MAP_LERP: m->row->lerp(n, m->s, a, y); break;
-    default: m->sum[item] = m->row->dot(n, a, a);
+    case LPI_MAP_AXPY: LPI_CALL(m->kernels, axpy)(n, m->s, a, y); break;
+    case LPI_MAP_LERP: LPI_CALL(m->kernels, lerp)(n, m->s, a, y); break;
+    default: m->sum[item] = LPI_CALL(m->kernels, dot)(n, a, a);
     }
 }
 
 static void lpi_map_run(const lp_net *net, int what, lpi_n n, const lp_real *a, const lp_real *b,
                         lp_real *y, int accumulate)
 {
-    lpi_map m = { net->row, what, accumulate, n, a, b, y, 0, NULL };
+    lpi_map m = { net->kernels, what, accumulate, n, a, b, y, 0, NULL };
     lpi_for(&net->team, (int)lpi_ceil_div(n, LPI_CHUNK), lpi_map_item, &m);
 }
 
 /* dx = dy or dx += dy. */
-LPI_TRAINED void lpi_pass_grad(const lp_net *net, lpi_n n, const lp_real *dy, lp_real *dx,
+LPI_TRAINING_ONLY void lpi_pass_grad(const lp_net *net, lpi_n n, const lp_real *dy, lp_real *dx,
                           int accumulate)
 {
     if (accumulate) lpi_map_run(net, LPI_MAP_ADD, n, dx, dy, dx, 0);
@@ -3512,7 +3514,7 @@ static lp_status lpi_activation_forward(lp_net *net, lpi_node *node)
                 lpi_value(net, node->out), 0);
     return LP_OK;
 }
-LPI_TRAINED void lpi_activation_backward(lp_net *net, lpi_node *node)
+LPI_TRAINING_ONLY void lpi_activation_backward(lp_net *net, lpi_node *node)
 {
     lpi_map_run(net, node->op->map + 1, lpi_count(net, node->out), lpi_value(net, node->out),
                 lpi_grad(net, node->out), lpi_grad(net, node->in[0]), lpi_adds(net, node, 0));
@@ -3526,7 +3528,7 @@ static lp_status lpi_add_forward(lp_net *net, lpi_node *node)
                 lpi_value(net, node->in[1]), lpi_value(net, node->out), 0);
     return LP_OK;
 }
-LPI_TRAINED void lpi_add_backward(lp_net *net, lpi_node *node)
+LPI_TRAINING_ONLY void lpi_add_backward(lp_net *net, lpi_node *node)
 {
     for (int i = 1; i >= 0; i--) /* input 0 last: its dx may be dy's own memory */
         if (lpi_wants(node, i))
@@ -3538,7 +3540,7 @@ LPI_TRAINED void lpi_add_backward(lp_net *net, lpi_node *node)
    da = dy o b, db = sum over the repeats of dy o a.  item: a chunk of b, all repeats */
 
 typedef struct lpi_product {
-    const lpi_row *row;
+    const lpi_kernels *kernels;
     lpi_n          n, repeats;
     const lp_real *a, *b;
     lp_real       *y;
@@ -3551,8 +3553,8 @@ static void lpi_product_item(void *arg, int item, LPI_UNUSED int lane)
     lpi_n              i = (lpi_n)item * LPI_CHUNK, n = lpi_minp(LPI_CHUNK, p->n - i);
     for (lpi_n q = 0; q < p->repeats; q++, i += p->n) {
         lpi_n once = i - q * p->n;
-        if (p->sum) p->row->mul(n, p->a + i, p->b + i, p->accumulate || q > 0, p->y + once);
-        else p->row->mul(n, p->a + i, p->b + once, p->accumulate, p->y + i);
+        if (p->sum) LPI_CALL(p->kernels, mul)(n, p->a + i, p->b + i, p->accumulate || q > 0, p->y + once);
+        else LPI_CALL(p->kernels, mul)(n, p->a + i, p->b + once, p->accumulate, p->y + i);
     }
 }
 
@@ -3560,7 +3562,7 @@ static void lpi_product_run(const lp_net *net, const lpi_node *node, const lp_re
                             const lp_real *b, int sum, int accumulate, lp_real *y)
 {
     lpi_n       n = node->in[1]->batched ? lpi_count(net, node->in[1]) : node->in[1]->size;
-    lpi_product p = { net->row, n, lpi_count(net, node->out) / n, a, b, y, sum, accumulate };
+    lpi_product p = { net->kernels, n, lpi_count(net, node->out) / n, a, b, y, sum, accumulate };
     lpi_for(&net->team, (int)lpi_ceil_div(n, LPI_CHUNK), lpi_product_item, &p);
 }
 
@@ -3570,7 +3572,7 @@ static lp_status lpi_mul_forward(lp_net *net, lpi_node *node)
                     lpi_value(net, node->out));
     return LP_OK;
 }
-LPI_TRAINED void lpi_mul_backward(lp_net *net, lpi_node *node)
+LPI_TRAINING_ONLY void lpi_mul_backward(lp_net *net, lpi_node *node)
 {
     const lp_real *dy = lpi_grad(net, node->out);
     if (lpi_wants(node, 1))
@@ -3589,10 +3591,10 @@ static lp_status lpi_outer_forward(lp_net *net, lpi_node *node)
     const lp_real *a = lpi_value(net, node->in[0]), *b = lpi_value(net, node->in[1]);
     lp_real       *y = lpi_value(net, node->out);
     lpi_zero(y, m * n);
-    for (lpi_n i = 0; i < m; i++) net->row->axpy(n, a[i], b, y + i * n);
+    for (lpi_n i = 0; i < m; i++) LPI_CALL(net->kernels, axpy)(n, a[i], b, y + i * n);
     return LP_OK;
 }
-LPI_TRAINED void lpi_outer_backward(lp_net *net, lpi_node *node)
+LPI_TRAINING_ONLY void lpi_outer_backward(lp_net *net, lpi_node *node)
 {
     lpi_n          m = node->in[0]->size, n = node->in[1]->size;
     const lp_real *a = lpi_value(net, node->in[0]), *b = lpi_value(net, node->in[1]);
@@ -3600,13 +3602,13 @@ LPI_TRAINED void lpi_outer_backward(lp_net *net, lpi_node *node)
     if (lpi_wants(node, 1)) {
         lp_real *db = lpi_grad(net, node->in[1]);
         if (!lpi_adds(net, node, 1)) lpi_zero(db, n);
-        for (lpi_n i = 0; i < m; i++) net->row->axpy(n, a[i], dy + i * n, db);
+        for (lpi_n i = 0; i < m; i++) LPI_CALL(net->kernels, axpy)(n, a[i], dy + i * n, db);
     }
     if (lpi_wants(node, 0)) {
         lp_real *da = lpi_grad(net, node->in[0]);
         int      accumulate = lpi_adds(net, node, 0);
         for (lpi_n i = 0; i < m; i++)
-            da[i] = (lp_real)(net->row->dot(n, dy + i * n, b) + (accumulate ? (double)da[i] : 0));
+            da[i] = (lp_real)(LPI_CALL(net->kernels, dot)(n, dy + i * n, b) + (accumulate ? (double)da[i] : 0));
     }
 }
 
@@ -3627,7 +3629,7 @@ static lp_status lpi_gather_forward(lp_net *net, lpi_node *node)
     }
     return LP_OK;
 }
-LPI_TRAINED void lpi_gather_backward(lp_net *net, lpi_node *node)
+LPI_TRAINING_ONLY void lpi_gather_backward(lp_net *net, lpi_node *node)
 {
     lpi_n          n = lpi_count(net, node->in[0]), width = lpi_last(node->out);
     const int32_t *token = node->in[0]->pub.labels;
@@ -3639,14 +3641,14 @@ LPI_TRAINED void lpi_gather_backward(lp_net *net, lpi_node *node)
     }
     if (!lpi_adds(net, node, 1)) lpi_zero(dtable, node->in[1]->size);
     for (lpi_n i = 0; i < n; i++)
-        net->row->add(width, dtable + token[i] * width, dy + i * width, dtable + token[i] * width);
+        LPI_CALL(net->kernels, add)(width, dtable + token[i] * width, dy + i * width, dtable + token[i] * width);
 }
 
 /* Sum over rows of a [rows, c] matrix: blocks by shape, block sums added in order (in double). */
 static lpi_n lpi_block_rows(lpi_n c) { return lpi_maxp(16, 8192 / c); }
 
 typedef struct lpi_columns {
-    const lpi_row *row;
+    const lpi_kernels *kernels;
     lpi_n          rows, c, block;
     const lp_real *x, *dy;
     lp_real       *y, *part; /* part [blocks, 2, c] */
@@ -3659,7 +3661,7 @@ static lpi_columns lpi_columns_of(const lp_net *net, lpi_n rows, lpi_n c)
 {
     lpi_columns m;
     lpi_memset(&m, 0, sizeof m);
-    m.row = net->row;
+    m.kernels = net->kernels;
     m.rows = rows;
     m.c = c;
     m.block = lpi_block_rows(c);
@@ -3673,15 +3675,15 @@ static lpi_n lpi_block_at(const lpi_columns *m, int item, lpi_n *rows)
     return item * m->block * m->c;
 }
 
-LPI_TRAINED void lpi_col_sum_item(void *arg, int item, LPI_UNUSED int lane)
+LPI_TRAINING_ONLY void lpi_col_sum_item(void *arg, int item, LPI_UNUSED int lane)
 {
     const lpi_columns *m = (const lpi_columns *)arg;
     lpi_n              rows, at = lpi_block_at(m, item, &rows);
-    m->row->col_sum(rows, m->c, m->x + at, m->part + (lpi_n)item * 2 * m->c);
+    LPI_CALL(m->kernels, col_sum)(rows, m->c, m->x + at, m->part + (lpi_n)item * 2 * m->c);
 }
 
 /* out [c] (+)= sum over rows of x [rows, c]: bias gradients. */
-LPI_TRAINED void lpi_col_sums(lp_net *net, lpi_n rows, lpi_n c, const lp_real *x, int accumulate,
+LPI_TRAINING_ONLY void lpi_col_sums(lp_net *net, lpi_n rows, lpi_n c, const lp_real *x, int accumulate,
                          lp_real *out)
 {
     lpi_columns m = lpi_columns_of(net, rows, c);
@@ -3728,7 +3730,7 @@ static lpi_lstm lpi_lstm_of(const lp_net *net, const lpi_node *node)
     const lpi_node   *lookup = lpi_lookup(node);
     lpi_lstm          l;
     lpi_memset(&l, 0, sizeof l);
-    l.row = net->row;
+    l.kernels = net->kernels;
     l.rows = lpi_rows(net, x);
     l.capacity = x->pub.dim[0];
     l.length = x->pub.dim[1];
@@ -3760,7 +3762,7 @@ static lp_status lpi_lstm_forward(lp_net *net, lpi_node *node)
     lpi_lstm_pack(&l, w_ih, lpi_value(net, node->in[2]), lpi_value(net, node->in[3]),
                   lpi_value(net, node->in[4]), bias);
     if (l.token) {
-        lpi_gemm_job t = {net->row, l.words, u4, l.in, l.in, 1, u4, 1, u4,
+        lpi_gemm_job t = {net->kernels, l.words, u4, l.in, l.in, 1, u4, 1, u4,
                           0, 0, l.x, w_ih, l.table, l.table + l.words * u4, 1};
         lpi_gemm_parallel(&net->team, &t);
     }
@@ -3770,17 +3772,17 @@ static lp_status lpi_lstm_forward(lp_net *net, lpi_node *node)
 
 /* dW_hh = H^T dA;  dT, and from it dW_ih = E^T dT, the gradients of the biases, and dE = dT W_ih^T,
    which stands for the gradient of x. */
-LPI_TRAINED void lpi_lstm_backward_words(lp_net *net, const lpi_node *node, lpi_lstm *l)
+LPI_TRAINING_ONLY void lpi_lstm_backward_words(lp_net *net, const lpi_node *node, lpi_lstm *l)
 {
     lpi_n    u4 = 4 * l->units, n = l->words;
     lp_real *work = net->workspace + lpi_blocks(n, u4) * 2 * u4 + n * u4;
     l->table = work - n * u4;
     lpi_for(&net->team, (int)lpi_ceil_div(u4, LPI_TABLE_COLUMNS), lpi_lstm_table_item, l);
     lpi_gemm_job job[3] = {
-        {net->row, n, l->in, u4, u4, 1, 1, u4, l->in, 0, 0, l->table, lpi_value(net, node->in[1]),
+        {net->kernels, n, l->in, u4, u4, 1, 1, u4, l->in, 0, 0, l->table, lpi_value(net, node->in[1]),
          NULL, work, 0},
-        {net->row, l->in, u4, n, 1, l->in, u4, 1, u4, 0, 0, l->x, l->table, NULL, work, 0},
-        {net->row, l->units, u4, l->rows * l->length, 1, l->k, u4, 1, u4, 0, 0, l->cat, l->gates,
+        {net->kernels, l->in, u4, n, 1, l->in, u4, 1, u4, 0, 0, l->x, l->table, NULL, work, 0},
+        {net->kernels, l->units, u4, l->rows * l->length, 1, l->k, u4, 1, u4, 0, 0, l->cat, l->gates,
          NULL, work, 0}};
     for (int i = 4; i >= 0; i--) {
         if (!lpi_wants(node, i)) continue;
@@ -3793,7 +3795,7 @@ LPI_TRAINED void lpi_lstm_backward_words(lp_net *net, const lpi_node *node, lpi_
         }
     }
 }
-LPI_TRAINED void lpi_lstm_backward(lp_net *net, lpi_node *node)
+LPI_TRAINING_ONLY void lpi_lstm_backward(lp_net *net, lpi_node *node)
 {
     lpi_lstm l = lpi_lstm_of(net, node);
     lpi_n    u4 = 4 * l.units;
@@ -3801,11 +3803,11 @@ LPI_TRAINED void lpi_lstm_backward(lp_net *net, lpi_node *node)
     l.packed_ih = l.packed + lpi_lstm_packed_size(u4, l.units);
     l.dh = l.packed_ih + (l.token ? 0 : lpi_lstm_packed_size(u4, l.in));
     l.dc = l.dh + lpi_round_up(l.capacity * l.units, 16);
-    lpi_pack(l.row, lpi_value(net, node->in[2]), 1, u4, u4, l.units, l.packed, u4, 0);
+    lpi_pack(l.kernels, lpi_value(net, node->in[2]), 1, u4, u4, l.units, l.packed, u4, 0);
     if (lpi_wants(node, 0) && !l.token) {
         l.dx = lpi_grad(net, node->in[0]);
         l.accumulate = lpi_adds(net, node, 0);
-        lpi_pack(l.row, lpi_value(net, node->in[1]), 1, u4, u4, l.in, l.packed_ih, u4, 0);
+        lpi_pack(l.kernels, lpi_value(net, node->in[1]), 1, u4, u4, l.in, l.packed_ih, u4, 0);
     }
     lpi_for(&net->team, (int)l.items, lpi_lstm_backward_item, &l);
     if (l.token) {
@@ -3813,7 +3815,7 @@ LPI_TRAINED void lpi_lstm_backward(lp_net *net, lpi_node *node)
         return;
     }
     lp_real *dw = net->workspace, *part[5]; /* [k, 4u] = [h x 1]^T da, in the order of the inputs */
-    lpi_gemm_job g = {net->row, l.k, u4,    l.rows * l.length, 1,  l.k,           u4, 1, u4,
+    lpi_gemm_job g = {net->kernels, l.k, u4,    l.rows * l.length, 1,  l.k,           u4, 1, u4,
                       0,        0,   l.cat, l.gates,           dw, dw + l.k * u4, 0};
     lpi_gemm_parallel(&net->team, &g);
     part[2] = dw, part[1] = dw + l.units * u4, part[3] = part[4] = dw + (l.k - 1) * u4;
@@ -3856,7 +3858,7 @@ static lpi_conv_job lpi_conv_job_of(const lp_net *net, const lpi_node *node, lpi
     *geom = node->geom;
     geom->n = lpi_rows(net, node->out);
     job.g = geom;
-    job.row = net->row;
+    job.kernels = net->kernels;
     job.x = lpi_value(net, node->in[0]);
     if (bn && bn->computed) {
         lpi_bn_saved s = lpi_bn_saved_of(bn);
@@ -3885,7 +3887,7 @@ static lp_status lpi_conv2d_forward(lp_net *net, lpi_node *node)
     return LP_OK;
 }
 
-LPI_TRAINED void lpi_conv2d_backward(lp_net *net, lpi_node *node)
+LPI_TRAINING_ONLY void lpi_conv2d_backward(lp_net *net, lpi_node *node)
 {
     lpi_geom     geom;
     lpi_bn_saved s;
@@ -3919,14 +3921,14 @@ static lp_status lpi_matmul_forward(lp_net *net, lpi_node *node)
     const lp_real *bias = node->inputs > 2 ? lpi_value(net, node->in[2]) : NULL;
     lp_real       *y = lpi_value(net, node->out);
     for (lpi_n i = 0; i < n && bias; i++) lpi_copy(y + i * out, bias, out);
-    lpi_gemm_job g = { net->row, n, out, in, in, 1, out, 1, out, 0, 0, lpi_value(net, node->in[0]),
+    lpi_gemm_job g = { net->kernels, n, out, in, in, 1, out, 1, out, 0, 0, lpi_value(net, node->in[0]),
                        lpi_value(net, node->in[1]), y, net->workspace, bias != NULL };
     lpi_gemm_parallel(&net->team, &g);
     return LP_OK;
 }
 
 /* dW = x^T dy;  dx = dy W^T;  db = sum dy. */
-LPI_TRAINED void lpi_matmul_backward(lp_net *net, lpi_node *node)
+LPI_TRAINING_ONLY void lpi_matmul_backward(lp_net *net, lpi_node *node)
 {
     lpi_n          n = lpi_lines(net, node->out), out = lpi_last(node->out);
     lpi_n          in = node->in[1]->pub.dim[0];
@@ -3935,12 +3937,12 @@ LPI_TRAINED void lpi_matmul_backward(lp_net *net, lpi_node *node)
     if (node->inputs > 2 && lpi_wants(node, 2))
         lpi_col_sums(net, n, out, dy, lpi_adds(net, node, 2), lpi_grad(net, node->in[2]));
     if (lpi_wants(node, 1)) {
-        lpi_gemm_job g = { net->row, in, out, n, 1, in, out, 1, out, 0, 0, x, dy,
+        lpi_gemm_job g = { net->kernels, in, out, n, 1, in, out, 1, out, 0, 0, x, dy,
                            lpi_grad(net, node->in[1]), net->workspace, lpi_adds(net, node, 1) };
         lpi_gemm_parallel(&net->team, &g);
     }
     if (lpi_wants(node, 0)) {
-        lpi_gemm_job g = { net->row, n, in, out, out, 1, 1, out, in, 0, 0, dy, w,
+        lpi_gemm_job g = { net->kernels, n, in, out, out, 1, 1, out, in, 0, 0, dy, w,
                            lpi_grad(net, node->in[0]), net->workspace, lpi_adds(net, node, 0) };
         lpi_gemm_parallel(&net->team, &g);
     }
@@ -3984,18 +3986,18 @@ static void lpi_bn_apply_item(void *arg, int item, LPI_UNUSED int lane)
 {
     const lpi_columns *m = (const lpi_columns *)arg;
     lpi_n              rows, at = lpi_block_at(m, item, &rows);
-    m->row->scale_shift(rows, m->c, m->x + at, m->bn->scale, m->bn->shift, m->relu, m->y + at);
+    LPI_CALL(m->kernels, scale_shift)(rows, m->c, m->x + at, m->bn->scale, m->bn->shift, m->relu, m->y + at);
 }
 
-LPI_TRAINED void lpi_bn_moments_item(void *arg, int item, LPI_UNUSED int lane)
+LPI_TRAINING_ONLY void lpi_bn_moments_item(void *arg, int item, LPI_UNUSED int lane)
 {
     const lpi_columns *m = (const lpi_columns *)arg;
     lpi_n              rows, at = lpi_block_at(m, item, &rows);
-    lpi_moments_of(m->row, rows, m->c, m->x + at, m->part + (lpi_n)item * 2 * m->c);
+    lpi_moments_of(m->kernels, rows, m->c, m->x + at, m->part + (lpi_n)item * 2 * m->c);
 }
 
 /* Minibatch mean, 1/sqrt(v + eps) and unbiased variance, from the moments of blocks. */
-LPI_TRAINED void lpi_bn_merge(const lpi_columns *m, const lpi_bn_saved *s)
+LPI_TRAINING_ONLY void lpi_bn_merge(const lpi_columns *m, const lpi_bn_saved *s)
 {
     lpi_n blocks = lpi_ceil_div(m->rows, m->block), c = m->c;
     for (lpi_n j = 0; j < c; j++) {
@@ -4041,22 +4043,22 @@ static lp_status lpi_batchnorm_forward(lp_net *net, lpi_node *node)
     return LP_OK;
 }
 
-LPI_TRAINED void lpi_bn_sums_item(void *arg, int item, LPI_UNUSED int lane)
+LPI_TRAINING_ONLY void lpi_bn_sums_item(void *arg, int item, LPI_UNUSED int lane)
 {
     const lpi_columns *m = (const lpi_columns *)arg;
     lpi_n              rows, at = lpi_block_at(m, item, &rows);
     lp_real           *part = m->part + (lpi_n)item * 2 * m->c;
-    m->row->bn_sums(rows, m->c, m->x + at, m->dy + at, m->bn, m->relu, part, part + m->c);
+    LPI_CALL(m->kernels, bn_sums)(rows, m->c, m->x + at, m->dy + at, m->bn, m->relu, part, part + m->c);
 }
 
-LPI_TRAINED void lpi_bn_grad_item(void *arg, int item, LPI_UNUSED int lane)
+LPI_TRAINING_ONLY void lpi_bn_grad_item(void *arg, int item, LPI_UNUSED int lane)
 {
     const lpi_columns *m = (const lpi_columns *)arg;
     lpi_n              rows, at = lpi_block_at(m, item, &rows);
-    m->row->bn_grad(rows, m->c, m->x + at, m->dy + at, m->bn, m->relu, m->accumulate, m->y + at);
+    LPI_CALL(m->kernels, bn_grad)(rows, m->c, m->x + at, m->dy + at, m->bn, m->relu, m->accumulate, m->y + at);
 }
 
-LPI_TRAINED void lpi_batchnorm_backward(lp_net *net, lpi_node *node)
+LPI_TRAINING_ONLY void lpi_batchnorm_backward(lp_net *net, lpi_node *node)
 {
     lpi_n          c = lpi_last(node->out);
     lpi_bn_saved   s = lpi_bn_saved_of(node);
@@ -4090,7 +4092,7 @@ LPI_TRAINED void lpi_batchnorm_backward(lp_net *net, lpi_node *node)
     lpi_for(&net->team, blocks, lpi_bn_grad_item, &m);
 }
 
-LPI_TRAINED int lpi_bn_finite(const lp_net *net)
+LPI_TRAINING_ONLY int lpi_bn_finite(const lp_net *net)
 {
     for (const lpi_node *node = net->nodes; node; node = node->next) {
         if (node->stats < 0) continue;
@@ -4102,7 +4104,7 @@ LPI_TRAINED int lpi_bn_finite(const lp_net *net)
 }
 
 /* running += momentum (batch - running), for every BatchNorm, in the slab in use. */
-LPI_TRAINED void lpi_bn_commit(lp_net *net, double momentum)
+LPI_TRAINING_ONLY void lpi_bn_commit(lp_net *net, double momentum)
 {
     for (lpi_node *node = net->nodes; node; node = node->next) {
         if (node->stats < 0) continue;
@@ -4185,7 +4187,7 @@ static void lpi_maxpool_image(void *arg, int image, LPI_UNUSED int lane)
         }
 }
 
-LPI_TRAINED void lpi_avgpool_back_image(void *arg, int image, LPI_UNUSED int lane)
+LPI_TRAINING_ONLY void lpi_avgpool_back_image(void *arg, int image, LPI_UNUSED int lane)
 {
     const lpi_pool_job *job = (const lpi_pool_job *)arg;
     const lpi_geom     *g = job->g;
@@ -4204,7 +4206,7 @@ LPI_TRAINED void lpi_avgpool_back_image(void *arg, int image, LPI_UNUSED int lan
 }
 
 /* The gradient goes to the first pixel of the window that equals the maximum. */
-LPI_TRAINED void lpi_maxpool_back_image(void *arg, int image, LPI_UNUSED int lane)
+LPI_TRAINING_ONLY void lpi_maxpool_back_image(void *arg, int image, LPI_UNUSED int lane)
 {
     const lpi_pool_job *job = (const lpi_pool_job *)arg;
     const lpi_geom     *g = job->g;
@@ -4248,11 +4250,11 @@ static lp_status lpi_maxpool_forward(lp_net *net, lpi_node *node)
 {
     return lpi_pool_run(net, node, lpi_maxpool_image, 0);
 }
-LPI_TRAINED void lpi_avgpool_backward(lp_net *net, lpi_node *node)
+LPI_TRAINING_ONLY void lpi_avgpool_backward(lp_net *net, lpi_node *node)
 {
     lpi_pool_run(net, node, lpi_avgpool_back_image, 1);
 }
-LPI_TRAINED void lpi_maxpool_backward(lp_net *net, lpi_node *node)
+LPI_TRAINING_ONLY void lpi_maxpool_backward(lp_net *net, lpi_node *node)
 {
     lpi_pool_run(net, node, lpi_maxpool_back_image, 1);
 }
@@ -4273,7 +4275,7 @@ static lp_status lpi_subsample_forward(lp_net *net, lpi_node *node)
                          x + ((i * g->h + oy * g->stride) * g->w + ox * g->stride) * g->c, g->c);
     return LP_OK;
 }
-LPI_TRAINED void lpi_subsample_backward(lp_net *net, lpi_node *node)
+LPI_TRAINING_ONLY void lpi_subsample_backward(lp_net *net, lpi_node *node)
 {
     const lpi_geom *g = &node->geom;
     lpi_n           front = (g->f - g->c) / 2;
@@ -4307,7 +4309,7 @@ static lp_status lpi_dropout_forward(lp_net *net, lpi_node *node)
         y[i] = !net->training ? x[i] : lpi_drops(net, node, i) ? 0 : x[i] * scale;
     return LP_OK;
 }
-LPI_TRAINED void lpi_dropout_backward(lp_net *net, lpi_node *node)
+LPI_TRAINING_ONLY void lpi_dropout_backward(lp_net *net, lpi_node *node)
 {
     lpi_n          n = lpi_count(net, node->out);
     const lp_real *dy = lpi_grad(net, node->out);
@@ -4326,7 +4328,7 @@ LPI_TRAINED void lpi_dropout_backward(lp_net *net, lpi_node *node)
 enum { LPI_LINES = 32 };
 
 typedef struct lpi_softmax {
-    const lpi_row *row;
+    const lpi_kernels *kernels;
     lpi_n          lines, classes;
     const lp_real *z;
     const int32_t *label;  /* [lines]                                                           */
@@ -4345,7 +4347,7 @@ static void lpi_cross_entropy_item(void *arg, int item, LPI_UNUSED int lane)
         const lp_real *z = j->z + i * j->classes;
         lp_real        top;
         if (j->label[i] == LP_IGNORE) continue;
-        double lse = lpi_log(j->row->sum_exp(j->classes, z, &top));
+        double lse = lpi_log(LPI_CALL(j->kernels, sum_exp)(j->classes, z, &top));
         lse += (double)top;
         loss += (1 - j->smooth) * (lse - (double)z[j->label[i]]);
         for (lpi_n c = 0; c < j->classes && j->smooth > 0; c++)
@@ -4356,7 +4358,7 @@ static void lpi_cross_entropy_item(void *arg, int item, LPI_UNUSED int lane)
 
 static lp_status lpi_cross_entropy_forward(lp_net *net, lpi_node *node)
 {
-    lpi_softmax j = { net->row, lpi_lines(net, node->in[0]), lpi_last(node->in[0]),
+    lpi_softmax j = { net->kernels, lpi_lines(net, node->in[0]), lpi_last(node->in[0]),
                       lpi_value(net, node->in[0]), node->in[1]->pub.labels, NULL,
                       (double *)(void *)net->workspace, (double)node->p, 0, 0 };
     lpi_n       counted = 0, items = lpi_ceil_div(j.lines, LPI_LINES);
@@ -4389,16 +4391,16 @@ static void lpi_softmax_item(void *arg, int item, LPI_UNUSED int lane)
             if (!j->accumulate) lpi_zero(out, j->classes);
             continue;
         }
-        double sum = j->row->sum_exp(j->classes, z, &top);
-        j->row->softmax(j->classes, z, top, (lp_real)(j->scale / sum),
+        double sum = LPI_CALL(j->kernels, sum_exp)(j->classes, z, &top);
+        LPI_CALL(j->kernels, softmax)(j->classes, z, top, (lp_real)(j->scale / sum),
                         (lp_real)(-j->scale * j->smooth / (double)j->classes), j->accumulate, out);
         if (j->label) out[j->label[i]] -= (lp_real)(j->scale * (1 - j->smooth));
     }
 }
 
-LPI_TRAINED void lpi_cross_entropy_backward(lp_net *net, lpi_node *node)
+LPI_TRAINING_ONLY void lpi_cross_entropy_backward(lp_net *net, lpi_node *node)
 {
-    lpi_softmax j = { net->row, lpi_lines(net, node->in[0]), lpi_last(node->in[0]),
+    lpi_softmax j = { net->kernels, lpi_lines(net, node->in[0]), lpi_last(node->in[0]),
                       lpi_value(net, node->in[0]), node->in[1]->pub.labels,
                       lpi_grad(net, node->in[0]), NULL, (double)node->p,
                       net->loss_scale / net->loss_lines, lpi_adds(net, node, 0) };
@@ -4418,7 +4420,7 @@ static lp_status lpi_mse_forward(lp_net *net, lpi_node *node)
     *lpi_value(net, node->out) = (lp_real)net->loss_value;
     return LP_OK;
 }
-LPI_TRAINED void lpi_mse_backward(lp_net *net, lpi_node *node)
+LPI_TRAINING_ONLY void lpi_mse_backward(lp_net *net, lpi_node *node)
 {
     lpi_n          n = lpi_count(net, node->in[0]);
     const lp_real *a = lpi_value(net, node->in[0]), *b = lpi_value(net, node->in[1]);
@@ -5434,14 +5436,14 @@ static void lpi_start_team(lp_net *net)
     net->team.lanes = 1;
 #ifdef LPI_THREADS
     int         workers = net->desc.threads - 1;
-    lpi_pool   *pool = (lpi_pool *)lpi_take(&net->arena, sizeof *pool);
+    lpi_crew   *crew = (lpi_crew *)lpi_take(&net->arena, sizeof *crew);
     lpi_worker *worker = (lpi_worker *)lpi_take(&net->arena, sizeof *worker * (size_t)workers);
-    if (!pool || !worker) return; /* one thread is slower, not wrong */
-    lpi_pool_start(pool, worker, workers);
-    net->pool_running = 1;
-    net->team.lanes = pool->workers + 1;
-    net->team.parallel_for = lpi_pool_for;
-    net->team.user = pool;
+    if (!crew || !worker) return; /* one thread is slower, not wrong */
+    lpi_crew_start(crew, worker, workers);
+    net->crew_running = 1;
+    net->team.lanes = crew->workers + 1;
+    net->team.parallel_for = lpi_crew_for;
+    net->team.user = crew;
 #endif
 }
 
@@ -5608,7 +5610,7 @@ LP_API lp_net *lp_create(const lp_desc *desc)
     net->arena_memory = d.graph_memory ? NULL : memory;
     net->tensors_end = &net->tensors;
     net->nodes_end = &net->nodes;
-    net->row = lp_find_kernels(d.isa);
+    net->kernels = lp_find_kernels(d.isa);
     const char *bad = lpi_check_desc(&d);
     if (bad) net->failed = lpi_fail(net, LP_ERR_ARGUMENT, "%s", bad);
     return net;
@@ -5618,7 +5620,7 @@ LP_API void lp_destroy(lp_net *net)
 {
     if (!net) return;
 #ifdef LPI_THREADS
-    if (net->pool_running) lpi_pool_stop((lpi_pool *)net->team.user);
+    if (net->crew_running) lpi_crew_stop((lpi_crew *)net->team.user);
 #endif
     if (net->memory_owned) LP_FREE(net->memory);
     void *arena = net->arena_memory; /* the net lies inside */
@@ -5681,7 +5683,7 @@ LP_API lp_info lp_get_info(const lp_net *net)
     info.member = net->k;
     info.classes = net->logits ? (int)lpi_last(net->logits) : 0;
     info.gradient_norm = lpi_sqrt(net->norm2);
-    info.isa = net->row ? net->row->isa : LP_ISA_AUTO;
+    info.isa = net->kernels ? net->kernels->isa : LP_ISA_AUTO;
     return info;
 }
 
@@ -5779,7 +5781,7 @@ LP_API lp_status lp_forward(lp_net *net, int which, int training, lp_real *loss)
 /* probs [lines, classes] += softmax(logits) / models, or = for the first model. */
 static void lpi_add_softmax(const lp_net *net, lp_real *probs, int first, int models)
 {
-    lpi_softmax j = { net->row, lpi_lines(net, net->logits), lpi_last(net->logits),
+    lpi_softmax j = { net->kernels, lpi_lines(net, net->logits), lpi_last(net->logits),
                       lpi_value(net, net->logits), NULL, probs, NULL, 0, 1.0 / models, !first };
     lpi_for(&net->team, (int)lpi_ceil_div(j.lines, LPI_LINES), lpi_softmax_item, &j);
 }
@@ -5837,7 +5839,7 @@ static lp_status lpi_training_ready(lp_net *net)
 static void lpi_vector_run(const lp_net *net, int what, lpi_n n, lp_real s, const lp_real *x,
                            lp_real *y)
 {
-    lpi_map m = { net->row, what, 0, n, x, NULL, y, s, NULL };
+    lpi_map m = { net->kernels, what, 0, n, x, NULL, y, s, NULL };
     lpi_for(&net->team, (int)lpi_ceil_div(n, LPI_CHUNK), lpi_map_item, &m);
 }
 
@@ -5845,7 +5847,7 @@ static void lpi_vector_run(const lp_net *net, int what, lpi_n n, lp_real s, cons
 static double lpi_square(lp_net *net, const lp_real *x, lpi_n n)
 {
     double  sum = 0;
-    lpi_map m = { net->row, LPI_MAP_SQUARE, 0, n, x, NULL, NULL, 0, NULL };
+    lpi_map m = { net->kernels, LPI_MAP_SQUARE, 0, n, x, NULL, NULL, 0, NULL };
     m.sum = (double *)(void *)net->workspace;
     lpi_for(&net->team, (int)lpi_ceil_div(n, LPI_CHUNK), lpi_map_item, &m);
     for (lpi_n i = 0; i < lpi_ceil_div(n, LPI_CHUNK); i++) sum += m.sum[i];
@@ -5956,7 +5958,7 @@ static lpi_rule lpi_rule_of(const lp_optim *o, double lr, double clip, int64_t t
 }
 
 typedef struct lpi_update {
-    const lpi_row *row;
+    const lpi_kernels *kernels;
     lpi_rule       rule;
     const lp_real *g;
     lp_real       *m, *v, *w; /* v: Adam only, else NULL */
@@ -5967,8 +5969,8 @@ static void lpi_update_item(void *arg, int item, LPI_UNUSED int lane)
 {
     const lpi_update *u = (const lpi_update *)arg;
     lpi_n             i = (lpi_n)item * LPI_CHUNK, n = lpi_minp(LPI_CHUNK, u->n - i);
-    if (u->v) u->row->adam(n, &u->rule, u->g + i, u->m + i, u->v + i, u->w + i);
-    else u->row->sgd(n, &u->rule, u->g + i, u->m + i, u->w + i);
+    if (u->v) LPI_CALL(u->kernels, adam)(n, &u->rule, u->g + i, u->m + i, u->v + i, u->w + i);
+    else LPI_CALL(u->kernels, sgd)(n, &u->rule, u->g + i, u->m + i, u->w + i);
 }
 
 /* w follows g; moments [n] or, for Adam, [2, n]. */
@@ -5978,7 +5980,7 @@ static void lpi_update_run(const lp_net *net, const lp_optim *optim, const lpi_r
 {
     for (int r = 0; r < runs; r++) {
         lpi_n      i = run[r].begin;
-        lpi_update u = { net->row, *rule, g + i, moments + i,
+        lpi_update u = { net->kernels, *rule, g + i, moments + i,
                          optim->rule == LP_SGD ? NULL : moments + n + i, w + i, run[r].end - i };
         lpi_for(&net->team, (int)lpi_ceil_div(u.n, LPI_CHUNK), lpi_update_item, &u);
     }
