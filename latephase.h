@@ -1225,9 +1225,11 @@ LPI_UNUSED static lp_real lpi_scale1(lp_real p, lp_real k)
 #define LPI_CAT(a, b) LPI_CAT_(a, b)
 #define LPI_K(name) LPI_CAT(lpi_##name##_, LPI_ISA_NAME)
 
-/* The vector: load, store, broadcast, + - * /, sqrt, fma(a,b,c) = a b + c, max(a,b) = a > b ? a : b
-   and min (b if one is NaN), pick(x,a,b) = x > 0 ? a : b, round to an integer, scale(p,k) = p 2^k.
-   LPI_LD and LPI_ST take m elements, m >= 1, of which at most LPI_W count; the rest read as 0. */
+/* The vector LPI_V: + - * / are the compiler's own, also between a vector and a number; a scalar
+   set's vector is a number.  The rest by macro: load, store, broadcast, sqrt, fma(a,b,c) = a b + c,
+   max(a,b) = a > b ? a : b and min (b if one is NaN), pick(x,a,b) = x > 0 ? a : b, round to an
+   integer, scale(p,k) = p 2^k.  LPI_LD and LPI_ST take m elements, m >= 1, of which at most LPI_W
+   count; the rest read as 0. */
 #if LPI_ISA_NUMBER == 1 || LPI_ISA_NUMBER == 2 /* scalar, scalar-fma */
 #define LPI_V lp_real
 #define LPI_W 1
@@ -1237,10 +1239,6 @@ LPI_UNUSED static lp_real lpi_scale1(lp_real p, lp_real k)
 #define LPI_LD(p, m) ((void)(m), *(p))
 #define LPI_ST(p, m, v) ((void)(m), *(p) = (v))
 #define LPI_SET1(x) ((lp_real)(x))
-#define LPI_ADD(a, b) ((a) + (b))
-#define LPI_SUB(a, b) ((a) - (b))
-#define LPI_MUL(a, b) ((a) * (b))
-#define LPI_DIV(a, b) ((a) / (b))
 #define LPI_SQRT(x) lpi_sqrt1(x)
 #define LPI_MAX(a, b) ((a) > (b) ? (a) : (b))
 #define LPI_MIN(a, b) ((a) < (b) ? (a) : (b))
@@ -1268,11 +1266,7 @@ LPI_UNUSED static lp_real lpi_scale1(lp_real p, lp_real k)
 #define LPI_LD(p, m) lpi_ld_avx2(p, m)
 #define LPI_ST(p, m, v) lpi_st_avx2(p, m, v)
 #define LPI_SET1(x) _mm256_set1_ps(x)
-#define LPI_ADD(a, b) _mm256_add_ps(a, b)
-#define LPI_SUB(a, b) _mm256_sub_ps(a, b)
-#define LPI_MUL(a, b) _mm256_mul_ps(a, b)
 #define LPI_FMA(a, b, c) _mm256_fmadd_ps(a, b, c)
-#define LPI_DIV(a, b) _mm256_div_ps(a, b)
 #define LPI_SQRT(x) _mm256_sqrt_ps(x)
 #define LPI_MAX(a, b) _mm256_max_ps(a, b)
 #define LPI_MIN(a, b) _mm256_min_ps(a, b)
@@ -1320,11 +1314,7 @@ static inline LPI_TARGET __m256 lpi_scale_avx2(__m256 p, __m256 k)
 #define LPI_ST(p, m, v) \
     ((m) >= 16 ? _mm512_storeu_ps(p, v) : _mm512_mask_storeu_ps(p, LPI_MASK(m), v))
 #define LPI_SET1(x) _mm512_set1_ps(x)
-#define LPI_ADD(a, b) _mm512_add_ps(a, b)
-#define LPI_SUB(a, b) _mm512_sub_ps(a, b)
-#define LPI_MUL(a, b) _mm512_mul_ps(a, b)
 #define LPI_FMA(a, b, c) _mm512_fmadd_ps(a, b, c)
-#define LPI_DIV(a, b) _mm512_div_ps(a, b)
 #define LPI_ALL ((__mmask16)0xFFFF) /* maskz: g++ warns of the plain forms */
 #define LPI_SQRT(x) _mm512_maskz_sqrt_ps(LPI_ALL, x)
 #define LPI_MAX(a, b) _mm512_maskz_max_ps(LPI_ALL, a, b)
@@ -1343,11 +1333,7 @@ static inline LPI_TARGET __m256 lpi_scale_avx2(__m256 p, __m256 k)
 #define LPI_LD(p, m) lpi_ld_neon(p, m)
 #define LPI_ST(p, m, v) lpi_st_neon(p, m, v)
 #define LPI_SET1(x) vdupq_n_f32(x)
-#define LPI_ADD(a, b) vaddq_f32(a, b)
-#define LPI_SUB(a, b) vsubq_f32(a, b)
-#define LPI_MUL(a, b) vmulq_f32(a, b)
 #define LPI_FMA(a, b, c) vfmaq_f32(c, a, b)
-#define LPI_DIV(a, b) vdivq_f32(a, b)
 #define LPI_SQRT(x) vsqrtq_f32(x)
 #define LPI_MAX(a, b) lpi_max_neon(a, b)
 #define LPI_MIN(a, b) lpi_min_neon(a, b)
@@ -1391,10 +1377,11 @@ static inline float32x4_t lpi_scale_neon(float32x4_t p, float32x4_t k)
 #if LPI_ISA_NUMBER == 1 /* by an int: x87 may keep more digits than a float has */
 #define LPI_ROUND(x) ((lp_real)lpi_round1(x))
 #else /* 1.5 2^23: the sum has no bits behind the point */
-#define LPI_ROUND(x) LPI_SUB(LPI_ADD(x, LPI_SET1(12582912.0f)), LPI_SET1(12582912.0f))
+#define LPI_ROUND(x) ((x) + 12582912.0f - 12582912.0f)
 #endif
 #define LPI_RELU(x) LPI_MAX(LPI_SET1(0), x) /* x if x is NaN */
 #define LPI_GATE(x, g) LPI_PICK(x, g, LPI_SET1(0))
+#define LPI_ADD_IF(condition, a, b) ((condition) ? (LPI_V)((a) + (b)) : (LPI_V)(a))
 
 /* The GEMM tile.  c_i0, c_i1 are the accumulators of row i: 12 x 2 (AVX-512: 24 + 2 + 1 of 32
    registers), 6 x 2 (AVX2: 12 + 2 + 1 of 16), 8 x 2 (NEON: 16 + 2 + 1 of 32), 4 x 2 (scalar).  Per
@@ -1430,29 +1417,29 @@ static inline float32x4_t lpi_scale_neon(float32x4_t p, float32x4_t k)
 #define LPI_B1 const LPI_V b0 = LPI_LOAD(b);
 #define LPI_B2 LPI_B1 const LPI_V b1 = LPI_LOAD(b + LPI_W);
 
-#define LPI_TILE(M, NV)                                                                          \
-    static LPI_TARGET void LPI_K(tile_##M##x##NV)(                                               \
+#define LPI_TILE(M, NV)                                                                            \
+    static LPI_TARGET void LPI_K(tile_##M##x##NV)(                                                 \
         const lpi_window *w, const lp_real *a, const lp_real *b, lpi_n ldb, lp_real *c, lpi_n ldc, \
-        int accumulate, const lpi_soon *soon)                                                    \
-    {                                                                                            \
-        const lpi_n rsa = w->rsa, csa = w->csa, skip = w->seg - w->len * csa;                    \
-        const lp_real *p0 = a, *p1 = a + (M > 3 ? 3 : 0) * rsa, *p2 = a + (M > 6 ? 6 : 0) * rsa, \
-                      *p3 = a + (M > 9 ? 9 : 0) * rsa;                                           \
-        lpi_n at = 0, to = 0;                                                                    \
-        LPI_ROWS_##M(LPI_INIT##NV)                                                               \
-        for (lpi_n s = 0; s < w->segs; s++) {                                                    \
-            for (lpi_n left = w->len; left > 0; left -= 32) {                                    \
-                LPI_PREFETCH(soon->a, at), LPI_PREFETCH(soon->a, at + 16), at += 32;             \
-                LPI_PREFETCH(soon->c, to), LPI_PREFETCH(soon->c, to + NV * LPI_W - 1), to += ldc; \
-                for (lpi_n k = lpi_minp(left, 32); k > 0; k--) {                                 \
-                    LPI_B##NV                                                                    \
-                    LPI_ROWS_##M(LPI_MADD##NV)                                                   \
-                    p0 += csa, p1 += csa, p2 += csa, p3 += csa, b += ldb;                        \
-                }                                                                                \
-            }                                                                                    \
-            p0 += skip, p1 += skip, p2 += skip, p3 += skip;                                      \
-        }                                                                                        \
-        LPI_ROWS_##M(LPI_PUT##NV)                                                                \
+        int accumulate, const lpi_soon *soon)                                                      \
+    {                                                                                              \
+        const lpi_n rsa = w->rsa, csa = w->csa, skip = w->seg - w->len * csa;                      \
+        const lp_real *p0 = a, *p1 = a + (M > 3 ? 3 : 0) * rsa, *p2 = a + (M > 6 ? 6 : 0) * rsa,   \
+                      *p3 = a + (M > 9 ? 9 : 0) * rsa;                                             \
+        lpi_n at = 0, to = 0;                                                                      \
+        LPI_ROWS_##M(LPI_INIT##NV)                                                                 \
+        for (lpi_n s = 0; s < w->segs; s++) {                                                      \
+            for (lpi_n left = w->len; left > 0; left -= 32) {                                      \
+                LPI_PREFETCH(soon->a, at), LPI_PREFETCH(soon->a, at + 16), at += 32;               \
+                LPI_PREFETCH(soon->c, to), LPI_PREFETCH(soon->c, to + NV * LPI_W - 1), to += ldc;  \
+                for (lpi_n k = lpi_minp(left, 32); k > 0; k--) {                                   \
+                    LPI_B##NV                                                                      \
+                    LPI_ROWS_##M(LPI_MADD##NV)                                                     \
+                    p0 += csa, p1 += csa, p2 += csa, p3 += csa, b += ldb;                          \
+                }                                                                                  \
+            }                                                                                      \
+            p0 += skip, p1 += skip, p2 += skip, p3 += skip;                                        \
+        }                                                                                          \
+        LPI_ROWS_##M(LPI_PUT##NV)                                                                  \
     }
 #define LPI_TILES(M) LPI_TILE(M, 1) LPI_TILE(M, 2)
 LPI_TILES(1) LPI_TILES(2) LPI_TILES(3) LPI_TILES(4)
@@ -1506,7 +1493,7 @@ static LPI_TARGET void LPI_K(panel)(lpi_n rows, lpi_n width, const lp_real *b, l
 #endif
 
 /* The sum s of 8 rows is added to what was before. */
-#define LPI_ADD_UP(to, s) LPI_ST(to + i, m, first ? LPI_ADD(LPI_LD(to + i, m), s) : s)
+#define LPI_ADD_UP(to, s) LPI_ST(to + i, m, LPI_ADD_IF(first, s, LPI_LD(to + i, m)));
 
 /* out = sum over rows; TERM(s, r) adds row r to s.  The 8 rows are added as four partial sums. */
 #define LPI_COLUMN_SUMS(TERM)                                                      \
@@ -1517,13 +1504,13 @@ static LPI_TARGET void LPI_K(panel)(lpi_n rows, lpi_n width, const lp_real *b, l
             TERM(s0, r) TERM(s1, r + 1) TERM(s2, r + 2) TERM(s3, r + 3)            \
         }                                                                          \
         for (; r < end; r++) TERM(s0, r)                                           \
-        s0 = LPI_ADD(LPI_ADD(s0, s1), LPI_ADD(s2, s3));                            \
-        LPI_ADD_UP(out, s0);                                                       \
+        s0 = (s0 + s1) + (s2 + s3);                                                \
+        LPI_ADD_UP(out, s0)                                                        \
     })
 
 static LPI_TARGET void LPI_K(col_sum)(lpi_n rows, lpi_n c, const lp_real *x, lp_real *out)
 {
-#define LPI_TERM(s, r) s = LPI_ADD(s, LPI_LD(x + (r) * c + i, m));
+#define LPI_TERM(s, r) s = s + LPI_LD(x + (r) * c + i, m);
     LPI_COLUMN_SUMS(LPI_TERM)
 #undef LPI_TERM
 }
@@ -1533,7 +1520,7 @@ LPI_TRAINING_ONLY LPI_TARGET void LPI_K(col_square)(lpi_n rows, lpi_n c, const l
 {
 #define LPI_TERM(s, r)                                                                  \
     {                                                                                   \
-        const LPI_V d = LPI_SUB(LPI_LD(x + (r) * c + i, m), LPI_LD(mean + i, m));       \
+        const LPI_V d = LPI_LD(x + (r) * c + i, m) - LPI_LD(mean + i, m);               \
         s = LPI_FMA(d, d, s);                                                           \
     }
     LPI_COLUMN_SUMS(LPI_TERM)
@@ -1567,11 +1554,11 @@ LPI_TRAINING_ONLY LPI_TARGET void LPI_K(bn_sums)(lpi_n rows, lpi_n c, const lp_r
             const LPI_V xr = LPI_LD_ROW(x + r * c + i);
             LPI_V       g = LPI_LD_ROW(dy + r * c + i);
             if (relu) g = LPI_GATE(LPI_FMA(xr, a, b), g);
-            s = LPI_ADD(s, g);
-            d = LPI_FMA(g, LPI_SUB(xr, mean), d);
+            s = s + g;
+            d = LPI_FMA(g, xr - mean, d);
         }
-        LPI_ADD_UP(sum, s);
-        LPI_ADD_UP(dot, d);
+        LPI_ADD_UP(sum, s)
+        LPI_ADD_UP(dot, d)
     })
 }
 
@@ -1587,8 +1574,8 @@ LPI_TRAINING_ONLY LPI_TARGET void LPI_K(bn_grad)(lpi_n rows, lpi_n c, const lp_r
             const LPI_V xr = LPI_LD_ROW(x + r * c + i);
             LPI_V       g = LPI_LD_ROW(dy + r * c + i);
             if (relu) g = LPI_GATE(LPI_FMA(xr, a, b), g);
-            g = LPI_FMA(ka, g, LPI_FMA(kb, LPI_SUB(xr, mean), kc));
-            if (accumulate) g = LPI_ADD(g, LPI_LD(dx + r * c + i, m));
+            g = LPI_FMA(ka, g, LPI_FMA(kb, xr - mean, kc));
+            if (accumulate) g = g + LPI_LD(dx + r * c + i, m);
             LPI_ST(dx + r * c + i, m, g);
         }
     })
@@ -1604,7 +1591,7 @@ static LPI_TARGET void LPI_K(relu)(lpi_n n, const lp_real *x, lp_real *y)
 
 static LPI_TARGET void LPI_K(add)(lpi_n n, const lp_real *a, const lp_real *b, lp_real *y)
 {
-    LPI_EACH(n, LPI_ST(y + i, m, LPI_ADD(LPI_LD(a + i, m), LPI_LD(b + i, m)));)
+    LPI_EACH(n, LPI_ST(y + i, m, LPI_LD(a + i, m) + LPI_LD(b + i, m));)
 }
 
 static LPI_TARGET void LPI_K(axpy)(lpi_n n, lp_real s, const lp_real *x, lp_real *y)
@@ -1618,7 +1605,7 @@ LPI_TRAINING_ONLY LPI_TARGET void LPI_K(lerp)(lpi_n n, lp_real t, const lp_real 
     const LPI_V f = LPI_SET1(t);
     LPI_EACH(n, {
         const LPI_V u = LPI_LD(y + i, m);
-        LPI_ST(y + i, m, LPI_FMA(f, LPI_SUB(LPI_LD(x + i, m), u), u));
+        LPI_ST(y + i, m, LPI_FMA(f, LPI_LD(x + i, m) - u, u));
     })
 }
 
@@ -1642,7 +1629,7 @@ static LPI_TARGET void LPI_K(mul)(lpi_n n, const lp_real *a, const lp_real *b, i
 {
     LPI_EACH(n, {
         const LPI_V u = LPI_LD(a + i, m), v = LPI_LD(b + i, m);
-        LPI_ST(y + i, m, accumulate ? LPI_FMA(u, v, LPI_LD(y + i, m)) : LPI_MUL(u, v));
+        LPI_ST(y + i, m, accumulate ? LPI_FMA(u, v, LPI_LD(y + i, m)) : (LPI_V)(u * v));
     })
 }
 
@@ -1655,7 +1642,7 @@ static inline LPI_TARGET LPI_V LPI_K(vexp)(LPI_V x)
     return (lp_real)lpi_exp((double)x);
 #else
     x = LPI_MIN(LPI_SET1(89.0f), LPI_MAX(LPI_SET1(-104.0f), x));
-    const LPI_V k = LPI_ROUND(LPI_MUL(x, LPI_SET1(1.44269504f)));
+    const LPI_V k = LPI_ROUND(x * 1.44269504f);
     LPI_V       r = LPI_FMA(k, LPI_SET1(-0.693359375f), x);
     r = LPI_FMA(k, LPI_SET1(2.12194440e-4f), r);
     LPI_V q = LPI_SET1(1.38143206e-3f);
@@ -1663,7 +1650,7 @@ static inline LPI_TARGET LPI_V LPI_K(vexp)(LPI_V x)
     q = LPI_FMA(q, r, LPI_SET1(4.16684002e-2f));
     q = LPI_FMA(q, r, LPI_SET1(1.66665196e-1f));
     q = LPI_FMA(q, r, LPI_SET1(4.99999940e-1f));
-    q = LPI_ADD(LPI_SET1(1.0f), LPI_FMA(LPI_MUL(r, r), q, r));
+    q = 1.0f + LPI_FMA(r * r, q, r);
     return LPI_SCALE(q, k);
 #endif
 }
@@ -1671,18 +1658,18 @@ static inline LPI_TARGET LPI_V LPI_K(vexp)(LPI_V x)
 /* 1 / (1 + e^-x) to 2.5 ulp, as e^x / (1 + e^x) for x < 0, where e^-x could overflow. */
 static inline LPI_TARGET LPI_V LPI_K(vsigmoid)(LPI_V x)
 {
-    const LPI_V one = LPI_SET1(1.0f), minus = LPI_SUB(LPI_SET1(0), x);
+    const LPI_V one = LPI_SET1(1.0f), minus = 0 - x;
     const LPI_V e = LPI_K(vexp)(LPI_MIN(minus, x)); /* of -|x| */
-    return LPI_DIV(LPI_PICK(x, one, e), LPI_ADD(one, e));
+    return LPI_PICK(x, one, e) / (one + e);
 }
 
 /* tanh to 1.6 ulp: (1 - e) / (1 + e) with e = e^(-2|x|); below 0.625, where 1 - e would cancel,
    x + x^3 p(x^2) with p of degree 4 fitted for the smallest largest relative error (4e-9). */
 static inline LPI_TARGET LPI_V LPI_K(vtanh)(LPI_V x)
 {
-    const LPI_V one = LPI_SET1(1.0f), minus = LPI_SUB(LPI_SET1(0), x), z = LPI_MUL(x, x);
-    const LPI_V size = LPI_MAX(minus, x), e = LPI_K(vexp)(LPI_MUL(LPI_SET1(-2.0f), size));
-    const LPI_V t = LPI_DIV(LPI_SUB(one, e), LPI_ADD(one, e));
+    const LPI_V one = LPI_SET1(1.0f), minus = 0 - x, z = x * x;
+    const LPI_V size = LPI_MAX(minus, x), e = LPI_K(vexp)(-2.0f * size);
+    const LPI_V t = (one - e) / (one + e);
 #ifdef LP_REAL
     const LPI_V limit = LPI_SET1(1e-4), p = LPI_SET1(-1.0 / 3);
 #else
@@ -1693,8 +1680,8 @@ static inline LPI_TARGET LPI_V LPI_K(vtanh)(LPI_V x)
     p = LPI_FMA(p, z, LPI_SET1(1.33314422e-1f));
     p = LPI_FMA(p, z, LPI_SET1(-3.33332819e-1f));
 #endif
-    return LPI_PICK(LPI_SUB(limit, size), LPI_FMA(LPI_MUL(x, z), p, x),
-                    LPI_PICK(x, t, LPI_SUB(LPI_SET1(0), t)));
+    return LPI_PICK(limit - size, LPI_FMA(x * z, p, x),
+                    LPI_PICK(x, t, 0 - t));
 }
 
 #define LPI_FUNCTION(NAME)                                                                   \
@@ -1706,20 +1693,18 @@ LPI_FUNCTION(exp) LPI_FUNCTION(sigmoid) LPI_FUNCTION(tanh)
 
 /* dx = or += dy f'(x), from v = f(x) and d = dy; relu: v > 0 exactly where x > 0. */
 #define LPI_DERIVATIVE(NAME, F)                                                                  \
-    LPI_TRAINING_ONLY LPI_TARGET void LPI_K(NAME)(lpi_n n, const lp_real *y, const lp_real *dy,        \
-                                            int accumulate, lp_real *dx)                         \
+    LPI_TRAINING_ONLY LPI_TARGET void LPI_K(NAME)(lpi_n n, const lp_real *y, const lp_real *dy,  \
+                                                  int accumulate, lp_real *dx)                   \
     {                                                                                            \
-        const LPI_V one = LPI_SET1(1.0f);                                                        \
-        (void)one;                                                                               \
         LPI_EACH(n, {                                                                            \
             const LPI_V v = LPI_LD(y + i, m), d = LPI_LD(dy + i, m);                             \
             const LPI_V g = F;                                                                   \
-            LPI_ST(dx + i, m, accumulate ? LPI_ADD(g, LPI_LD(dx + i, m)) : g);                   \
+            LPI_ST(dx + i, m, LPI_ADD_IF(accumulate, g, LPI_LD(dx + i, m)));                     \
         })                                                                                       \
     }
 LPI_DERIVATIVE(relu_grad, LPI_GATE(v, d))
-LPI_DERIVATIVE(sigmoid_grad, LPI_MUL(d, LPI_MUL(v, LPI_SUB(one, v))))
-LPI_DERIVATIVE(tanh_grad, LPI_MUL(d, LPI_SUB(one, LPI_MUL(v, v))))
+LPI_DERIVATIVE(sigmoid_grad, d * (v * (1.0f - v)))
+LPI_DERIVATIVE(tanh_grad, d * (1.0f - v * v))
 
 /* Sixteen logits from z; those past the end as -3.4e38, whose exponential is 0. */
 static const lp_real *LPI_K(pad16)(lpi_n left, const lp_real *z, lp_real *pad)
@@ -1746,8 +1731,7 @@ static LPI_TARGET double LPI_K(sum_exp)(lpi_n n, const lp_real *z, lp_real *top)
     for (lpi_n i = 0; i < n; i += LPI_MAX_W) {
         const lp_real *p = LPI_K(pad16)(n - i, z + i, pad);
         for (int v = 0; v < LPI_MAX_W / LPI_W; v++)
-            s[v] = LPI_ADD(s[v],
-                           LPI_K(vexp)(LPI_SUB(LPI_LOAD(p + v * LPI_W), LPI_SET1(most))));
+            s[v] = s[v] + LPI_K(vexp)(LPI_LOAD(p + v * LPI_W) - most);
     }
     for (int v = 0; v < LPI_MAX_W / LPI_W; v++) LPI_STORE(lane + v * LPI_W, s[v]);
     *top = most;
@@ -1760,8 +1744,8 @@ static LPI_TARGET void LPI_K(softmax)(lpi_n n, const lp_real *z, lp_real top, lp
 {
     const LPI_V va = LPI_SET1(a), vb = LPI_SET1(b), vt = LPI_SET1(top);
     LPI_EACH(n, {
-        LPI_V p = LPI_FMA(va, LPI_K(vexp)(LPI_SUB(LPI_LD(z + i, m), vt)), vb);
-        if (accumulate) p = LPI_ADD(p, LPI_LD(out + i, m));
+        LPI_V p = LPI_FMA(va, LPI_K(vexp)(LPI_LD(z + i, m) - vt), vb);
+        if (accumulate) p = p + LPI_LD(out + i, m);
         LPI_ST(out + i, m, p);
     })
 }
@@ -1774,159 +1758,125 @@ static LPI_TARGET void LPI_K(softmax)(lpi_n n, const lp_real *z, lp_real top, lp
 #define LPI_LINE3(GET, q) const LPI_V x0 = GET(0, q), x1 = GET(1, q), x2 = GET(2, q);
 #define LPI_LINE4(GET, q) LPI_LINE3(GET, q) const LPI_V x3 = GET(3, q);
 #define LPI_LINE6(GET, q) LPI_LINE4(GET, q) const LPI_V x4 = GET(4, q), x5 = GET(5, q);
-#define LPI_C(x) LPI_SET1(x)
+#define LPI_CFMA(c, a, b) LPI_FMA(LPI_SET1(c), a, b) /* c a + b */
 #define LPI_WINO_BT(GET, PUT, q) /* 6 -> 6: B^T x */                                             \
     {                                                                                            \
         LPI_LINE6(GET, q)                                                                        \
-        const LPI_V e1 = LPI_FMA(LPI_C(-2.25f), x2, x4), e2 = LPI_FMA(LPI_C(-0.390625f), x2, x4); \
-        const LPI_V o1 = LPI_FMA(LPI_C(0.625f), x3, LPI_MUL(LPI_C(-1.40625f), x1));              \
-        const LPI_V o2 = LPI_FMA(LPI_C(1.5f), x3, LPI_MUL(LPI_C(-0.5859375f), x1));              \
-        PUT(0, q, LPI_FMA(LPI_C(0.87890625f), x0, LPI_FMA(LPI_C(-2.640625f), x2, x4)))           \
-        PUT(1, q, LPI_ADD(e1, o1)) PUT(2, q, LPI_SUB(e1, o1))                                    \
-        PUT(3, q, LPI_ADD(e2, o2)) PUT(4, q, LPI_SUB(e2, o2))                                    \
-        PUT(5, q, LPI_FMA(LPI_C(0.87890625f), x1, LPI_FMA(LPI_C(-2.640625f), x3, x5)))           \
+        const LPI_V e1 = LPI_CFMA(-2.25f, x2, x4), e2 = LPI_CFMA(-0.390625f, x2, x4);            \
+        const LPI_V o1 = LPI_CFMA(0.625f, x3, -1.40625f * x1);                                   \
+        const LPI_V o2 = LPI_CFMA(1.5f, x3, -0.5859375f * x1);                                   \
+        PUT(0, q, LPI_CFMA(0.87890625f, x0, LPI_CFMA(-2.640625f, x2, x4)))                       \
+        PUT(1, q, e1 + o1) PUT(2, q, e1 - o1) PUT(3, q, e2 + o2) PUT(4, q, e2 - o2)              \
+        PUT(5, q, LPI_CFMA(0.87890625f, x1, LPI_CFMA(-2.640625f, x3, x5)))                       \
     }
 #define LPI_WINO_B(GET, PUT, q) /* 6 -> 6: B v */                                                \
     {                                                                                            \
         LPI_LINE6(GET, q)                                                                        \
-        const LPI_V s1 = LPI_ADD(x1, x2), d1 = LPI_SUB(x1, x2);                                  \
-        const LPI_V s2 = LPI_ADD(x3, x4), d2 = LPI_SUB(x3, x4);                                  \
-        PUT(0, q, LPI_MUL(LPI_C(0.87890625f), x0))                                               \
-        PUT(1, q, LPI_FMA(LPI_C(-1.40625f), d1,                                                  \
-                          LPI_FMA(LPI_C(-0.5859375f), d2, LPI_MUL(LPI_C(0.87890625f), x5))))     \
-        PUT(2, q, LPI_FMA(LPI_C(-2.25f), s1,                                                     \
-                          LPI_FMA(LPI_C(-0.390625f), s2, LPI_MUL(LPI_C(-2.640625f), x0))))       \
-        PUT(3, q, LPI_FMA(LPI_C(0.625f), d1,                                                     \
-                          LPI_FMA(LPI_C(1.5f), d2, LPI_MUL(LPI_C(-2.640625f), x5))))             \
-        PUT(4, q, LPI_ADD(x0, LPI_ADD(s1, s2))) PUT(5, q, x5)                                    \
+        const LPI_V s1 = x1 + x2, d1 = x1 - x2, s2 = x3 + x4, d2 = x3 - x4;                      \
+        PUT(0, q, 0.87890625f * x0)                                                              \
+        PUT(1, q, LPI_CFMA(-1.40625f, d1,                                                        \
+                                 LPI_CFMA(-0.5859375f, d2, 0.87890625f * x5)))                   \
+        PUT(2, q, LPI_CFMA(-2.25f, s1, LPI_CFMA(-0.390625f, s2, -2.640625f * x0)))               \
+        PUT(3, q, LPI_CFMA(0.625f, d1, LPI_CFMA(1.5f, d2, -2.640625f * x5)))                     \
+        PUT(4, q, x0 + (s1 + s2)) PUT(5, q, x5)                                                  \
     }
 #define LPI_WINO_AT(GET, PUT, q) /* 6 -> 4: A^T m */                                             \
     {                                                                                            \
         LPI_LINE6(GET, q)                                                                        \
-        const LPI_V s1 = LPI_ADD(x1, x2), d1 = LPI_SUB(x1, x2);                                  \
-        const LPI_V s2 = LPI_ADD(x3, x4), d2 = LPI_SUB(x3, x4);                                  \
-        PUT(0, q, LPI_ADD(x0, LPI_ADD(s1, s2)))                                                  \
-        PUT(1, q, LPI_FMA(LPI_C(0.625f), d1, LPI_MUL(LPI_C(1.5f), d2)))                          \
-        PUT(2, q, LPI_FMA(LPI_C(0.390625f), s1, LPI_MUL(LPI_C(2.25f), s2)))                      \
-        PUT(3, q, LPI_FMA(LPI_C(0.244140625f), d1, LPI_FMA(LPI_C(3.375f), d2, x5)))              \
+        const LPI_V s1 = x1 + x2, d1 = x1 - x2, s2 = x3 + x4, d2 = x3 - x4;                      \
+        PUT(0, q, x0 + (s1 + s2)) PUT(1, q, LPI_CFMA(0.625f, d1, 1.5f * d2))                     \
+        PUT(2, q, LPI_CFMA(0.390625f, s1, 2.25f * s2))                                           \
+        PUT(3, q, LPI_CFMA(0.244140625f, d1, LPI_CFMA(3.375f, d2, x5)))                          \
     }
 #define LPI_WINO_A(GET, PUT, q) /* 4 -> 6: A y */                                                \
     {                                                                                            \
         LPI_LINE4(GET, q)                                                                        \
-        const LPI_V e1 = LPI_FMA(LPI_C(0.390625f), x2, x0), e2 = LPI_FMA(LPI_C(2.25f), x2, x0);  \
-        const LPI_V o1 = LPI_FMA(LPI_C(0.244140625f), x3, LPI_MUL(LPI_C(0.625f), x1));           \
-        const LPI_V o2 = LPI_FMA(LPI_C(3.375f), x3, LPI_MUL(LPI_C(1.5f), x1));                   \
-        PUT(0, q, x0) PUT(1, q, LPI_ADD(e1, o1)) PUT(2, q, LPI_SUB(e1, o1))                      \
-        PUT(3, q, LPI_ADD(e2, o2)) PUT(4, q, LPI_SUB(e2, o2)) PUT(5, q, x3)                      \
+        const LPI_V e1 = LPI_CFMA(0.390625f, x2, x0), e2 = LPI_CFMA(2.25f, x2, x0);              \
+        const LPI_V o1 = LPI_CFMA(0.244140625f, x3, 0.625f * x1);                                \
+        const LPI_V o2 = LPI_CFMA(3.375f, x3, 1.5f * x1);                                        \
+        PUT(0, q, x0) PUT(1, q, e1 + o1) PUT(2, q, e1 - o1)                                      \
+        PUT(3, q, e2 + o2) PUT(4, q, e2 - o2) PUT(5, q, x3)                                      \
     }
 #define LPI_WINO_G(GET, PUT, q) /* 3 -> 6: G w */                                                \
     {                                                                                            \
         LPI_LINE3(GET, q)                                                                        \
-        const LPI_V e1 = LPI_FMA(LPI_C(0.390625f), x2, x0), o1 = LPI_MUL(LPI_C(0.625f), x1);     \
-        const LPI_V e2 = LPI_FMA(LPI_C(2.25f), x2, x0), o2 = LPI_MUL(LPI_C(1.5f), x1);           \
-        PUT(0, q, LPI_MUL(LPI_C(256.0f / 225), x0))                                              \
-        PUT(1, q, LPI_MUL(LPI_C(-2048.0f / 2975), LPI_ADD(e1, o1)))                              \
-        PUT(2, q, LPI_MUL(LPI_C(-2048.0f / 2975), LPI_SUB(e1, o1)))                              \
-        PUT(3, q, LPI_MUL(LPI_C(128.0f / 1071), LPI_ADD(e2, o2)))                                \
-        PUT(4, q, LPI_MUL(LPI_C(128.0f / 1071), LPI_SUB(e2, o2))) PUT(5, q, x2)                  \
+        const LPI_V e1 = LPI_CFMA(0.390625f, x2, x0), o1 = 0.625f * x1;                          \
+        const LPI_V e2 = LPI_CFMA(2.25f, x2, x0), o2 = 1.5f * x1;                                \
+        PUT(0, q, (256.0f / 225) * x0)                                                           \
+        PUT(1, q, (-2048.0f / 2975) * (e1 + o1)) PUT(2, q, (-2048.0f / 2975) * (e1 - o1))        \
+        PUT(3, q, (128.0f / 1071) * (e2 + o2)) PUT(4, q, (128.0f / 1071) * (e2 - o2))            \
+        PUT(5, q, x2)                                                                            \
     }
 #define LPI_WINO_GT(GET, PUT, q) /* 6 -> 3: G^T u */                                             \
     {                                                                                            \
         LPI_LINE6(GET, q)                                                                        \
-        const LPI_V s1 = LPI_MUL(LPI_C(-2048.0f / 2975), LPI_ADD(x1, x2));                       \
-        const LPI_V d1 = LPI_MUL(LPI_C(-2048.0f / 2975), LPI_SUB(x1, x2));                       \
-        const LPI_V s2 = LPI_MUL(LPI_C(128.0f / 1071), LPI_ADD(x3, x4));                         \
-        const LPI_V d2 = LPI_MUL(LPI_C(128.0f / 1071), LPI_SUB(x3, x4));                         \
-        PUT(0, q, LPI_FMA(LPI_C(256.0f / 225), x0, LPI_ADD(s1, s2)))                             \
-        PUT(1, q, LPI_FMA(LPI_C(0.625f), d1, LPI_MUL(LPI_C(1.5f), d2)))                          \
-        PUT(2, q, LPI_FMA(LPI_C(0.390625f), s1, LPI_FMA(LPI_C(2.25f), s2, x5)))                  \
+        const LPI_V s1 = (-2048.0f / 2975) * (x1 + x2), d1 = (-2048.0f / 2975) * (x1 - x2);      \
+        const LPI_V s2 = (128.0f / 1071) * (x3 + x4), d2 = (128.0f / 1071) * (x3 - x4);          \
+        PUT(0, q, LPI_CFMA(256.0f / 225, x0, s1 + s2))                                           \
+        PUT(1, q, LPI_CFMA(0.625f, d1, 1.5f * d2))                                               \
+        PUT(2, q, LPI_CFMA(0.390625f, s1, LPI_CFMA(2.25f, s2, x5)))                              \
     }
 #define LPI_LINES3(F, GET, PUT) F(GET, PUT, 0) F(GET, PUT, 1) F(GET, PUT, 2)
 #define LPI_LINES4(F, GET, PUT) LPI_LINES3(F, GET, PUT) F(GET, PUT, 3)
 #define LPI_LINES6(F, GET, PUT) LPI_LINES4(F, GET, PUT) F(GET, PUT, 4) F(GET, PUT, 5)
 #define LPI_T_PUT(i, q, e) t[6 * (i) + (q)] = e;
 #define LPI_T_GET(i, q) t[6 * (q) + (i)]
-/* F in each direction: `down` columns of LPI_GET, then `along` rows of LPI_PUT. */
-#define LPI_WINO(F, down, along)                                                                 \
+/* F in each direction: `down` columns of GET, then `along` rows of PUT. */
+#define LPI_WINO(F, down, along, GET, PUT)                                                       \
     for (lpi_n j = 0; j < c; j += LPI_W) {                                                       \
         LPI_V t[36];                                                                             \
-        LPI_LINES##down(F, LPI_GET, LPI_T_PUT)                                                   \
-        LPI_LINES##along(F, LPI_T_GET, LPI_PUT)                                                  \
+        LPI_LINES##down(F, GET, LPI_T_PUT)                                                       \
+        LPI_LINES##along(F, LPI_T_GET, PUT)                                                      \
     }
+/* Element (y, x) of a tile: a pixel of an image, a plane of the 36, a tap of the 9. */
+#define LPI_PIXEL(p, y, x) ((p) + (y) * line + (x) * c + j)
+#define LPI_PLANE(p, y, x) ((p) + (6 * (y) + (x)) * plane + j)
+#define LPI_TAP(p, y, x) ((p) + (3 * (y) + (x)) * tap + j)
+#define LPI_GET_PIXEL(i, q) LPI_LOAD(LPI_PIXEL(from, i, q))
+#define LPI_GET_PLANE(i, q) LPI_LOAD(LPI_PLANE(from, i, q))
+#define LPI_GET_TAP(i, q) LPI_LOAD(LPI_TAP(from, i, q))
+#define LPI_PUT_PLANE(i, q, e) LPI_STORE(LPI_PLANE(to, q, i), e);
+#define LPI_ADD_PIXEL(i, q, e) LPI_STORE(LPI_PIXEL(to, q, i), (e) + LPI_LOAD(LPI_PIXEL(to, q, i)));
+#define LPI_PUT_PIXEL(i, q, e)                                                                   \
+    LPI_STORE(LPI_PIXEL(to, q, i), LPI_ADD_IF(bias, e, LPI_LOAD(bias + j)));
+#define LPI_PUT_TAP(i, q, e)                                                                     \
+    LPI_STORE(LPI_TAP(to, q, i), LPI_ADD_IF(accumulate, e, LPI_LOAD(LPI_TAP(to, q, i))));
 
-/* 6 x 6 pixels of x -> v. */
-static LPI_TARGET void LPI_K(wino_input)(lpi_n c, const lp_real *x, lpi_n row, lp_real *v,
+static LPI_TARGET void LPI_K(wino_input)(lpi_n c, const lp_real *from, lpi_n line, lp_real *to,
                                          lpi_n plane)
 {
-#define LPI_GET(i, q) LPI_LOAD(x + (i) * row + (q) * c + j)
-#define LPI_PUT(i, q, e) LPI_STORE(v + (6 * (q) + (i)) * plane + j, e);
-    LPI_WINO(LPI_WINO_BT, 6, 6)
-#undef LPI_GET
-#undef LPI_PUT
+    LPI_WINO(LPI_WINO_BT, 6, 6, LPI_GET_PIXEL, LPI_PUT_PLANE)
 }
 
-/* m -> 4 x 4 pixels of y, plus bias [c] if given. */
-static LPI_TARGET void LPI_K(wino_output)(lpi_n c, const lp_real *m, lpi_n plane,
-                                          const lp_real *bias, lp_real *y, lpi_n row)
+static LPI_TARGET void LPI_K(wino_output)(lpi_n c, const lp_real *from, lpi_n plane,
+                                          const lp_real *bias, lp_real *to, lpi_n line)
 {
-#define LPI_GET(i, q) LPI_LOAD(m + (6 * (i) + (q)) * plane + j)
-#define LPI_PUT(i, q, e)                                                                         \
-    LPI_STORE(y + (q) * row + (i) * c + j, bias ? LPI_ADD(e, LPI_LOAD(bias + j)) : e);
-    LPI_WINO(LPI_WINO_AT, 6, 4)
-#undef LPI_GET
-#undef LPI_PUT
+    LPI_WINO(LPI_WINO_AT, 6, 4, LPI_GET_PLANE, LPI_PUT_PIXEL)
 }
 
-/* Nine taps of w -> u. */
-static LPI_TARGET void LPI_K(wino_weights)(lpi_n c, const lp_real *w, lpi_n tap, lp_real *u,
+static LPI_TARGET void LPI_K(wino_weights)(lpi_n c, const lp_real *from, lpi_n tap, lp_real *to,
                                            lpi_n plane)
 {
-#define LPI_GET(i, q) LPI_LOAD(w + (3 * (i) + (q)) * tap + j)
-#define LPI_PUT(i, q, e) LPI_STORE(u + (6 * (q) + (i)) * plane + j, e);
-    LPI_WINO(LPI_WINO_G, 3, 6)
-#undef LPI_GET
-#undef LPI_PUT
+    LPI_WINO(LPI_WINO_G, 3, 6, LPI_GET_TAP, LPI_PUT_PLANE)
 }
 
-/* 4 x 4 pixels of dy -> z. */
-LPI_TRAINING_ONLY LPI_TARGET void LPI_K(wino_output_grad)(lpi_n c, const lp_real *dy, lpi_n row,
-                                                    lp_real *z, lpi_n plane)
+LPI_TRAINING_ONLY LPI_TARGET void LPI_K(wino_output_grad)(lpi_n c, const lp_real *from, lpi_n line,
+                                                          lp_real *to, lpi_n plane)
 {
-#define LPI_GET(i, q) LPI_LOAD(dy + (i) * row + (q) * c + j)
-#define LPI_PUT(i, q, e) LPI_STORE(z + (6 * (q) + (i)) * plane + j, e);
-    LPI_WINO(LPI_WINO_A, 4, 6)
-#undef LPI_GET
-#undef LPI_PUT
+    LPI_WINO(LPI_WINO_A, 4, 6, LPI_GET_PIXEL, LPI_PUT_PLANE)
 }
 
-/* dv is added to 6 x 6 pixels of dx. */
-LPI_TRAINING_ONLY LPI_TARGET void LPI_K(wino_input_grad)(lpi_n c, const lp_real *dv, lpi_n plane,
-                                                   lp_real *dx, lpi_n row)
+LPI_TRAINING_ONLY LPI_TARGET void LPI_K(wino_input_grad)(lpi_n c, const lp_real *from, lpi_n plane,
+                                                         lp_real *to, lpi_n line)
 {
-#define LPI_GET(i, q) LPI_LOAD(dv + (6 * (i) + (q)) * plane + j)
-#define LPI_PUT(i, q, e)                                                                         \
-    {                                                                                            \
-        lp_real *at = dx + (q) * row + (i) * c + j;                                              \
-        LPI_STORE(at, LPI_ADD(LPI_LOAD(at), e));                                                 \
-    }
-    LPI_WINO(LPI_WINO_B, 6, 6)
-#undef LPI_GET
-#undef LPI_PUT
+    LPI_WINO(LPI_WINO_B, 6, 6, LPI_GET_PLANE, LPI_ADD_PIXEL)
 }
 
-/* du -> nine taps of dw, added if accumulate. */
-LPI_TRAINING_ONLY LPI_TARGET void LPI_K(wino_weights_grad)(lpi_n c, const lp_real *du, lpi_n plane,
-                                                     int accumulate, lp_real *dw, lpi_n tap)
+LPI_TRAINING_ONLY LPI_TARGET void LPI_K(wino_weights_grad)(lpi_n c, const lp_real *from,
+                                                           lpi_n plane, int accumulate,
+                                                           lp_real *to, lpi_n tap)
 {
-#define LPI_GET(i, q) LPI_LOAD(du + (6 * (i) + (q)) * plane + j)
-#define LPI_PUT(i, q, e)                                                                         \
-    {                                                                                            \
-        lp_real *at = dw + (3 * (q) + (i)) * tap + j;                                            \
-        LPI_STORE(at, accumulate ? LPI_ADD(LPI_LOAD(at), e) : e);                                \
-    }
-    LPI_WINO(LPI_WINO_GT, 6, 3)
-#undef LPI_GET
-#undef LPI_PUT
+    LPI_WINO(LPI_WINO_GT, 6, 3, LPI_GET_PLANE, LPI_PUT_TAP)
 }
 
 /* gates [4, n]: in a_i a_f a_g a_o, out i f g o = sigma, sigma, tanh, sigma of them;
@@ -1939,13 +1889,13 @@ static LPI_TARGET void LPI_K(lstm_cell)(lpi_n n, lp_real *gates, const lp_real *
         const LPI_V in = LPI_K(vsigmoid)(LPI_LD(p, m)), f = LPI_K(vsigmoid)(LPI_LD(p + n, m));
         const LPI_V g = LPI_K(vtanh)(LPI_LD(p + 2 * n, m));
         const LPI_V o = LPI_K(vsigmoid)(LPI_LD(p + 3 * n, m));
-        const LPI_V cell = LPI_FMA(f, LPI_LD(c0 + i, m), LPI_MUL(in, g));
+        const LPI_V cell = LPI_FMA(f, LPI_LD(c0 + i, m), in * g);
         LPI_ST(p, m, in);
         LPI_ST(p + n, m, f);
         LPI_ST(p + 2 * n, m, g);
         LPI_ST(p + 3 * n, m, o);
         LPI_ST(c + i, m, cell);
-        LPI_ST(h + i, m, LPI_MUL(o, LPI_K(vtanh)(cell)));
+        LPI_ST(h + i, m, o * LPI_K(vtanh)(cell));
     })
 }
 
@@ -1961,12 +1911,12 @@ LPI_TRAINING_ONLY LPI_TARGET void LPI_K(lstm_cell_grad)(lpi_n n, lp_real *gates,
         const LPI_V in = LPI_LD(p, m), f = LPI_LD(p + n, m), g = LPI_LD(p + 2 * n, m);
         const LPI_V o = LPI_LD(p + 3 * n, m), t = LPI_K(vtanh)(LPI_LD(c + i, m));
         const LPI_V d = LPI_LD(dh + i, m);
-        const LPI_V e = LPI_FMA(LPI_MUL(d, o), LPI_SUB(one, LPI_MUL(t, t)), LPI_LD(dc + i, m));
-        LPI_ST(p, m, LPI_MUL(LPI_MUL(e, g), LPI_MUL(in, LPI_SUB(one, in))));
-        LPI_ST(p + n, m, LPI_MUL(LPI_MUL(e, LPI_LD(c0 + i, m)), LPI_MUL(f, LPI_SUB(one, f))));
-        LPI_ST(p + 2 * n, m, LPI_MUL(LPI_MUL(e, in), LPI_SUB(one, LPI_MUL(g, g))));
-        LPI_ST(p + 3 * n, m, LPI_MUL(LPI_MUL(d, t), LPI_MUL(o, LPI_SUB(one, o))));
-        LPI_ST(dc + i, m, LPI_MUL(e, f));
+        const LPI_V e = LPI_FMA(d * o, one - t * t, LPI_LD(dc + i, m));
+        LPI_ST(p, m, e * g * (in * (one - in)));
+        LPI_ST(p + n, m, e * LPI_LD(c0 + i, m) * (f * (one - f)));
+        LPI_ST(p + 2 * n, m, e * in * (one - g * g));
+        LPI_ST(p + 3 * n, m, d * t * (o * (one - o)));
+        LPI_ST(dc + i, m, e * f);
     })
 }
 
@@ -1977,7 +1927,7 @@ LPI_TRAINING_ONLY LPI_TARGET void LPI_K(sgd)(lpi_n n, const lpi_rule *r, const l
     const LPI_V decay = LPI_SET1(r->decay);
     LPI_EACH(n, {
         const LPI_V wi = LPI_LD(w + i, m);
-        const LPI_V gi = LPI_FMA(decay, wi, LPI_MUL(clip, LPI_LD(g + i, m)));
+        const LPI_V gi = LPI_FMA(decay, wi, clip * LPI_LD(g + i, m));
         const LPI_V vi = LPI_FMA(mu, LPI_LD(v + i, m), gi);
         const LPI_V step = r->nesterov ? LPI_FMA(mu, vi, gi) : vi;
         LPI_ST(v + i, m, vi);
@@ -1994,14 +1944,14 @@ LPI_TRAINING_ONLY LPI_TARGET void LPI_K(adam)(lpi_n n, const lpi_rule *r, const 
     const LPI_V epsilon = LPI_SET1(r->epsilon);
     LPI_EACH(n, {
         const LPI_V wi = LPI_LD(w + i, m);
-        const LPI_V gi = LPI_FMA(decay, wi, LPI_MUL(clip, LPI_LD(g + i, m)));
-        const LPI_V mi = LPI_FMA(beta1, LPI_LD(m1 + i, m), LPI_MUL(rest1, gi));
+        const LPI_V gi = LPI_FMA(decay, wi, clip * LPI_LD(g + i, m));
+        const LPI_V mi = LPI_FMA(beta1, LPI_LD(m1 + i, m), rest1 * gi);
         const LPI_V vi =
-            LPI_FMA(beta2, LPI_LD(m2 + i, m), LPI_MUL(LPI_MUL(rest2, gi), gi));
+            LPI_FMA(beta2, LPI_LD(m2 + i, m), rest2 * gi * gi);
         const LPI_V size = LPI_FMA(LPI_SQRT(vi), root, epsilon);
         LPI_ST(m1 + i, m, mi);
         LPI_ST(m2 + i, m, vi);
-        LPI_ST(w + i, m, LPI_FMA(rate, LPI_DIV(mi, size), LPI_MUL(keep, wi)));
+        LPI_ST(w + i, m, LPI_FMA(rate, mi / size, keep * wi));
     })
 }
 
@@ -2040,11 +1990,7 @@ static const lpi_kernels LPI_K(kernels) = {
 #undef LPI_LD
 #undef LPI_ST
 #undef LPI_SET1
-#undef LPI_ADD
-#undef LPI_SUB
-#undef LPI_MUL
 #undef LPI_FMA
-#undef LPI_DIV
 #undef LPI_SQRT
 #undef LPI_MAX
 #undef LPI_MIN
