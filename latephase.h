@@ -642,14 +642,18 @@ static void lpi_hugepage(void *p, size_t n)
 #if defined(LPI_GCC) || defined(LPI_CLANG)
 #define LPI_GNUC
 #define LPI_UNUSED __attribute__((unused))
+#define LPI_NOINLINE __attribute__((noinline))
 #else
 #define LPI_UNUSED
+#define LPI_NOINLINE
 #endif
 #ifdef LP_NO_TRAINING /* functions that only training calls: the compiler drops them then */
 #define LPI_TRAINING_ONLY static LPI_UNUSED
+#define LPI_TRAINS 0
 #define LPI_BACK(fn) NULL
 #else
 #define LPI_TRAINING_ONLY static
+#define LPI_TRAINS 1
 #define LPI_BACK(fn) fn
 #endif
 
@@ -686,6 +690,19 @@ static void lpi_hugepage(void *p, size_t n)
                           && (defined(__FP_FAST_FMAF) || defined(__aarch64__)))
 #define LPI_HAS_FMA
 #endif
+/* A build whose only kernels are one scalar set calls them directly: see LPI_CALL. */
+#if !defined(LPI_SIMD) && !defined(LPI_NEON) && (defined(LP_NO_SIMD) || !defined(LPI_HAS_FMA))
+#ifdef LPI_HAS_FMA
+#define LPI_ONE_SET scalar_fma
+#else
+#define LPI_ONE_SET scalar
+#endif
+#endif
+#if !defined(LPI_ONE_SET) || !defined(LPI_HAS_FMA)
+#define LPI_HAS_SCALAR
+#endif
+#define LPI_CAT_(a, b) a##b
+#define LPI_CAT(a, b) LPI_CAT_(a, b)
 
 /* The compiler must not fuse a*b+c on its own: bits would depend on it. */
 #ifdef __FAST_MATH__
@@ -1126,61 +1143,84 @@ typedef struct lpi_pre {
     int            relu;
 } lpi_pre;
 
+/* The kernels: X(returns, name, (parameters)), those that only training needs T(...). */
+#define LPI_KERNEL_LIST(X, T)                                                                     \
+    /* rows of B, rsb apart -> a panel [rows, width], width one or two vectors */                 \
+    X(void, panel, (lpi_n rows, lpi_n width, const lp_real *b, lpi_n rsb, lp_real *out))          \
+    /* x, y [rows, c], rows >= 1; out [c]: sums over rows */                                      \
+    X(void, col_sum, (lpi_n rows, lpi_n c, const lp_real *x, lp_real *out))                       \
+    T(void, col_square, (lpi_n rows, lpi_n c, const lp_real *x, const lp_real *mean, lp_real *out))\
+    X(void, scale_shift, (lpi_n rows, lpi_n c, const lp_real *x, const lp_real *scale,            \
+                          const lp_real *shift, int relu, lp_real *y))                            \
+    T(void, bn_sums, (lpi_n rows, lpi_n c, const lp_real *x, const lp_real *dy, const lpi_bn *bn, \
+                      int relu, lp_real *sum, lp_real *dot))                                      \
+    T(void, bn_grad, (lpi_n rows, lpi_n c, const lp_real *x, const lp_real *dy, const lpi_bn *bn, \
+                      int relu, int accumulate, lp_real *dx))                                     \
+    /* vectors of n elements */                                                                   \
+    X(void, relu, (lpi_n n, const lp_real *x, lp_real *y))                                        \
+    T(void, relu_grad, (lpi_n n, const lp_real *y, const lp_real *dy, int accumulate, lp_real *dx))\
+    X(void, add, (lpi_n n, const lp_real *a, const lp_real *b, lp_real *y))                       \
+    X(void, mul, (lpi_n n, const lp_real *a, const lp_real *b, int accumulate, lp_real *y))       \
+    X(void, axpy, (lpi_n n, lp_real s, const lp_real *x, lp_real *y)) /* y += s x */              \
+    T(void, lerp, (lpi_n n, lp_real t, const lp_real *x, lp_real *y)) /* y += t (x - y) */        \
+    X(double, dot, (lpi_n n, const lp_real *x, const lp_real *y))     /* sum x y */               \
+    /* functions and their gradients, dx from y and dy */                                         \
+    X(void, exp, (lpi_n n, const lp_real *x, lp_real *y))                                         \
+    X(void, sigmoid, (lpi_n n, const lp_real *x, lp_real *y))                                     \
+    X(void, tanh, (lpi_n n, const lp_real *x, lp_real *y))                                        \
+    T(void, sigmoid_grad, (lpi_n n, const lp_real *y, const lp_real *dy, int accumulate,          \
+                           lp_real *dx))                                                          \
+    T(void, tanh_grad, (lpi_n n, const lp_real *y, const lp_real *dy, int accumulate,             \
+                        lp_real *dx))                                                             \
+    /* softmax: *top = max z, returns sum e^(z - top); then out = or += a e^(z - top) + b */      \
+    X(double, sum_exp, (lpi_n n, const lp_real *z, lp_real *top))                                 \
+    X(void, softmax, (lpi_n n, const lp_real *z, lp_real top, lp_real a, lp_real b, int accumulate,\
+                      lp_real *out))                                                              \
+    /* one position of an LSTM with n units: see >>lstm */                                        \
+    X(void, lstm_cell, (lpi_n n, lp_real *gates, const lp_real *c0, lp_real *c, lp_real *h))      \
+    T(void, lstm_cell_grad, (lpi_n n, lp_real *gates, const lp_real *c0, const lp_real *c,        \
+                             const lp_real *dh, lp_real *dc))                                     \
+    /* updates: see >>optim */                                                                    \
+    T(void, sgd, (lpi_n n, const lpi_rule *r, const lp_real *g, lp_real *v, lp_real *w))          \
+    T(void, adam, (lpi_n n, const lpi_rule *r, const lp_real *g, lp_real *m, lp_real *v,          \
+                   lp_real *w))                                                                   \
+    LPI_WINOGRAD_LIST(X, T)
+
+/* Winograd transforms of one tile for c channels, c a multiple of 16: see >>winograd.  Pixels are c
+   apart, lines of them `line`; taps of weights `tap`; planes of the 6 x 6 tile `plane`. */
+#ifdef LP_NO_WINOGRAD
+#define LPI_WINOGRAD_LIST(X, T)
+#else
+#define LPI_WINOGRAD_LIST(X, T)                                                                   \
+    X(void, wino_input, (lpi_n c, const lp_real *x, lpi_n line, lp_real *v, lpi_n plane))         \
+    X(void, wino_output, (lpi_n c, const lp_real *m, lpi_n plane, const lp_real *bias, lp_real *y,\
+                          lpi_n line))                                                            \
+    X(void, wino_weights, (lpi_n c, const lp_real *w, lpi_n tap, lp_real *u, lpi_n plane))        \
+    T(void, wino_output_grad, (lpi_n c, const lp_real *dy, lpi_n line, lp_real *z, lpi_n plane))  \
+    T(void, wino_input_grad, (lpi_n c, const lp_real *dv, lpi_n plane, lp_real *dx, lpi_n line))  \
+    T(void, wino_weights_grad, (lpi_n c, const lp_real *du, lpi_n plane, int accumulate,          \
+                                lp_real *dw, lpi_n tap))
+#endif
+
 #define LPI_MAX_MR 12
 #define LPI_MAX_W 16
 typedef struct lpi_kernels {
-    lp_isa isa;
-    int    width, mr; /* vector width; tallest tile */
-    lpi_tile_fn tile[2][LPI_MAX_MR]; /* [vectors - 1][rows - 1] */
-    /* rows of B, rsb apart -> a panel [rows, width], width one or two vectors */
-    void (*panel)(lpi_n rows, lpi_n width, const lp_real *b, lpi_n rsb, lp_real *out);
-    /* x, y [rows, c], rows >= 1; out [c]: sums over rows */
-    void (*col_sum)(lpi_n rows, lpi_n c, const lp_real *x, lp_real *out);
-    void (*col_square)(lpi_n rows, lpi_n c, const lp_real *x, const lp_real *mean, lp_real *out);
-    void (*scale_shift)(lpi_n rows, lpi_n c, const lp_real *x, const lp_real *scale,
-                        const lp_real *shift, int relu, lp_real *y);
-    void (*bn_sums)(lpi_n rows, lpi_n c, const lp_real *x, const lp_real *dy, const lpi_bn *bn,
-                    int relu, lp_real *sum, lp_real *dot);
-    void (*bn_grad)(lpi_n rows, lpi_n c, const lp_real *x, const lp_real *dy, const lpi_bn *bn,
-                    int relu, int accumulate, lp_real *dx);
-    /* vectors of n elements */
-    void (*relu)(lpi_n n, const lp_real *x, lp_real *y);
-    void (*relu_grad)(lpi_n n, const lp_real *y, const lp_real *dy, int accumulate, lp_real *dx);
-    void (*add)(lpi_n n, const lp_real *a, const lp_real *b, lp_real *y);
-    void (*mul)(lpi_n n, const lp_real *a, const lp_real *b, int accumulate, lp_real *y);
-    void (*axpy)(lpi_n n, lp_real s, const lp_real *x, lp_real *y); /* y += s x */
-    void (*lerp)(lpi_n n, lp_real t, const lp_real *x, lp_real *y); /* y += t (x - y) */
-    double (*dot)(lpi_n n, const lp_real *x, const lp_real *y);     /* sum x y */
-    /* functions and their gradients, dx from y and dy */
-    void (*exp)(lpi_n n, const lp_real *x, lp_real *y);
-    void (*sigmoid)(lpi_n n, const lp_real *x, lp_real *y);
-    void (*tanh)(lpi_n n, const lp_real *x, lp_real *y);
-    void (*sigmoid_grad)(lpi_n n, const lp_real *y, const lp_real *dy, int accumulate, lp_real *dx);
-    void (*tanh_grad)(lpi_n n, const lp_real *y, const lp_real *dy, int accumulate, lp_real *dx);
-    /* softmax: *top = max z, returns sum e^(z - top); then out = or += a e^(z - top) + b */
-    double (*sum_exp)(lpi_n n, const lp_real *z, lp_real *top);
-    void (*softmax)(lpi_n n, const lp_real *z, lp_real top, lp_real a, lp_real b, int accumulate,
-                    lp_real *out);
-    /* Winograd transforms of one tile for c channels, c a multiple of 16: see >>winograd.  Pixels
-       are c apart, their rows `row`; taps of weights `tap`; planes of the 6 x 6 tile `plane` */
-    void (*wino_input)(lpi_n c, const lp_real *x, lpi_n row, lp_real *v, lpi_n plane);
-    void (*wino_output)(lpi_n c, const lp_real *m, lpi_n plane, const lp_real *bias, lp_real *y,
-                        lpi_n row);
-    void (*wino_weights)(lpi_n c, const lp_real *w, lpi_n tap, lp_real *u, lpi_n plane);
-    void (*wino_output_grad)(lpi_n c, const lp_real *dy, lpi_n row, lp_real *z, lpi_n plane);
-    void (*wino_input_grad)(lpi_n c, const lp_real *dv, lpi_n plane, lp_real *dx, lpi_n row);
-    void (*wino_weights_grad)(lpi_n c, const lp_real *du, lpi_n plane, int accumulate, lp_real *dw,
-                              lpi_n tap);
-    /* one position of an LSTM with n units: see >>lstm */
-    void (*lstm_cell)(lpi_n n, lp_real *gates, const lp_real *c0, lp_real *c, lp_real *h);
-    void (*lstm_cell_grad)(lpi_n n, lp_real *gates, const lp_real *c0, const lp_real *c,
-                           const lp_real *dh, lp_real *dc);
-    /* updates: see >>optim */
-    void (*sgd)(lpi_n n, const lpi_rule *r, const lp_real *g, lp_real *v, lp_real *w);
-    void (*adam)(lpi_n n, const lpi_rule *r, const lp_real *g, lp_real *m, lp_real *v, lp_real *w);
+    lp_isa      isa;
+    int         width, mr;           /* vector width; tallest tile                              */
+    lpi_tile_fn tile[2][LPI_MAX_MR]; /* [vectors - 1][rows - 1]                                 */
+#ifndef LPI_ONE_SET
+#define LPI_MEMBER(returns, name, parameters) returns (*name) parameters;
+    LPI_KERNEL_LIST(LPI_MEMBER, LPI_MEMBER)
+#endif
 } lpi_kernels;
-/* Calls a kernel of a set. */
+
+/* LPI_CALL(kernels, name)(arguments) calls a kernel: by the set's pointer or, in a build with one
+   set, by its name, so that kernels which nobody calls are left out. */
+#ifdef LPI_ONE_SET
+#define LPI_CALL(kernels, name) ((void)(kernels), LPI_CAT(lpi_##name##_, LPI_ONE_SET))
+#else
 #define LPI_CALL(kernels, name) ((kernels)->name)
+#endif
 
 /* The sum of the virtual lanes, in a fixed order. */
 static double lpi_fold(const lp_real *lane)
@@ -1221,9 +1261,14 @@ LPI_UNUSED static lp_real lpi_scale1(lp_real p, lp_real k)
 
 #ifdef LPI_ISA_NAME /* ---------------------------------------- compiled once per instruction set */
 
-#define LPI_CAT_(a, b) a##b
-#define LPI_CAT(a, b) LPI_CAT_(a, b)
 #define LPI_K(name) LPI_CAT(lpi_##name##_, LPI_ISA_NAME)
+#define LPI_KERNEL LPI_NOINLINE static LPI_UNUSED LPI_TARGET
+
+/* Heights of tiles, up to LPI_MR. */
+#define LPI_HEIGHTS_4(F) F(1) F(2) F(3) F(4)
+#define LPI_HEIGHTS_6(F) LPI_HEIGHTS_4(F) F(5) F(6)
+#define LPI_HEIGHTS_8(F) LPI_HEIGHTS_6(F) F(7) F(8)
+#define LPI_HEIGHTS_12(F) LPI_HEIGHTS_8(F) F(9) F(10) F(11) F(12)
 
 /* The vector LPI_V: + - * / are the compiler's own, also between a vector and a number; a scalar
    set's vector is a number.  The rest by macro: load, store, broadcast, sqrt, fma(a,b,c) = a b + c,
@@ -1234,6 +1279,7 @@ LPI_UNUSED static lp_real lpi_scale1(lp_real p, lp_real k)
 #define LPI_V lp_real
 #define LPI_W 1
 #define LPI_MR 4
+#define LPI_HEIGHTS(F) LPI_HEIGHTS_4(F)
 #define LPI_LOAD(p) (*(p))
 #define LPI_STORE(p, v) (*(p) = (v))
 #define LPI_LD(p, m) ((void)(m), *(p))
@@ -1260,11 +1306,10 @@ LPI_UNUSED static lp_real lpi_scale1(lp_real p, lp_real k)
 #define LPI_V __m256
 #define LPI_W 8
 #define LPI_MR 6
+#define LPI_HEIGHTS(F) LPI_HEIGHTS_6(F)
 #define LPI_TARGET __attribute__((target("avx2,fma")))
 #define LPI_LOAD(p) _mm256_loadu_ps(p)
 #define LPI_STORE(p, v) _mm256_storeu_ps(p, v)
-#define LPI_LD(p, m) lpi_ld_avx2(p, m)
-#define LPI_ST(p, m, v) lpi_st_avx2(p, m, v)
 #define LPI_SET1(x) _mm256_set1_ps(x)
 #define LPI_FMA(a, b, c) _mm256_fmadd_ps(a, b, c)
 #define LPI_SQRT(x) _mm256_sqrt_ps(x)
@@ -1274,23 +1319,6 @@ LPI_UNUSED static lp_real lpi_scale1(lp_real p, lp_real k)
     _mm256_blendv_ps(b, a, _mm256_cmp_ps(x, _mm256_setzero_ps(), _CMP_GT_OQ))
 #define LPI_SCALE(p, k) lpi_scale_avx2(p, k)
 
-static inline LPI_TARGET __m256 lpi_ld_avx2(const float *p, lpi_n m)
-{
-    float t[8] = { 0, 0, 0, 0, 0, 0, 0, 0 };
-    if (m >= 8) return _mm256_loadu_ps(p);
-    for (lpi_n i = 0; i < m; i++) t[i] = p[i];
-    return _mm256_loadu_ps(t);
-}
-static inline LPI_TARGET void lpi_st_avx2(float *p, lpi_n m, __m256 v)
-{
-    float t[8];
-    if (m >= 8) {
-        _mm256_storeu_ps(p, v);
-        return;
-    }
-    _mm256_storeu_ps(t, v);
-    for (lpi_n i = 0; i < m; i++) p[i] = t[i];
-}
 /* In two steps, so that neither factor leaves the normal numbers. */
 static inline LPI_TARGET __m256 lpi_scale_avx2(__m256 p, __m256 k)
 {
@@ -1305,6 +1333,7 @@ static inline LPI_TARGET __m256 lpi_scale_avx2(__m256 p, __m256 k)
 #define LPI_V __m512
 #define LPI_W 16
 #define LPI_MR 12
+#define LPI_HEIGHTS(F) LPI_HEIGHTS_12(F)
 #define LPI_TARGET __attribute__((target("avx512f")))
 #define LPI_MASK(m) ((__mmask16)((1u << (m)) - 1u))
 #define LPI_LOAD(p) _mm512_loadu_ps(p)
@@ -1327,44 +1356,18 @@ static inline LPI_TARGET __m256 lpi_scale_avx2(__m256 p, __m256 k)
 #define LPI_V float32x4_t
 #define LPI_W 4
 #define LPI_MR 8
+#define LPI_HEIGHTS(F) LPI_HEIGHTS_8(F)
 #define LPI_TARGET
 #define LPI_LOAD(p) vld1q_f32(p)
 #define LPI_STORE(p, v) vst1q_f32(p, v)
-#define LPI_LD(p, m) lpi_ld_neon(p, m)
-#define LPI_ST(p, m, v) lpi_st_neon(p, m, v)
 #define LPI_SET1(x) vdupq_n_f32(x)
 #define LPI_FMA(a, b, c) vfmaq_f32(c, a, b)
 #define LPI_SQRT(x) vsqrtq_f32(x)
-#define LPI_MAX(a, b) lpi_max_neon(a, b)
-#define LPI_MIN(a, b) lpi_min_neon(a, b)
+#define LPI_MAX(a, b) vbslq_f32(vcgtq_f32(a, b), a, b) /* vmaxq would answer NaN if a is */
+#define LPI_MIN(a, b) vbslq_f32(vcgtq_f32(b, a), a, b)
 #define LPI_PICK(x, a, b) vbslq_f32(vcgtq_f32(x, vdupq_n_f32(0)), a, b)
 #define LPI_SCALE(p, k) lpi_scale_neon(p, k)
 
-static inline float32x4_t lpi_max_neon(float32x4_t a, float32x4_t b)
-{
-    return vbslq_f32(vcgtq_f32(a, b), a, b); /* vmaxq would answer NaN if a is */
-}
-static inline float32x4_t lpi_min_neon(float32x4_t a, float32x4_t b)
-{
-    return vbslq_f32(vcgtq_f32(b, a), a, b);
-}
-static inline float32x4_t lpi_ld_neon(const float *p, lpi_n m)
-{
-    float t[4] = { 0, 0, 0, 0 };
-    if (m >= 4) return vld1q_f32(p);
-    for (lpi_n i = 0; i < m; i++) t[i] = p[i];
-    return vld1q_f32(t);
-}
-static inline void lpi_st_neon(float *p, lpi_n m, float32x4_t v)
-{
-    float t[4];
-    if (m >= 4) {
-        vst1q_f32(p, v);
-        return;
-    }
-    vst1q_f32(t, v);
-    for (lpi_n i = 0; i < m; i++) p[i] = t[i];
-}
 /* In two steps, as above. */
 static inline float32x4_t lpi_scale_neon(float32x4_t p, float32x4_t k)
 {
@@ -1372,6 +1375,27 @@ static inline float32x4_t lpi_scale_neon(float32x4_t p, float32x4_t k)
     const int32x4_t b = vsubq_s32(all, a);
     p = vmulq_f32(p, vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(a, one), 23)));
     return vmulq_f32(p, vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(b, one), 23)));
+}
+#endif
+#ifndef LPI_LD /* by way of memory, where the instruction set has no masks */
+#define LPI_LD(p, m) LPI_K(ld)(p, m)
+#define LPI_ST(p, m, v) LPI_K(st)(p, m, v)
+static inline LPI_TARGET LPI_V LPI_K(ld)(const lp_real *p, lpi_n m)
+{
+    lp_real t[LPI_W] = { 0 };
+    if (m >= LPI_W) return LPI_LOAD(p);
+    for (lpi_n i = 0; i < m; i++) t[i] = p[i];
+    return LPI_LOAD(t);
+}
+static inline LPI_TARGET void LPI_K(st)(lp_real *p, lpi_n m, LPI_V v)
+{
+    lp_real t[LPI_W];
+    if (m >= LPI_W) {
+        LPI_STORE(p, v);
+        return;
+    }
+    LPI_STORE(t, v);
+    for (lpi_n i = 0; i < m; i++) p[i] = t[i];
 }
 #endif
 #if LPI_ISA_NUMBER == 1 /* by an int: x87 may keep more digits than a float has */
@@ -1418,7 +1442,7 @@ static inline float32x4_t lpi_scale_neon(float32x4_t p, float32x4_t k)
 #define LPI_B2 LPI_B1 const LPI_V b1 = LPI_LOAD(b + LPI_W);
 
 #define LPI_TILE(M, NV)                                                                            \
-    static LPI_TARGET void LPI_K(tile_##M##x##NV)(                                                 \
+    LPI_KERNEL void LPI_K(tile_##M##x##NV)(                                                        \
         const lpi_window *w, const lp_real *a, const lp_real *b, lpi_n ldb, lp_real *c, lpi_n ldc, \
         int accumulate, const lpi_soon *soon)                                                      \
     {                                                                                              \
@@ -1442,19 +1466,10 @@ static inline float32x4_t lpi_scale_neon(float32x4_t p, float32x4_t k)
         LPI_ROWS_##M(LPI_PUT##NV)                                                                  \
     }
 #define LPI_TILES(M) LPI_TILE(M, 1) LPI_TILE(M, 2)
-LPI_TILES(1) LPI_TILES(2) LPI_TILES(3) LPI_TILES(4)
-#if LPI_MR >= 6
-LPI_TILES(5) LPI_TILES(6)
-#endif
-#if LPI_MR >= 8
-LPI_TILES(7) LPI_TILES(8)
-#endif
-#if LPI_MR >= 12
-LPI_TILES(9) LPI_TILES(10) LPI_TILES(11) LPI_TILES(12)
-#endif
+LPI_HEIGHTS(LPI_TILES)
 
 /* A panel of B is copied: see >>gemm. */
-static LPI_TARGET void LPI_K(panel)(lpi_n rows, lpi_n width, const lp_real *b, lpi_n rsb,
+LPI_KERNEL void LPI_K(panel)(lpi_n rows, lpi_n width, const lp_real *b, lpi_n rsb,
                                     lp_real *out)
 {
     for (lpi_n i = 0; i < rows; i++, b += rsb, out += width) {
@@ -1508,14 +1523,14 @@ static LPI_TARGET void LPI_K(panel)(lpi_n rows, lpi_n width, const lp_real *b, l
         LPI_ADD_UP(out, s0)                                                        \
     })
 
-static LPI_TARGET void LPI_K(col_sum)(lpi_n rows, lpi_n c, const lp_real *x, lp_real *out)
+LPI_KERNEL void LPI_K(col_sum)(lpi_n rows, lpi_n c, const lp_real *x, lp_real *out)
 {
 #define LPI_TERM(s, r) s = s + LPI_LD(x + (r) * c + i, m);
     LPI_COLUMN_SUMS(LPI_TERM)
 #undef LPI_TERM
 }
 
-LPI_TRAINING_ONLY LPI_TARGET void LPI_K(col_square)(lpi_n rows, lpi_n c, const lp_real *x,
+LPI_KERNEL void LPI_K(col_square)(lpi_n rows, lpi_n c, const lp_real *x,
                                               const lp_real *mean, lp_real *out)
 {
 #define LPI_TERM(s, r)                                                                  \
@@ -1528,7 +1543,7 @@ LPI_TRAINING_ONLY LPI_TARGET void LPI_K(col_square)(lpi_n rows, lpi_n c, const l
 }
 
 /* y = x scale + shift, then relu if asked. */
-static LPI_TARGET void LPI_K(scale_shift)(lpi_n rows, lpi_n c, const lp_real *x,
+LPI_KERNEL void LPI_K(scale_shift)(lpi_n rows, lpi_n c, const lp_real *x,
                                           const lp_real *scale, const lp_real *shift, int relu,
                                           lp_real *y)
 {
@@ -1543,7 +1558,7 @@ static LPI_TARGET void LPI_K(scale_shift)(lpi_n rows, lpi_n c, const lp_real *x,
 
 /* sum = sum dy', dot = sum dy' (x - mean), where dy' = dy, or dy where relu let y = x scale + shift
    pass: y is computed again rather than stored. */
-LPI_TRAINING_ONLY LPI_TARGET void LPI_K(bn_sums)(lpi_n rows, lpi_n c, const lp_real *x, const lp_real *dy,
+LPI_KERNEL void LPI_K(bn_sums)(lpi_n rows, lpi_n c, const lp_real *x, const lp_real *dy,
                                            const lpi_bn *bn, int relu, lp_real *sum, lp_real *dot)
 {
     LPI_EACH_COLUMN({
@@ -1563,7 +1578,7 @@ LPI_TRAINING_ONLY LPI_TARGET void LPI_K(bn_sums)(lpi_n rows, lpi_n c, const lp_r
 }
 
 /* dx = ka dy' + (kb (x - mean) + kc), added to dx if accumulate. */
-LPI_TRAINING_ONLY LPI_TARGET void LPI_K(bn_grad)(lpi_n rows, lpi_n c, const lp_real *x, const lp_real *dy,
+LPI_KERNEL void LPI_K(bn_grad)(lpi_n rows, lpi_n c, const lp_real *x, const lp_real *dy,
                                            const lpi_bn *bn, int relu, int accumulate, lp_real *dx)
 {
     LPI_EACH_COLUMN({
@@ -1581,7 +1596,7 @@ LPI_TRAINING_ONLY LPI_TARGET void LPI_K(bn_grad)(lpi_n rows, lpi_n c, const lp_r
     })
 }
 
-static LPI_TARGET void LPI_K(relu)(lpi_n n, const lp_real *x, lp_real *y)
+LPI_KERNEL void LPI_K(relu)(lpi_n n, const lp_real *x, lp_real *y)
 {
     LPI_EACH(n, {
         const LPI_V v = LPI_LD(x + i, m);
@@ -1589,18 +1604,18 @@ static LPI_TARGET void LPI_K(relu)(lpi_n n, const lp_real *x, lp_real *y)
     })
 }
 
-static LPI_TARGET void LPI_K(add)(lpi_n n, const lp_real *a, const lp_real *b, lp_real *y)
+LPI_KERNEL void LPI_K(add)(lpi_n n, const lp_real *a, const lp_real *b, lp_real *y)
 {
     LPI_EACH(n, LPI_ST(y + i, m, LPI_LD(a + i, m) + LPI_LD(b + i, m));)
 }
 
-static LPI_TARGET void LPI_K(axpy)(lpi_n n, lp_real s, const lp_real *x, lp_real *y)
+LPI_KERNEL void LPI_K(axpy)(lpi_n n, lp_real s, const lp_real *x, lp_real *y)
 {
     const LPI_V f = LPI_SET1(s);
     LPI_EACH(n, LPI_ST(y + i, m, LPI_FMA(f, LPI_LD(x + i, m), LPI_LD(y + i, m)));)
 }
 
-LPI_TRAINING_ONLY LPI_TARGET void LPI_K(lerp)(lpi_n n, lp_real t, const lp_real *x, lp_real *y)
+LPI_KERNEL void LPI_K(lerp)(lpi_n n, lp_real t, const lp_real *x, lp_real *y)
 {
     const LPI_V f = LPI_SET1(t);
     LPI_EACH(n, {
@@ -1610,7 +1625,7 @@ LPI_TRAINING_ONLY LPI_TARGET void LPI_K(lerp)(lpi_n n, lp_real t, const lp_real 
 }
 
 /* sum x y in 16 virtual lanes: lane l takes elements l, l + 16, ...; folded by halves. */
-static LPI_TARGET double LPI_K(dot)(lpi_n n, const lp_real *x, const lp_real *y)
+LPI_KERNEL double LPI_K(dot)(lpi_n n, const lp_real *x, const lp_real *y)
 {
     lp_real lane[LPI_MAX_W];
     for (lpi_n l = 0; l < LPI_MAX_W; l += LPI_W) {
@@ -1624,7 +1639,7 @@ static LPI_TARGET double LPI_K(dot)(lpi_n n, const lp_real *x, const lp_real *y)
 }
 
 /* y = or += a b. */
-static LPI_TARGET void LPI_K(mul)(lpi_n n, const lp_real *a, const lp_real *b, int accumulate,
+LPI_KERNEL void LPI_K(mul)(lpi_n n, const lp_real *a, const lp_real *b, int accumulate,
                                   lp_real *y)
 {
     LPI_EACH(n, {
@@ -1685,7 +1700,7 @@ static inline LPI_TARGET LPI_V LPI_K(vtanh)(LPI_V x)
 }
 
 #define LPI_FUNCTION(NAME)                                                                   \
-    static LPI_TARGET void LPI_K(NAME)(lpi_n n, const lp_real *x, lp_real *y)                \
+    LPI_KERNEL void LPI_K(NAME)(lpi_n n, const lp_real *x, lp_real *y)                       \
     {                                                                                        \
         LPI_EACH(n, LPI_ST(y + i, m, LPI_K(v##NAME)(LPI_LD(x + i, m)));)                     \
     }
@@ -1693,7 +1708,7 @@ LPI_FUNCTION(exp) LPI_FUNCTION(sigmoid) LPI_FUNCTION(tanh)
 
 /* dx = or += dy f'(x), from v = f(x) and d = dy; relu: v > 0 exactly where x > 0. */
 #define LPI_DERIVATIVE(NAME, F)                                                                  \
-    LPI_TRAINING_ONLY LPI_TARGET void LPI_K(NAME)(lpi_n n, const lp_real *y, const lp_real *dy,  \
+    LPI_KERNEL void LPI_K(NAME)(lpi_n n, const lp_real *y, const lp_real *dy,                    \
                                                   int accumulate, lp_real *dx)                   \
     {                                                                                            \
         LPI_EACH(n, {                                                                            \
@@ -1715,7 +1730,7 @@ static const lp_real *LPI_K(pad16)(lpi_n left, const lp_real *z, lp_real *pad)
 }
 
 /* *top = max z; returns sum e^(z - top) in 16 virtual lanes, folded like dot. */
-static LPI_TARGET double LPI_K(sum_exp)(lpi_n n, const lp_real *z, lp_real *top)
+LPI_KERNEL double LPI_K(sum_exp)(lpi_n n, const lp_real *z, lp_real *top)
 {
     lp_real pad[LPI_MAX_W], lane[LPI_MAX_W], most = (lp_real)-3.4e38f;
     LPI_V   s[LPI_MAX_W / LPI_W];
@@ -1739,7 +1754,7 @@ static LPI_TARGET double LPI_K(sum_exp)(lpi_n n, const lp_real *z, lp_real *top)
 }
 
 /* out = or += a e^(z - top) + b. */
-static LPI_TARGET void LPI_K(softmax)(lpi_n n, const lp_real *z, lp_real top, lp_real a, lp_real b,
+LPI_KERNEL void LPI_K(softmax)(lpi_n n, const lp_real *z, lp_real top, lp_real a, lp_real b,
                                       int accumulate, lp_real *out)
 {
     const LPI_V va = LPI_SET1(a), vb = LPI_SET1(b), vt = LPI_SET1(top);
@@ -1750,6 +1765,7 @@ static LPI_TARGET void LPI_K(softmax)(lpi_n n, const lp_real *z, lp_real top, lp
     })
 }
 
+#ifndef LP_NO_WINOGRAD
 /* Winograd transforms: the one-dimensional ones first, of line q from GET(i, q) to PUT(i, q, v),
    then each twice, down the columns and along the rows of a tile, whose half-way state is t.  The
    matrices are in >>winograd.  A line needs 6 registers for x and 4 between; t has 36 vectors, more
@@ -1842,46 +1858,48 @@ static LPI_TARGET void LPI_K(softmax)(lpi_n n, const lp_real *z, lp_real top, lp
 #define LPI_PUT_TAP(i, q, e)                                                                     \
     LPI_STORE(LPI_TAP(to, q, i), LPI_ADD_IF(accumulate, e, LPI_LOAD(LPI_TAP(to, q, i))));
 
-static LPI_TARGET void LPI_K(wino_input)(lpi_n c, const lp_real *from, lpi_n line, lp_real *to,
+LPI_KERNEL void LPI_K(wino_input)(lpi_n c, const lp_real *from, lpi_n line, lp_real *to,
                                          lpi_n plane)
 {
     LPI_WINO(LPI_WINO_BT, 6, 6, LPI_GET_PIXEL, LPI_PUT_PLANE)
 }
 
-static LPI_TARGET void LPI_K(wino_output)(lpi_n c, const lp_real *from, lpi_n plane,
+LPI_KERNEL void LPI_K(wino_output)(lpi_n c, const lp_real *from, lpi_n plane,
                                           const lp_real *bias, lp_real *to, lpi_n line)
 {
     LPI_WINO(LPI_WINO_AT, 6, 4, LPI_GET_PLANE, LPI_PUT_PIXEL)
 }
 
-static LPI_TARGET void LPI_K(wino_weights)(lpi_n c, const lp_real *from, lpi_n tap, lp_real *to,
+LPI_KERNEL void LPI_K(wino_weights)(lpi_n c, const lp_real *from, lpi_n tap, lp_real *to,
                                            lpi_n plane)
 {
     LPI_WINO(LPI_WINO_G, 3, 6, LPI_GET_TAP, LPI_PUT_PLANE)
 }
 
-LPI_TRAINING_ONLY LPI_TARGET void LPI_K(wino_output_grad)(lpi_n c, const lp_real *from, lpi_n line,
+LPI_KERNEL void LPI_K(wino_output_grad)(lpi_n c, const lp_real *from, lpi_n line,
                                                           lp_real *to, lpi_n plane)
 {
     LPI_WINO(LPI_WINO_A, 4, 6, LPI_GET_PIXEL, LPI_PUT_PLANE)
 }
 
-LPI_TRAINING_ONLY LPI_TARGET void LPI_K(wino_input_grad)(lpi_n c, const lp_real *from, lpi_n plane,
+LPI_KERNEL void LPI_K(wino_input_grad)(lpi_n c, const lp_real *from, lpi_n plane,
                                                          lp_real *to, lpi_n line)
 {
     LPI_WINO(LPI_WINO_B, 6, 6, LPI_GET_PLANE, LPI_ADD_PIXEL)
 }
 
-LPI_TRAINING_ONLY LPI_TARGET void LPI_K(wino_weights_grad)(lpi_n c, const lp_real *from,
+LPI_KERNEL void LPI_K(wino_weights_grad)(lpi_n c, const lp_real *from,
                                                            lpi_n plane, int accumulate,
                                                            lp_real *to, lpi_n tap)
 {
     LPI_WINO(LPI_WINO_GT, 6, 3, LPI_GET_PLANE, LPI_PUT_TAP)
 }
 
+#endif /* LP_NO_WINOGRAD */
+
 /* gates [4, n]: in a_i a_f a_g a_o, out i f g o = sigma, sigma, tanh, sigma of them;
    c = f c0 + i g;  h = o tanh c. */
-static LPI_TARGET void LPI_K(lstm_cell)(lpi_n n, lp_real *gates, const lp_real *c0, lp_real *c,
+LPI_KERNEL void LPI_K(lstm_cell)(lpi_n n, lp_real *gates, const lp_real *c0, lp_real *c,
                                         lp_real *h)
 {
     LPI_EACH(n, {
@@ -1902,7 +1920,7 @@ static LPI_TARGET void LPI_K(lstm_cell)(lpi_n n, lp_real *gates, const lp_real *
 /* gates: in i f g o, out the gradients of a_i a_f a_g a_o; dh in; dc in and out:
    dc += dh o (1 - tanh^2 c);  da_i = dc g i (1-i);  da_f = dc c0 f (1-f);  da_g = dc i (1-g^2);
    da_o = dh tanh c o (1-o);  then dc = dc f for the position before. */
-LPI_TRAINING_ONLY LPI_TARGET void LPI_K(lstm_cell_grad)(lpi_n n, lp_real *gates, const lp_real *c0,
+LPI_KERNEL void LPI_K(lstm_cell_grad)(lpi_n n, lp_real *gates, const lp_real *c0,
                                              const lp_real *c, const lp_real *dh, lp_real *dc)
 {
     const LPI_V one = LPI_SET1(1.0f);
@@ -1920,7 +1938,7 @@ LPI_TRAINING_ONLY LPI_TARGET void LPI_K(lstm_cell_grad)(lpi_n n, lp_real *gates,
     })
 }
 
-LPI_TRAINING_ONLY LPI_TARGET void LPI_K(sgd)(lpi_n n, const lpi_rule *r, const lp_real *g, lp_real *v,
+LPI_KERNEL void LPI_K(sgd)(lpi_n n, const lpi_rule *r, const lp_real *g, lp_real *v,
                                   lp_real *w)
 {
     const LPI_V rate = LPI_SET1(r->rate), mu = LPI_SET1(r->mu), clip = LPI_SET1(r->clip);
@@ -1935,7 +1953,7 @@ LPI_TRAINING_ONLY LPI_TARGET void LPI_K(sgd)(lpi_n n, const lpi_rule *r, const l
     })
 }
 
-LPI_TRAINING_ONLY LPI_TARGET void LPI_K(adam)(lpi_n n, const lpi_rule *r, const lp_real *g,
+LPI_KERNEL void LPI_K(adam)(lpi_n n, const lpi_rule *r, const lp_real *g,
                                         lp_real *m1, lp_real *m2, lp_real *w)
 {
     const LPI_V rate = LPI_SET1(r->rate), clip = LPI_SET1(r->clip), decay = LPI_SET1(r->decay);
@@ -1955,31 +1973,20 @@ LPI_TRAINING_ONLY LPI_TARGET void LPI_K(adam)(lpi_n n, const lpi_rule *r, const 
     })
 }
 
-#define LPI_PAIR(M) LPI_K(tile_##M##x1)
-#define LPI_PAIR2(M) LPI_K(tile_##M##x2)
-#if LPI_MR == 4
-#define LPI_LIST(F) { F(1), F(2), F(3), F(4), 0, 0, 0, 0, 0, 0, 0, 0 }
-#elif LPI_MR == 6
-#define LPI_LIST(F) { F(1), F(2), F(3), F(4), F(5), F(6), 0, 0, 0, 0, 0, 0 }
-#elif LPI_MR == 8
-#define LPI_LIST(F) { F(1), F(2), F(3), F(4), F(5), F(6), F(7), F(8), 0, 0, 0, 0 }
-#else
-#define LPI_LIST(F) { F(1), F(2), F(3), F(4), F(5), F(6), F(7), F(8), F(9), F(10), F(11), F(12) }
-#endif
-#define LPI_T(name) LPI_BACK(LPI_K(name))
+#define LPI_TILE_1(M) LPI_K(tile_##M##x1),
+#define LPI_TILE_2(M) LPI_K(tile_##M##x2),
+#define LPI_ENTRY(returns, name, parameters) LPI_K(name),
+#define LPI_ENTRY_T(returns, name, parameters) LPI_BACK(LPI_K(name)),
 static const lpi_kernels LPI_K(kernels) = {
-    (lp_isa)LPI_ISA_NUMBER, LPI_W, LPI_MR, { LPI_LIST(LPI_PAIR), LPI_LIST(LPI_PAIR2) },
-    LPI_K(panel), LPI_K(col_sum), LPI_T(col_square), LPI_K(scale_shift), LPI_T(bn_sums),
-    LPI_T(bn_grad),
-    LPI_K(relu), LPI_T(relu_grad), LPI_K(add), LPI_K(mul), LPI_K(axpy), LPI_T(lerp), LPI_K(dot),
-    LPI_K(exp), LPI_K(sigmoid), LPI_K(tanh), LPI_T(sigmoid_grad), LPI_T(tanh_grad),
-    LPI_K(sum_exp), LPI_K(softmax), LPI_K(wino_input), LPI_K(wino_output), LPI_K(wino_weights),
-    LPI_T(wino_output_grad), LPI_T(wino_input_grad), LPI_T(wino_weights_grad), LPI_K(lstm_cell),
-    LPI_T(lstm_cell_grad), LPI_T(sgd), LPI_T(adam)
+    (lp_isa)LPI_ISA_NUMBER, LPI_W, LPI_MR, { { LPI_HEIGHTS(LPI_TILE_1) }, { LPI_HEIGHTS(LPI_TILE_2) } },
+#ifndef LPI_ONE_SET
+    LPI_KERNEL_LIST(LPI_ENTRY, LPI_ENTRY_T)
+#endif
 };
-#undef LPI_PAIR
-#undef LPI_PAIR2
-/* These differ from row to row; the macros above that do not may stay. */
+
+/* These differ from set to set; the macros above that do not may stay. */
+#undef LPI_ISA_NAME
+#undef LPI_ISA_NUMBER
 #undef LPI_V
 #undef LPI_W
 #undef LPI_MR
@@ -1997,7 +2004,7 @@ static const lpi_kernels LPI_K(kernels) = {
 #undef LPI_PICK
 #undef LPI_ROUND
 #undef LPI_SCALE
-#undef LPI_LIST
+#undef LPI_HEIGHTS
 #undef LPI_LD_ROW
 #endif /* LPI_ISA_NAME */
 
@@ -2008,42 +2015,34 @@ static const lpi_kernels LPI_K(kernels) = {
    Instantiate the rows, then choose one by CPUID: AVX2 needs AVX, FMA and AVX2 from the processor
    and YMM state from the system (XCR0 bits 1, 2), AVX-512 also ZMM state (bits 5, 6, 7). */
 
+#ifdef LPI_HAS_SCALAR
 #define LPI_ISA_NAME scalar
 #define LPI_ISA_NUMBER 1
 #include LP_SELF
-#undef LPI_ISA_NAME
-#undef LPI_ISA_NUMBER
+#endif
 #ifdef LPI_HAS_FMA
 #define LPI_ISA_NAME scalar_fma
 #define LPI_ISA_NUMBER 2
 #include LP_SELF
-#undef LPI_ISA_NAME
-#undef LPI_ISA_NUMBER
 #endif
 #ifdef LPI_SIMD
 #define LPI_ISA_NAME avx2
 #define LPI_ISA_NUMBER 3
 #include LP_SELF
-#undef LPI_ISA_NAME
-#undef LPI_ISA_NUMBER
 #define LPI_ISA_NAME avx512
 #define LPI_ISA_NUMBER 4
 #include LP_SELF
-#undef LPI_ISA_NAME
-#undef LPI_ISA_NUMBER
 #endif
 #ifdef LPI_NEON
 #define LPI_ISA_NAME neon
 #define LPI_ISA_NUMBER 5
 #include LP_SELF
-#undef LPI_ISA_NAME
-#undef LPI_ISA_NUMBER
 #endif
 
+/* The best set of this processor. */
 #ifdef LPI_SIMD
 #include <cpuid.h>
-/* The highest row of this processor, as an lp_isa. */
-static int lpi_best_x86(void)
+static int lpi_best_isa(void)
 {
     unsigned a, b, c, d, lo, hi;
     __cpuid(0, a, b, c, d);
@@ -2058,22 +2057,22 @@ static int lpi_best_x86(void)
     if (!(b >> 5 & 1)) return LP_ISA_SCALAR_FMA;                                  /* AVX2 */
     return (b >> 16 & 1) && (lo & 0xE6) == 0xE6 ? LP_ISA_AVX512 : LP_ISA_AVX2;    /* AVX512F */
 }
+#elif defined(LPI_NEON)
+static int lpi_best_isa(void) { return LP_ISA_NEON; }
+#elif defined(LPI_HAS_FMA)
+static int lpi_best_isa(void) { return LP_ISA_SCALAR_FMA; }
+#else
+static int lpi_best_isa(void) { return LP_ISA_SCALAR; }
 #endif
 
 LP_API const lp_kernels *lp_find_kernels(lp_isa isa)
 {
-    int best = LP_ISA_SCALAR;
-#if defined(LPI_SIMD)
-    best = lpi_best_x86();
-#elif defined(LPI_NEON)
-    best = LP_ISA_NEON;
-#elif defined(LPI_HAS_FMA)
-    best = LP_ISA_SCALAR_FMA;
-#endif
-    int want = isa == LP_ISA_AUTO ? best : (int)isa;
+    int best = lpi_best_isa(), want = isa == LP_ISA_AUTO ? best : (int)isa;
     if (want > best) return NULL;
     switch (want) {
+#ifdef LPI_HAS_SCALAR
     case LP_ISA_SCALAR: return &lpi_kernels_scalar;
+#endif
 #ifdef LPI_HAS_FMA
     case LP_ISA_SCALAR_FMA: return &lpi_kernels_scalar_fma;
 #endif
@@ -2407,7 +2406,7 @@ static const lp_real *lpi_conv_padded(const lpi_conv_job *j, int image, int lane
 }
 
 /* mean and M2 of rows of x [rows, c], in two passes while they are in cache; out [2, c]. */
-static void lpi_moments_of(const lpi_kernels *kernels, lpi_n rows, lpi_n c, const lp_real *x, lp_real *out)
+LPI_TRAINING_ONLY void lpi_moments_of(const lpi_kernels *kernels, lpi_n rows, lpi_n c, const lp_real *x, lp_real *out)
 {
     LPI_CALL(kernels, col_sum)(rows, c, x, out);
     for (lpi_n j = 0; j < c; j++) out[j] /= (lp_real)rows;
@@ -2422,7 +2421,8 @@ static void lpi_conv_wrote(const lpi_conv_job *job, lpi_n image)
     lpi_n           pixels = (lpi_n)g->oh * g->ow, size = pixels * g->f;
     lp_real        *y = job->y + image * size;
     if (job->plus) LPI_CALL(job->kernels, add)(size, y, job->plus + image * size, y);
-    if (job->moments) lpi_moments_of(job->kernels, pixels, g->f, y, job->moments + image * 2 * g->f);
+    if (LPI_TRAINS && job->moments)
+        lpi_moments_of(job->kernels, pixels, g->f, y, job->moments + image * 2 * g->f);
 }
 
 /* The same for an image of dX: the sums that the backward pass of the BatchNorm before it wants. */
@@ -2634,11 +2634,16 @@ LPI_TRAINING_ONLY void lpi_direct_data(const lpi_team *team, lpi_conv_job *job, 
    AVX2: 1.4, 1.8). */
 static int lpi_winograd_fits(const lpi_geom *g)
 {
+#ifdef LP_NO_WINOGRAD
+    return (void)g, 0;
+#else
     return g->kh == 3 && g->kw == 3 && g->stride == 1 && g->top == 1 && g->left == 1
            && g->oh == g->h && g->ow == g->w && g->h % 4 == 0 && g->w % 4 == 0 && g->c % 16 == 0
            && g->f % 16 == 0;
+#endif
 }
 
+#ifndef LP_NO_WINOGRAD
 /* How a pass is cut. */
 typedef struct lpi_wino {
     lpi_conv_job job;
@@ -2898,25 +2903,28 @@ LPI_TRAINING_ONLY void lpi_wino_backward(const lpi_team *team, const lpi_conv_jo
     } else lpi_wino_backward_group(team, &w);
 }
 
+#define LPI_IF_WINOGRAD(g, then) if ((g)->winograd) then
+#else
+#define LPI_IF_WINOGRAD(g, then)
+#endif /* LP_NO_WINOGRAD */
+
 /* The algorithm is chosen by shape (and lp_desc.direct_conv), never by machine. */
 static lpi_n lpi_conv_workspace(const lpi_geom *g, int lanes, int training)
 {
-    return g->winograd ? lpi_wino_workspace(g, lanes, training)
-                       : lpi_direct_workspace(g, lanes, training);
+    LPI_IF_WINOGRAD(g, return lpi_wino_workspace(g, lanes, training);)
+    return lpi_direct_workspace(g, lanes, training);
 }
 static void lpi_conv_forward(const lpi_team *team, lpi_conv_job *job, int n)
 {
-    if (job->g->winograd) lpi_wino_forward(team, job);
-    else lpi_direct_forward(team, job, n);
+    LPI_IF_WINOGRAD(job->g, { lpi_wino_forward(team, job); return; })
+    lpi_direct_forward(team, job, n);
 }
 /* dW and dX, each unless NULL; g->n is the number of images in use. */
 LPI_TRAINING_ONLY void lpi_conv_backward(const lpi_team *team, lpi_conv_job *job)
 {
-    if (job->g->winograd) lpi_wino_backward(team, job);
-    else {
-        if (job->dw) lpi_direct_weights(team, job);
-        if (job->dx) lpi_direct_data(team, job, job->g->n);
-    }
+    LPI_IF_WINOGRAD(job->g, { lpi_wino_backward(team, job); return; })
+    if (job->dw) lpi_direct_weights(team, job);
+    if (job->dx) lpi_direct_data(team, job, job->g->n);
 }
 
 /* -------------------------------------------------------------------------------- >>lstm
