@@ -756,9 +756,10 @@ static ptrdiff_t lpi_minp(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
 static ptrdiff_t lpi_maxp(ptrdiff_t a, ptrdiff_t b) { return a > b ? a : b; }
 static ptrdiff_t lpi_ceil_div(ptrdiff_t a, ptrdiff_t b) { return (a + b - 1) / b; }
 static ptrdiff_t lpi_round_up(ptrdiff_t a, ptrdiff_t b) { return lpi_ceil_div(a, b) * b; }
-/* Where part i of n things begins when they are cut into `parts` of nearly equal size. */
-static ptrdiff_t lpi_cut(ptrdiff_t n, ptrdiff_t parts, ptrdiff_t i)
+/* n things are cut into `parts` of nearly equal size: where part i begins, and its size. */
+static ptrdiff_t lpi_cut(ptrdiff_t n, ptrdiff_t parts, ptrdiff_t i, ptrdiff_t *size)
 {
+    *size = n / parts + (i < n % parts);
     return i * (n / parts) + lpi_minp(i, n % parts);
 }
 static int lpi_equal(const char *a, const char *b)
@@ -823,12 +824,7 @@ static void lpi_for(const lpi_team *team, int items, lpi_item_fn fn, void *arg)
         for (int i = 0; i < items; i++) fn(arg, i, 0);
         return;
     }
-    lpi_loop loop;
-    loop.fn = fn;
-    loop.arg = arg;
-    loop.items = items;
-    loop.lanes = team->lanes;
-    loop.next = 0;
+    lpi_loop loop = { fn, arg, items, team->lanes, 0 };
     team->parallel_for(team->user, team->lanes, lpi_run_lane, &loop);
 }
 
@@ -953,7 +949,8 @@ static int lpi_processors(void)
 
 /* ------------------------------------------------------------------------------ >>memory
    The graph lives in an arena: a pointer that only moves forward.  Big vectors are laid out by
-   >>plan. */
+   >>plan.  What is inside of one (workspace, memory from forward for backward) is carved: the same
+   function takes the pieces first with base NULL, to count the elements, then to place them. */
 
 #define LPI_ALIGN 64 /* bytes: one cache line, one AVX-512 vector */
 
@@ -970,6 +967,19 @@ static void *lpi_take(lpi_arena *arena, size_t n)
     arena->used = at + n;
     lpi_memset(arena->base + at, 0, n);
     return arena->base + at;
+}
+
+typedef struct lpi_carver {
+    lp_real  *base;
+    ptrdiff_t used;
+} lpi_carver;
+
+/* n elements, rounded up to 16; NULL if they are only counted. */
+static lp_real *lpi_carve(lpi_carver *c, ptrdiff_t n)
+{
+    lp_real *at = c->base ? c->base + c->used : NULL;
+    c->used += lpi_round_up(n, 16);
+    return at;
 }
 
 static char *lpi_align(void *p)
@@ -1092,10 +1102,10 @@ LP_API double lp_random_normal(uint64_t seed, uint64_t stream, uint64_t index)
 
 /* ----------------------------------------------------------------------------- >>kernels
    The inner loops.  They are written once, over a vector of LPI_W elements, and compiled once per
-   instruction set ("row") by letting this file include itself with LPI_ISA_NAME set; the macros just
-   below are all that differs.  Read the kernels with LPI_W = 1 in mind: that is the scalar
-   reference.  Rows with fused multiply-add give the same bits, because every element of a result
-   is computed by the same chain of operations whatever the width:
+   instruction set by letting this file include itself with LPI_ISA_NAME defined; each time they
+   make one set.  The macros just below are all that differs.  Read the kernels with LPI_W = 1 in
+   mind: that is the scalar reference.  Sets with fused multiply-add give the same bits, because
+   every element of a result is computed by the same chain of operations whatever the width:
      - element-wise kernels: trivially;
      - sums over rows of a matrix: lanes are columns; 8 rows are added, then their sum to the total;
      - sums over a vector: 16 virtual lanes, folded in a fixed order;
@@ -1109,9 +1119,9 @@ typedef struct lpi_window {
     lpi_n segs, len, rsa, csa, seg;
 } lpi_window;
 
-/* What will be wanted after a tile: a row of A, and a tile of C as wide as this one.  The tile asks
-   for a little of both every 32 steps of k, so that they come while it computes.  Nothing is read
-   there: it may lie behind the end. */
+/* Where the next tile will read A and write C (a tile as wide as this one), for prefetch: every 32
+   steps of k a tile asks for a little of both, so that they come while it computes.  These pointers
+   are never dereferenced and may point past the end. */
 typedef struct lpi_soon {
     const lp_real *a, *c;
 } lpi_soon;
@@ -1149,7 +1159,8 @@ typedef struct lpi_pre {
     X(void, panel, (lpi_n rows, lpi_n width, const lp_real *b, lpi_n rsb, lp_real *out))          \
     /* x, y [rows, c], rows >= 1; out [c]: sums over rows */                                      \
     X(void, col_sum, (lpi_n rows, lpi_n c, const lp_real *x, lp_real *out))                       \
-    T(void, col_square, (lpi_n rows, lpi_n c, const lp_real *x, const lp_real *mean, lp_real *out))\
+    T(void, col_square, (lpi_n rows, lpi_n c, const lp_real *x, const lp_real *mean,              \
+                         lp_real *out))                                                           \
     X(void, scale_shift, (lpi_n rows, lpi_n c, const lp_real *x, const lp_real *scale,            \
                           const lp_real *shift, int relu, lp_real *y))                            \
     T(void, bn_sums, (lpi_n rows, lpi_n c, const lp_real *x, const lp_real *dy, const lpi_bn *bn, \
@@ -1158,7 +1169,8 @@ typedef struct lpi_pre {
                       int relu, int accumulate, lp_real *dx))                                     \
     /* vectors of n elements */                                                                   \
     X(void, relu, (lpi_n n, const lp_real *x, lp_real *y))                                        \
-    T(void, relu_grad, (lpi_n n, const lp_real *y, const lp_real *dy, int accumulate, lp_real *dx))\
+    T(void, relu_grad, (lpi_n n, const lp_real *y, const lp_real *dy, int accumulate,             \
+                        lp_real *dx))                                                             \
     X(void, add, (lpi_n n, const lp_real *a, const lp_real *b, lp_real *y))                       \
     X(void, mul, (lpi_n n, const lp_real *a, const lp_real *b, int accumulate, lp_real *y))       \
     X(void, axpy, (lpi_n n, lp_real s, const lp_real *x, lp_real *y)) /* y += s x */              \
@@ -1174,8 +1186,8 @@ typedef struct lpi_pre {
                         lp_real *dx))                                                             \
     /* softmax: *top = max z, returns sum e^(z - top); then out = or += a e^(z - top) + b */      \
     X(double, sum_exp, (lpi_n n, const lp_real *z, lp_real *top))                                 \
-    X(void, softmax, (lpi_n n, const lp_real *z, lp_real top, lp_real a, lp_real b, int accumulate,\
-                      lp_real *out))                                                              \
+    X(void, softmax, (lpi_n n, const lp_real *z, lp_real top, lp_real a, lp_real b,               \
+                      int accumulate, lp_real *out))                                              \
     /* one position of an LSTM with n units: see >>lstm */                                        \
     X(void, lstm_cell, (lpi_n n, lp_real *gates, const lp_real *c0, lp_real *c, lp_real *h))      \
     T(void, lstm_cell_grad, (lpi_n n, lp_real *gates, const lp_real *c0, const lp_real *c,        \
@@ -1193,8 +1205,8 @@ typedef struct lpi_pre {
 #else
 #define LPI_WINOGRAD_LIST(X, T)                                                                   \
     X(void, wino_input, (lpi_n c, const lp_real *x, lpi_n line, lp_real *v, lpi_n plane))         \
-    X(void, wino_output, (lpi_n c, const lp_real *m, lpi_n plane, const lp_real *bias, lp_real *y,\
-                          lpi_n line))                                                            \
+    X(void, wino_output, (lpi_n c, const lp_real *m, lpi_n plane, const lp_real *bias,            \
+                          lp_real *y, lpi_n line))                                                \
     X(void, wino_weights, (lpi_n c, const lp_real *w, lpi_n tap, lp_real *u, lpi_n plane))        \
     T(void, wino_output_grad, (lpi_n c, const lp_real *dy, lpi_n line, lp_real *z, lpi_n plane))  \
     T(void, wino_input_grad, (lpi_n c, const lp_real *dv, lpi_n plane, lp_real *dx, lpi_n line))  \
@@ -1232,7 +1244,7 @@ static double lpi_fold(const lp_real *lane)
     return sum[0];
 }
 
-/* What the scalar rows have no instruction for.  Rounding: half away from zero. */
+/* What the scalar sets have no instruction for.  Rounding: half away from zero. */
 static lp_real lpi_sqrt1(lp_real x)
 {
 #ifdef LPI_SIMD
@@ -1407,11 +1419,18 @@ static inline LPI_TARGET void LPI_K(st)(lp_real *p, lpi_n m, LPI_V v)
 #define LPI_GATE(x, g) LPI_PICK(x, g, LPI_SET1(0))
 #define LPI_ADD_IF(condition, a, b) ((condition) ? (LPI_V)((a) + (b)) : (LPI_V)(a))
 
-/* The GEMM tile.  c_i0, c_i1 are the accumulators of row i: 12 x 2 (AVX-512: 24 + 2 + 1 of 32
-   registers), 6 x 2 (AVX2: 12 + 2 + 1 of 16), 8 x 2 (NEON: 16 + 2 + 1 of 32), 4 x 2 (scalar).  Per
-   k: one or two loads of B, one broadcast of A per row.  Rows are addressed as p[g][w * rsa],
-   g = i / 3, w = i % 3, so that four pointers serve twelve rows.
-   LPI_ROWS_m(X) lists X(i, g, w). */
+/* The GEMM tile: LPI_MR rows of A meet a panel of B, one or two vectors wide.
+
+                     B at k:   [   b0  |   b1  ]
+       A at k:  a_0 (all)      [  c_00 |  c_01 ]       c_i0 += a_i b0,  c_i1 += a_i b1
+                a_1            [  c_10 |  c_11 ]
+                 ...              ...      ...
+                a_(mr-1)       [       |       ]
+
+   The accumulators c_ij stay in registers for all k; per k one or two loads of B, one broadcast of
+   A per row: 12 x 2 (AVX-512: 24 + 2 + 1 of 32 registers), 6 x 2 (AVX2: 12 + 2 + 1 of 16), 8 x 2
+   (NEON: 16 + 2 + 1 of 32), 4 x 2 (scalar).  Rows are addressed as p[g][w * rsa], g = i / 3,
+   w = i % 3, so that four pointers serve twelve rows.  LPI_ROWS_m(X) lists X(i, g, w). */
 #define LPI_ROWS_1(X) X(0, 0, 0)
 #define LPI_ROWS_2(X) LPI_ROWS_1(X) X(1, 0, 1)
 #define LPI_ROWS_3(X) LPI_ROWS_2(X) X(2, 0, 2)
@@ -1978,7 +1997,8 @@ LPI_KERNEL void LPI_K(adam)(lpi_n n, const lpi_rule *r, const lp_real *g,
 #define LPI_ENTRY(returns, name, parameters) LPI_K(name),
 #define LPI_ENTRY_T(returns, name, parameters) LPI_BACK(LPI_K(name)),
 static const lpi_kernels LPI_K(kernels) = {
-    (lp_isa)LPI_ISA_NUMBER, LPI_W, LPI_MR, { { LPI_HEIGHTS(LPI_TILE_1) }, { LPI_HEIGHTS(LPI_TILE_2) } },
+    (lp_isa)LPI_ISA_NUMBER, LPI_W, LPI_MR,
+    { { LPI_HEIGHTS(LPI_TILE_1) }, { LPI_HEIGHTS(LPI_TILE_2) } },
 #ifndef LPI_ONE_SET
     LPI_KERNEL_LIST(LPI_ENTRY, LPI_ENTRY_T)
 #endif
@@ -2012,7 +2032,7 @@ static const lpi_kernels LPI_K(kernels) = {
 #define LPI_IMPLEMENTED_2
 
 /* ---------------------------------------------------------------------------- >>dispatch
-   Instantiate the rows, then choose one by CPUID: AVX2 needs AVX, FMA and AVX2 from the processor
+   Instantiate the sets, then choose one by CPUID: AVX2 needs AVX, FMA and AVX2 from the processor
    and YMM state from the system (XCR0 bits 1, 2), AVX-512 also ZMM state (bits 5, 6, 7). */
 
 #ifdef LPI_HAS_SCALAR
@@ -2106,10 +2126,10 @@ LP_API const char *lp_isa_name(lp_isa isa)
        b00 b01 .. b0w | b10 b11 .. b1w | ...
 
    A is read in place by broadcasts; where the rows of a tile would fall into the same few L1 sets
-   (4 KB / stride of them apart), they are copied to an odd distance first.  What the next tile
-   needs (its rows of A, its piece of C) is asked for while this one computes: see lpi_soon.  KC and
-   NC are upper bounds: blocks are of equal size, since a thin last one would cost as much memory
-   traffic as a full one.  KC NC is 768 KB of L2.  C is the running sum of the FMA chain between two
+   (4 KB / stride of them apart), they are copied to an odd distance first.  The next tile's rows of
+   A and its piece of C are prefetched while this one computes: see lpi_soon.  KC and NC are upper
+   bounds: blocks are of equal size, since a thin last one would cost as much memory traffic as a
+   full one.  KC NC is 768 KB of L2.  C is the running sum of the FMA chain between two
    blocks of k, so blocking does not change a bit. */
 
 enum { LPI_KC = 384, LPI_NC = 512 };
@@ -2122,8 +2142,8 @@ static lpi_n lpi_panel_width(const lpi_kernels *kernels, lpi_n left)
 
 /* Packs B rows [0, k) into panels of `total` rows each, at rows [at, at + k):
    out [total, round_up(n)]. */
-static void lpi_pack(const lpi_kernels *kernels, const lp_real *b, lpi_n rsb, lpi_n csb, lpi_n k, lpi_n n,
-                     lp_real *out, lpi_n total, lpi_n at)
+static void lpi_pack(const lpi_kernels *kernels, const lp_real *b, lpi_n rsb, lpi_n csb, lpi_n k,
+                     lpi_n n, lp_real *out, lpi_n total, lpi_n at)
 {
     for (lpi_n j = 0, width; j < n; j += width) {
         width = lpi_panel_width(kernels, n - j);
@@ -2162,14 +2182,15 @@ LPI_INLINE void lpi_tile(const lpi_kernels *kernels, lpi_n m, lpi_n n, const lpi
 }
 
 /* m rows against one panel, cut into tiles of nearly equal height. */
-static void lpi_tiles(const lpi_kernels *kernels, lpi_n m, lpi_n n, const lpi_window *w, const lp_real *a,
-                      const lp_real *b, lpi_n ldb, lp_real *c, lpi_n ldc, int accumulate)
+static void lpi_tiles(const lpi_kernels *kernels, lpi_n m, lpi_n n, const lpi_window *w,
+                      const lp_real *a, const lp_real *b, lpi_n ldb, lp_real *c, lpi_n ldc,
+                      int accumulate)
 {
-    lpi_n tiles = lpi_ceil_div(m, kernels->mr);
-    for (lpi_n t = 0; t < tiles; t++) {
-        lpi_n          i = lpi_cut(m, tiles, t), height = lpi_cut(m, tiles, t + 1) - i;
-        const lpi_soon soon = { a + (i + height) * w->rsa, c + (i + height) * ldc };
-        lpi_tile(kernels, height, n, w, a + i * w->rsa, b, ldb, c + i * ldc, ldc, accumulate, &soon);
+    for (lpi_n t = 0, tiles = lpi_ceil_div(m, kernels->mr), height; t < tiles; t++) {
+        lpi_cut(m, tiles, t, &height);
+        const lpi_soon next = { a + height * w->rsa, c + height * ldc };
+        lpi_tile(kernels, height, n, w, a, b, ldb, c, ldc, accumulate, &next);
+        a = next.a, c += height * ldc;
     }
 }
 
@@ -2181,48 +2202,61 @@ static int lpi_aliases(lpi_n stride, int mr)
     return bytes % 4096 == 0 || (bytes % 2048 == 0 && mr > 8);
 }
 
-/* Elements of scratch for lpi_gemm: a block of B and a tile of A. */
-static lpi_n lpi_gemm_scratch(lpi_n n, lpi_n k)
+/* The scratch of lpi_gemm: a block of B in panels, which it returns, and a tile of A. */
+static lp_real *lpi_gemm_carve(lpi_carver *c, lpi_n n, lpi_n k, lp_real **tile)
 {
     lpi_n kc = lpi_minp(k, LPI_KC);
-    return kc * (lpi_minp(n, LPI_NC) + 2 * LPI_MAX_W) + LPI_MAX_MR * (kc + 16);
+    *tile = lpi_carve(c, LPI_MAX_MR * (kc + 16));
+    return lpi_carve(c, kc * (lpi_minp(n, LPI_NC) + 2 * LPI_MAX_W));
+}
+static lpi_n lpi_gemm_scratch(lpi_n n, lpi_n k)
+{
+    lpi_carver c = { NULL, 0 };
+    lp_real   *tile;
+    lpi_gemm_carve(&c, n, k, &tile);
+    return c.used;
 }
 
-static void lpi_gemm(const lpi_kernels *kernels, lpi_n m, lpi_n n, lpi_n k, const lp_real *a, lpi_n rsa,
-                     lpi_n csa, const lp_real *b, lpi_n rsb, lpi_n csb, lp_real *c, lpi_n ldc,
-                     int accumulate, lp_real *scratch)
+/* C [m, nc] = or += A [m, kc] times a packed block.  A's rows are rsa apart; a tile reads them as w
+   says, in place or, unless copy is NULL, from a copy there. */
+static void lpi_gemm_block(const lpi_kernels *kernels, lpi_n m, lpi_n nc, const lpi_window *w,
+                           const lp_real *a, lpi_n rsa, const lp_real *panels, lp_real *c,
+                           lpi_n ldc, int accumulate, lp_real *copy)
 {
-    lp_real *panels = scratch,
-            *copy = scratch + lpi_minp(k, LPI_KC) * (lpi_minp(n, LPI_NC) + 2 * LPI_MAX_W);
-    int      copies = csa == 1 && n > 4 * kernels->width && lpi_aliases(rsa, kernels->mr);
-    lpi_n    tiles = lpi_ceil_div(m, kernels->mr), up = 2 * kernels->width, columns = lpi_ceil_div(n, up);
-    lpi_n    bk = lpi_ceil_div(k, LPI_KC), bn = lpi_ceil_div(n, LPI_NC); /* blocks of equal size */
-    for (lpi_n q = 0; q < bk * bn; q++) {
-        lpi_n pc = lpi_cut(k, bk, q / bn), kc = lpi_cut(k, bk, q / bn + 1) - pc;
-        lpi_n jc = lpi_cut(columns, bn, q % bn) * up;
-        lpi_n nc = lpi_minp(lpi_cut(columns, bn, q % bn + 1) * up, n) - jc;
-        lpi_window w = { 1, kc, copies ? kc + 16 : rsa, csa, 0 };
-        lpi_pack(kernels, b + pc * rsb + jc * csb, rsb, csb, kc, nc, panels, kc, 0);
-        for (lpi_n t = 0; t < tiles; t++) {
-            lpi_n          i = lpi_cut(m, tiles, t), h = lpi_cut(m, tiles, t + 1) - i;
-            const lp_real *at = a + i * rsa + pc * csa;
-            lpi_soon       soon = { at + h * rsa, NULL };
-            if (copies) {
-                for (lpi_n r = 0; r < h; r++) lpi_copy(copy + r * w.rsa, at + r * rsa, kc);
-                at = copy;
-            }
-            for (lpi_n j = 0, width; j < nc; j += width) {
-                lp_real *to = c + i * ldc + jc + j;
-                width = lpi_panel_width(kernels, nc - j);
-                soon.c = to + width;
-                lpi_tile(kernels, h, nc - j, &w, at, panels + j * kc, width, to, ldc,
-                         accumulate || pc > 0, &soon);
-                soon.a += rsa;
-            }
+    for (lpi_n t = 0, tiles = lpi_ceil_div(m, kernels->mr), h; t < tiles; t++) {
+        lpi_n          i = lpi_cut(m, tiles, t, &h);
+        const lp_real *rows = a + i * rsa;
+        lpi_soon       next = { rows + h * rsa, NULL };
+        for (lpi_n r = 0; r < h && copy; r++)
+            lpi_copy(copy + r * w->rsa, rows + r * rsa, w->len);
+        for (lpi_n j = 0, width; j < nc; j += width, next.a += rsa) {
+            lp_real *to = c + i * ldc + j;
+            width = lpi_panel_width(kernels, nc - j);
+            next.c = to + width;
+            lpi_tile(kernels, h, nc - j, w, copy ? copy : rows, panels + j * w->len, width, to, ldc,
+                     accumulate, &next);
         }
     }
-    if (k == 0 && !accumulate)
-        for (lpi_n i = 0; i < m; i++) lpi_zero(c + i * ldc, n);
+}
+
+static void lpi_gemm(const lpi_kernels *kernels, lpi_n m, lpi_n n, lpi_n k, const lp_real *a,
+                     lpi_n rsa, lpi_n csa, const lp_real *b, lpi_n rsb, lpi_n csb, lp_real *c,
+                     lpi_n ldc, int accumulate, lp_real *scratch)
+{
+    lpi_carver carver = { scratch, 0 };
+    lp_real   *copy, *panels = lpi_gemm_carve(&carver, n, k, &copy);
+    lpi_n      up = 2 * kernels->width, columns = lpi_ceil_div(n, up), kc, nc;
+    lpi_n      bk = lpi_ceil_div(k, LPI_KC), bn = lpi_ceil_div(n, LPI_NC); /* blocks, equal */
+    if (csa != 1 || n <= 4 * kernels->width || !lpi_aliases(rsa, kernels->mr)) copy = NULL;
+    for (lpi_n q = 0; q < bk * bn; q++) {
+        lpi_n      pc = lpi_cut(k, bk, q / bn, &kc), jc = lpi_cut(columns, bn, q % bn, &nc) * up;
+        lpi_window w = { 1, kc, copy ? kc + 16 : rsa, csa, 0 };
+        nc = lpi_minp(nc * up, n - jc);
+        lpi_pack(kernels, b + pc * rsb + jc * csb, rsb, csb, kc, nc, panels, kc, 0);
+        lpi_gemm_block(kernels, m, nc, &w, a + pc * csa, rsa, panels, c + jc, ldc,
+                       accumulate || pc > 0, copy);
+    }
+    for (lpi_n i = 0; i < m && k == 0 && !accumulate; i++) lpi_zero(c + i * ldc, n);
 }
 
 LP_API size_t lp_gemm_work(int m, int n, int k)
@@ -2256,17 +2290,14 @@ typedef struct lpi_gemm_job {
 static void lpi_gemm_item(void *arg, int item, int lane)
 {
     const lpi_gemm_job *g = (const lpi_gemm_job *)arg;
-    lpi_n i = 0, iend = g->m, j = 0, jend = g->n, panel = 2 * LPI_MAX_W;
-    if (g->m >= g->n) {
-        i = lpi_cut(g->m, g->items, item);
-        iend = lpi_cut(g->m, g->items, item + 1);
-    } else {
-        j = lpi_cut(lpi_ceil_div(g->n, panel), g->items, item) * panel;
-        jend = lpi_minp(lpi_cut(lpi_ceil_div(g->n, panel), g->items, item + 1) * panel, g->n);
+    lpi_n i = 0, m = g->m, j = 0, n = g->n, panel = 2 * LPI_MAX_W;
+    if (m >= n) i = lpi_cut(g->m, g->items, item, &m);
+    else {
+        j = lpi_cut(lpi_ceil_div(g->n, panel), g->items, item, &n) * panel;
+        n = lpi_minp(n * panel, g->n - j);
     }
-    lpi_gemm(g->kernels, iend - i, jend - j, g->k, g->a + i * g->rsa, g->rsa, g->csa, g->b + j * g->csb,
-             g->rsb, g->csb, g->c + i * g->ldc + j, g->ldc, g->accumulate,
-             g->work + lane * g->scratch);
+    lpi_gemm(g->kernels, m, n, g->k, g->a + i * g->rsa, g->rsa, g->csa, g->b + j * g->csb, g->rsb,
+             g->csb, g->c + i * g->ldc + j, g->ldc, g->accumulate, g->work + lane * g->scratch);
 }
 
 static void lpi_gemm_parallel(const lpi_team *team, lpi_gemm_job *g)
@@ -2283,9 +2314,9 @@ static void lpi_gemm_packed(const lpi_kernels *kernels, lpi_n m, lpi_n n, lpi_n 
 {
     for (lpi_n j = 0, width; j < n; j += width) {
         width = lpi_panel_width(kernels, n - j);
-        for (lpi_n q = 0, blocks = lpi_ceil_div(k, LPI_KC); q < blocks; q++) {
-            const lpi_n      pc = lpi_cut(k, blocks, q);
-            const lpi_window w = { 1, lpi_cut(k, blocks, q + 1) - pc, rsa, 1, 0 };
+        for (lpi_n q = 0, blocks = lpi_ceil_div(k, LPI_KC), kc; q < blocks; q++) {
+            lpi_n            pc = lpi_cut(k, blocks, q, &kc);
+            const lpi_window w = { 1, kc, rsa, 1, 0 };
             lpi_tiles(kernels, m, n - j, &w, a + pc, panels + j * k + pc * width, width, c + j, ldc,
                       accumulate || pc > 0);
         }
@@ -2303,9 +2334,15 @@ static void lpi_gemm_packed(const lpi_kernels *kernels, lpi_n m, lpi_n n, lpi_n 
      weights   dW_i[jc, f] = sum_(oy,ox) A[oy s + i, ox, jc] dY[oy, ox, f]
                Images are cut into groups by shape; each group (and, for big weights, each i)
                has one owner and one partial sum; the partial sums are added in order.
-     data      dX: pixels with the same (y mod s, x mod s) see the same subset of taps and form
-               a stride-1 convolution of the padded dY with that subset, turned by 180 degrees
-               and transposed.                                            item: an image
+     data      dX: pixels with the same (y mod s, x mod s), a phase, see the same subset of taps and
+               form a stride-1 convolution of the padded dY with that subset, rotated by 180 degrees
+               and with its channels transposed.                      item: an image
+
+   A 3x3 kernel with stride 2 and one zero row and column before the image has four phases:
+
+       taps   a b c       the taps that reach     e   df   e   df
+              d e f       each pixel of dX:       bh  acgi bh  acgi
+              g h i                               e   df   e   df
 
    3x3 kernels with stride 1 go through >>winograd instead, where the shape allows. */
 
@@ -2325,6 +2362,11 @@ static lpi_n lpi_padded_size(const lpi_geom *g)
 }
 
 static lpi_n lpi_weight_size(const lpi_geom *g) { return (lpi_n)g->kh * g->kw * g->c * g->f; }
+/* A panel of dY. */
+static lpi_n lpi_panel_size(const lpi_geom *g)
+{
+    return lpi_round_up((lpi_n)g->oh * g->ow, 16) * LPI_MAX_W * 2;
+}
 static lpi_n lpi_packed_size(const lpi_geom *g)
 {
     lpi_n up = 2 * LPI_MAX_W;
@@ -2337,21 +2379,10 @@ static int lpi_conv_groups(const lpi_geom *g, int n)
     lpi_n size = lpi_weight_size(g);
     return lpi_min(n, size <= 65536 ? 16 : size <= 524288 ? 4 : 2);
 }
-/* Scratch of one lane: a padded image and a panel of dY. */
-static lpi_n lpi_conv_lane(const lpi_geom *g)
-{
-    return lpi_padded_size(g) + lpi_round_up((lpi_n)g->oh * g->ow, 16) * LPI_MAX_W * 2;
-}
-static lpi_n lpi_direct_workspace(const lpi_geom *g, int lanes, int training)
-{
-    lpi_n partial = training ? lpi_conv_groups(g, g->n) * lpi_weight_size(g) : 0;
-    return lanes * lpi_conv_lane(g) + lpi_maxp(lpi_packed_size(g), partial);
-}
-
 /* to [ph, pw, c] = image [h, w, c], changed by pre, moved down by top and right by left; zero
    elsewhere. */
-static void lpi_pad(const lpi_kernels *kernels, const lp_real *image, const lpi_pre *pre, lpi_n h, lpi_n w,
-                    lpi_n c, lpi_n top, lpi_n left, lpi_n ph, lpi_n pw, lp_real *to)
+static void lpi_pad(const lpi_kernels *kernels, const lp_real *image, const lpi_pre *pre, lpi_n h,
+                    lpi_n w, lpi_n c, lpi_n top, lpi_n left, lpi_n ph, lpi_n pw, lp_real *to)
 {
     lpi_n x0 = lpi_maxp(0, left),
           x1 = lpi_minp(pw, left + w); /* columns that come from the image */
@@ -2364,7 +2395,8 @@ static void lpi_pad(const lpi_kernels *kernels, const lp_real *image, const lpi_
         lpi_zero(to, x0 * c);
         const lp_real *line = image + (from * w + x0 - left) * c;
         if (pre && pre->scale)
-            LPI_CALL(kernels, scale_shift)(x1 - x0, c, line, pre->scale, pre->shift, pre->relu, to + x0 * c);
+            LPI_CALL(kernels, scale_shift)
+            (x1 - x0, c, line, pre->scale, pre->shift, pre->relu, to + x0 * c);
         else lpi_copy(to + x0 * c, line, (x1 - x0) * c);
         lpi_zero(to + x1 * c, (pw - x1) * c);
     }
@@ -2379,42 +2411,51 @@ typedef struct lpi_conv_job {
     lp_real        *moments;           /* [n, 2, f]: mean, M2 of each image of y; or NULL       */
     lp_real        *sums;              /* [n, 2, c]: see lpi_conv_read_sums; or NULL            */
     const lpi_bn   *bn;
-    lp_real        *y, *dx, *dw, *packed, *partial, *scratch;
+    lp_real        *y, *dx, *dw;
     int             lanes;                 /* for which the workspace was planned               */
-    int             groups, parts, add_dx, add_dw; /* add: to what is there */
+    int             groups, parts, add_dx, add_dw; /* add: to what is there                     */
+    lp_real        *work;                  /* lpi_conv_workspace elements, of which:            */
+    lp_real        *packed, *partial;      /* filters; of dW: [groups, kh, kw, c, f]            */
+    lp_real        *padded, *panel;        /* for each lane: an image, a panel of dY            */
 } lpi_conv_job;
 
-static lp_real *lpi_conv_scratch(const lpi_conv_job *j, int lane)
+/* The workspace; filters and partial sums are not needed at the same time. */
+static void lpi_direct_carve(lpi_conv_job *job, lpi_carver *c, int training)
 {
-    return j->scratch + lane * lpi_conv_lane(j->g);
+    const lpi_geom *g = job->g;
+    lpi_n           partial = training ? lpi_conv_groups(g, g->n) * lpi_weight_size(g) : 0;
+    job->padded = lpi_carve(c, job->lanes * lpi_padded_size(g));
+    job->panel = lpi_carve(c, job->lanes * lpi_panel_size(g));
+    job->packed = job->partial = lpi_carve(c, lpi_maxp(lpi_packed_size(g), partial));
 }
 
 /* The image of x that A reads: itself when there is nothing to do. */
-static const lp_real *lpi_conv_padded(const lpi_conv_job *j, int image, int lane, lpi_n *pw)
+static const lp_real *lpi_conv_padded(const lpi_conv_job *j, lpi_n image, int lane, lpi_n *pw)
 {
     const lpi_geom *g = j->g;
-    const lp_real  *x = j->x + (lpi_n)image * g->h * g->w * g->c;
+    const lp_real  *x = j->x + image * g->h * g->w * g->c;
     lpi_n           ph = (lpi_n)(g->oh - 1) * g->stride + g->kh;
     *pw = (lpi_n)(g->ow - 1) * g->stride + g->kw;
     if (!j->pre.scale && g->top == 0 && g->left == 0 && ph <= g->h && *pw <= g->w) {
         *pw = g->w;
         return x;
     }
-    lpi_pad(j->kernels, x, &j->pre, g->h, g->w, g->c, g->top, g->left, ph, *pw,
-            lpi_conv_scratch(j, lane));
-    return lpi_conv_scratch(j, lane);
+    lp_real *padded = j->padded + lane * lpi_padded_size(g);
+    lpi_pad(j->kernels, x, &j->pre, g->h, g->w, g->c, g->top, g->left, ph, *pw, padded);
+    return padded;
 }
 
 /* mean and M2 of rows of x [rows, c], in two passes while they are in cache; out [2, c]. */
-LPI_TRAINING_ONLY void lpi_moments_of(const lpi_kernels *kernels, lpi_n rows, lpi_n c, const lp_real *x, lp_real *out)
+LPI_TRAINING_ONLY void lpi_moments_of(const lpi_kernels *kernels, lpi_n rows, lpi_n c,
+                                      const lp_real *x, lp_real *out)
 {
     LPI_CALL(kernels, col_sum)(rows, c, x, out);
     for (lpi_n j = 0; j < c; j++) out[j] /= (lp_real)rows;
     LPI_CALL(kernels, col_square)(rows, c, x, out, out + c);
 }
 
-/* What follows when an image of y is complete and still in cache: the residual, and the moments
-   that the BatchNorm behind it wants. */
+/* Is called when an image of y is complete and still in cache: adds the residual, and takes the
+   moments for the BatchNorm that reads y. */
 static void lpi_conv_wrote(const lpi_conv_job *job, lpi_n image)
 {
     const lpi_geom *g = job->g;
@@ -2425,15 +2466,15 @@ static void lpi_conv_wrote(const lpi_conv_job *job, lpi_n image)
         lpi_moments_of(job->kernels, pixels, g->f, y, job->moments + image * 2 * g->f);
 }
 
-/* The same for an image of dX: the sums that the backward pass of the BatchNorm before it wants. */
+/* The same for an image of dX: takes the sums for backward of the BatchNorm that made x. */
 LPI_TRAINING_ONLY void lpi_conv_wrote_grad(const lpi_conv_job *job, lpi_n image)
 {
     const lpi_geom *g = job->g;
     lpi_n           pixels = (lpi_n)g->h * g->w, at = image * pixels * g->c;
     if (!job->sums) return;
     lp_real *sums = job->sums + image * 2 * g->c;
-    LPI_CALL(job->kernels, bn_sums)(pixels, g->c, job->x + at, job->dx + at, job->bn, job->pre.relu, sums,
-                      sums + g->c);
+    LPI_CALL(job->kernels, bn_sums)
+    (pixels, g->c, job->x + at, job->dx + at, job->bn, job->pre.relu, sums, sums + g->c);
 }
 
 static void lpi_conv_forward_image(void *arg, int image, int lane)
@@ -2449,8 +2490,9 @@ static void lpi_conv_forward_image(void *arg, int image, int lane)
     for (lpi_n j = 0, width; j < g->f; j += width) {
         width = lpi_panel_width(job->kernels, g->f - j);
         for (lpi_n oy = 0; oy < g->oh; oy++)
-            lpi_tiles(job->kernels, g->ow, g->f - j, &w, a + oy * s * pw * g->c, job->packed + j * k,
-                      width, y + oy * g->ow * g->f + j, g->f, job->bias != NULL);
+            lpi_tiles(job->kernels, g->ow, g->f - j, &w, a + oy * s * pw * g->c,
+                      job->packed + j * k, width, y + oy * g->ow * g->f + j, g->f,
+                      job->bias != NULL);
     }
     lpi_conv_wrote(job, image);
 }
@@ -2459,6 +2501,8 @@ static void lpi_direct_forward(const lpi_team *team, lpi_conv_job *job, int n)
 {
     const lpi_geom *g = job->g;
     lpi_n           k = (lpi_n)g->kh * g->kw * g->c;
+    lpi_carver      c = { job->work, 0 };
+    lpi_direct_carve(job, &c, 0);
     lpi_pack(job->kernels, job->w, g->f, 1, k, g->f, job->packed, k, 0);
     lpi_for(team, n, lpi_conv_forward_image, job);
 }
@@ -2468,12 +2512,11 @@ LPI_TRAINING_ONLY void lpi_conv_weights_item(void *arg, int item, int lane)
     const lpi_conv_job *job = (const lpi_conv_job *)arg;
     const lpi_geom     *g = job->g;
     int                 group = item / job->parts, part = item % job->parts;
-    int first = (int)lpi_cut(g->n, job->groups, group);
-    int end = (int)lpi_cut(g->n, job->groups, group + 1);
-    lpi_n               pixels = (lpi_n)g->oh * g->ow, kwc = (lpi_n)g->kw * g->c, pw;
-    lp_real *sum = job->partial + group * lpi_weight_size(g);
-    lp_real *panel = lpi_conv_scratch(job, lane) + lpi_padded_size(g);
-    for (int image = first; image < end; image++) {
+    lpi_n               pixels = (lpi_n)g->oh * g->ow, kwc = (lpi_n)g->kw * g->c, pw, count;
+    lpi_n               first = lpi_cut(g->n, job->groups, group, &count);
+    lp_real            *sum = job->partial + group * lpi_weight_size(g);
+    lp_real            *panel = job->panel + lane * lpi_panel_size(g);
+    for (lpi_n image = first; image < first + count; image++) {
         const lp_real   *a = lpi_conv_padded(job, image, lane, &pw);
         const lp_real   *dy = job->dy + image * pixels * g->f;
         const lpi_window w = { g->oh, g->ow, 1, (lpi_n)g->stride * g->c, g->stride * pw * g->c };
@@ -2484,9 +2527,9 @@ LPI_TRAINING_ONLY void lpi_conv_weights_item(void *arg, int item, int lane)
             if (left < width) lpi_pack(job->kernels, b, g->f, 1, pixels, left, panel, pixels, 0);
             for (int i = 0; i < g->kh; i++)
                 if (job->parts == 1 || i == part)
-                    lpi_tiles(job->kernels, kwc, left, &w, a + i * pw * g->c, left < width ? panel : b,
-                              left < width ? width : g->f, sum + i * kwc * g->f + j, g->f,
-                              image > first);
+                    lpi_tiles(job->kernels, kwc, left, &w, a + i * pw * g->c,
+                              left < width ? panel : b, left < width ? width : g->f,
+                              sum + i * kwc * g->f + j, g->f, image > first);
         }
     }
 }
@@ -2520,6 +2563,13 @@ typedef struct lpi_phase {
     int first, taps, shift, size;
 } lpi_phase;
 
+/* Phase i of stride x stride. */
+typedef struct lpi_phases {
+    int       ry, rx;
+    lpi_phase y, x;
+    lpi_n     k;                                 /* depth of the matrix product: taps times f */
+} lpi_phases;
+
 LPI_TRAINING_ONLY lpi_phase lpi_phase_of(int r, int pad, int kernel, int stride, int size)
 {
     lpi_phase p;
@@ -2530,47 +2580,55 @@ LPI_TRAINING_ONLY lpi_phase lpi_phase_of(int r, int pad, int kernel, int stride,
     return p;
 }
 
-/* Packs, phase by phase, the turned and transposed taps: B[(ti, tj, f), c] = W[tap, c, f]. */
+LPI_TRAINING_ONLY lpi_phases lpi_phases_of(const lpi_geom *g, int i)
+{
+    lpi_phases p;
+    p.ry = i / g->stride;
+    p.rx = i % g->stride;
+    p.y = lpi_phase_of(p.ry, g->top, g->kh, g->stride, g->h);
+    p.x = lpi_phase_of(p.rx, g->left, g->kw, g->stride, g->w);
+    p.k = (lpi_n)p.y.taps * p.x.taps * g->f;
+    return p;
+}
+
+/* Packs, phase by phase, the rotated and transposed taps: B[(ti, tj, f), c] = W[tap, c, f]. */
 LPI_TRAINING_ONLY void lpi_conv_data_pack(const lpi_conv_job *job)
 {
     const lpi_geom *g = job->g;
     lp_real        *out = job->packed;
-    for (int ry = 0; ry < g->stride; ry++)
-        for (int rx = 0; rx < g->stride; rx++) {
-            lpi_phase p = lpi_phase_of(ry, g->top, g->kh, g->stride, g->h);
-            lpi_phase q = lpi_phase_of(rx, g->left, g->kw, g->stride, g->w);
-            lpi_n     k = (lpi_n)p.taps * q.taps * g->f;
-            for (int ti = 0; ti < p.taps; ti++)
-                for (int tj = 0; tj < q.taps; tj++) {
-                    lpi_n i = p.first + g->stride * (p.taps - 1 - ti);
-                    lpi_n j = q.first + g->stride * (q.taps - 1 - tj);
-                    lpi_pack(job->kernels, job->w + (i * g->kw + j) * g->c * g->f, 1, g->f, g->f, g->c,
-                             out, k, (lpi_n)(ti * q.taps + tj) * g->f);
-                }
-            out += k * lpi_round_up(g->c, job->kernels->width);
+    for (int phase = 0; phase < g->stride * g->stride; phase++) {
+        lpi_phases p = lpi_phases_of(g, phase);
+        for (int t = 0; t < p.y.taps * p.x.taps; t++) {
+            lpi_n i = p.y.first + g->stride * (p.y.taps - 1 - t / p.x.taps);
+            lpi_n j = p.x.first + g->stride * (p.x.taps - 1 - t % p.x.taps);
+            lpi_pack(job->kernels, job->w + (i * g->kw + j) * g->c * g->f, 1, g->f, g->f, g->c, out,
+                     p.k, (lpi_n)t * g->f);
         }
+        out += p.k * lpi_round_up(g->c, job->kernels->width);
+    }
 }
 
-LPI_TRAINING_ONLY void lpi_conv_data_phase(const lpi_conv_job *job, lpi_phase p, lpi_phase q,
-                                const lp_real *dy, const lp_real *packed, lp_real *dx,
-                                lp_real *scratch)
+LPI_TRAINING_ONLY void lpi_conv_data_phase(const lpi_conv_job *job, const lpi_phases *p,
+                                           const lp_real *dy, const lp_real *packed, lp_real *dx,
+                                           lp_real *padded)
 {
     const lpi_geom *g = job->g;
-    lpi_n           s = g->stride, k = (lpi_n)p.taps * q.taps * g->f;
-    if (k == 0) { /* no tap reaches these pixels */
-        for (lpi_n i = 0; i < p.size && !job->add_dx; i++)
-            for (lpi_n j = 0; j < q.size; j++) lpi_zero(dx + (i * s * g->w + j * s) * g->c, g->c);
+    lpi_n           s = g->stride, ph = p->y.size + p->y.taps - 1, pw = p->x.size + p->x.taps - 1;
+    if (p->k == 0) { /* no tap reaches these pixels */
+        for (lpi_n i = 0; i < p->y.size && !job->add_dx; i++)
+            for (lpi_n j = 0; j < p->x.size; j++)
+                lpi_zero(dx + (i * s * g->w + j * s) * g->c, g->c);
         return;
     }
-    lpi_n ph = p.size + p.taps - 1, pw = q.size + q.taps - 1;
-    lpi_pad(job->kernels, dy, NULL, g->oh, g->ow, g->f, p.taps - 1 - p.shift, q.taps - 1 - q.shift, ph,
-            pw, scratch);
-    const lpi_window w = { p.taps, (lpi_n)q.taps * g->f, g->f, 1, pw * g->f };
+    lpi_pad(job->kernels, dy, NULL, g->oh, g->ow, g->f, p->y.taps - 1 - p->y.shift,
+            p->x.taps - 1 - p->x.shift, ph, pw, padded);
+    const lpi_window w = { p->y.taps, (lpi_n)p->x.taps * g->f, g->f, 1, pw * g->f };
     for (lpi_n j = 0, width; j < g->c; j += width) {
         width = lpi_panel_width(job->kernels, g->c - j);
-        for (lpi_n i = 0; i < p.size; i++)
-            lpi_tiles(job->kernels, q.size, g->c - j, &w, scratch + i * pw * g->f, packed + j * k,
-                      width, dx + i * s * g->w * g->c + j, s * g->c, job->add_dx);
+        for (lpi_n i = 0; i < p->y.size; i++)
+            lpi_tiles(job->kernels, p->x.size, g->c - j, &w, padded + i * pw * g->f,
+                      packed + j * p->k, width, dx + i * s * g->w * g->c + j, s * g->c,
+                      job->add_dx);
     }
 }
 
@@ -2580,14 +2638,12 @@ LPI_TRAINING_ONLY void lpi_conv_data_image(void *arg, int image, int lane)
     const lpi_geom     *g = job->g;
     const lp_real      *dy = job->dy + (lpi_n)image * g->oh * g->ow * g->f, *packed = job->packed;
     lp_real            *dx = job->dx + (lpi_n)image * g->h * g->w * g->c;
-    for (int ry = 0; ry < g->stride; ry++)
-        for (int rx = 0; rx < g->stride; rx++) {
-            lpi_phase p = lpi_phase_of(ry, g->top, g->kh, g->stride, g->h);
-            lpi_phase q = lpi_phase_of(rx, g->left, g->kw, g->stride, g->w);
-            lpi_conv_data_phase(job, p, q, dy, packed, dx + ((lpi_n)ry * g->w + rx) * g->c,
-                                lpi_conv_scratch(job, lane));
-            packed += (lpi_n)p.taps * q.taps * g->f * lpi_round_up(g->c, job->kernels->width);
-        }
+    for (int phase = 0; phase < g->stride * g->stride; phase++) {
+        lpi_phases p = lpi_phases_of(g, phase);
+        lpi_conv_data_phase(job, &p, dy, packed, dx + ((lpi_n)p.ry * g->w + p.rx) * g->c,
+                            job->padded + lane * lpi_padded_size(g));
+        packed += p.k * lpi_round_up(g->c, job->kernels->width);
+    }
     lpi_conv_wrote_grad(job, image);
 }
 
@@ -2622,7 +2678,7 @@ LPI_TRAINING_ONLY void lpi_direct_data(const lpi_team *team, lpi_conv_job *job, 
 
    Forward: an item is a block of images, with V and M in its lane's scratch, which stay near L2
    when channels are few.  Backward with few channels: an item is a group of images, cut by shape,
-   which one lane takes block by block, with V, Z and dU in its scratch; the groups' dW are added in
+   which one lane takes block by block, with V, Z and dU at its desk; the groups' dW are added in
    order.  With many, where dU would be too large for each lane: all lanes transform a block of
    images, then share the planes, then the images again.  In both dV takes V's place.  Every element
    of a product is one chain of FMAs over its channels, or over its group's tiles in order: bits do
@@ -2647,81 +2703,75 @@ static int lpi_winograd_fits(const lpi_geom *g)
 /* How a pass is cut. */
 typedef struct lpi_wino {
     lpi_conv_job job;
-    int          alone;            /* each slot has all of a block's scratch to itself           */
+    int          alone;            /* each lane at a desk of its own; else all lanes at one      */
     lpi_n        tiles, block;     /* per image; images per block                                */
     lpi_n        plane_x, plane_y; /* distance of planes of V and of M, Z                        */
     lpi_n        plane_u, plane_w; /* of packed U or U^T; of dU                                  */
     lpi_n        padded;           /* an image with its border                                   */
-    lpi_n        slots, slot;      /* of scratch: how many, elements of one                      */
+    lpi_n        desks, desk;      /* how many, elements of one: all scratch of a block          */
     lpi_n        begin, end;       /* images of the group in hand (backward) ...                 */
     lpi_n        first, count;     /* ... and of its block                                       */
-    lp_real     *u, *scratch;      /* slots, each: */
-    lp_real     *images, *v, *z, *du; /* images [padded]; shared: [lanes, padded]                */
+    lp_real     *u, *all;          /* [desks, desk]; of the desk in use:                         */
+    lp_real     *images, *v, *z, *du; /* images [padded]; shared by lanes: [lanes, padded]       */
 } lpi_wino;
 
 /* Distance of planes of `size` elements, a multiple of 16. */
 static lpi_n lpi_wino_plane(lpi_n size) { return size / 16 % 2 ? size : size + 16; }
 
-/* Cuts a pass; returns the elements of workspace that it needs: U, the groups' dW, slots.  Tiles of
-   a block (or one image), measured: 64 with few channels, so that V and M stay near L2; 128 with
-   many, so that each piece of U is used for as many; where it is shared, as many as keep V and Z at
-   10 MB.  A group has about 64 at least: groups are 16 at most, and so are the lanes that work. */
-static lpi_n lpi_wino_cut(lpi_wino *w, lpi_n n, int backward)
+/* Carves one desk. */
+static void lpi_wino_desk(lpi_wino *w, lpi_carver *c)
 {
-    const lpi_geom *g = w->job.g;
-    lpi_n           c = g->c, f = g->f, up = 2 * LPI_MAX_W, lanes = w->job.lanes;
-    int             few = c * f <= 25600; /* dU of a slot: 3.7 MB at most */
-    lpi_n           want = few ? 64 : backward ? lpi_maxp(128, 65536 / (c + f)) : 128;
-    w->alone = few || !backward;
-    w->tiles = (lpi_n)(g->h / 4) * (g->w / 4);
-    w->block = lpi_maxp(1, lpi_minp(backward ? n : lpi_ceil_div(n, lanes), want / w->tiles));
-    w->plane_x = lpi_wino_plane(w->block * w->tiles * c);
-    w->plane_y = lpi_wino_plane(w->block * w->tiles * f);
-    w->plane_u = lpi_wino_plane(backward ? f * lpi_round_up(c, up) : c * lpi_round_up(f, up));
-    w->plane_w = backward ? lpi_wino_plane(c * f) : 0;
-    w->padded = (lpi_n)(g->h + 2) * (g->w + 2) * c;
-    w->slot = (w->alone ? 1 : lanes) * w->padded + 36 * (w->plane_x + w->plane_y + w->plane_w);
-    w->slots = w->alone ? lanes : 1;
-    w->job.groups = 0;
-    if (w->alone && backward) {
-        w->job.groups = (int)lpi_maxp(1, lpi_minp(lpi_minp(n, 16), n * w->tiles / 64));
-        w->slots = lpi_minp(lanes, w->job.groups);
-    }
-    return 36 * w->plane_u + w->job.groups * 9 * c * f + w->slots * w->slot;
+    w->images = lpi_carve(c, (w->alone ? 1 : w->job.lanes) * w->padded);
+    w->v = lpi_carve(c, 36 * w->plane_x);
+    w->z = lpi_carve(c, 36 * w->plane_y);
+    w->du = lpi_carve(c, 36 * w->plane_w);
 }
 
-/* The pass with its scratch in slot i. */
-static lpi_wino lpi_wino_in_slot(const lpi_wino *w, lpi_n i)
+/* The pass at desk i. */
+static lpi_wino lpi_wino_at(const lpi_wino *w, lpi_n i)
 {
-    lpi_wino own = *w;
-    own.images = w->scratch + i * w->slot;
-    own.v = own.images + (w->alone ? 1 : w->job.lanes) * w->padded;
-    own.z = own.v + 36 * w->plane_x;
-    own.du = own.z + 36 * w->plane_y;
+    lpi_wino   own = *w;
+    lpi_carver c = { w->all, i * w->desk };
+    lpi_wino_desk(&own, &c);
     return own;
 }
 
-/* A pass over the job's images, cut, with its workspace laid out. */
-static lpi_wino lpi_wino_begin(const lpi_conv_job *job, int backward)
+/* Cuts a pass over the job's images and carves its workspace: U, the groups' dW, desks.  Tiles of a
+   block (or one image), measured: 64 with few channels, so that V and M stay near L2; 128 with
+   many, so that each piece of U is used for as many; where all lanes share a desk, as many as keep
+   V and Z at 10 MB.  A group has about 64 at least: groups are 16 at most, and so are the lanes
+   that work. */
+static lpi_wino lpi_wino_begin(const lpi_conv_job *job, int backward, lpi_carver *carver)
 {
-    lpi_wino w;
+    const lpi_geom *g = job->g;
+    lpi_n           c = g->c, f = g->f, n = g->n, up = 2 * LPI_MAX_W, lanes = job->lanes;
+    int             few = c * f <= 25600; /* dU of a desk: 3.7 MB at most */
+    lpi_n           want = few ? 64 : backward ? lpi_maxp(128, 65536 / (c + f)) : 128;
+    lpi_carver      one = { NULL, 0 };
+    lpi_wino        w;
+    lpi_memset(&w, 0, sizeof w);
     w.job = *job;
-    lpi_wino_cut(&w, job->g->n, backward);
-    w.begin = 0;
-    w.end = job->g->n;
-    w.u = job->scratch;
-    w.job.partial = w.u + 36 * w.plane_u;
-    w.scratch = w.job.partial + w.job.groups * lpi_weight_size(job->g);
-    return lpi_wino_in_slot(&w, 0);
-}
-
-static lpi_n lpi_wino_workspace(const lpi_geom *g, int lanes, int training)
-{
-    lpi_wino w;
-    w.job.g = g;
-    w.job.lanes = lanes;
-    lpi_n forward = lpi_wino_cut(&w, g->n, 0);
-    return training ? lpi_maxp(forward, lpi_wino_cut(&w, g->n, 1)) : forward;
+    w.end = n;
+    w.alone = few || !backward;
+    w.tiles = (lpi_n)(g->h / 4) * (g->w / 4);
+    w.block = lpi_maxp(1, lpi_minp(backward ? n : lpi_ceil_div(n, lanes), want / w.tiles));
+    w.plane_x = lpi_wino_plane(w.block * w.tiles * c);
+    w.plane_y = lpi_wino_plane(w.block * w.tiles * f);
+    w.plane_u = lpi_wino_plane(backward ? f * lpi_round_up(c, up) : c * lpi_round_up(f, up));
+    w.plane_w = backward ? lpi_wino_plane(c * f) : 0;
+    w.padded = (lpi_n)(g->h + 2) * (g->w + 2) * c;
+    w.desks = w.alone ? lanes : 1;
+    w.job.groups = 0;
+    if (w.alone && backward) {
+        w.job.groups = (int)lpi_maxp(1, lpi_minp(lpi_minp(n, 16), n * w.tiles / 64));
+        w.desks = lpi_minp(lanes, w.job.groups);
+    }
+    lpi_wino_desk(&w, &one);
+    w.desk = one.used;
+    w.u = lpi_carve(carver, 36 * w.plane_u);
+    w.job.partial = lpi_carve(carver, w.job.groups * lpi_weight_size(g));
+    w.all = lpi_carve(carver, w.desks * w.desk);
+    return lpi_wino_at(&w, 0);
 }
 
 /* V of an image as number `at` of a block. */
@@ -2730,16 +2780,17 @@ static void lpi_wino_read(const lpi_wino *w, lpi_n image, lpi_n at, int lane)
     const lpi_geom *g = w->job.g;
     lpi_n           line = (lpi_n)(g->w + 2) * g->c;
     lp_real        *x = w->images + lane * w->padded, *v = w->v + at * w->tiles * g->c;
-    lpi_pad(w->job.kernels, w->job.x + image * g->h * g->w * g->c, &w->job.pre, g->h, g->w, g->c, 1, 1,
-            g->h + 2, g->w + 2, x);
+    lpi_pad(w->job.kernels, w->job.x + image * g->h * g->w * g->c, &w->job.pre, g->h, g->w, g->c, 1,
+            1, g->h + 2, g->w + 2, x);
     for (lpi_n y = 0; y < g->h; y += 4)
         for (lpi_n i = 0; i < g->w; i += 4, v += g->c)
-            LPI_CALL(w->job.kernels, wino_input)(g->c, x + y * line + i * g->c, line, v, w->plane_x);
+            LPI_CALL(w->job.kernels, wino_input)
+            (g->c, x + y * line + i * g->c, line, v, w->plane_x);
 }
 
 /* U, packed in panels, of w [9, k, n]; or U^T of w [9, n, k].  item: 64 rows of a panel, so that
-   all 36 planes are written line after line; in sixteens, so that of U^T whole cache lines of w are
-   turned at once. */
+   all 36 planes are written line after line; 16 rows at a time, so that transposing w reads whole
+   cache lines. */
 enum { LPI_PACK_ROWS = 64 };
 typedef struct lpi_wino_pack {
     const lpi_kernels *kernels;
@@ -2755,20 +2806,20 @@ static void lpi_wino_pack_item(void *arg, int item, LPI_UNUSED int lane)
     lpi_n   j = item / p->chunks * 2 * p->kernels->width, k = item % p->chunks * LPI_PACK_ROWS;
     lpi_n   width = lpi_panel_width(p->kernels, p->n - j), columns = lpi_minp(width, p->n - j);
     lpi_n   end = lpi_minp(k + LPI_PACK_ROWS, p->k), tap = p->k * p->n, step = p->n;
-    lp_real turned[9 * 16 * 2 * LPI_MAX_W]; /* [9, 16, width] */
+    lp_real part[9 * 16 * 2 * LPI_MAX_W]; /* of w transposed: [9, 16, width] */
     for (; k < end; k += 16) {
         const lp_real *w = p->w + k * p->n + j;
         if (p->transposed) {
             for (lpi_n q = 0; q < 9; q++)
                 for (lpi_n i = 0; i < columns; i++) {
                     const lp_real *from = p->w + (q * p->n + j + i) * p->k + k;
-                    for (lpi_n r = 0; r < 16; r++) turned[(q * 16 + r) * width + i] = from[r];
+                    for (lpi_n r = 0; r < 16; r++) part[(q * 16 + r) * width + i] = from[r];
                 }
-            w = turned, tap = 16 * width, step = width;
+            w = part, tap = 16 * width, step = width;
         }
         for (lpi_n r = 0; r < 16; r++)
-            LPI_CALL(p->kernels, wino_weights)(columns, w + r * step, tap, p->u + j * p->k + (k + r) * width,
-                                 p->plane);
+            LPI_CALL(p->kernels, wino_weights)
+            (columns, w + r * step, tap, p->u + j * p->k + (k + r) * width, p->plane);
     }
 }
 
@@ -2778,12 +2829,13 @@ static void lpi_wino_pack_all(const lpi_team *team, const lpi_wino *w, int trans
     lpi_wino_pack   p = { w->job.kernels, g->c, g->f, w->plane_u, 0, transposed, w->job.w, w->u };
     if (transposed) p.k = g->f, p.n = g->c;
     p.chunks = lpi_ceil_div(p.k, LPI_PACK_ROWS);
-    lpi_for(team, (int)(lpi_ceil_div(p.n, 2 * p.kernels->width) * p.chunks), lpi_wino_pack_item, &p);
+    lpi_for(team, (int)(lpi_ceil_div(p.n, 2 * p.kernels->width) * p.chunks), lpi_wino_pack_item,
+            &p);
 }
 
 static void lpi_wino_forward_item(void *arg, int item, int lane)
 {
-    const lpi_wino  own = lpi_wino_in_slot((const lpi_wino *)arg, lane), *w = &own;
+    const lpi_wino  own = lpi_wino_at((const lpi_wino *)arg, lane), *w = &own;
     const lpi_geom *g = w->job.g;
     lpi_n first = item * w->block, count = lpi_minp(w->block, g->n - first);
     lpi_n line = (lpi_n)g->w * g->f;
@@ -2794,14 +2846,15 @@ static void lpi_wino_forward_item(void *arg, int item, int lane)
     lp_real *m = w->z, *y = w->job.y + first * g->h * line;
     for (lpi_n i = 0; i < count * g->h; i += 4)
         for (lpi_n j = 0; j < g->w; j += 4, m += g->f)
-            LPI_CALL(w->job.kernels, wino_output)(g->f, m, w->plane_y, w->job.bias, y + i * line + j * g->f,
-                                    line);
+            LPI_CALL(w->job.kernels, wino_output)
+            (g->f, m, w->plane_y, w->job.bias, y + i * line + j * g->f, line);
     for (lpi_n i = 0; i < count; i++) lpi_conv_wrote(&w->job, first + i);
 }
 
 static void lpi_wino_forward(const lpi_team *team, const lpi_conv_job *job)
 {
-    lpi_wino w = lpi_wino_begin(job, 0);
+    lpi_carver c = { job->work, 0 };
+    lpi_wino   w = lpi_wino_begin(job, 0, &c);
     lpi_wino_pack_all(team, &w, 0);
     lpi_for(team, (int)lpi_ceil_div(job->g->n, w.block), lpi_wino_forward_item, &w);
 }
@@ -2817,7 +2870,8 @@ LPI_TRAINING_ONLY void lpi_wino_backward_read(void *arg, int item, int lane)
     if (w->job.dw) lpi_wino_read(w, w->first + item, item, lane);
     for (lpi_n y = 0; y < g->h; y += 4)
         for (lpi_n i = 0; i < g->w; i += 4, z += g->f)
-            LPI_CALL(w->job.kernels, wino_output_grad)(g->f, dy + y * line + i * g->f, line, z, w->plane_y);
+            LPI_CALL(w->job.kernels, wino_output_grad)
+            (g->f, dy + y * line + i * g->f, line, z, w->plane_y);
 }
 
 /* dU += V^T Z of a plane, then dV = Z U^T. */
@@ -2832,7 +2886,8 @@ LPI_TRAINING_ONLY void lpi_wino_backward_plane(void *arg, int item, LPI_UNUSED i
     lp_real         *du = w->du + item * w->plane_w;
     for (lpi_n j = 0, width; j < g->f && w->job.dw; j += width) {
         width = lpi_panel_width(kernels, g->f - j);
-        lpi_tiles(kernels, g->c, g->f - j, &window, v, z + j, g->f, du + j, g->f, w->first > w->begin);
+        lpi_tiles(kernels, g->c, g->f - j, &window, v, z + j, g->f, du + j, g->f,
+                  w->first > w->begin);
     }
     if (w->job.dx)
         lpi_gemm_packed(kernels, tiles, g->c, g->f, z, g->f, w->u + item * w->plane_u, v, g->c, 0);
@@ -2850,7 +2905,8 @@ LPI_TRAINING_ONLY void lpi_wino_backward_write(void *arg, int item, int lane)
     lpi_zero(sum, w->padded);
     for (lpi_n y = 0; y < g->h; y += 4)
         for (lpi_n i = 0; i < g->w; i += 4, dv += g->c)
-            LPI_CALL(w->job.kernels, wino_input_grad)(g->c, dv, w->plane_x, sum + y * line + i * g->c, line);
+            LPI_CALL(w->job.kernels, wino_input_grad)
+            (g->c, dv, w->plane_x, sum + y * line + i * g->c, line);
     for (lpi_n y = 0; y < g->h; y++) {
         const lp_real *from = sum + (y + 1) * line + g->c;
         if (w->job.add_dx) LPI_CALL(w->job.kernels, add)(size, dx + y * size, from, dx + y * size);
@@ -2884,10 +2940,10 @@ LPI_TRAINING_ONLY void lpi_wino_backward_item(void *arg, int item, int lane)
 {
     const lpi_wino *all = (const lpi_wino *)arg;
     const lpi_team  solo = { 1, NULL, NULL };
-    lpi_n           n = all->job.g->n, groups = all->job.groups;
-    lpi_wino        w = lpi_wino_in_slot(all, groups == all->slots ? item : lane);
-    w.begin = lpi_cut(n, groups, item);
-    w.end = lpi_cut(n, groups, item + 1);
+    lpi_n           groups = all->job.groups, count;
+    lpi_wino        w = lpi_wino_at(all, groups == all->desks ? item : lane);
+    w.begin = lpi_cut(all->job.g->n, groups, item, &count);
+    w.end = w.begin + count;
     if (w.job.dw) w.job.dw = w.job.partial + item * lpi_weight_size(w.job.g);
     w.job.add_dw = 0;
     lpi_wino_backward_group(&solo, &w);
@@ -2895,7 +2951,8 @@ LPI_TRAINING_ONLY void lpi_wino_backward_item(void *arg, int item, int lane)
 
 LPI_TRAINING_ONLY void lpi_wino_backward(const lpi_team *team, const lpi_conv_job *job)
 {
-    lpi_wino w = lpi_wino_begin(job, 1);
+    lpi_carver c = { job->work, 0 };
+    lpi_wino   w = lpi_wino_begin(job, 1, &c);
     if (job->dx) lpi_wino_pack_all(team, &w, 1);
     if (w.alone) {
         lpi_for(team, w.job.groups, lpi_wino_backward_item, &w);
@@ -2903,16 +2960,27 @@ LPI_TRAINING_ONLY void lpi_wino_backward(const lpi_team *team, const lpi_conv_jo
     } else lpi_wino_backward_group(team, &w);
 }
 
-#define LPI_IF_WINOGRAD(g, then) if ((g)->winograd) then
+#define LPI_IF_WINOGRAD(g, ...) if ((g)->winograd) __VA_ARGS__
 #else
-#define LPI_IF_WINOGRAD(g, then)
+#define LPI_IF_WINOGRAD(g, ...)
 #endif /* LP_NO_WINOGRAD */
 
 /* The algorithm is chosen by shape (and lp_desc.direct_conv), never by machine. */
 static lpi_n lpi_conv_workspace(const lpi_geom *g, int lanes, int training)
 {
-    LPI_IF_WINOGRAD(g, return lpi_wino_workspace(g, lanes, training);)
-    return lpi_direct_workspace(g, lanes, training);
+    lpi_carver   c = { NULL, 0 };
+    lpi_conv_job job;
+    lpi_memset(&job, 0, sizeof job);
+    job.g = g;
+    job.lanes = lanes;
+    LPI_IF_WINOGRAD(g, {
+        lpi_carver back = { NULL, 0 };
+        lpi_wino_begin(&job, 0, &c);
+        if (training) lpi_wino_begin(&job, 1, &back);
+        return lpi_maxp(c.used, back.used);
+    })
+    lpi_direct_carve(&job, &c, training);
+    return c.used;
 }
 static void lpi_conv_forward(const lpi_team *team, lpi_conv_job *job, int n)
 {
@@ -2923,19 +2991,21 @@ static void lpi_conv_forward(const lpi_team *team, lpi_conv_job *job, int n)
 LPI_TRAINING_ONLY void lpi_conv_backward(const lpi_team *team, lpi_conv_job *job)
 {
     LPI_IF_WINOGRAD(job->g, { lpi_wino_backward(team, job); return; })
+    lpi_carver c = { job->work, 0 };
+    lpi_direct_carve(job, &c, 1);
     if (job->dw) lpi_direct_weights(team, job);
     if (job->dx) lpi_direct_data(team, job, job->g->n);
 }
 
 /* -------------------------------------------------------------------------------- >>lstm
-   Over positions t, for every row b (a stream) of the minibatch:
+   Over positions t, for every stream b (a row of the minibatch):
 
      a_t = [h_(t-1) x_t 1] [W_hh; W_ih; b_ih + b_hh]       the gates' arguments, [4 units]
      i, f, o = sigmoid, g = tanh of their quarter of a_t;  c_t = f c_(t-1) + i g;  h_t = o tanh c_t
 
    With both matrices and the biases stacked in one, [k, 4 units], k = units + in + 1, a position
    is one matrix product, and so is the gradient of all weights: the sum over all t and b of
-   [h x 1]^T da.  Streams are independent, so each lane takes a block of rows through the whole
+   [h x 1]^T da.  Streams are independent, so each lane takes a block of them through the whole
    sequence, without waiting for others.  The memory for backward is ordered by position:
 
      cat [t, b, k]       the rows [h_(t-1) x_t 1]
@@ -2961,24 +3031,67 @@ typedef struct lpi_lstm {
     lp_real       *y, *dx, *next;           /* next: like state, after the last position        */
     lpi_n          capacity;
     lp_real       *cat, *gates, *cells;
-    lp_real       *packed, *packed_ih, *dh, *dc; /* dh, dc [rows, units]                        */
+    lp_real       *packed, *packed_ih, *bias;    /* bias [4u]: b_ih + b_hh                      */
+    lp_real       *dh, *dc;                 /* [rows, units]                                    */
+    lp_real       *dw, *gemm;               /* [k, 4u]; scratch of matrix products              */
     int            accumulate;              /* dx is added to                                   */
 } lpi_lstm;
 
-static lpi_n lpi_lstm_packed_size(lpi_n k, lpi_n n)
+/* The sizes alone.  words: 0 if x is not looked up; stored: positions are kept for backward. */
+static lpi_lstm lpi_lstm_sizes(lpi_n capacity, lpi_n length, lpi_n in, lpi_n units, lpi_n words,
+                               int stored)
 {
-    return k * lpi_round_up(n, 2 * LPI_MAX_W);
-}
-/* words: 0 if x is not looked up. */
-static lpi_n lpi_lstm_k(lpi_n in, lpi_n units, lpi_n words) { return units + (words ? 0 : in + 1); }
-static lpi_n lpi_lstm_saved(lpi_n capacity, lpi_n length, lpi_n k, lpi_n units, int stored)
-{
-    lpi_n positions = capacity * (stored ? length : 1);
-    return lpi_round_up(positions * k, 16) + lpi_round_up(positions * 4 * units, 16)
-           + (positions + capacity) * units;
+    lpi_lstm l;
+    lpi_memset(&l, 0, sizeof l);
+    l.capacity = capacity;
+    l.length = length;
+    l.in = in;
+    l.units = units;
+    l.words = words;
+    l.k = units + (words ? 0 : in + 1);
+    l.stored = stored;
+    return l;
 }
 
-/* Row b at position t. */
+static lpi_n lpi_lstm_packed_size(lpi_n k, lpi_n n) { return k * lpi_round_up(n, 2 * LPI_MAX_W); }
+
+/* What forward leaves for backward; the workspace of forward. */
+static void lpi_lstm_carve_saved(lpi_lstm *l, lpi_carver *c)
+{
+    lpi_n positions = l->capacity * (l->stored ? l->length : 1);
+    l->cat = lpi_carve(c, positions * l->k);
+    l->gates = lpi_carve(c, positions * 4 * l->units);
+    l->cells = lpi_carve(c, (positions + l->capacity) * l->units);
+}
+static void lpi_lstm_carve_forward(lpi_lstm *l, lpi_carver *c, lpi_n lanes)
+{
+    lpi_n u4 = 4 * l->units;
+    l->packed = lpi_carve(c, lpi_lstm_packed_size(l->k, u4));
+    l->bias = lpi_carve(c, u4);
+    l->table = lpi_carve(c, l->words * u4);
+    l->gemm = lpi_carve(c, l->words ? lanes * lpi_gemm_scratch(u4, l->in) : 0);
+}
+/* The workspace of backward through time, and then, in its place, of the weights' gradients. */
+LPI_TRAINING_ONLY void lpi_lstm_carve_through(lpi_lstm *l, lpi_carver *c)
+{
+    lpi_n u4 = 4 * l->units;
+    l->packed = lpi_carve(c, lpi_lstm_packed_size(u4, l->units));
+    l->packed_ih = lpi_carve(c, l->words ? 0 : lpi_lstm_packed_size(u4, l->in));
+    l->dh = lpi_carve(c, l->capacity * l->units);
+    l->dc = lpi_carve(c, l->capacity * l->units);
+}
+LPI_TRAINING_ONLY void lpi_lstm_carve_weights(lpi_lstm *l, lpi_carver *c, lpi_n lanes)
+{
+    lpi_n u4 = 4 * l->units, gemm = lpi_gemm_scratch(u4, l->capacity * l->length);
+    if (l->words)
+        gemm =
+            lpi_maxp(gemm, lpi_maxp(lpi_gemm_scratch(u4, l->words), lpi_gemm_scratch(l->in, u4)));
+    l->table = lpi_carve(c, l->words * u4);
+    l->dw = lpi_carve(c, l->words ? 0 : l->k * u4);
+    l->gemm = lpi_carve(c, lanes * gemm);
+}
+
+/* Stream b at position t. */
 static lp_real *lpi_lstm_cat(const lpi_lstm *l, lpi_n t, lpi_n b)
 {
     return l->cat + ((l->stored ? t : 0) * l->rows + b) * l->k;
@@ -2992,12 +3105,12 @@ static lp_real *lpi_lstm_cell(const lpi_lstm *l, lpi_n t, lpi_n b)
     return l->cells + ((l->stored ? t : t % 2) * l->rows + b) * l->units;
 }
 
-/* packed [k, 4u] = [w_hh; w_ih; b_ih + b_hh]; or w_hh alone, and T begins as the biases.
-   bias [4u] is scratch. */
+/* packed [k, 4u] = [w_hh; w_ih; b_ih + b_hh]; or w_hh alone, and T begins as the biases. */
 static void lpi_lstm_pack(const lpi_lstm *l, const lp_real *w_ih, const lp_real *w_hh,
-                          const lp_real *b_ih, const lp_real *b_hh, lp_real *bias)
+                          const lp_real *b_ih, const lp_real *b_hh)
 {
-    lpi_n u4 = 4 * l->units;
+    lpi_n    u4 = 4 * l->units;
+    lp_real *bias = l->bias;
     LPI_CALL(l->kernels, add)(u4, b_ih, b_hh, bias);
     lpi_pack(l->kernels, w_hh, u4, 1, l->units, u4, l->packed, l->k, 0);
     for (lpi_n i = 0; i < l->words; i++) lpi_copy(l->table + i * u4, bias, u4);
@@ -3006,12 +3119,12 @@ static void lpi_lstm_pack(const lpi_lstm *l, const lp_real *w_ih, const lp_real 
     lpi_pack(l->kernels, bias, u4, 1, 1, u4, l->packed, l->k, l->k - 1);
 }
 
-/* Rows of one lane from the first position to the last. */
+/* Streams of one lane from the first position to the last. */
 static void lpi_lstm_forward_item(void *arg, int item, LPI_UNUSED int lane)
 {
     const lpi_lstm *l = (const lpi_lstm *)arg;
-    lpi_n           u = l->units, first = lpi_cut(l->rows, l->items, item);
-    lpi_n           end = lpi_cut(l->rows, l->items, item + 1);
+    lpi_n           u = l->units, rows, first = lpi_cut(l->rows, l->items, item, &rows);
+    lpi_n           end = first + rows;
     for (lpi_n b = first; b < end; b++)
         lpi_copy(lpi_lstm_cell(l, 0, b), l->state + (l->capacity + b) * u, u);
     for (lpi_n t = 0; t < l->length; t++) {
@@ -3026,7 +3139,7 @@ static void lpi_lstm_forward_item(void *arg, int item, LPI_UNUSED int lane)
             lpi_copy(cat + u, l->x + (b * l->length + t) * l->in, l->in);
             cat[l->k - 1] = 1;
         }
-        lpi_gemm_packed(l->kernels, end - first, 4 * u, l->k, lpi_lstm_cat(l, t, first), l->k,
+        lpi_gemm_packed(l->kernels, rows, 4 * u, l->k, lpi_lstm_cat(l, t, first), l->k,
                         l->packed, lpi_lstm_gates(l, t, first), 4 * u, l->token != NULL);
         for (lpi_n b = first; b < end; b++)
             LPI_CALL(l->kernels, lstm_cell)(u, lpi_lstm_gates(l, t, b), lpi_lstm_cell(l, t, b),
@@ -3042,19 +3155,20 @@ static void lpi_lstm_forward_item(void *arg, int item, LPI_UNUSED int lane)
 LPI_TRAINING_ONLY void lpi_lstm_backward_item(void *arg, int item, LPI_UNUSED int lane)
 {
     const lpi_lstm *l = (const lpi_lstm *)arg;
-    lpi_n           u = l->units, first = lpi_cut(l->rows, l->items, item);
-    lpi_n           rows = lpi_cut(l->rows, l->items, item + 1) - first;
+    lpi_n           u = l->units, rows, first = lpi_cut(l->rows, l->items, item, &rows);
     lpi_zero(l->dh + first * u, rows * u);
     lpi_zero(l->dc + first * u, rows * u);
     for (lpi_n t = l->length - 1; t >= 0; t--) {
         lp_real *da = lpi_lstm_gates(l, t, first);
         for (lpi_n b = first; b < first + rows; b++) {
-            LPI_CALL(l->kernels, add)(u, l->dh + b * u, l->dy + (b * l->length + t) * u, l->dh + b * u);
+            LPI_CALL(l->kernels, add)
+            (u, l->dh + b * u, l->dy + (b * l->length + t) * u, l->dh + b * u);
             LPI_CALL(l->kernels, lstm_cell_grad)(u, lpi_lstm_gates(l, t, b), lpi_lstm_cell(l, t, b),
                                    lpi_lstm_cell(l, t + 1, b), l->dh + b * u, l->dc + b * u);
         }
         if (t > 0)
-            lpi_gemm_packed(l->kernels, rows, u, 4 * u, da, 4 * u, l->packed, l->dh + first * u, u, 0);
+            lpi_gemm_packed(l->kernels, rows, u, 4 * u, da, 4 * u, l->packed, l->dh + first * u, u,
+                            0);
         if (l->dx)
             lpi_gemm_packed(l->kernels, rows, l->in, 4 * u, da, 4 * u, l->packed_ih,
                             l->dx + (first * l->length + t) * l->in, l->length * l->in,
@@ -3656,14 +3770,14 @@ LPI_TRAINING_ONLY void lpi_col_sums(lp_net *net, lpi_n rows, lpi_n c, const lp_r
 static lpi_n lpi_lstm_workspace(lpi_n capacity, lpi_n length, lpi_n in, lpi_n units, lpi_n words,
                                 int lanes, int training)
 {
-    lpi_n k = lpi_lstm_k(in, units, words), u4 = 4 * units, gemm = lpi_gemm_scratch(u4, in);
-    lpi_n forward = u4 + lpi_lstm_packed_size(k, u4) + (words ? words * u4 + lanes * gemm : 0);
-    lpi_n through = lpi_lstm_packed_size(u4, units) + (words ? 0 : lpi_lstm_packed_size(u4, in))
-                    + 2 * lpi_round_up(capacity * units, 16);
-    gemm = lpi_maxp(lpi_gemm_scratch(u4, capacity * length),
-                    lpi_maxp(lpi_gemm_scratch(u4, words), lpi_gemm_scratch(in, u4)));
-    lpi_n weights = lanes * gemm + (words ? words * u4 + lpi_blocks(words, u4) * 2 * u4 : k * u4);
-    return training ? lpi_maxp(forward, lpi_maxp(through, weights)) : forward;
+    lpi_lstm   l = lpi_lstm_sizes(capacity, length, in, units, words, training);
+    lpi_carver forward = { NULL, 0 }, through = forward, weights = forward;
+    lpi_lstm_carve_forward(&l, &forward, lanes);
+    if (!training) return forward.used;
+    lpi_lstm_carve_through(&l, &through);
+    if (words) lpi_carve(&weights, lpi_blocks(words, 4 * units) * 8 * units);
+    lpi_lstm_carve_weights(&l, &weights, lanes);
+    return lpi_maxp(forward.used, lpi_maxp(through.used, weights.used));
 }
 
 /* The embedding that an LSTM looks its input up in, or NULL; its words, or 0. */
@@ -3682,28 +3796,18 @@ static lpi_lstm lpi_lstm_of(const lp_net *net, const lpi_node *node)
 {
     const lpi_tensor *x = node->in[0];
     const lpi_node   *lookup = lpi_lookup(node);
-    lpi_lstm          l;
-    lpi_memset(&l, 0, sizeof l);
+    lpi_lstm          l = lpi_lstm_sizes(x->pub.dim[0], x->pub.dim[1], x->pub.dim[2],
+                                         lpi_last(node->out), lpi_words(node), !net->desc.inference);
+    lpi_carver        c = { node->saved, 0 };
+    lpi_lstm_carve_saved(&l, &c);
     l.kernels = net->kernels;
     l.rows = lpi_rows(net, x);
-    l.capacity = x->pub.dim[0];
-    l.length = x->pub.dim[1];
-    l.in = x->pub.dim[2];
-    l.units = lpi_last(node->out);
-    l.words = lpi_words(node);
-    l.k = lpi_lstm_k(l.in, l.units, l.words);
     l.items = lpi_minp(net->team.lanes, l.rows);
-    l.stored = !net->desc.inference;
     l.token = lookup ? lookup->in[0]->pub.labels : NULL;
     l.x = lpi_value(net, lookup ? lookup->in[1] : x);
     l.y = lpi_value(net, node->out);
     l.state = net->carry + node->carry;
     l.next = net->carry_next + node->carry;
-    lpi_n positions = l.capacity * (l.stored ? l.length : 1);
-    l.cat = node->saved;
-    l.gates = l.cat + lpi_round_up(positions * l.k, 16);
-    l.cells = l.gates + lpi_round_up(positions * 4 * l.units, 16);
-    l.packed = net->workspace;
     return l;
 }
 
@@ -3711,13 +3815,14 @@ static lp_status lpi_lstm_forward(lp_net *net, lpi_node *node)
 {
     lpi_lstm l = lpi_lstm_of(net, node);
     lpi_n    u4 = 4 * l.units;
-    lp_real *bias = l.packed + lpi_lstm_packed_size(l.k, u4), *w_ih = lpi_value(net, node->in[1]);
-    l.table = bias + u4;
+    lp_real *w_ih = lpi_value(net, node->in[1]);
+    lpi_carver c = { net->workspace, 0 };
+    lpi_lstm_carve_forward(&l, &c, net->desc.threads);
     lpi_lstm_pack(&l, w_ih, lpi_value(net, node->in[2]), lpi_value(net, node->in[3]),
-                  lpi_value(net, node->in[4]), bias);
+                  lpi_value(net, node->in[4]));
     if (l.token) {
         lpi_gemm_job t = {net->kernels, l.words, u4, l.in, l.in, 1, u4, 1, u4,
-                          0, 0, l.x, w_ih, l.table, l.table + l.words * u4, 1};
+                          0, 0, l.x, w_ih, l.table, l.gemm, 1};
         lpi_gemm_parallel(&net->team, &t);
     }
     lpi_for(&net->team, (int)l.items, lpi_lstm_forward_item, &l);
@@ -3729,8 +3834,10 @@ static lp_status lpi_lstm_forward(lp_net *net, lpi_node *node)
 LPI_TRAINING_ONLY void lpi_lstm_backward_words(lp_net *net, const lpi_node *node, lpi_lstm *l)
 {
     lpi_n    u4 = 4 * l->units, n = l->words;
-    lp_real *work = net->workspace + lpi_blocks(n, u4) * 2 * u4 + n * u4;
-    l->table = work - n * u4;
+    lpi_carver c = { net->workspace, 0 };
+    lpi_carve(&c, lpi_blocks(n, u4) * 2 * u4);
+    lpi_lstm_carve_weights(l, &c, net->desc.threads);
+    lp_real *work = l->gemm;
     lpi_for(&net->team, (int)lpi_ceil_div(u4, LPI_TABLE_COLUMNS), lpi_lstm_table_item, l);
     lpi_gemm_job job[3] = {
         {net->kernels, n, l->in, u4, u4, 1, 1, u4, l->in, 0, 0, l->table, lpi_value(net, node->in[1]),
@@ -3754,9 +3861,8 @@ LPI_TRAINING_ONLY void lpi_lstm_backward(lp_net *net, lpi_node *node)
     lpi_lstm l = lpi_lstm_of(net, node);
     lpi_n    u4 = 4 * l.units;
     l.dy = lpi_grad(net, node->out);
-    l.packed_ih = l.packed + lpi_lstm_packed_size(u4, l.units);
-    l.dh = l.packed_ih + (l.token ? 0 : lpi_lstm_packed_size(u4, l.in));
-    l.dc = l.dh + lpi_round_up(l.capacity * l.units, 16);
+    lpi_carver through = { net->workspace, 0 }, weights = through;
+    lpi_lstm_carve_through(&l, &through);
     lpi_pack(l.kernels, lpi_value(net, node->in[2]), 1, u4, u4, l.units, l.packed, u4, 0);
     if (lpi_wants(node, 0) && !l.token) {
         l.dx = lpi_grad(net, node->in[0]);
@@ -3768,9 +3874,10 @@ LPI_TRAINING_ONLY void lpi_lstm_backward(lp_net *net, lpi_node *node)
         lpi_lstm_backward_words(net, node, &l);
         return;
     }
-    lp_real *dw = net->workspace, *part[5]; /* [k, 4u] = [h x 1]^T da, in the order of the inputs */
+    lpi_lstm_carve_weights(&l, &weights, net->desc.threads);
+    lp_real *dw = l.dw, *part[5]; /* [k, 4u] = [h x 1]^T da, in the order of the inputs */
     lpi_gemm_job g = {net->kernels, l.k, u4,    l.rows * l.length, 1,  l.k,           u4, 1, u4,
-                      0,        0,   l.cat, l.gates,           dw, dw + l.k * u4, 0};
+                      0,        0,   l.cat, l.gates,           dw, l.gemm, 0};
     lpi_gemm_parallel(&net->team, &g);
     part[2] = dw, part[1] = dw + l.units * u4, part[3] = part[4] = dw + (l.k - 1) * u4;
     for (int i = 4; i > 0; i--)
@@ -3824,9 +3931,7 @@ static lpi_conv_job lpi_conv_job_of(const lp_net *net, const lpi_node *node, lpi
     job.w = lpi_value(net, node->in[1]);
     if (lpi_conv_bias(node)) job.bias = lpi_value(net, lpi_conv_bias(node));
     job.lanes = net->desc.threads; /* the team may have got fewer */
-    job.scratch = net->workspace;
-    job.packed = net->workspace + (geom->winograd ? 0 : job.lanes * lpi_conv_lane(geom));
-    job.partial = job.packed;
+    job.work = net->workspace;
     return job;
 }
 
@@ -4922,7 +5027,10 @@ static ptrdiff_t lpi_saved_size(const lpi_node *node, int training)
         return c * (LPI_BN_VECTORS + (training ? 2 * lpi_bn_blocks(node->in[0]) : 0));
     if (node->op != &lpi_ops[LPI_OP_LSTM]) return 0;
     const int *x = node->in[0]->pub.dim;
-    return lpi_lstm_saved(x[0], x[1], lpi_lstm_k(x[2], c, lpi_words(node)), c, training);
+    lpi_lstm   l = lpi_lstm_sizes(x[0], x[1], x[2], c, lpi_words(node), training);
+    lpi_carver carver = { NULL, 0 };
+    lpi_lstm_carve_saved(&l, &carver);
+    return carver.used;
 }
 
 static void lpi_plan_values(lp_net *net, lpi_plan *plan)

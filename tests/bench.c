@@ -185,8 +185,7 @@ static void bench_conv(lp_desc desc, int c, int hw, int n)
     job.g = &g;
     job.kernels = kernels;
     job.lanes = desc.threads;
-    job.scratch = work;
-    job.packed = job.partial = work + (g.winograd ? 0 : job.lanes * lpi_conv_lane(&g));
+    job.work = work;
     for (int r = 0; r < 10; r++)
         for (int pass = 0; pass < 3; pass++) {
             lpi_conv_job j = job;
