@@ -173,7 +173,7 @@ int main(void)
    weight, no momentum and no statistic.
 */
 
-#ifndef LPI_ROW /* LPI_ROW: this file includes itself once per instruction set, see >>kernels */
+#ifndef LPI_ISA_NAME /* this file includes itself once per instruction set: see >>kernels */
 #ifndef LATEPHASE_H
 #define LATEPHASE_H
 
@@ -599,9 +599,9 @@ LP_API void     lp_shuffle(uint64_t seed, uint64_t stream, int32_t *order, int n
 }
 #endif
 #endif /* LATEPHASE_H */
-#endif /* LPI_ROW */
+#endif /* LPI_ISA_NAME */
 
-#if defined(LP_IMPLEMENTATION) && !defined(LPI_ROW) && !defined(LPI_IMPLEMENTED)
+#if defined(LP_IMPLEMENTATION) && !defined(LPI_ISA_NAME) && !defined(LPI_IMPLEMENTED)
 #define LPI_IMPLEMENTED
 
 /* ---------------------------------------------------------------------------- >>platform
@@ -623,7 +623,7 @@ LP_API void     lp_shuffle(uint64_t seed, uint64_t stream, int32_t *order, int n
 #endif
 #endif
 #ifdef LP_ASSERT
-#define LPI_CHECKED
+#define LPI_CHECKED /* what dies is poisoned: see >>run */
 #else
 #define LP_ASSERT(c) ((void)0)
 #endif
@@ -657,14 +657,18 @@ static void lpi_hugepage(void *p, size_t n)
 #if defined(LPI_GCC) || defined(LPI_CLANG)
 #define LPI_GNUC
 #define LPI_UNUSED __attribute__((unused))
+#define LPI_NOINLINE __attribute__((noinline))
 #else
 #define LPI_UNUSED
+#define LPI_NOINLINE
 #endif
 #ifdef LP_NO_TRAINING /* functions that only training calls: the compiler drops them then */
 #define LPI_TRAINING_ONLY static LPI_UNUSED
+#define LPI_TRAINS 0
 #define LPI_BACK(fn) NULL
 #else
 #define LPI_TRAINING_ONLY static
+#define LPI_TRAINS 1
 #define LPI_BACK(fn) fn
 #endif
 
@@ -701,6 +705,19 @@ static void lpi_hugepage(void *p, size_t n)
                           && (defined(__FP_FAST_FMAF) || defined(__aarch64__)))
 #define LPI_HAS_FMA
 #endif
+/* A build whose only kernels are one scalar set calls them directly: see LPI_CALL. */
+#if !defined(LPI_SIMD) && !defined(LPI_NEON) && (defined(LP_NO_SIMD) || !defined(LPI_HAS_FMA))
+#ifdef LPI_HAS_FMA
+#define LPI_ONE_SET scalar_fma
+#else
+#define LPI_ONE_SET scalar
+#endif
+#endif
+#if !defined(LPI_ONE_SET) || !defined(LPI_HAS_FMA)
+#define LPI_HAS_SCALAR
+#endif
+#define LPI_CAT_(a, b) a##b
+#define LPI_CAT(a, b) LPI_CAT_(a, b)
 
 /* The compiler must not fuse a*b+c on its own: bits would depend on it. */
 #ifdef __FAST_MATH__
@@ -754,9 +771,10 @@ static ptrdiff_t lpi_minp(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
 static ptrdiff_t lpi_maxp(ptrdiff_t a, ptrdiff_t b) { return a > b ? a : b; }
 static ptrdiff_t lpi_ceil_div(ptrdiff_t a, ptrdiff_t b) { return (a + b - 1) / b; }
 static ptrdiff_t lpi_round_up(ptrdiff_t a, ptrdiff_t b) { return lpi_ceil_div(a, b) * b; }
-/* Where part i of n things begins when they are cut into `parts` of nearly equal size. */
-static ptrdiff_t lpi_cut(ptrdiff_t n, ptrdiff_t parts, ptrdiff_t i)
+/* n things are cut into `parts` of nearly equal size: where part i begins, and its size. */
+static ptrdiff_t lpi_cut(ptrdiff_t n, ptrdiff_t parts, ptrdiff_t i, ptrdiff_t *size)
 {
+    *size = n / parts + (i < n % parts);
     return i * (n / parts) + lpi_minp(i, n % parts);
 }
 static int lpi_equal(const char *a, const char *b)
@@ -821,22 +839,17 @@ static void lpi_for(const lpi_team *team, int items, lpi_item_fn fn, void *arg)
         for (int i = 0; i < items; i++) fn(arg, i, 0);
         return;
     }
-    lpi_loop loop;
-    loop.fn = fn;
-    loop.arg = arg;
-    loop.items = items;
-    loop.lanes = team->lanes;
-    loop.next = 0;
+    lpi_loop loop = { fn, arg, items, team->lanes, 0 };
     team->parallel_for(team->user, team->lanes, lpi_run_lane, &loop);
 }
 
 #ifdef LPI_THREADS
-/* The pool.  A job is announced by a new generation number; workers spin for it for some tens of
+/* The crew.  A job is announced by a new generation number; workers spin for it for some tens of
    microseconds, as the next op usually follows at once, then sleep. */
 #define LPI_SPINS 600
 
 typedef struct lpi_worker {
-    struct lpi_crew *pool;
+    struct lpi_crew *crew;
     pthread_t        thread;
     int              lane;
 } lpi_worker;
@@ -862,79 +875,79 @@ static void lpi_pause(void)
 static void *lpi_work(void *p)
 {
     lpi_worker *self = (lpi_worker *)p;
-    lpi_crew   *pool = self->pool;
+    lpi_crew   *crew = self->crew;
     for (unsigned seen = 0;;) {
         for (int i = 0; i < LPI_SPINS; i++) {
-            if (__atomic_load_n(&pool->generation, __ATOMIC_ACQUIRE) != seen) break;
+            if (__atomic_load_n(&crew->generation, __ATOMIC_ACQUIRE) != seen) break;
             lpi_pause();
         }
-        if (__atomic_load_n(&pool->generation, __ATOMIC_ACQUIRE) == seen) {
-            pthread_mutex_lock(&pool->mutex);
-            while (__atomic_load_n(&pool->generation, __ATOMIC_ACQUIRE) == seen)
-                pthread_cond_wait(&pool->wake, &pool->mutex);
-            pthread_mutex_unlock(&pool->mutex);
+        if (__atomic_load_n(&crew->generation, __ATOMIC_ACQUIRE) == seen) {
+            pthread_mutex_lock(&crew->mutex);
+            while (__atomic_load_n(&crew->generation, __ATOMIC_ACQUIRE) == seen)
+                pthread_cond_wait(&crew->wake, &crew->mutex);
+            pthread_mutex_unlock(&crew->mutex);
         }
         seen++;
-        if (pool->quit) return NULL;
-        pool->task(pool->arg, self->lane);
-        if (__atomic_sub_fetch(&pool->running, 1, __ATOMIC_ACQ_REL) == 0) {
-            pthread_mutex_lock(&pool->mutex);
-            pthread_cond_signal(&pool->done);
-            pthread_mutex_unlock(&pool->mutex);
+        if (crew->quit) return NULL;
+        crew->task(crew->arg, self->lane);
+        if (__atomic_sub_fetch(&crew->running, 1, __ATOMIC_ACQ_REL) == 0) {
+            pthread_mutex_lock(&crew->mutex);
+            pthread_cond_signal(&crew->done);
+            pthread_mutex_unlock(&crew->mutex);
         }
     }
 }
 
-static void lpi_crew_announce(lpi_crew *pool, lp_task task, void *arg)
+static void lpi_crew_announce(lpi_crew *crew, lp_task task, void *arg)
 {
-    pthread_mutex_lock(&pool->mutex);
-    pool->task = task;
-    pool->arg = arg;
-    pool->running = pool->workers;
-    __atomic_add_fetch(&pool->generation, 1, __ATOMIC_RELEASE);
-    pthread_cond_broadcast(&pool->wake);
-    pthread_mutex_unlock(&pool->mutex);
+    pthread_mutex_lock(&crew->mutex);
+    crew->task = task;
+    crew->arg = arg;
+    crew->running = crew->workers;
+    __atomic_add_fetch(&crew->generation, 1, __ATOMIC_RELEASE);
+    pthread_cond_broadcast(&crew->wake);
+    pthread_mutex_unlock(&crew->mutex);
 }
 
 static void lpi_crew_for(void *user, int lanes, lp_task task, void *arg)
 {
-    lpi_crew *pool = (lpi_crew *)user;
+    lpi_crew *crew = (lpi_crew *)user;
     (void)lanes; /* always workers + 1 */
-    lpi_crew_announce(pool, task, arg);
+    lpi_crew_announce(crew, task, arg);
     task(arg, 0);
     for (int i = 0; i < LPI_SPINS; i++) {
-        if (__atomic_load_n(&pool->running, __ATOMIC_ACQUIRE) == 0) return;
+        if (__atomic_load_n(&crew->running, __ATOMIC_ACQUIRE) == 0) return;
         lpi_pause();
     }
-    pthread_mutex_lock(&pool->mutex);
-    while (__atomic_load_n(&pool->running, __ATOMIC_ACQUIRE) != 0)
-        pthread_cond_wait(&pool->done, &pool->mutex);
-    pthread_mutex_unlock(&pool->mutex);
+    pthread_mutex_lock(&crew->mutex);
+    while (__atomic_load_n(&crew->running, __ATOMIC_ACQUIRE) != 0)
+        pthread_cond_wait(&crew->done, &crew->mutex);
+    pthread_mutex_unlock(&crew->mutex);
 }
 
-static void lpi_crew_stop(lpi_crew *pool)
+static void lpi_crew_stop(lpi_crew *crew)
 {
-    pool->quit = 1;
-    lpi_crew_announce(pool, NULL, NULL);
-    for (int i = 0; i < pool->workers; i++) pthread_join(pool->worker[i].thread, NULL);
-    pthread_cond_destroy(&pool->done);
-    pthread_cond_destroy(&pool->wake);
-    pthread_mutex_destroy(&pool->mutex);
+    crew->quit = 1;
+    lpi_crew_announce(crew, NULL, NULL);
+    for (int i = 0; i < crew->workers; i++) pthread_join(crew->worker[i].thread, NULL);
+    pthread_cond_destroy(&crew->done);
+    pthread_cond_destroy(&crew->wake);
+    pthread_mutex_destroy(&crew->mutex);
 }
 
 /* Starts up to `workers` threads; fewer if the system refuses.  worker [workers]. */
-static void lpi_crew_start(lpi_crew *pool, lpi_worker *worker, int workers)
+static void lpi_crew_start(lpi_crew *crew, lpi_worker *worker, int workers)
 {
-    lpi_memset(pool, 0, sizeof *pool);
-    pthread_mutex_init(&pool->mutex, NULL);
-    pthread_cond_init(&pool->wake, NULL);
-    pthread_cond_init(&pool->done, NULL);
-    pool->worker = worker;
+    lpi_memset(crew, 0, sizeof *crew);
+    pthread_mutex_init(&crew->mutex, NULL);
+    pthread_cond_init(&crew->wake, NULL);
+    pthread_cond_init(&crew->done, NULL);
+    crew->worker = worker;
     for (int i = 0; i < workers; i++) {
-        worker[i].pool = pool;
+        worker[i].crew = crew;
         worker[i].lane = i + 1;
         if (pthread_create(&worker[i].thread, NULL, lpi_work, &worker[i]) != 0) break;
-        pool->workers++;
+        crew->workers++;
     }
 }
 #endif
@@ -951,16 +964,9 @@ static int lpi_processors(void)
 
 /* ------------------------------------------------------------------------------ >>memory
    The graph lives in an arena: a pointer that only moves forward.  Big vectors are laid out by
-   >>plan. */
+   >>plan.  What is inside of one (workspace, memory from forward for backward) is carved: the same
+   function takes the pieces first with base NULL, to count the elements, then to place them. */
 
-typedef struct lpi_carver { lp_real *base; ptrdiff_t used; } lpi_carver;
-static lp_real *lpi_carve(lpi_carver *c, ptrdiff_t n)
-{
-    ptrdiff_t at = c->used;
-    c->used += lpi_round_up(n, 16);
-    return c->base ? c->base + at : NULL;
-}
-#define LPI_CALL(k, name) ((k)->name)
 #define LPI_ALIGN 64 /* bytes: one cache line, one AVX-512 vector */
 
 typedef struct lpi_arena {
@@ -976,6 +982,19 @@ static void *lpi_take(lpi_arena *arena, size_t n)
     arena->used = at + n;
     lpi_memset(arena->base + at, 0, n);
     return arena->base + at;
+}
+
+typedef struct lpi_carver {
+    lp_real  *base;
+    ptrdiff_t used;
+} lpi_carver;
+
+/* n elements, rounded up to 16; NULL if they are only counted. */
+static lp_real *lpi_carve(lpi_carver *c, ptrdiff_t n)
+{
+    lp_real *at = c->base ? c->base + c->used : NULL;
+    c->used += lpi_round_up(n, 16);
+    return at;
 }
 
 static char *lpi_align(void *p)
@@ -1098,10 +1117,10 @@ LP_API double lp_random_normal(uint64_t seed, uint64_t stream, uint64_t index)
 
 /* ----------------------------------------------------------------------------- >>kernels
    The inner loops.  They are written once, over a vector of LPI_W elements, and compiled once per
-   instruction set ("row") by letting this file include itself with LPI_ROW set; the macros just
-   below are all that differs.  Read the kernels with LPI_W = 1 in mind: that is the scalar
-   reference.  Rows with fused multiply-add give the same bits, because every element of a result
-   is computed by the same chain of operations whatever the width:
+   instruction set by letting this file include itself with LPI_ISA_NAME defined; each time they
+   make one set.  The macros just below are all that differs.  Read the kernels with LPI_W = 1 in
+   mind: that is the scalar reference.  Sets with fused multiply-add give the same bits, because
+   every element of a result is computed by the same chain of operations whatever the width:
      - element-wise kernels: trivially;
      - sums over rows of a matrix: lanes are columns; 8 rows are added, then their sum to the total;
      - sums over a vector: 16 virtual lanes, folded in a fixed order;
@@ -1115,9 +1134,9 @@ typedef struct lpi_window {
     lpi_n segs, len, rsa, csa, seg;
 } lpi_window;
 
-/* What will be wanted after a tile: a row of A, and a tile of C as wide as this one.  The tile asks
-   for a little of both every 32 steps of k, so that they come while it computes.  Nothing is read
-   there: it may lie behind the end. */
+/* Where the next tile will read A and write C (a tile as wide as this one), for prefetch: every 32
+   steps of k a tile asks for a little of both, so that they come while it computes.  These pointers
+   are never dereferenced and may point past the end. */
 typedef struct lpi_soon {
     const lp_real *a, *c;
 } lpi_soon;
@@ -1149,59 +1168,86 @@ typedef struct lpi_pre {
     int            relu;
 } lpi_pre;
 
+/* The kernels: X(returns, name, (parameters)), those that only training needs T(...). */
+#define LPI_KERNEL_LIST(X, T)                                                                     \
+    /* rows of B, rsb apart -> a panel [rows, width], width one or two vectors */                 \
+    X(void, panel, (lpi_n rows, lpi_n width, const lp_real *b, lpi_n rsb, lp_real *out))          \
+    /* x, y [rows, c], rows >= 1; out [c]: sums over rows */                                      \
+    X(void, col_sum, (lpi_n rows, lpi_n c, const lp_real *x, lp_real *out))                       \
+    T(void, col_square, (lpi_n rows, lpi_n c, const lp_real *x, const lp_real *mean,              \
+                         lp_real *out))                                                           \
+    X(void, scale_shift, (lpi_n rows, lpi_n c, const lp_real *x, const lp_real *scale,            \
+                          const lp_real *shift, int relu, lp_real *y))                            \
+    T(void, bn_sums, (lpi_n rows, lpi_n c, const lp_real *x, const lp_real *dy, const lpi_bn *bn, \
+                      int relu, lp_real *sum, lp_real *dot))                                      \
+    T(void, bn_grad, (lpi_n rows, lpi_n c, const lp_real *x, const lp_real *dy, const lpi_bn *bn, \
+                      int relu, int accumulate, lp_real *dx))                                     \
+    /* vectors of n elements */                                                                   \
+    X(void, relu, (lpi_n n, const lp_real *x, lp_real *y))                                        \
+    T(void, relu_grad, (lpi_n n, const lp_real *y, const lp_real *dy, int accumulate,             \
+                        lp_real *dx))                                                             \
+    X(void, add, (lpi_n n, const lp_real *a, const lp_real *b, lp_real *y))                       \
+    X(void, mul, (lpi_n n, const lp_real *a, const lp_real *b, int accumulate, lp_real *y))       \
+    X(void, axpy, (lpi_n n, lp_real s, const lp_real *x, lp_real *y)) /* y += s x */              \
+    T(void, lerp, (lpi_n n, lp_real t, const lp_real *x, lp_real *y)) /* y += t (x - y) */        \
+    X(double, dot, (lpi_n n, const lp_real *x, const lp_real *y))     /* sum x y */               \
+    /* functions and their gradients, dx from y and dy */                                         \
+    X(void, exp, (lpi_n n, const lp_real *x, lp_real *y))                                         \
+    X(void, sigmoid, (lpi_n n, const lp_real *x, lp_real *y))                                     \
+    X(void, tanh, (lpi_n n, const lp_real *x, lp_real *y))                                        \
+    T(void, sigmoid_grad, (lpi_n n, const lp_real *y, const lp_real *dy, int accumulate,          \
+                           lp_real *dx))                                                          \
+    T(void, tanh_grad, (lpi_n n, const lp_real *y, const lp_real *dy, int accumulate,             \
+                        lp_real *dx))                                                             \
+    /* softmax: *top = max z, returns sum e^(z - top); then out = or += a e^(z - top) + b */      \
+    X(double, sum_exp, (lpi_n n, const lp_real *z, lp_real *top))                                 \
+    X(void, softmax, (lpi_n n, const lp_real *z, lp_real top, lp_real a, lp_real b,               \
+                      int accumulate, lp_real *out))                                              \
+    /* one position of an LSTM with n units: see >>lstm */                                        \
+    X(void, lstm_cell, (lpi_n n, lp_real *gates, const lp_real *c0, lp_real *c, lp_real *h))      \
+    T(void, lstm_cell_grad, (lpi_n n, lp_real *gates, const lp_real *c0, const lp_real *c,        \
+                             const lp_real *dh, lp_real *dc))                                     \
+    /* updates: see >>optim */                                                                    \
+    T(void, sgd, (lpi_n n, const lpi_rule *r, const lp_real *g, lp_real *v, lp_real *w))          \
+    T(void, adam, (lpi_n n, const lpi_rule *r, const lp_real *g, lp_real *m, lp_real *v,          \
+                   lp_real *w))                                                                   \
+    LPI_WINOGRAD_LIST(X, T)
+
+/* Winograd transforms of one tile for c channels, c a multiple of 16: see >>winograd.  Pixels are c
+   apart, lines of them `line`; taps of weights `tap`; planes of the 6 x 6 tile `plane`. */
+#ifdef LP_NO_WINOGRAD
+#define LPI_WINOGRAD_LIST(X, T)
+#else
+#define LPI_WINOGRAD_LIST(X, T)                                                                   \
+    X(void, wino_input, (lpi_n c, const lp_real *x, lpi_n line, lp_real *v, lpi_n plane))         \
+    X(void, wino_output, (lpi_n c, const lp_real *m, lpi_n plane, const lp_real *bias,            \
+                          lp_real *y, lpi_n line))                                                \
+    X(void, wino_weights, (lpi_n c, const lp_real *w, lpi_n tap, lp_real *u, lpi_n plane))        \
+    T(void, wino_output_grad, (lpi_n c, const lp_real *dy, lpi_n line, lp_real *z, lpi_n plane))  \
+    T(void, wino_input_grad, (lpi_n c, const lp_real *dv, lpi_n plane, lp_real *dx, lpi_n line))  \
+    T(void, wino_weights_grad, (lpi_n c, const lp_real *du, lpi_n plane, int accumulate,          \
+                                lp_real *dw, lpi_n tap))
+#endif
+
 #define LPI_MAX_MR 12
 #define LPI_MAX_W 16
 typedef struct lpi_kernels {
-    lp_isa isa;
-    int    width, mr; /* vector width; tallest tile */
-    lpi_tile_fn tile[2][LPI_MAX_MR]; /* [vectors - 1][rows - 1] */
-    /* rows of B, rsb apart -> a panel [rows, width], width one or two vectors */
-    void (*panel)(lpi_n rows, lpi_n width, const lp_real *b, lpi_n rsb, lp_real *out);
-    /* x, y [rows, c], rows >= 1; out [c]: sums over rows */
-    void (*col_sum)(lpi_n rows, lpi_n c, const lp_real *x, lp_real *out);
-    void (*col_square)(lpi_n rows, lpi_n c, const lp_real *x, const lp_real *mean, lp_real *out);
-    void (*scale_shift)(lpi_n rows, lpi_n c, const lp_real *x, const lp_real *scale,
-                        const lp_real *shift, int relu, lp_real *y);
-    void (*bn_sums)(lpi_n rows, lpi_n c, const lp_real *x, const lp_real *dy, const lpi_bn *bn,
-                    int relu, lp_real *sum, lp_real *dot);
-    void (*bn_grad)(lpi_n rows, lpi_n c, const lp_real *x, const lp_real *dy, const lpi_bn *bn,
-                    int relu, int accumulate, lp_real *dx);
-    /* vectors of n elements */
-    void (*relu)(lpi_n n, const lp_real *x, lp_real *y);
-    void (*relu_grad)(lpi_n n, const lp_real *y, const lp_real *dy, int accumulate, lp_real *dx);
-    void (*add)(lpi_n n, const lp_real *a, const lp_real *b, lp_real *y);
-    void (*mul)(lpi_n n, const lp_real *a, const lp_real *b, int accumulate, lp_real *y);
-    void (*axpy)(lpi_n n, lp_real s, const lp_real *x, lp_real *y); /* y += s x */
-    void (*lerp)(lpi_n n, lp_real t, const lp_real *x, lp_real *y); /* y += t (x - y) */
-    double (*dot)(lpi_n n, const lp_real *x, const lp_real *y);     /* sum x y */
-    /* functions and their gradients, dx from y and dy */
-    void (*exp)(lpi_n n, const lp_real *x, lp_real *y);
-    void (*sigmoid)(lpi_n n, const lp_real *x, lp_real *y);
-    void (*tanh)(lpi_n n, const lp_real *x, lp_real *y);
-    void (*sigmoid_grad)(lpi_n n, const lp_real *y, const lp_real *dy, int accumulate, lp_real *dx);
-    void (*tanh_grad)(lpi_n n, const lp_real *y, const lp_real *dy, int accumulate, lp_real *dx);
-    /* softmax: *top = max z, returns sum e^(z - top); then out = or += a e^(z - top) + b */
-    double (*sum_exp)(lpi_n n, const lp_real *z, lp_real *top);
-    void (*softmax)(lpi_n n, const lp_real *z, lp_real top, lp_real a, lp_real b, int accumulate,
-                    lp_real *out);
-    /* Winograd transforms of one tile for c channels, c a multiple of 16: see >>winograd.  Pixels
-       are c apart, their rows `row`; taps of weights `tap`; planes of the 6 x 6 tile `plane` */
-    void (*wino_input)(lpi_n c, const lp_real *x, lpi_n row, lp_real *v, lpi_n plane);
-    void (*wino_output)(lpi_n c, const lp_real *m, lpi_n plane, const lp_real *bias, lp_real *y,
-                        lpi_n row);
-    void (*wino_weights)(lpi_n c, const lp_real *w, lpi_n tap, lp_real *u, lpi_n plane);
-    void (*wino_output_grad)(lpi_n c, const lp_real *dy, lpi_n row, lp_real *z, lpi_n plane);
-    void (*wino_input_grad)(lpi_n c, const lp_real *dv, lpi_n plane, lp_real *dx, lpi_n row);
-    void (*wino_weights_grad)(lpi_n c, const lp_real *du, lpi_n plane, int accumulate, lp_real *dw,
-                              lpi_n tap);
-    /* one position of an LSTM with n units: see >>lstm */
-    void (*lstm_cell)(lpi_n n, lp_real *gates, const lp_real *c0, lp_real *c, lp_real *h);
-    void (*lstm_cell_grad)(lpi_n n, lp_real *gates, const lp_real *c0, const lp_real *c,
-                           const lp_real *dh, lp_real *dc);
-    /* updates: see >>optim */
-    void (*sgd)(lpi_n n, const lpi_rule *r, const lp_real *g, lp_real *v, lp_real *w);
-    void (*adam)(lpi_n n, const lpi_rule *r, const lp_real *g, lp_real *m, lp_real *v, lp_real *w);
+    lp_isa      isa;
+    int         width, mr;           /* vector width; tallest tile                              */
+    lpi_tile_fn tile[2][LPI_MAX_MR]; /* [vectors - 1][rows - 1]                                 */
+#ifndef LPI_ONE_SET
+#define LPI_MEMBER(returns, name, parameters) returns (*name) parameters;
+    LPI_KERNEL_LIST(LPI_MEMBER, LPI_MEMBER)
+#endif
 } lpi_kernels;
+
+/* LPI_CALL(kernels, name)(arguments) calls a kernel: by the set's pointer or, in a build with one
+   set, by its name, so that kernels which nobody calls are left out. */
+#ifdef LPI_ONE_SET
+#define LPI_CALL(kernels, name) ((void)(kernels), LPI_CAT(lpi_##name##_, LPI_ONE_SET))
+#else
+#define LPI_CALL(kernels, name) ((kernels)->name)
+#endif
 
 /* The sum of the virtual lanes, in a fixed order. */
 static double lpi_fold(const lp_real *lane)
@@ -1213,7 +1259,7 @@ static double lpi_fold(const lp_real *lane)
     return sum[0];
 }
 
-/* What the scalar rows have no instruction for.  Rounding: half away from zero. */
+/* What the scalar sets have no instruction for.  Rounding: half away from zero. */
 static lp_real lpi_sqrt1(lp_real x)
 {
 #ifdef LPI_SIMD
@@ -1240,34 +1286,38 @@ LPI_UNUSED static lp_real lpi_scale1(lp_real p, lp_real k)
 
 #endif /* first part of the implementation */
 
-#ifdef LPI_ROW /* ---------------------------------------- compiled once per instruction set */
+#ifdef LPI_ISA_NAME /* ---------------------------------------- compiled once per instruction set */
 
-#define LPI_CAT_(a, b) a##b
-#define LPI_CAT(a, b) LPI_CAT_(a, b)
-#define LPI_K(name) LPI_CAT(lpi_##name##_, LPI_ROW)
+#define LPI_K(name) LPI_CAT(lpi_##name##_, LPI_ISA_NAME)
+#define LPI_KERNEL LPI_NOINLINE static LPI_UNUSED LPI_TARGET
 
-/* The vector: load, store, broadcast, + - * /, sqrt, fma(a,b,c) = a b + c, max(a,b) = a > b ? a : b
-   and min (b if one is NaN), pick(x,a,b) = x > 0 ? a : b, round to an integer, scale(p,k) = p 2^k.
-   LPI_LD and LPI_ST take m elements, m >= 1, of which at most LPI_W count; the rest read as 0. */
-#if LPI_ROW_ISA == 1 || LPI_ROW_ISA == 2 /* scalar, scalar-fma */
+/* Heights of tiles, up to LPI_MR. */
+#define LPI_HEIGHTS_4(F) F(1) F(2) F(3) F(4)
+#define LPI_HEIGHTS_6(F) LPI_HEIGHTS_4(F) F(5) F(6)
+#define LPI_HEIGHTS_8(F) LPI_HEIGHTS_6(F) F(7) F(8)
+#define LPI_HEIGHTS_12(F) LPI_HEIGHTS_8(F) F(9) F(10) F(11) F(12)
+
+/* The vector LPI_V: + - * / are the compiler's own, also between a vector and a number; a scalar
+   set's vector is a number.  The rest by macro: load, store, broadcast, sqrt, fma(a,b,c) = a b + c,
+   max(a,b) = a > b ? a : b and min (b if one is NaN), pick(x,a,b) = x > 0 ? a : b, round to an
+   integer, scale(p,k) = p 2^k.  LPI_LD and LPI_ST take m elements, m >= 1, of which at most LPI_W
+   count; the rest read as 0. */
+#if LPI_ISA_NUMBER == 1 || LPI_ISA_NUMBER == 2 /* scalar, scalar-fma */
 #define LPI_V lp_real
 #define LPI_W 1
 #define LPI_MR 4
+#define LPI_HEIGHTS(F) LPI_HEIGHTS_4(F)
 #define LPI_LOAD(p) (*(p))
 #define LPI_STORE(p, v) (*(p) = (v))
 #define LPI_LD(p, m) ((void)(m), *(p))
 #define LPI_ST(p, m, v) ((void)(m), *(p) = (v))
 #define LPI_SET1(x) ((lp_real)(x))
-#define LPI_ADD(a, b) ((a) + (b))
-#define LPI_SUB(a, b) ((a) - (b))
-#define LPI_MUL(a, b) ((a) * (b))
-#define LPI_DIV(a, b) ((a) / (b))
 #define LPI_SQRT(x) lpi_sqrt1(x)
 #define LPI_MAX(a, b) ((a) > (b) ? (a) : (b))
 #define LPI_MIN(a, b) ((a) < (b) ? (a) : (b))
 #define LPI_PICK(x, a, b) ((x) > 0 ? (a) : (b))
 #define LPI_SCALE(p, k) lpi_scale1(p, k)
-#if LPI_ROW_ISA == 1
+#if LPI_ISA_NUMBER == 1
 #define LPI_TARGET
 #define LPI_FMA(a, b, c) ((a) * (b) + (c))
 #elif defined(LPI_X86)
@@ -1279,21 +1329,16 @@ LPI_UNUSED static lp_real lpi_scale1(lp_real p, lp_real k)
 #define LPI_FMA(a, b, c) __builtin_fmaf(a, b, c)
 #endif
 
-#elif LPI_ROW_ISA == 3 /* AVX2 and FMA */
+#elif LPI_ISA_NUMBER == 3 /* AVX2 and FMA */
 #define LPI_V __m256
 #define LPI_W 8
 #define LPI_MR 6
+#define LPI_HEIGHTS(F) LPI_HEIGHTS_6(F)
 #define LPI_TARGET __attribute__((target("avx2,fma")))
 #define LPI_LOAD(p) _mm256_loadu_ps(p)
 #define LPI_STORE(p, v) _mm256_storeu_ps(p, v)
-#define LPI_LD(p, m) lpi_ld_avx2(p, m)
-#define LPI_ST(p, m, v) lpi_st_avx2(p, m, v)
 #define LPI_SET1(x) _mm256_set1_ps(x)
-#define LPI_ADD(a, b) _mm256_add_ps(a, b)
-#define LPI_SUB(a, b) _mm256_sub_ps(a, b)
-#define LPI_MUL(a, b) _mm256_mul_ps(a, b)
 #define LPI_FMA(a, b, c) _mm256_fmadd_ps(a, b, c)
-#define LPI_DIV(a, b) _mm256_div_ps(a, b)
 #define LPI_SQRT(x) _mm256_sqrt_ps(x)
 #define LPI_MAX(a, b) _mm256_max_ps(a, b)
 #define LPI_MIN(a, b) _mm256_min_ps(a, b)
@@ -1301,23 +1346,6 @@ LPI_UNUSED static lp_real lpi_scale1(lp_real p, lp_real k)
     _mm256_blendv_ps(b, a, _mm256_cmp_ps(x, _mm256_setzero_ps(), _CMP_GT_OQ))
 #define LPI_SCALE(p, k) lpi_scale_avx2(p, k)
 
-static inline LPI_TARGET __m256 lpi_ld_avx2(const float *p, lpi_n m)
-{
-    float t[8] = { 0, 0, 0, 0, 0, 0, 0, 0 };
-    if (m >= 8) return _mm256_loadu_ps(p);
-    for (lpi_n i = 0; i < m; i++) t[i] = p[i];
-    return _mm256_loadu_ps(t);
-}
-static inline LPI_TARGET void lpi_st_avx2(float *p, lpi_n m, __m256 v)
-{
-    float t[8];
-    if (m >= 8) {
-        _mm256_storeu_ps(p, v);
-        return;
-    }
-    _mm256_storeu_ps(t, v);
-    for (lpi_n i = 0; i < m; i++) p[i] = t[i];
-}
 /* In two steps, so that neither factor leaves the normal numbers. */
 static inline LPI_TARGET __m256 lpi_scale_avx2(__m256 p, __m256 k)
 {
@@ -1328,10 +1356,11 @@ static inline LPI_TARGET __m256 lpi_scale_avx2(__m256 p, __m256 k)
     return _mm256_mul_ps(p, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(b, one), 23)));
 }
 
-#elif LPI_ROW_ISA == 4 /* AVX-512F */
+#elif LPI_ISA_NUMBER == 4 /* AVX-512F */
 #define LPI_V __m512
 #define LPI_W 16
 #define LPI_MR 12
+#define LPI_HEIGHTS(F) LPI_HEIGHTS_12(F)
 #define LPI_TARGET __attribute__((target("avx512f")))
 #define LPI_MASK(m) ((__mmask16)((1u << (m)) - 1u))
 #define LPI_LOAD(p) _mm512_loadu_ps(p)
@@ -1341,11 +1370,7 @@ static inline LPI_TARGET __m256 lpi_scale_avx2(__m256 p, __m256 k)
 #define LPI_ST(p, m, v) \
     ((m) >= 16 ? _mm512_storeu_ps(p, v) : _mm512_mask_storeu_ps(p, LPI_MASK(m), v))
 #define LPI_SET1(x) _mm512_set1_ps(x)
-#define LPI_ADD(a, b) _mm512_add_ps(a, b)
-#define LPI_SUB(a, b) _mm512_sub_ps(a, b)
-#define LPI_MUL(a, b) _mm512_mul_ps(a, b)
 #define LPI_FMA(a, b, c) _mm512_fmadd_ps(a, b, c)
-#define LPI_DIV(a, b) _mm512_div_ps(a, b)
 #define LPI_ALL ((__mmask16)0xFFFF) /* maskz: g++ warns of the plain forms */
 #define LPI_SQRT(x) _mm512_maskz_sqrt_ps(LPI_ALL, x)
 #define LPI_MAX(a, b) _mm512_maskz_max_ps(LPI_ALL, a, b)
@@ -1354,52 +1379,22 @@ static inline LPI_TARGET __m256 lpi_scale_avx2(__m256 p, __m256 k)
     _mm512_mask_mov_ps(b, _mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_GT_OQ), a)
 #define LPI_SCALE(p, k) _mm512_maskz_scalef_ps(LPI_ALL, p, k)
 
-#elif LPI_ROW_ISA == 5 /* NEON of aarch64 */
+#elif LPI_ISA_NUMBER == 5 /* NEON of aarch64 */
 #define LPI_V float32x4_t
 #define LPI_W 4
 #define LPI_MR 8
+#define LPI_HEIGHTS(F) LPI_HEIGHTS_8(F)
 #define LPI_TARGET
 #define LPI_LOAD(p) vld1q_f32(p)
 #define LPI_STORE(p, v) vst1q_f32(p, v)
-#define LPI_LD(p, m) lpi_ld_neon(p, m)
-#define LPI_ST(p, m, v) lpi_st_neon(p, m, v)
 #define LPI_SET1(x) vdupq_n_f32(x)
-#define LPI_ADD(a, b) vaddq_f32(a, b)
-#define LPI_SUB(a, b) vsubq_f32(a, b)
-#define LPI_MUL(a, b) vmulq_f32(a, b)
 #define LPI_FMA(a, b, c) vfmaq_f32(c, a, b)
-#define LPI_DIV(a, b) vdivq_f32(a, b)
 #define LPI_SQRT(x) vsqrtq_f32(x)
-#define LPI_MAX(a, b) lpi_max_neon(a, b)
-#define LPI_MIN(a, b) lpi_min_neon(a, b)
+#define LPI_MAX(a, b) vbslq_f32(vcgtq_f32(a, b), a, b) /* vmaxq would answer NaN if a is */
+#define LPI_MIN(a, b) vbslq_f32(vcgtq_f32(b, a), a, b)
 #define LPI_PICK(x, a, b) vbslq_f32(vcgtq_f32(x, vdupq_n_f32(0)), a, b)
 #define LPI_SCALE(p, k) lpi_scale_neon(p, k)
 
-static inline float32x4_t lpi_max_neon(float32x4_t a, float32x4_t b)
-{
-    return vbslq_f32(vcgtq_f32(a, b), a, b); /* vmaxq would answer NaN if a is */
-}
-static inline float32x4_t lpi_min_neon(float32x4_t a, float32x4_t b)
-{
-    return vbslq_f32(vcgtq_f32(b, a), a, b);
-}
-static inline float32x4_t lpi_ld_neon(const float *p, lpi_n m)
-{
-    float t[4] = { 0, 0, 0, 0 };
-    if (m >= 4) return vld1q_f32(p);
-    for (lpi_n i = 0; i < m; i++) t[i] = p[i];
-    return vld1q_f32(t);
-}
-static inline void lpi_st_neon(float *p, lpi_n m, float32x4_t v)
-{
-    float t[4];
-    if (m >= 4) {
-        vst1q_f32(p, v);
-        return;
-    }
-    vst1q_f32(t, v);
-    for (lpi_n i = 0; i < m; i++) p[i] = t[i];
-}
 /* In two steps, as above. */
 static inline float32x4_t lpi_scale_neon(float32x4_t p, float32x4_t k)
 {
@@ -1409,19 +1404,48 @@ static inline float32x4_t lpi_scale_neon(float32x4_t p, float32x4_t k)
     return vmulq_f32(p, vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(b, one), 23)));
 }
 #endif
-#if LPI_ROW_ISA == 1 /* by an int: x87 may keep more digits than a float has */
+#ifndef LPI_LD /* by way of memory, where the instruction set has no masks */
+#define LPI_LD(p, m) LPI_K(ld)(p, m)
+#define LPI_ST(p, m, v) LPI_K(st)(p, m, v)
+static inline LPI_TARGET LPI_V LPI_K(ld)(const lp_real *p, lpi_n m)
+{
+    lp_real t[LPI_W] = { 0 };
+    if (m >= LPI_W) return LPI_LOAD(p);
+    for (lpi_n i = 0; i < m; i++) t[i] = p[i];
+    return LPI_LOAD(t);
+}
+static inline LPI_TARGET void LPI_K(st)(lp_real *p, lpi_n m, LPI_V v)
+{
+    lp_real t[LPI_W];
+    if (m >= LPI_W) {
+        LPI_STORE(p, v);
+        return;
+    }
+    LPI_STORE(t, v);
+    for (lpi_n i = 0; i < m; i++) p[i] = t[i];
+}
+#endif
+#if LPI_ISA_NUMBER == 1 /* by an int: x87 may keep more digits than a float has */
 #define LPI_ROUND(x) ((lp_real)lpi_round1(x))
 #else /* 1.5 2^23: the sum has no bits behind the point */
-#define LPI_ROUND(x) LPI_SUB(LPI_ADD(x, LPI_SET1(12582912.0f)), LPI_SET1(12582912.0f))
+#define LPI_ROUND(x) ((x) + 12582912.0f - 12582912.0f)
 #endif
 #define LPI_RELU(x) LPI_MAX(LPI_SET1(0), x) /* x if x is NaN */
 #define LPI_GATE(x, g) LPI_PICK(x, g, LPI_SET1(0))
+#define LPI_ADD_IF(condition, a, b) ((condition) ? (LPI_V)((a) + (b)) : (LPI_V)(a))
 
-/* The GEMM tile.  c_i0, c_i1 are the accumulators of row i: 12 x 2 (AVX-512: 24 + 2 + 1 of 32
-   registers), 6 x 2 (AVX2: 12 + 2 + 1 of 16), 8 x 2 (NEON: 16 + 2 + 1 of 32), 4 x 2 (scalar).  Per
-   k: one or two loads of B, one broadcast of A per row.  Rows are addressed as p[g][w * rsa],
-   g = i / 3, w = i % 3, so that four pointers serve twelve rows.
-   LPI_ROWS_m(X) lists X(i, g, w). */
+/* The GEMM tile: LPI_MR rows of A meet a panel of B, one or two vectors wide.
+
+                     B at k:   [   b0  |   b1  ]
+       A at k:  a_0 (all)      [  c_00 |  c_01 ]       c_i0 += a_i b0,  c_i1 += a_i b1
+                a_1            [  c_10 |  c_11 ]
+                 ...              ...      ...
+                a_(mr-1)       [       |       ]
+
+   The accumulators c_ij stay in registers for all k; per k one or two loads of B, one broadcast of
+   A per row: 12 x 2 (AVX-512: 24 + 2 + 1 of 32 registers), 6 x 2 (AVX2: 12 + 2 + 1 of 16), 8 x 2
+   (NEON: 16 + 2 + 1 of 32), 4 x 2 (scalar).  Rows are addressed as p[g][w * rsa], g = i / 3,
+   w = i % 3, so that four pointers serve twelve rows.  LPI_ROWS_m(X) lists X(i, g, w). */
 #define LPI_ROWS_1(X) X(0, 0, 0)
 #define LPI_ROWS_2(X) LPI_ROWS_1(X) X(1, 0, 1)
 #define LPI_ROWS_3(X) LPI_ROWS_2(X) X(2, 0, 2)
@@ -1451,44 +1475,35 @@ static inline float32x4_t lpi_scale_neon(float32x4_t p, float32x4_t k)
 #define LPI_B1 const LPI_V b0 = LPI_LOAD(b);
 #define LPI_B2 LPI_B1 const LPI_V b1 = LPI_LOAD(b + LPI_W);
 
-#define LPI_TILE(M, NV)                                                                          \
-    static LPI_TARGET void LPI_K(tile_##M##x##NV)(                                               \
+#define LPI_TILE(M, NV)                                                                            \
+    LPI_KERNEL void LPI_K(tile_##M##x##NV)(                                                        \
         const lpi_window *w, const lp_real *a, const lp_real *b, lpi_n ldb, lp_real *c, lpi_n ldc, \
-        int accumulate, const lpi_soon *soon)                                                    \
-    {                                                                                            \
-        const lpi_n rsa = w->rsa, csa = w->csa, skip = w->seg - w->len * csa;                    \
-        const lp_real *p0 = a, *p1 = a + (M > 3 ? 3 : 0) * rsa, *p2 = a + (M > 6 ? 6 : 0) * rsa, \
-                      *p3 = a + (M > 9 ? 9 : 0) * rsa;                                           \
-        lpi_n at = 0, to = 0;                                                                    \
-        LPI_ROWS_##M(LPI_INIT##NV)                                                               \
-        for (lpi_n s = 0; s < w->segs; s++) {                                                    \
-            for (lpi_n left = w->len; left > 0; left -= 32) {                                    \
-                LPI_PREFETCH(soon->a, at), LPI_PREFETCH(soon->a, at + 16), at += 32;             \
-                LPI_PREFETCH(soon->c, to), LPI_PREFETCH(soon->c, to + NV * LPI_W - 1), to += ldc; \
-                for (lpi_n k = lpi_minp(left, 32); k > 0; k--) {                                 \
-                    LPI_B##NV                                                                    \
-                    LPI_ROWS_##M(LPI_MADD##NV)                                                   \
-                    p0 += csa, p1 += csa, p2 += csa, p3 += csa, b += ldb;                        \
-                }                                                                                \
-            }                                                                                    \
-            p0 += skip, p1 += skip, p2 += skip, p3 += skip;                                      \
-        }                                                                                        \
-        LPI_ROWS_##M(LPI_PUT##NV)                                                                \
+        int accumulate, const lpi_soon *soon)                                                      \
+    {                                                                                              \
+        const lpi_n rsa = w->rsa, csa = w->csa, skip = w->seg - w->len * csa;                      \
+        const lp_real *p0 = a, *p1 = a + (M > 3 ? 3 : 0) * rsa, *p2 = a + (M > 6 ? 6 : 0) * rsa,   \
+                      *p3 = a + (M > 9 ? 9 : 0) * rsa;                                             \
+        lpi_n at = 0, to = 0;                                                                      \
+        LPI_ROWS_##M(LPI_INIT##NV)                                                                 \
+        for (lpi_n s = 0; s < w->segs; s++) {                                                      \
+            for (lpi_n left = w->len; left > 0; left -= 32) {                                      \
+                LPI_PREFETCH(soon->a, at), LPI_PREFETCH(soon->a, at + 16), at += 32;               \
+                LPI_PREFETCH(soon->c, to), LPI_PREFETCH(soon->c, to + NV * LPI_W - 1), to += ldc;  \
+                for (lpi_n k = lpi_minp(left, 32); k > 0; k--) {                                   \
+                    LPI_B##NV                                                                      \
+                    LPI_ROWS_##M(LPI_MADD##NV)                                                     \
+                    p0 += csa, p1 += csa, p2 += csa, p3 += csa, b += ldb;                          \
+                }                                                                                  \
+            }                                                                                      \
+            p0 += skip, p1 += skip, p2 += skip, p3 += skip;                                        \
+        }                                                                                          \
+        LPI_ROWS_##M(LPI_PUT##NV)                                                                  \
     }
 #define LPI_TILES(M) LPI_TILE(M, 1) LPI_TILE(M, 2)
-LPI_TILES(1) LPI_TILES(2) LPI_TILES(3) LPI_TILES(4)
-#if LPI_MR >= 6
-LPI_TILES(5) LPI_TILES(6)
-#endif
-#if LPI_MR >= 8
-LPI_TILES(7) LPI_TILES(8)
-#endif
-#if LPI_MR >= 12
-LPI_TILES(9) LPI_TILES(10) LPI_TILES(11) LPI_TILES(12)
-#endif
+LPI_HEIGHTS(LPI_TILES)
 
 /* A panel of B is copied: see >>gemm. */
-static LPI_TARGET void LPI_K(panel)(lpi_n rows, lpi_n width, const lp_real *b, lpi_n rsb,
+LPI_KERNEL void LPI_K(panel)(lpi_n rows, lpi_n width, const lp_real *b, lpi_n rsb,
                                     lp_real *out)
 {
     for (lpi_n i = 0; i < rows; i++, b += rsb, out += width) {
@@ -1527,7 +1542,7 @@ static LPI_TARGET void LPI_K(panel)(lpi_n rows, lpi_n width, const lp_real *b, l
 #endif
 
 /* The sum s of 8 rows is added to what was before. */
-#define LPI_ADD_UP(to, s) LPI_ST(to + i, m, first ? LPI_ADD(LPI_LD(to + i, m), s) : s)
+#define LPI_ADD_UP(to, s) LPI_ST(to + i, m, LPI_ADD_IF(first, s, LPI_LD(to + i, m)));
 
 /* out = sum over rows; TERM(s, r) adds row r to s.  The 8 rows are added as four partial sums. */
 #define LPI_COLUMN_SUMS(TERM)                                                      \
@@ -1538,23 +1553,23 @@ static LPI_TARGET void LPI_K(panel)(lpi_n rows, lpi_n width, const lp_real *b, l
             TERM(s0, r) TERM(s1, r + 1) TERM(s2, r + 2) TERM(s3, r + 3)            \
         }                                                                          \
         for (; r < end; r++) TERM(s0, r)                                           \
-        s0 = LPI_ADD(LPI_ADD(s0, s1), LPI_ADD(s2, s3));                            \
-        LPI_ADD_UP(out, s0);                                                       \
+        s0 = (s0 + s1) + (s2 + s3);                                                \
+        LPI_ADD_UP(out, s0)                                                        \
     })
 
-static LPI_TARGET void LPI_K(col_sum)(lpi_n rows, lpi_n c, const lp_real *x, lp_real *out)
+LPI_KERNEL void LPI_K(col_sum)(lpi_n rows, lpi_n c, const lp_real *x, lp_real *out)
 {
-#define LPI_TERM(s, r) s = LPI_ADD(s, LPI_LD(x + (r) * c + i, m));
+#define LPI_TERM(s, r) s = s + LPI_LD(x + (r) * c + i, m);
     LPI_COLUMN_SUMS(LPI_TERM)
 #undef LPI_TERM
 }
 
-LPI_TRAINING_ONLY LPI_TARGET void LPI_K(col_square)(lpi_n rows, lpi_n c, const lp_real *x,
+LPI_KERNEL void LPI_K(col_square)(lpi_n rows, lpi_n c, const lp_real *x,
                                               const lp_real *mean, lp_real *out)
 {
 #define LPI_TERM(s, r)                                                                  \
     {                                                                                   \
-        const LPI_V d = LPI_SUB(LPI_LD(x + (r) * c + i, m), LPI_LD(mean + i, m));       \
+        const LPI_V d = LPI_LD(x + (r) * c + i, m) - LPI_LD(mean + i, m);               \
         s = LPI_FMA(d, d, s);                                                           \
     }
     LPI_COLUMN_SUMS(LPI_TERM)
@@ -1562,7 +1577,7 @@ LPI_TRAINING_ONLY LPI_TARGET void LPI_K(col_square)(lpi_n rows, lpi_n c, const l
 }
 
 /* y = x scale + shift, then relu if asked. */
-static LPI_TARGET void LPI_K(scale_shift)(lpi_n rows, lpi_n c, const lp_real *x,
+LPI_KERNEL void LPI_K(scale_shift)(lpi_n rows, lpi_n c, const lp_real *x,
                                           const lp_real *scale, const lp_real *shift, int relu,
                                           lp_real *y)
 {
@@ -1577,7 +1592,7 @@ static LPI_TARGET void LPI_K(scale_shift)(lpi_n rows, lpi_n c, const lp_real *x,
 
 /* sum = sum dy', dot = sum dy' (x - mean), where dy' = dy, or dy where relu let y = x scale + shift
    pass: y is computed again rather than stored. */
-LPI_TRAINING_ONLY LPI_TARGET void LPI_K(bn_sums)(lpi_n rows, lpi_n c, const lp_real *x, const lp_real *dy,
+LPI_KERNEL void LPI_K(bn_sums)(lpi_n rows, lpi_n c, const lp_real *x, const lp_real *dy,
                                            const lpi_bn *bn, int relu, lp_real *sum, lp_real *dot)
 {
     LPI_EACH_COLUMN({
@@ -1588,16 +1603,16 @@ LPI_TRAINING_ONLY LPI_TARGET void LPI_K(bn_sums)(lpi_n rows, lpi_n c, const lp_r
             const LPI_V xr = LPI_LD_ROW(x + r * c + i);
             LPI_V       g = LPI_LD_ROW(dy + r * c + i);
             if (relu) g = LPI_GATE(LPI_FMA(xr, a, b), g);
-            s = LPI_ADD(s, g);
-            d = LPI_FMA(g, LPI_SUB(xr, mean), d);
+            s = s + g;
+            d = LPI_FMA(g, xr - mean, d);
         }
-        LPI_ADD_UP(sum, s);
-        LPI_ADD_UP(dot, d);
+        LPI_ADD_UP(sum, s)
+        LPI_ADD_UP(dot, d)
     })
 }
 
 /* dx = ka dy' + (kb (x - mean) + kc), added to dx if accumulate. */
-LPI_TRAINING_ONLY LPI_TARGET void LPI_K(bn_grad)(lpi_n rows, lpi_n c, const lp_real *x, const lp_real *dy,
+LPI_KERNEL void LPI_K(bn_grad)(lpi_n rows, lpi_n c, const lp_real *x, const lp_real *dy,
                                            const lpi_bn *bn, int relu, int accumulate, lp_real *dx)
 {
     LPI_EACH_COLUMN({
@@ -1608,14 +1623,14 @@ LPI_TRAINING_ONLY LPI_TARGET void LPI_K(bn_grad)(lpi_n rows, lpi_n c, const lp_r
             const LPI_V xr = LPI_LD_ROW(x + r * c + i);
             LPI_V       g = LPI_LD_ROW(dy + r * c + i);
             if (relu) g = LPI_GATE(LPI_FMA(xr, a, b), g);
-            g = LPI_FMA(ka, g, LPI_FMA(kb, LPI_SUB(xr, mean), kc));
-            if (accumulate) g = LPI_ADD(g, LPI_LD(dx + r * c + i, m));
+            g = LPI_FMA(ka, g, LPI_FMA(kb, xr - mean, kc));
+            if (accumulate) g = g + LPI_LD(dx + r * c + i, m);
             LPI_ST(dx + r * c + i, m, g);
         }
     })
 }
 
-static LPI_TARGET void LPI_K(relu)(lpi_n n, const lp_real *x, lp_real *y)
+LPI_KERNEL void LPI_K(relu)(lpi_n n, const lp_real *x, lp_real *y)
 {
     LPI_EACH(n, {
         const LPI_V v = LPI_LD(x + i, m);
@@ -1623,28 +1638,28 @@ static LPI_TARGET void LPI_K(relu)(lpi_n n, const lp_real *x, lp_real *y)
     })
 }
 
-static LPI_TARGET void LPI_K(add)(lpi_n n, const lp_real *a, const lp_real *b, lp_real *y)
+LPI_KERNEL void LPI_K(add)(lpi_n n, const lp_real *a, const lp_real *b, lp_real *y)
 {
-    LPI_EACH(n, LPI_ST(y + i, m, LPI_ADD(LPI_LD(a + i, m), LPI_LD(b + i, m)));)
+    LPI_EACH(n, LPI_ST(y + i, m, LPI_LD(a + i, m) + LPI_LD(b + i, m));)
 }
 
-static LPI_TARGET void LPI_K(axpy)(lpi_n n, lp_real s, const lp_real *x, lp_real *y)
+LPI_KERNEL void LPI_K(axpy)(lpi_n n, lp_real s, const lp_real *x, lp_real *y)
 {
     const LPI_V f = LPI_SET1(s);
     LPI_EACH(n, LPI_ST(y + i, m, LPI_FMA(f, LPI_LD(x + i, m), LPI_LD(y + i, m)));)
 }
 
-LPI_TRAINING_ONLY LPI_TARGET void LPI_K(lerp)(lpi_n n, lp_real t, const lp_real *x, lp_real *y)
+LPI_KERNEL void LPI_K(lerp)(lpi_n n, lp_real t, const lp_real *x, lp_real *y)
 {
     const LPI_V f = LPI_SET1(t);
     LPI_EACH(n, {
         const LPI_V u = LPI_LD(y + i, m);
-        LPI_ST(y + i, m, LPI_FMA(f, LPI_SUB(LPI_LD(x + i, m), u), u));
+        LPI_ST(y + i, m, LPI_FMA(f, LPI_LD(x + i, m) - u, u));
     })
 }
 
 /* sum x y in 16 virtual lanes: lane l takes elements l, l + 16, ...; folded by halves. */
-static LPI_TARGET double LPI_K(dot)(lpi_n n, const lp_real *x, const lp_real *y)
+LPI_KERNEL double LPI_K(dot)(lpi_n n, const lp_real *x, const lp_real *y)
 {
     lp_real lane[LPI_MAX_W];
     for (lpi_n l = 0; l < LPI_MAX_W; l += LPI_W) {
@@ -1658,12 +1673,12 @@ static LPI_TARGET double LPI_K(dot)(lpi_n n, const lp_real *x, const lp_real *y)
 }
 
 /* y = or += a b. */
-static LPI_TARGET void LPI_K(mul)(lpi_n n, const lp_real *a, const lp_real *b, int accumulate,
+LPI_KERNEL void LPI_K(mul)(lpi_n n, const lp_real *a, const lp_real *b, int accumulate,
                                   lp_real *y)
 {
     LPI_EACH(n, {
         const LPI_V u = LPI_LD(a + i, m), v = LPI_LD(b + i, m);
-        LPI_ST(y + i, m, accumulate ? LPI_FMA(u, v, LPI_LD(y + i, m)) : LPI_MUL(u, v));
+        LPI_ST(y + i, m, accumulate ? LPI_FMA(u, v, LPI_LD(y + i, m)) : (LPI_V)(u * v));
     })
 }
 
@@ -1676,7 +1691,7 @@ static inline LPI_TARGET LPI_V LPI_K(vexp)(LPI_V x)
     return (lp_real)lpi_exp((double)x);
 #else
     x = LPI_MIN(LPI_SET1(89.0f), LPI_MAX(LPI_SET1(-104.0f), x));
-    const LPI_V k = LPI_ROUND(LPI_MUL(x, LPI_SET1(1.44269504f)));
+    const LPI_V k = LPI_ROUND(x * 1.44269504f);
     LPI_V       r = LPI_FMA(k, LPI_SET1(-0.693359375f), x);
     r = LPI_FMA(k, LPI_SET1(2.12194440e-4f), r);
     LPI_V q = LPI_SET1(1.38143206e-3f);
@@ -1684,7 +1699,7 @@ static inline LPI_TARGET LPI_V LPI_K(vexp)(LPI_V x)
     q = LPI_FMA(q, r, LPI_SET1(4.16684002e-2f));
     q = LPI_FMA(q, r, LPI_SET1(1.66665196e-1f));
     q = LPI_FMA(q, r, LPI_SET1(4.99999940e-1f));
-    q = LPI_ADD(LPI_SET1(1.0f), LPI_FMA(LPI_MUL(r, r), q, r));
+    q = 1.0f + LPI_FMA(r * r, q, r);
     return LPI_SCALE(q, k);
 #endif
 }
@@ -1692,18 +1707,18 @@ static inline LPI_TARGET LPI_V LPI_K(vexp)(LPI_V x)
 /* 1 / (1 + e^-x) to 2.5 ulp, as e^x / (1 + e^x) for x < 0, where e^-x could overflow. */
 static inline LPI_TARGET LPI_V LPI_K(vsigmoid)(LPI_V x)
 {
-    const LPI_V one = LPI_SET1(1.0f), minus = LPI_SUB(LPI_SET1(0), x);
+    const LPI_V one = LPI_SET1(1.0f), minus = 0 - x;
     const LPI_V e = LPI_K(vexp)(LPI_MIN(minus, x)); /* of -|x| */
-    return LPI_DIV(LPI_PICK(x, one, e), LPI_ADD(one, e));
+    return LPI_PICK(x, one, e) / (one + e);
 }
 
 /* tanh to 1.6 ulp: (1 - e) / (1 + e) with e = e^(-2|x|); below 0.625, where 1 - e would cancel,
    x + x^3 p(x^2) with p of degree 4 fitted for the smallest largest relative error (4e-9). */
 static inline LPI_TARGET LPI_V LPI_K(vtanh)(LPI_V x)
 {
-    const LPI_V one = LPI_SET1(1.0f), minus = LPI_SUB(LPI_SET1(0), x), z = LPI_MUL(x, x);
-    const LPI_V size = LPI_MAX(minus, x), e = LPI_K(vexp)(LPI_MUL(LPI_SET1(-2.0f), size));
-    const LPI_V t = LPI_DIV(LPI_SUB(one, e), LPI_ADD(one, e));
+    const LPI_V one = LPI_SET1(1.0f), minus = 0 - x, z = x * x;
+    const LPI_V size = LPI_MAX(minus, x), e = LPI_K(vexp)(-2.0f * size);
+    const LPI_V t = (one - e) / (one + e);
 #ifdef LP_REAL
     const LPI_V limit = LPI_SET1(1e-4), p = LPI_SET1(-1.0 / 3);
 #else
@@ -1714,12 +1729,12 @@ static inline LPI_TARGET LPI_V LPI_K(vtanh)(LPI_V x)
     p = LPI_FMA(p, z, LPI_SET1(1.33314422e-1f));
     p = LPI_FMA(p, z, LPI_SET1(-3.33332819e-1f));
 #endif
-    return LPI_PICK(LPI_SUB(limit, size), LPI_FMA(LPI_MUL(x, z), p, x),
-                    LPI_PICK(x, t, LPI_SUB(LPI_SET1(0), t)));
+    return LPI_PICK(limit - size, LPI_FMA(x * z, p, x),
+                    LPI_PICK(x, t, 0 - t));
 }
 
 #define LPI_FUNCTION(NAME)                                                                   \
-    static LPI_TARGET void LPI_K(NAME)(lpi_n n, const lp_real *x, lp_real *y)                \
+    LPI_KERNEL void LPI_K(NAME)(lpi_n n, const lp_real *x, lp_real *y)                       \
     {                                                                                        \
         LPI_EACH(n, LPI_ST(y + i, m, LPI_K(v##NAME)(LPI_LD(x + i, m)));)                     \
     }
@@ -1727,20 +1742,18 @@ LPI_FUNCTION(exp) LPI_FUNCTION(sigmoid) LPI_FUNCTION(tanh)
 
 /* dx = or += dy f'(x), from v = f(x) and d = dy; relu: v > 0 exactly where x > 0. */
 #define LPI_DERIVATIVE(NAME, F)                                                                  \
-    LPI_TRAINING_ONLY LPI_TARGET void LPI_K(NAME)(lpi_n n, const lp_real *y, const lp_real *dy,        \
-                                            int accumulate, lp_real *dx)                         \
+    LPI_KERNEL void LPI_K(NAME)(lpi_n n, const lp_real *y, const lp_real *dy,                    \
+                                                  int accumulate, lp_real *dx)                   \
     {                                                                                            \
-        const LPI_V one = LPI_SET1(1.0f);                                                        \
-        (void)one;                                                                               \
         LPI_EACH(n, {                                                                            \
             const LPI_V v = LPI_LD(y + i, m), d = LPI_LD(dy + i, m);                             \
             const LPI_V g = F;                                                                   \
-            LPI_ST(dx + i, m, accumulate ? LPI_ADD(g, LPI_LD(dx + i, m)) : g);                   \
+            LPI_ST(dx + i, m, LPI_ADD_IF(accumulate, g, LPI_LD(dx + i, m)));                     \
         })                                                                                       \
     }
 LPI_DERIVATIVE(relu_grad, LPI_GATE(v, d))
-LPI_DERIVATIVE(sigmoid_grad, LPI_MUL(d, LPI_MUL(v, LPI_SUB(one, v))))
-LPI_DERIVATIVE(tanh_grad, LPI_MUL(d, LPI_SUB(one, LPI_MUL(v, v))))
+LPI_DERIVATIVE(sigmoid_grad, d * (v * (1.0f - v)))
+LPI_DERIVATIVE(tanh_grad, d * (1.0f - v * v))
 
 /* Sixteen logits from z; those past the end as -3.4e38, whose exponential is 0. */
 static const lp_real *LPI_K(pad16)(lpi_n left, const lp_real *z, lp_real *pad)
@@ -1751,7 +1764,7 @@ static const lp_real *LPI_K(pad16)(lpi_n left, const lp_real *z, lp_real *pad)
 }
 
 /* *top = max z; returns sum e^(z - top) in 16 virtual lanes, folded like dot. */
-static LPI_TARGET double LPI_K(sum_exp)(lpi_n n, const lp_real *z, lp_real *top)
+LPI_KERNEL double LPI_K(sum_exp)(lpi_n n, const lp_real *z, lp_real *top)
 {
     lp_real pad[LPI_MAX_W], lane[LPI_MAX_W], most = (lp_real)-3.4e38f;
     LPI_V   s[LPI_MAX_W / LPI_W];
@@ -1767,8 +1780,7 @@ static LPI_TARGET double LPI_K(sum_exp)(lpi_n n, const lp_real *z, lp_real *top)
     for (lpi_n i = 0; i < n; i += LPI_MAX_W) {
         const lp_real *p = LPI_K(pad16)(n - i, z + i, pad);
         for (int v = 0; v < LPI_MAX_W / LPI_W; v++)
-            s[v] = LPI_ADD(s[v],
-                           LPI_K(vexp)(LPI_SUB(LPI_LOAD(p + v * LPI_W), LPI_SET1(most))));
+            s[v] = s[v] + LPI_K(vexp)(LPI_LOAD(p + v * LPI_W) - most);
     }
     for (int v = 0; v < LPI_MAX_W / LPI_W; v++) LPI_STORE(lane + v * LPI_W, s[v]);
     *top = most;
@@ -1776,17 +1788,18 @@ static LPI_TARGET double LPI_K(sum_exp)(lpi_n n, const lp_real *z, lp_real *top)
 }
 
 /* out = or += a e^(z - top) + b. */
-static LPI_TARGET void LPI_K(softmax)(lpi_n n, const lp_real *z, lp_real top, lp_real a, lp_real b,
+LPI_KERNEL void LPI_K(softmax)(lpi_n n, const lp_real *z, lp_real top, lp_real a, lp_real b,
                                       int accumulate, lp_real *out)
 {
     const LPI_V va = LPI_SET1(a), vb = LPI_SET1(b), vt = LPI_SET1(top);
     LPI_EACH(n, {
-        LPI_V p = LPI_FMA(va, LPI_K(vexp)(LPI_SUB(LPI_LD(z + i, m), vt)), vb);
-        if (accumulate) p = LPI_ADD(p, LPI_LD(out + i, m));
+        LPI_V p = LPI_FMA(va, LPI_K(vexp)(LPI_LD(z + i, m) - vt), vb);
+        if (accumulate) p = p + LPI_LD(out + i, m);
         LPI_ST(out + i, m, p);
     })
 }
 
+#ifndef LP_NO_WINOGRAD
 /* Winograd transforms: the one-dimensional ones first, of line q from GET(i, q) to PUT(i, q, v),
    then each twice, down the columns and along the rows of a tile, whose half-way state is t.  The
    matrices are in >>winograd.  A line needs 6 registers for x and 4 between; t has 36 vectors, more
@@ -1795,164 +1808,132 @@ static LPI_TARGET void LPI_K(softmax)(lpi_n n, const lp_real *z, lp_real top, lp
 #define LPI_LINE3(GET, q) const LPI_V x0 = GET(0, q), x1 = GET(1, q), x2 = GET(2, q);
 #define LPI_LINE4(GET, q) LPI_LINE3(GET, q) const LPI_V x3 = GET(3, q);
 #define LPI_LINE6(GET, q) LPI_LINE4(GET, q) const LPI_V x4 = GET(4, q), x5 = GET(5, q);
-#define LPI_C(x) LPI_SET1(x)
+#define LPI_CFMA(c, a, b) LPI_FMA(LPI_SET1(c), a, b) /* c a + b */
 #define LPI_WINO_BT(GET, PUT, q) /* 6 -> 6: B^T x */                                             \
     {                                                                                            \
         LPI_LINE6(GET, q)                                                                        \
-        const LPI_V e1 = LPI_FMA(LPI_C(-2.25f), x2, x4), e2 = LPI_FMA(LPI_C(-0.390625f), x2, x4); \
-        const LPI_V o1 = LPI_FMA(LPI_C(0.625f), x3, LPI_MUL(LPI_C(-1.40625f), x1));              \
-        const LPI_V o2 = LPI_FMA(LPI_C(1.5f), x3, LPI_MUL(LPI_C(-0.5859375f), x1));              \
-        PUT(0, q, LPI_FMA(LPI_C(0.87890625f), x0, LPI_FMA(LPI_C(-2.640625f), x2, x4)))           \
-        PUT(1, q, LPI_ADD(e1, o1)) PUT(2, q, LPI_SUB(e1, o1))                                    \
-        PUT(3, q, LPI_ADD(e2, o2)) PUT(4, q, LPI_SUB(e2, o2))                                    \
-        PUT(5, q, LPI_FMA(LPI_C(0.87890625f), x1, LPI_FMA(LPI_C(-2.640625f), x3, x5)))           \
+        const LPI_V e1 = LPI_CFMA(-2.25f, x2, x4), e2 = LPI_CFMA(-0.390625f, x2, x4);            \
+        const LPI_V o1 = LPI_CFMA(0.625f, x3, -1.40625f * x1);                                   \
+        const LPI_V o2 = LPI_CFMA(1.5f, x3, -0.5859375f * x1);                                   \
+        PUT(0, q, LPI_CFMA(0.87890625f, x0, LPI_CFMA(-2.640625f, x2, x4)))                       \
+        PUT(1, q, e1 + o1) PUT(2, q, e1 - o1) PUT(3, q, e2 + o2) PUT(4, q, e2 - o2)              \
+        PUT(5, q, LPI_CFMA(0.87890625f, x1, LPI_CFMA(-2.640625f, x3, x5)))                       \
     }
 #define LPI_WINO_B(GET, PUT, q) /* 6 -> 6: B v */                                                \
     {                                                                                            \
         LPI_LINE6(GET, q)                                                                        \
-        const LPI_V s1 = LPI_ADD(x1, x2), d1 = LPI_SUB(x1, x2);                                  \
-        const LPI_V s2 = LPI_ADD(x3, x4), d2 = LPI_SUB(x3, x4);                                  \
-        PUT(0, q, LPI_MUL(LPI_C(0.87890625f), x0))                                               \
-        PUT(1, q, LPI_FMA(LPI_C(-1.40625f), d1,                                                  \
-                          LPI_FMA(LPI_C(-0.5859375f), d2, LPI_MUL(LPI_C(0.87890625f), x5))))     \
-        PUT(2, q, LPI_FMA(LPI_C(-2.25f), s1,                                                     \
-                          LPI_FMA(LPI_C(-0.390625f), s2, LPI_MUL(LPI_C(-2.640625f), x0))))       \
-        PUT(3, q, LPI_FMA(LPI_C(0.625f), d1,                                                     \
-                          LPI_FMA(LPI_C(1.5f), d2, LPI_MUL(LPI_C(-2.640625f), x5))))             \
-        PUT(4, q, LPI_ADD(x0, LPI_ADD(s1, s2))) PUT(5, q, x5)                                    \
+        const LPI_V s1 = x1 + x2, d1 = x1 - x2, s2 = x3 + x4, d2 = x3 - x4;                      \
+        PUT(0, q, 0.87890625f * x0)                                                              \
+        PUT(1, q, LPI_CFMA(-1.40625f, d1,                                                        \
+                                 LPI_CFMA(-0.5859375f, d2, 0.87890625f * x5)))                   \
+        PUT(2, q, LPI_CFMA(-2.25f, s1, LPI_CFMA(-0.390625f, s2, -2.640625f * x0)))               \
+        PUT(3, q, LPI_CFMA(0.625f, d1, LPI_CFMA(1.5f, d2, -2.640625f * x5)))                     \
+        PUT(4, q, x0 + (s1 + s2)) PUT(5, q, x5)                                                  \
     }
 #define LPI_WINO_AT(GET, PUT, q) /* 6 -> 4: A^T m */                                             \
     {                                                                                            \
         LPI_LINE6(GET, q)                                                                        \
-        const LPI_V s1 = LPI_ADD(x1, x2), d1 = LPI_SUB(x1, x2);                                  \
-        const LPI_V s2 = LPI_ADD(x3, x4), d2 = LPI_SUB(x3, x4);                                  \
-        PUT(0, q, LPI_ADD(x0, LPI_ADD(s1, s2)))                                                  \
-        PUT(1, q, LPI_FMA(LPI_C(0.625f), d1, LPI_MUL(LPI_C(1.5f), d2)))                          \
-        PUT(2, q, LPI_FMA(LPI_C(0.390625f), s1, LPI_MUL(LPI_C(2.25f), s2)))                      \
-        PUT(3, q, LPI_FMA(LPI_C(0.244140625f), d1, LPI_FMA(LPI_C(3.375f), d2, x5)))              \
+        const LPI_V s1 = x1 + x2, d1 = x1 - x2, s2 = x3 + x4, d2 = x3 - x4;                      \
+        PUT(0, q, x0 + (s1 + s2)) PUT(1, q, LPI_CFMA(0.625f, d1, 1.5f * d2))                     \
+        PUT(2, q, LPI_CFMA(0.390625f, s1, 2.25f * s2))                                           \
+        PUT(3, q, LPI_CFMA(0.244140625f, d1, LPI_CFMA(3.375f, d2, x5)))                          \
     }
 #define LPI_WINO_A(GET, PUT, q) /* 4 -> 6: A y */                                                \
     {                                                                                            \
         LPI_LINE4(GET, q)                                                                        \
-        const LPI_V e1 = LPI_FMA(LPI_C(0.390625f), x2, x0), e2 = LPI_FMA(LPI_C(2.25f), x2, x0);  \
-        const LPI_V o1 = LPI_FMA(LPI_C(0.244140625f), x3, LPI_MUL(LPI_C(0.625f), x1));           \
-        const LPI_V o2 = LPI_FMA(LPI_C(3.375f), x3, LPI_MUL(LPI_C(1.5f), x1));                   \
-        PUT(0, q, x0) PUT(1, q, LPI_ADD(e1, o1)) PUT(2, q, LPI_SUB(e1, o1))                      \
-        PUT(3, q, LPI_ADD(e2, o2)) PUT(4, q, LPI_SUB(e2, o2)) PUT(5, q, x3)                      \
+        const LPI_V e1 = LPI_CFMA(0.390625f, x2, x0), e2 = LPI_CFMA(2.25f, x2, x0);              \
+        const LPI_V o1 = LPI_CFMA(0.244140625f, x3, 0.625f * x1);                                \
+        const LPI_V o2 = LPI_CFMA(3.375f, x3, 1.5f * x1);                                        \
+        PUT(0, q, x0) PUT(1, q, e1 + o1) PUT(2, q, e1 - o1)                                      \
+        PUT(3, q, e2 + o2) PUT(4, q, e2 - o2) PUT(5, q, x3)                                      \
     }
 #define LPI_WINO_G(GET, PUT, q) /* 3 -> 6: G w */                                                \
     {                                                                                            \
         LPI_LINE3(GET, q)                                                                        \
-        const LPI_V e1 = LPI_FMA(LPI_C(0.390625f), x2, x0), o1 = LPI_MUL(LPI_C(0.625f), x1);     \
-        const LPI_V e2 = LPI_FMA(LPI_C(2.25f), x2, x0), o2 = LPI_MUL(LPI_C(1.5f), x1);           \
-        PUT(0, q, LPI_MUL(LPI_C(256.0f / 225), x0))                                              \
-        PUT(1, q, LPI_MUL(LPI_C(-2048.0f / 2975), LPI_ADD(e1, o1)))                              \
-        PUT(2, q, LPI_MUL(LPI_C(-2048.0f / 2975), LPI_SUB(e1, o1)))                              \
-        PUT(3, q, LPI_MUL(LPI_C(128.0f / 1071), LPI_ADD(e2, o2)))                                \
-        PUT(4, q, LPI_MUL(LPI_C(128.0f / 1071), LPI_SUB(e2, o2))) PUT(5, q, x2)                  \
+        const LPI_V e1 = LPI_CFMA(0.390625f, x2, x0), o1 = 0.625f * x1;                          \
+        const LPI_V e2 = LPI_CFMA(2.25f, x2, x0), o2 = 1.5f * x1;                                \
+        PUT(0, q, (256.0f / 225) * x0)                                                           \
+        PUT(1, q, (-2048.0f / 2975) * (e1 + o1)) PUT(2, q, (-2048.0f / 2975) * (e1 - o1))        \
+        PUT(3, q, (128.0f / 1071) * (e2 + o2)) PUT(4, q, (128.0f / 1071) * (e2 - o2))            \
+        PUT(5, q, x2)                                                                            \
     }
 #define LPI_WINO_GT(GET, PUT, q) /* 6 -> 3: G^T u */                                             \
     {                                                                                            \
         LPI_LINE6(GET, q)                                                                        \
-        const LPI_V s1 = LPI_MUL(LPI_C(-2048.0f / 2975), LPI_ADD(x1, x2));                       \
-        const LPI_V d1 = LPI_MUL(LPI_C(-2048.0f / 2975), LPI_SUB(x1, x2));                       \
-        const LPI_V s2 = LPI_MUL(LPI_C(128.0f / 1071), LPI_ADD(x3, x4));                         \
-        const LPI_V d2 = LPI_MUL(LPI_C(128.0f / 1071), LPI_SUB(x3, x4));                         \
-        PUT(0, q, LPI_FMA(LPI_C(256.0f / 225), x0, LPI_ADD(s1, s2)))                             \
-        PUT(1, q, LPI_FMA(LPI_C(0.625f), d1, LPI_MUL(LPI_C(1.5f), d2)))                          \
-        PUT(2, q, LPI_FMA(LPI_C(0.390625f), s1, LPI_FMA(LPI_C(2.25f), s2, x5)))                  \
+        const LPI_V s1 = (-2048.0f / 2975) * (x1 + x2), d1 = (-2048.0f / 2975) * (x1 - x2);      \
+        const LPI_V s2 = (128.0f / 1071) * (x3 + x4), d2 = (128.0f / 1071) * (x3 - x4);          \
+        PUT(0, q, LPI_CFMA(256.0f / 225, x0, s1 + s2))                                           \
+        PUT(1, q, LPI_CFMA(0.625f, d1, 1.5f * d2))                                               \
+        PUT(2, q, LPI_CFMA(0.390625f, s1, LPI_CFMA(2.25f, s2, x5)))                              \
     }
 #define LPI_LINES3(F, GET, PUT) F(GET, PUT, 0) F(GET, PUT, 1) F(GET, PUT, 2)
 #define LPI_LINES4(F, GET, PUT) LPI_LINES3(F, GET, PUT) F(GET, PUT, 3)
 #define LPI_LINES6(F, GET, PUT) LPI_LINES4(F, GET, PUT) F(GET, PUT, 4) F(GET, PUT, 5)
 #define LPI_T_PUT(i, q, e) t[6 * (i) + (q)] = e;
 #define LPI_T_GET(i, q) t[6 * (q) + (i)]
-/* F in each direction: `down` columns of LPI_GET, then `along` rows of LPI_PUT. */
-#define LPI_WINO(F, down, along)                                                                 \
+/* F in each direction: `down` columns of GET, then `along` rows of PUT. */
+#define LPI_WINO(F, down, along, GET, PUT)                                                       \
     for (lpi_n j = 0; j < c; j += LPI_W) {                                                       \
         LPI_V t[36];                                                                             \
-        LPI_LINES##down(F, LPI_GET, LPI_T_PUT)                                                   \
-        LPI_LINES##along(F, LPI_T_GET, LPI_PUT)                                                  \
+        LPI_LINES##down(F, GET, LPI_T_PUT)                                                       \
+        LPI_LINES##along(F, LPI_T_GET, PUT)                                                      \
     }
+/* Element (y, x) of a tile: a pixel of an image, a plane of the 36, a tap of the 9. */
+#define LPI_PIXEL(p, y, x) ((p) + (y) * line + (x) * c + j)
+#define LPI_PLANE(p, y, x) ((p) + (6 * (y) + (x)) * plane + j)
+#define LPI_TAP(p, y, x) ((p) + (3 * (y) + (x)) * tap + j)
+#define LPI_GET_PIXEL(i, q) LPI_LOAD(LPI_PIXEL(from, i, q))
+#define LPI_GET_PLANE(i, q) LPI_LOAD(LPI_PLANE(from, i, q))
+#define LPI_GET_TAP(i, q) LPI_LOAD(LPI_TAP(from, i, q))
+#define LPI_PUT_PLANE(i, q, e) LPI_STORE(LPI_PLANE(to, q, i), e);
+#define LPI_ADD_PIXEL(i, q, e) LPI_STORE(LPI_PIXEL(to, q, i), (e) + LPI_LOAD(LPI_PIXEL(to, q, i)));
+#define LPI_PUT_PIXEL(i, q, e)                                                                   \
+    LPI_STORE(LPI_PIXEL(to, q, i), LPI_ADD_IF(bias, e, LPI_LOAD(bias + j)));
+#define LPI_PUT_TAP(i, q, e)                                                                     \
+    LPI_STORE(LPI_TAP(to, q, i), LPI_ADD_IF(accumulate, e, LPI_LOAD(LPI_TAP(to, q, i))));
 
-/* 6 x 6 pixels of x -> v. */
-static LPI_TARGET void LPI_K(wino_input)(lpi_n c, const lp_real *x, lpi_n row, lp_real *v,
+LPI_KERNEL void LPI_K(wino_input)(lpi_n c, const lp_real *from, lpi_n line, lp_real *to,
                                          lpi_n plane)
 {
-#define LPI_GET(i, q) LPI_LOAD(x + (i) * row + (q) * c + j)
-#define LPI_PUT(i, q, e) LPI_STORE(v + (6 * (q) + (i)) * plane + j, e);
-    LPI_WINO(LPI_WINO_BT, 6, 6)
-#undef LPI_GET
-#undef LPI_PUT
+    LPI_WINO(LPI_WINO_BT, 6, 6, LPI_GET_PIXEL, LPI_PUT_PLANE)
 }
 
-/* m -> 4 x 4 pixels of y, plus bias [c] if given. */
-static LPI_TARGET void LPI_K(wino_output)(lpi_n c, const lp_real *m, lpi_n plane,
-                                          const lp_real *bias, lp_real *y, lpi_n row)
+LPI_KERNEL void LPI_K(wino_output)(lpi_n c, const lp_real *from, lpi_n plane,
+                                          const lp_real *bias, lp_real *to, lpi_n line)
 {
-#define LPI_GET(i, q) LPI_LOAD(m + (6 * (i) + (q)) * plane + j)
-#define LPI_PUT(i, q, e)                                                                         \
-    LPI_STORE(y + (q) * row + (i) * c + j, bias ? LPI_ADD(e, LPI_LOAD(bias + j)) : e);
-    LPI_WINO(LPI_WINO_AT, 6, 4)
-#undef LPI_GET
-#undef LPI_PUT
+    LPI_WINO(LPI_WINO_AT, 6, 4, LPI_GET_PLANE, LPI_PUT_PIXEL)
 }
 
-/* Nine taps of w -> u. */
-static LPI_TARGET void LPI_K(wino_weights)(lpi_n c, const lp_real *w, lpi_n tap, lp_real *u,
+LPI_KERNEL void LPI_K(wino_weights)(lpi_n c, const lp_real *from, lpi_n tap, lp_real *to,
                                            lpi_n plane)
 {
-#define LPI_GET(i, q) LPI_LOAD(w + (3 * (i) + (q)) * tap + j)
-#define LPI_PUT(i, q, e) LPI_STORE(u + (6 * (q) + (i)) * plane + j, e);
-    LPI_WINO(LPI_WINO_G, 3, 6)
-#undef LPI_GET
-#undef LPI_PUT
+    LPI_WINO(LPI_WINO_G, 3, 6, LPI_GET_TAP, LPI_PUT_PLANE)
 }
 
-/* 4 x 4 pixels of dy -> z. */
-LPI_TRAINING_ONLY LPI_TARGET void LPI_K(wino_output_grad)(lpi_n c, const lp_real *dy, lpi_n row,
-                                                    lp_real *z, lpi_n plane)
+LPI_KERNEL void LPI_K(wino_output_grad)(lpi_n c, const lp_real *from, lpi_n line,
+                                                          lp_real *to, lpi_n plane)
 {
-#define LPI_GET(i, q) LPI_LOAD(dy + (i) * row + (q) * c + j)
-#define LPI_PUT(i, q, e) LPI_STORE(z + (6 * (q) + (i)) * plane + j, e);
-    LPI_WINO(LPI_WINO_A, 4, 6)
-#undef LPI_GET
-#undef LPI_PUT
+    LPI_WINO(LPI_WINO_A, 4, 6, LPI_GET_PIXEL, LPI_PUT_PLANE)
 }
 
-/* dv is added to 6 x 6 pixels of dx. */
-LPI_TRAINING_ONLY LPI_TARGET void LPI_K(wino_input_grad)(lpi_n c, const lp_real *dv, lpi_n plane,
-                                                   lp_real *dx, lpi_n row)
+LPI_KERNEL void LPI_K(wino_input_grad)(lpi_n c, const lp_real *from, lpi_n plane,
+                                                         lp_real *to, lpi_n line)
 {
-#define LPI_GET(i, q) LPI_LOAD(dv + (6 * (i) + (q)) * plane + j)
-#define LPI_PUT(i, q, e)                                                                         \
-    {                                                                                            \
-        lp_real *at = dx + (q) * row + (i) * c + j;                                              \
-        LPI_STORE(at, LPI_ADD(LPI_LOAD(at), e));                                                 \
-    }
-    LPI_WINO(LPI_WINO_B, 6, 6)
-#undef LPI_GET
-#undef LPI_PUT
+    LPI_WINO(LPI_WINO_B, 6, 6, LPI_GET_PLANE, LPI_ADD_PIXEL)
 }
 
-/* du -> nine taps of dw, added if accumulate. */
-LPI_TRAINING_ONLY LPI_TARGET void LPI_K(wino_weights_grad)(lpi_n c, const lp_real *du, lpi_n plane,
-                                                     int accumulate, lp_real *dw, lpi_n tap)
+LPI_KERNEL void LPI_K(wino_weights_grad)(lpi_n c, const lp_real *from,
+                                                           lpi_n plane, int accumulate,
+                                                           lp_real *to, lpi_n tap)
 {
-#define LPI_GET(i, q) LPI_LOAD(du + (6 * (i) + (q)) * plane + j)
-#define LPI_PUT(i, q, e)                                                                         \
-    {                                                                                            \
-        lp_real *at = dw + (3 * (q) + (i)) * tap + j;                                            \
-        LPI_STORE(at, accumulate ? LPI_ADD(LPI_LOAD(at), e) : e);                                \
-    }
-    LPI_WINO(LPI_WINO_GT, 6, 3)
-#undef LPI_GET
-#undef LPI_PUT
+    LPI_WINO(LPI_WINO_GT, 6, 3, LPI_GET_PLANE, LPI_PUT_TAP)
 }
+
+#endif /* LP_NO_WINOGRAD */
 
 /* gates [4, n]: in a_i a_f a_g a_o, out i f g o = sigma, sigma, tanh, sigma of them;
    c = f c0 + i g;  h = o tanh c. */
-static LPI_TARGET void LPI_K(lstm_cell)(lpi_n n, lp_real *gates, const lp_real *c0, lp_real *c,
+LPI_KERNEL void LPI_K(lstm_cell)(lpi_n n, lp_real *gates, const lp_real *c0, lp_real *c,
                                         lp_real *h)
 {
     LPI_EACH(n, {
@@ -1960,20 +1941,20 @@ static LPI_TARGET void LPI_K(lstm_cell)(lpi_n n, lp_real *gates, const lp_real *
         const LPI_V in = LPI_K(vsigmoid)(LPI_LD(p, m)), f = LPI_K(vsigmoid)(LPI_LD(p + n, m));
         const LPI_V g = LPI_K(vtanh)(LPI_LD(p + 2 * n, m));
         const LPI_V o = LPI_K(vsigmoid)(LPI_LD(p + 3 * n, m));
-        const LPI_V cell = LPI_FMA(f, LPI_LD(c0 + i, m), LPI_MUL(in, g));
+        const LPI_V cell = LPI_FMA(f, LPI_LD(c0 + i, m), in * g);
         LPI_ST(p, m, in);
         LPI_ST(p + n, m, f);
         LPI_ST(p + 2 * n, m, g);
         LPI_ST(p + 3 * n, m, o);
         LPI_ST(c + i, m, cell);
-        LPI_ST(h + i, m, LPI_MUL(o, LPI_K(vtanh)(cell)));
+        LPI_ST(h + i, m, o * LPI_K(vtanh)(cell));
     })
 }
 
 /* gates: in i f g o, out the gradients of a_i a_f a_g a_o; dh in; dc in and out:
    dc += dh o (1 - tanh^2 c);  da_i = dc g i (1-i);  da_f = dc c0 f (1-f);  da_g = dc i (1-g^2);
    da_o = dh tanh c o (1-o);  then dc = dc f for the position before. */
-LPI_TRAINING_ONLY LPI_TARGET void LPI_K(lstm_cell_grad)(lpi_n n, lp_real *gates, const lp_real *c0,
+LPI_KERNEL void LPI_K(lstm_cell_grad)(lpi_n n, lp_real *gates, const lp_real *c0,
                                              const lp_real *c, const lp_real *dh, lp_real *dc)
 {
     const LPI_V one = LPI_SET1(1.0f);
@@ -1982,23 +1963,23 @@ LPI_TRAINING_ONLY LPI_TARGET void LPI_K(lstm_cell_grad)(lpi_n n, lp_real *gates,
         const LPI_V in = LPI_LD(p, m), f = LPI_LD(p + n, m), g = LPI_LD(p + 2 * n, m);
         const LPI_V o = LPI_LD(p + 3 * n, m), t = LPI_K(vtanh)(LPI_LD(c + i, m));
         const LPI_V d = LPI_LD(dh + i, m);
-        const LPI_V e = LPI_FMA(LPI_MUL(d, o), LPI_SUB(one, LPI_MUL(t, t)), LPI_LD(dc + i, m));
-        LPI_ST(p, m, LPI_MUL(LPI_MUL(e, g), LPI_MUL(in, LPI_SUB(one, in))));
-        LPI_ST(p + n, m, LPI_MUL(LPI_MUL(e, LPI_LD(c0 + i, m)), LPI_MUL(f, LPI_SUB(one, f))));
-        LPI_ST(p + 2 * n, m, LPI_MUL(LPI_MUL(e, in), LPI_SUB(one, LPI_MUL(g, g))));
-        LPI_ST(p + 3 * n, m, LPI_MUL(LPI_MUL(d, t), LPI_MUL(o, LPI_SUB(one, o))));
-        LPI_ST(dc + i, m, LPI_MUL(e, f));
+        const LPI_V e = LPI_FMA(d * o, one - t * t, LPI_LD(dc + i, m));
+        LPI_ST(p, m, e * g * (in * (one - in)));
+        LPI_ST(p + n, m, e * LPI_LD(c0 + i, m) * (f * (one - f)));
+        LPI_ST(p + 2 * n, m, e * in * (one - g * g));
+        LPI_ST(p + 3 * n, m, d * t * (o * (one - o)));
+        LPI_ST(dc + i, m, e * f);
     })
 }
 
-LPI_TRAINING_ONLY LPI_TARGET void LPI_K(sgd)(lpi_n n, const lpi_rule *r, const lp_real *g, lp_real *v,
+LPI_KERNEL void LPI_K(sgd)(lpi_n n, const lpi_rule *r, const lp_real *g, lp_real *v,
                                   lp_real *w)
 {
     const LPI_V rate = LPI_SET1(r->rate), mu = LPI_SET1(r->mu), clip = LPI_SET1(r->clip);
     const LPI_V decay = LPI_SET1(r->decay);
     LPI_EACH(n, {
         const LPI_V wi = LPI_LD(w + i, m);
-        const LPI_V gi = LPI_FMA(decay, wi, LPI_MUL(clip, LPI_LD(g + i, m)));
+        const LPI_V gi = LPI_FMA(decay, wi, clip * LPI_LD(g + i, m));
         const LPI_V vi = LPI_FMA(mu, LPI_LD(v + i, m), gi);
         const LPI_V step = r->nesterov ? LPI_FMA(mu, vi, gi) : vi;
         LPI_ST(v + i, m, vi);
@@ -2006,7 +1987,7 @@ LPI_TRAINING_ONLY LPI_TARGET void LPI_K(sgd)(lpi_n n, const lpi_rule *r, const l
     })
 }
 
-LPI_TRAINING_ONLY LPI_TARGET void LPI_K(adam)(lpi_n n, const lpi_rule *r, const lp_real *g,
+LPI_KERNEL void LPI_K(adam)(lpi_n n, const lpi_rule *r, const lp_real *g,
                                         lp_real *m1, lp_real *m2, lp_real *w)
 {
     const LPI_V rate = LPI_SET1(r->rate), clip = LPI_SET1(r->clip), decay = LPI_SET1(r->decay);
@@ -2015,42 +1996,32 @@ LPI_TRAINING_ONLY LPI_TARGET void LPI_K(adam)(lpi_n n, const lpi_rule *r, const 
     const LPI_V epsilon = LPI_SET1(r->epsilon);
     LPI_EACH(n, {
         const LPI_V wi = LPI_LD(w + i, m);
-        const LPI_V gi = LPI_FMA(decay, wi, LPI_MUL(clip, LPI_LD(g + i, m)));
-        const LPI_V mi = LPI_FMA(beta1, LPI_LD(m1 + i, m), LPI_MUL(rest1, gi));
+        const LPI_V gi = LPI_FMA(decay, wi, clip * LPI_LD(g + i, m));
+        const LPI_V mi = LPI_FMA(beta1, LPI_LD(m1 + i, m), rest1 * gi);
         const LPI_V vi =
-            LPI_FMA(beta2, LPI_LD(m2 + i, m), LPI_MUL(LPI_MUL(rest2, gi), gi));
+            LPI_FMA(beta2, LPI_LD(m2 + i, m), rest2 * gi * gi);
         const LPI_V size = LPI_FMA(LPI_SQRT(vi), root, epsilon);
         LPI_ST(m1 + i, m, mi);
         LPI_ST(m2 + i, m, vi);
-        LPI_ST(w + i, m, LPI_FMA(rate, LPI_DIV(mi, size), LPI_MUL(keep, wi)));
+        LPI_ST(w + i, m, LPI_FMA(rate, mi / size, keep * wi));
     })
 }
 
-#define LPI_PAIR(M) LPI_K(tile_##M##x1)
-#define LPI_PAIR2(M) LPI_K(tile_##M##x2)
-#if LPI_MR == 4
-#define LPI_LIST(F) { F(1), F(2), F(3), F(4), 0, 0, 0, 0, 0, 0, 0, 0 }
-#elif LPI_MR == 6
-#define LPI_LIST(F) { F(1), F(2), F(3), F(4), F(5), F(6), 0, 0, 0, 0, 0, 0 }
-#elif LPI_MR == 8
-#define LPI_LIST(F) { F(1), F(2), F(3), F(4), F(5), F(6), F(7), F(8), 0, 0, 0, 0 }
-#else
-#define LPI_LIST(F) { F(1), F(2), F(3), F(4), F(5), F(6), F(7), F(8), F(9), F(10), F(11), F(12) }
+#define LPI_TILE_1(M) LPI_K(tile_##M##x1),
+#define LPI_TILE_2(M) LPI_K(tile_##M##x2),
+#define LPI_ENTRY(returns, name, parameters) LPI_K(name),
+#define LPI_ENTRY_T(returns, name, parameters) LPI_BACK(LPI_K(name)),
+static const lpi_kernels LPI_K(kernels) = {
+    (lp_isa)LPI_ISA_NUMBER, LPI_W, LPI_MR,
+    { { LPI_HEIGHTS(LPI_TILE_1) }, { LPI_HEIGHTS(LPI_TILE_2) } },
+#ifndef LPI_ONE_SET
+    LPI_KERNEL_LIST(LPI_ENTRY, LPI_ENTRY_T)
 #endif
-#define LPI_T(name) LPI_BACK(LPI_K(name))
-static const lp_kernels LPI_K(row) = {
-    (lp_isa)LPI_ROW_ISA, LPI_W, LPI_MR, { LPI_LIST(LPI_PAIR), LPI_LIST(LPI_PAIR2) },
-    LPI_K(panel), LPI_K(col_sum), LPI_T(col_square), LPI_K(scale_shift), LPI_T(bn_sums),
-    LPI_T(bn_grad),
-    LPI_K(relu), LPI_T(relu_grad), LPI_K(add), LPI_K(mul), LPI_K(axpy), LPI_T(lerp), LPI_K(dot),
-    LPI_K(exp), LPI_K(sigmoid), LPI_K(tanh), LPI_T(sigmoid_grad), LPI_T(tanh_grad),
-    LPI_K(sum_exp), LPI_K(softmax), LPI_K(wino_input), LPI_K(wino_output), LPI_K(wino_weights),
-    LPI_T(wino_output_grad), LPI_T(wino_input_grad), LPI_T(wino_weights_grad), LPI_K(lstm_cell),
-    LPI_T(lstm_cell_grad), LPI_T(sgd), LPI_T(adam)
 };
-#undef LPI_PAIR
-#undef LPI_PAIR2
-/* These differ from row to row; the macros above that do not may stay. */
+
+/* These differ from set to set; the macros above that do not may stay. */
+#undef LPI_ISA_NAME
+#undef LPI_ISA_NUMBER
 #undef LPI_V
 #undef LPI_W
 #undef LPI_MR
@@ -2061,64 +2032,52 @@ static const lp_kernels LPI_K(row) = {
 #undef LPI_LD
 #undef LPI_ST
 #undef LPI_SET1
-#undef LPI_ADD
-#undef LPI_SUB
-#undef LPI_MUL
 #undef LPI_FMA
-#undef LPI_DIV
 #undef LPI_SQRT
 #undef LPI_MAX
 #undef LPI_MIN
 #undef LPI_PICK
 #undef LPI_ROUND
 #undef LPI_SCALE
-#undef LPI_LIST
+#undef LPI_HEIGHTS
 #undef LPI_LD_ROW
-#endif /* LPI_ROW */
+#endif /* LPI_ISA_NAME */
 
-#if defined(LP_IMPLEMENTATION) && !defined(LPI_ROW) && !defined(LPI_IMPLEMENTED_2)
+#if defined(LP_IMPLEMENTATION) && !defined(LPI_ISA_NAME) && !defined(LPI_IMPLEMENTED_2)
 #define LPI_IMPLEMENTED_2
 
 /* ---------------------------------------------------------------------------- >>dispatch
-   Instantiate the rows, then choose one by CPUID: AVX2 needs AVX, FMA and AVX2 from the processor
+   Instantiate the sets, then choose one by CPUID: AVX2 needs AVX, FMA and AVX2 from the processor
    and YMM state from the system (XCR0 bits 1, 2), AVX-512 also ZMM state (bits 5, 6, 7). */
 
-#define LPI_ROW scalar
-#define LPI_ROW_ISA 1
+#ifdef LPI_HAS_SCALAR
+#define LPI_ISA_NAME scalar
+#define LPI_ISA_NUMBER 1
 #include LP_SELF
-#undef LPI_ROW
-#undef LPI_ROW_ISA
+#endif
 #ifdef LPI_HAS_FMA
-#define LPI_ROW scalar_fma
-#define LPI_ROW_ISA 2
+#define LPI_ISA_NAME scalar_fma
+#define LPI_ISA_NUMBER 2
 #include LP_SELF
-#undef LPI_ROW
-#undef LPI_ROW_ISA
 #endif
 #ifdef LPI_SIMD
-#define LPI_ROW avx2
-#define LPI_ROW_ISA 3
+#define LPI_ISA_NAME avx2
+#define LPI_ISA_NUMBER 3
 #include LP_SELF
-#undef LPI_ROW
-#undef LPI_ROW_ISA
-#define LPI_ROW avx512
-#define LPI_ROW_ISA 4
+#define LPI_ISA_NAME avx512
+#define LPI_ISA_NUMBER 4
 #include LP_SELF
-#undef LPI_ROW
-#undef LPI_ROW_ISA
 #endif
 #ifdef LPI_NEON
-#define LPI_ROW neon
-#define LPI_ROW_ISA 5
+#define LPI_ISA_NAME neon
+#define LPI_ISA_NUMBER 5
 #include LP_SELF
-#undef LPI_ROW
-#undef LPI_ROW_ISA
 #endif
 
+/* The best set of this processor. */
 #ifdef LPI_SIMD
 #include <cpuid.h>
-/* The highest row of this processor, as an lp_isa. */
-static int lpi_best_x86(void)
+static int lpi_best_isa(void)
 {
     unsigned a, b, c, d, lo, hi;
     __cpuid(0, a, b, c, d);
@@ -2133,31 +2092,31 @@ static int lpi_best_x86(void)
     if (!(b >> 5 & 1)) return LP_ISA_SCALAR_FMA;                                  /* AVX2 */
     return (b >> 16 & 1) && (lo & 0xE6) == 0xE6 ? LP_ISA_AVX512 : LP_ISA_AVX2;    /* AVX512F */
 }
+#elif defined(LPI_NEON)
+static int lpi_best_isa(void) { return LP_ISA_NEON; }
+#elif defined(LPI_HAS_FMA)
+static int lpi_best_isa(void) { return LP_ISA_SCALAR_FMA; }
+#else
+static int lpi_best_isa(void) { return LP_ISA_SCALAR; }
 #endif
 
 LP_API const lp_kernels *lp_find_kernels(lp_isa isa)
 {
-    int best = LP_ISA_SCALAR;
-#if defined(LPI_SIMD)
-    best = lpi_best_x86();
-#elif defined(LPI_NEON)
-    best = LP_ISA_NEON;
-#elif defined(LPI_HAS_FMA)
-    best = LP_ISA_SCALAR_FMA;
-#endif
-    int want = isa == LP_ISA_AUTO ? best : (int)isa;
+    int best = lpi_best_isa(), want = isa == LP_ISA_AUTO ? best : (int)isa;
     if (want > best) return NULL;
     switch (want) {
-    case LP_ISA_SCALAR: return &lpi_row_scalar;
+#ifdef LPI_HAS_SCALAR
+    case LP_ISA_SCALAR: return &lpi_kernels_scalar;
+#endif
 #ifdef LPI_HAS_FMA
-    case LP_ISA_SCALAR_FMA: return &lpi_row_scalar_fma;
+    case LP_ISA_SCALAR_FMA: return &lpi_kernels_scalar_fma;
 #endif
 #ifdef LPI_SIMD
-    case LP_ISA_AVX2: return &lpi_row_avx2;
-    case LP_ISA_AVX512: return &lpi_row_avx512;
+    case LP_ISA_AVX2: return &lpi_kernels_avx2;
+    case LP_ISA_AVX512: return &lpi_kernels_avx512;
 #endif
 #ifdef LPI_NEON
-    case LP_ISA_NEON: return &lpi_row_neon;
+    case LP_ISA_NEON: return &lpi_kernels_neon;
 #endif
     default: return NULL;
     }
@@ -2182,32 +2141,32 @@ LP_API const char *lp_isa_name(lp_isa isa)
        b00 b01 .. b0w | b10 b11 .. b1w | ...
 
    A is read in place by broadcasts; where the rows of a tile would fall into the same few L1 sets
-   (4 KB / stride of them apart), they are copied to an odd distance first.  What the next tile
-   needs (its rows of A, its piece of C) is asked for while this one computes: see lpi_soon.  KC and
-   NC are upper bounds: blocks are of equal size, since a thin last one would cost as much memory
-   traffic as a full one.  KC NC is 768 KB of L2.  C is the running sum of the FMA chain between two
+   (4 KB / stride of them apart), they are copied to an odd distance first.  The next tile's rows of
+   A and its piece of C are prefetched while this one computes: see lpi_soon.  KC and NC are upper
+   bounds: blocks are of equal size, since a thin last one would cost as much memory traffic as a
+   full one.  KC NC is 768 KB of L2.  C is the running sum of the FMA chain between two
    blocks of k, so blocking does not change a bit. */
 
 enum { LPI_KC = 384, LPI_NC = 512 };
 
 /* Width of the panel that starts with `left` columns to go. */
-static lpi_n lpi_panel_width(const lp_kernels *row, lpi_n left)
+static lpi_n lpi_panel_width(const lpi_kernels *kernels, lpi_n left)
 {
-    return left > row->width ? 2 * row->width : row->width;
+    return left > kernels->width ? 2 * kernels->width : kernels->width;
 }
 
 /* Packs B rows [0, k) into panels of `total` rows each, at rows [at, at + k):
    out [total, round_up(n)]. */
-static void lpi_pack(const lp_kernels *row, const lp_real *b, lpi_n rsb, lpi_n csb, lpi_n k, lpi_n n,
-                     lp_real *out, lpi_n total, lpi_n at)
+static void lpi_pack(const lpi_kernels *kernels, const lp_real *b, lpi_n rsb, lpi_n csb, lpi_n k,
+                     lpi_n n, lp_real *out, lpi_n total, lpi_n at)
 {
     for (lpi_n j = 0, width; j < n; j += width) {
-        width = lpi_panel_width(row, n - j);
+        width = lpi_panel_width(kernels, n - j);
         const lp_real *from = b + j * csb;
         lp_real       *p = out + j * total + at * width;
         lpi_n          valid = lpi_minp(width, n - j);
         if (csb == 1 && valid == width) {
-            row->panel(k, width, from, rsb, p);
+            LPI_CALL(kernels, panel)(k, width, from, rsb, p);
             continue;
         }
         for (lpi_n i = 0; i < k; i++, p += width, from += rsb) {
@@ -2218,12 +2177,12 @@ static void lpi_pack(const lp_kernels *row, const lp_real *b, lpi_n rsb, lpi_n c
 }
 
 /* One tile whose n valid columns need not fill the panel: edges go through a scratch tile. */
-LPI_INLINE void lpi_tile(const lp_kernels *row, lpi_n m, lpi_n n, const lpi_window *w,
+LPI_INLINE void lpi_tile(const lpi_kernels *kernels, lpi_n m, lpi_n n, const lpi_window *w,
                          const lp_real *a, const lp_real *b, lpi_n ldb, lp_real *c, lpi_n ldc,
                          int accumulate, const lpi_soon *soon)
 {
-    lpi_n       width = lpi_panel_width(row, n);
-    lpi_tile_fn fn = row->tile[width > row->width][m - 1];
+    lpi_n       width = lpi_panel_width(kernels, n);
+    lpi_tile_fn fn = kernels->tile[width > kernels->width][m - 1];
     if (n >= width) {
         fn(w, a, b, ldb, c, ldc, accumulate, soon);
         return;
@@ -2238,14 +2197,15 @@ LPI_INLINE void lpi_tile(const lp_kernels *row, lpi_n m, lpi_n n, const lpi_wind
 }
 
 /* m rows against one panel, cut into tiles of nearly equal height. */
-static void lpi_tiles(const lp_kernels *row, lpi_n m, lpi_n n, const lpi_window *w, const lp_real *a,
-                      const lp_real *b, lpi_n ldb, lp_real *c, lpi_n ldc, int accumulate)
+static void lpi_tiles(const lpi_kernels *kernels, lpi_n m, lpi_n n, const lpi_window *w,
+                      const lp_real *a, const lp_real *b, lpi_n ldb, lp_real *c, lpi_n ldc,
+                      int accumulate)
 {
-    lpi_n tiles = lpi_ceil_div(m, row->mr);
-    for (lpi_n t = 0; t < tiles; t++) {
-        lpi_n          i = lpi_cut(m, tiles, t), height = lpi_cut(m, tiles, t + 1) - i;
-        const lpi_soon soon = { a + (i + height) * w->rsa, c + (i + height) * ldc };
-        lpi_tile(row, height, n, w, a + i * w->rsa, b, ldb, c + i * ldc, ldc, accumulate, &soon);
+    for (lpi_n t = 0, tiles = lpi_ceil_div(m, kernels->mr), height; t < tiles; t++) {
+        lpi_cut(m, tiles, t, &height);
+        const lpi_soon next = { a + height * w->rsa, c + height * ldc };
+        lpi_tile(kernels, height, n, w, a, b, ldb, c, ldc, accumulate, &next);
+        a = next.a, c += height * ldc;
     }
 }
 
@@ -2257,48 +2217,61 @@ static int lpi_aliases(lpi_n stride, int mr)
     return bytes % 4096 == 0 || (bytes % 2048 == 0 && mr > 8);
 }
 
-/* Elements of scratch for lpi_gemm: a block of B and a tile of A. */
-static lpi_n lpi_gemm_scratch(lpi_n n, lpi_n k)
+/* The scratch of lpi_gemm: a block of B in panels, which it returns, and a tile of A. */
+static lp_real *lpi_gemm_carve(lpi_carver *c, lpi_n n, lpi_n k, lp_real **tile)
 {
     lpi_n kc = lpi_minp(k, LPI_KC);
-    return kc * (lpi_minp(n, LPI_NC) + 2 * LPI_MAX_W) + LPI_MAX_MR * (kc + 16);
+    *tile = lpi_carve(c, LPI_MAX_MR * (kc + 16));
+    return lpi_carve(c, kc * (lpi_minp(n, LPI_NC) + 2 * LPI_MAX_W));
+}
+static lpi_n lpi_gemm_scratch(lpi_n n, lpi_n k)
+{
+    lpi_carver c = { NULL, 0 };
+    lp_real   *tile;
+    lpi_gemm_carve(&c, n, k, &tile);
+    return c.used;
 }
 
-static void lpi_gemm(const lp_kernels *row, lpi_n m, lpi_n n, lpi_n k, const lp_real *a, lpi_n rsa,
-                     lpi_n csa, const lp_real *b, lpi_n rsb, lpi_n csb, lp_real *c, lpi_n ldc,
-                     int accumulate, lp_real *scratch)
+/* C [m, nc] = or += A [m, kc] times a packed block.  A's rows are rsa apart; a tile reads them as w
+   says, in place or, unless copy is NULL, from a copy there. */
+static void lpi_gemm_block(const lpi_kernels *kernels, lpi_n m, lpi_n nc, const lpi_window *w,
+                           const lp_real *a, lpi_n rsa, const lp_real *panels, lp_real *c,
+                           lpi_n ldc, int accumulate, lp_real *copy)
 {
-    lp_real *panels = scratch,
-            *copy = scratch + lpi_minp(k, LPI_KC) * (lpi_minp(n, LPI_NC) + 2 * LPI_MAX_W);
-    int      copies = csa == 1 && n > 4 * row->width && lpi_aliases(rsa, row->mr);
-    lpi_n    tiles = lpi_ceil_div(m, row->mr), up = 2 * row->width, columns = lpi_ceil_div(n, up);
-    lpi_n    bk = lpi_ceil_div(k, LPI_KC), bn = lpi_ceil_div(n, LPI_NC); /* blocks of equal size */
-    for (lpi_n q = 0; q < bk * bn; q++) {
-        lpi_n pc = lpi_cut(k, bk, q / bn), kc = lpi_cut(k, bk, q / bn + 1) - pc;
-        lpi_n jc = lpi_cut(columns, bn, q % bn) * up;
-        lpi_n nc = lpi_minp(lpi_cut(columns, bn, q % bn + 1) * up, n) - jc;
-        lpi_window w = { 1, kc, copies ? kc + 16 : rsa, csa, 0 };
-        lpi_pack(row, b + pc * rsb + jc * csb, rsb, csb, kc, nc, panels, kc, 0);
-        for (lpi_n t = 0; t < tiles; t++) {
-            lpi_n          i = lpi_cut(m, tiles, t), h = lpi_cut(m, tiles, t + 1) - i;
-            const lp_real *at = a + i * rsa + pc * csa;
-            lpi_soon       soon = { at + h * rsa, NULL };
-            if (copies) {
-                for (lpi_n r = 0; r < h; r++) lpi_copy(copy + r * w.rsa, at + r * rsa, kc);
-                at = copy;
-            }
-            for (lpi_n j = 0, width; j < nc; j += width) {
-                lp_real *to = c + i * ldc + jc + j;
-                width = lpi_panel_width(row, nc - j);
-                soon.c = to + width;
-                lpi_tile(row, h, nc - j, &w, at, panels + j * kc, width, to, ldc,
-                         accumulate || pc > 0, &soon);
-                soon.a += rsa;
-            }
+    for (lpi_n t = 0, tiles = lpi_ceil_div(m, kernels->mr), h; t < tiles; t++) {
+        lpi_n          i = lpi_cut(m, tiles, t, &h);
+        const lp_real *rows = a + i * rsa;
+        lpi_soon       next = { rows + h * rsa, NULL };
+        for (lpi_n r = 0; r < h && copy; r++)
+            lpi_copy(copy + r * w->rsa, rows + r * rsa, w->len);
+        for (lpi_n j = 0, width; j < nc; j += width, next.a += rsa) {
+            lp_real *to = c + i * ldc + j;
+            width = lpi_panel_width(kernels, nc - j);
+            next.c = to + width;
+            lpi_tile(kernels, h, nc - j, w, copy ? copy : rows, panels + j * w->len, width, to, ldc,
+                     accumulate, &next);
         }
     }
-    if (k == 0 && !accumulate)
-        for (lpi_n i = 0; i < m; i++) lpi_zero(c + i * ldc, n);
+}
+
+static void lpi_gemm(const lpi_kernels *kernels, lpi_n m, lpi_n n, lpi_n k, const lp_real *a,
+                     lpi_n rsa, lpi_n csa, const lp_real *b, lpi_n rsb, lpi_n csb, lp_real *c,
+                     lpi_n ldc, int accumulate, lp_real *scratch)
+{
+    lpi_carver carver = { scratch, 0 };
+    lp_real   *copy, *panels = lpi_gemm_carve(&carver, n, k, &copy);
+    lpi_n      up = 2 * kernels->width, columns = lpi_ceil_div(n, up), kc, nc;
+    lpi_n      bk = lpi_ceil_div(k, LPI_KC), bn = lpi_ceil_div(n, LPI_NC); /* blocks, equal */
+    if (csa != 1 || n <= 4 * kernels->width || !lpi_aliases(rsa, kernels->mr)) copy = NULL;
+    for (lpi_n q = 0; q < bk * bn; q++) {
+        lpi_n      pc = lpi_cut(k, bk, q / bn, &kc), jc = lpi_cut(columns, bn, q % bn, &nc) * up;
+        lpi_window w = { 1, kc, copy ? kc + 16 : rsa, csa, 0 };
+        nc = lpi_minp(nc * up, n - jc);
+        lpi_pack(kernels, b + pc * rsb + jc * csb, rsb, csb, kc, nc, panels, kc, 0);
+        lpi_gemm_block(kernels, m, nc, &w, a + pc * csa, rsa, panels, c + jc, ldc,
+                       accumulate || pc > 0, copy);
+    }
+    for (lpi_n i = 0; i < m && k == 0 && !accumulate; i++) lpi_zero(c + i * ldc, n);
 }
 
 LP_API size_t lp_gemm_work(int m, int n, int k)
@@ -2322,7 +2295,7 @@ LP_API lp_status lp_gemm(const lp_kernels *kernels, int m, int n, int k, const l
 /* Shares the rows of C, or its columns if there are more of these, among lanes; every lane packs
    its part of B for itself. */
 typedef struct lpi_gemm_job {
-    const lp_kernels *row;
+    const lpi_kernels *kernels;
     lpi_n          m, n, k, rsa, csa, rsb, csb, ldc, scratch, items;
     const lp_real *a, *b;
     lp_real       *c, *work;
@@ -2332,17 +2305,14 @@ typedef struct lpi_gemm_job {
 static void lpi_gemm_item(void *arg, int item, int lane)
 {
     const lpi_gemm_job *g = (const lpi_gemm_job *)arg;
-    lpi_n i = 0, iend = g->m, j = 0, jend = g->n, panel = 2 * LPI_MAX_W;
-    if (g->m >= g->n) {
-        i = lpi_cut(g->m, g->items, item);
-        iend = lpi_cut(g->m, g->items, item + 1);
-    } else {
-        j = lpi_cut(lpi_ceil_div(g->n, panel), g->items, item) * panel;
-        jend = lpi_minp(lpi_cut(lpi_ceil_div(g->n, panel), g->items, item + 1) * panel, g->n);
+    lpi_n i = 0, m = g->m, j = 0, n = g->n, panel = 2 * LPI_MAX_W;
+    if (m >= n) i = lpi_cut(g->m, g->items, item, &m);
+    else {
+        j = lpi_cut(lpi_ceil_div(g->n, panel), g->items, item, &n) * panel;
+        n = lpi_minp(n * panel, g->n - j);
     }
-    lpi_gemm(g->row, iend - i, jend - j, g->k, g->a + i * g->rsa, g->rsa, g->csa, g->b + j * g->csb,
-             g->rsb, g->csb, g->c + i * g->ldc + j, g->ldc, g->accumulate,
-             g->work + lane * g->scratch);
+    lpi_gemm(g->kernels, m, n, g->k, g->a + i * g->rsa, g->rsa, g->csa, g->b + j * g->csb, g->rsb,
+             g->csb, g->c + i * g->ldc + j, g->ldc, g->accumulate, g->work + lane * g->scratch);
 }
 
 static void lpi_gemm_parallel(const lpi_team *team, lpi_gemm_job *g)
@@ -2354,15 +2324,15 @@ static void lpi_gemm_parallel(const lpi_team *team, lpi_gemm_job *g)
 
 /* C = A B for few rows and a B packed before in panels of all k rows (lpi_pack), which is used many
    times.  A is cut at the same KC, so that its tile and a piece of the panel stay in L1. */
-static void lpi_gemm_packed(const lp_kernels *row, lpi_n m, lpi_n n, lpi_n k, const lp_real *a,
+static void lpi_gemm_packed(const lpi_kernels *kernels, lpi_n m, lpi_n n, lpi_n k, const lp_real *a,
                             lpi_n rsa, const lp_real *panels, lp_real *c, lpi_n ldc, int accumulate)
 {
     for (lpi_n j = 0, width; j < n; j += width) {
-        width = lpi_panel_width(row, n - j);
-        for (lpi_n q = 0, blocks = lpi_ceil_div(k, LPI_KC); q < blocks; q++) {
-            const lpi_n      pc = lpi_cut(k, blocks, q);
-            const lpi_window w = { 1, lpi_cut(k, blocks, q + 1) - pc, rsa, 1, 0 };
-            lpi_tiles(row, m, n - j, &w, a + pc, panels + j * k + pc * width, width, c + j, ldc,
+        width = lpi_panel_width(kernels, n - j);
+        for (lpi_n q = 0, blocks = lpi_ceil_div(k, LPI_KC), kc; q < blocks; q++) {
+            lpi_n            pc = lpi_cut(k, blocks, q, &kc);
+            const lpi_window w = { 1, kc, rsa, 1, 0 };
+            lpi_tiles(kernels, m, n - j, &w, a + pc, panels + j * k + pc * width, width, c + j, ldc,
                       accumulate || pc > 0);
         }
     }
@@ -2379,9 +2349,15 @@ static void lpi_gemm_packed(const lp_kernels *row, lpi_n m, lpi_n n, lpi_n k, co
      weights   dW_i[jc, f] = sum_(oy,ox) A[oy s + i, ox, jc] dY[oy, ox, f]
                Images are cut into groups by shape; each group (and, for big weights, each i)
                has one owner and one partial sum; the partial sums are added in order.
-     data      dX: pixels with the same (y mod s, x mod s) see the same subset of taps and form
-               a stride-1 convolution of the padded dY with that subset, turned by 180 degrees
-               and transposed.                                            item: an image
+     data      dX: pixels with the same (y mod s, x mod s), a phase, see the same subset of taps and
+               form a stride-1 convolution of the padded dY with that subset, rotated by 180 degrees
+               and with its channels transposed.                      item: an image
+
+   A 3x3 kernel with stride 2 and one zero row and column before the image has four phases:
+
+       taps   a b c       the taps that reach     e   df   e   df
+              d e f       each pixel of dX:       bh  acgi bh  acgi
+              g h i                               e   df   e   df
 
    3x3 kernels with stride 1 go through >>winograd instead, where the shape allows. */
 
@@ -2401,6 +2377,11 @@ static lpi_n lpi_padded_size(const lpi_geom *g)
 }
 
 static lpi_n lpi_weight_size(const lpi_geom *g) { return (lpi_n)g->kh * g->kw * g->c * g->f; }
+/* A panel of dY. */
+static lpi_n lpi_panel_size(const lpi_geom *g)
+{
+    return lpi_round_up((lpi_n)g->oh * g->ow, 16) * LPI_MAX_W * 2;
+}
 static lpi_n lpi_packed_size(const lpi_geom *g)
 {
     lpi_n up = 2 * LPI_MAX_W;
@@ -2413,21 +2394,10 @@ static int lpi_conv_groups(const lpi_geom *g, int n)
     lpi_n size = lpi_weight_size(g);
     return lpi_min(n, size <= 65536 ? 16 : size <= 524288 ? 4 : 2);
 }
-/* Scratch of one lane: a padded image and a panel of dY. */
-static lpi_n lpi_conv_lane(const lpi_geom *g)
-{
-    return lpi_padded_size(g) + lpi_round_up((lpi_n)g->oh * g->ow, 16) * LPI_MAX_W * 2;
-}
-static lpi_n lpi_direct_workspace(const lpi_geom *g, int lanes, int training)
-{
-    lpi_n partial = training ? lpi_conv_groups(g, g->n) * lpi_weight_size(g) : 0;
-    return lanes * lpi_conv_lane(g) + lpi_maxp(lpi_packed_size(g), partial);
-}
-
 /* to [ph, pw, c] = image [h, w, c], changed by pre, moved down by top and right by left; zero
    elsewhere. */
-static void lpi_pad(const lp_kernels *row, const lp_real *image, const lpi_pre *pre, lpi_n h, lpi_n w,
-                    lpi_n c, lpi_n top, lpi_n left, lpi_n ph, lpi_n pw, lp_real *to)
+static void lpi_pad(const lpi_kernels *kernels, const lp_real *image, const lpi_pre *pre, lpi_n h,
+                    lpi_n w, lpi_n c, lpi_n top, lpi_n left, lpi_n ph, lpi_n pw, lp_real *to)
 {
     lpi_n x0 = lpi_maxp(0, left),
           x1 = lpi_minp(pw, left + w); /* columns that come from the image */
@@ -2440,7 +2410,8 @@ static void lpi_pad(const lp_kernels *row, const lp_real *image, const lpi_pre *
         lpi_zero(to, x0 * c);
         const lp_real *line = image + (from * w + x0 - left) * c;
         if (pre && pre->scale)
-            row->scale_shift(x1 - x0, c, line, pre->scale, pre->shift, pre->relu, to + x0 * c);
+            LPI_CALL(kernels, scale_shift)
+            (x1 - x0, c, line, pre->scale, pre->shift, pre->relu, to + x0 * c);
         else lpi_copy(to + x0 * c, line, (x1 - x0) * c);
         lpi_zero(to + x1 * c, (pw - x1) * c);
     }
@@ -2448,67 +2419,77 @@ static void lpi_pad(const lp_kernels *row, const lp_real *image, const lpi_pre *
 
 typedef struct lpi_conv_job {
     const lpi_geom *g;
-    const lp_kernels  *row;
+    const lpi_kernels  *kernels;
     const lp_real  *x, *w, *bias, *dy; /* bias [f] or NULL */
     lpi_pre         pre;               /* applied to x                                          */
     const lp_real  *plus;              /* added to y, or NULL                                   */
     lp_real        *moments;           /* [n, 2, f]: mean, M2 of each image of y; or NULL       */
     lp_real        *sums;              /* [n, 2, c]: see lpi_conv_read_sums; or NULL            */
     const lpi_bn   *bn;
-    lp_real        *y, *dx, *dw, *packed, *partial, *scratch;
+    lp_real        *y, *dx, *dw;
     int             lanes;                 /* for which the workspace was planned               */
-    int             groups, parts, add_dx, add_dw; /* add: to what is there */
+    int             groups, parts, add_dx, add_dw; /* add: to what is there                     */
+    lp_real        *work;                  /* lpi_conv_workspace elements, of which:            */
+    lp_real        *packed, *partial;      /* filters; of dW: [groups, kh, kw, c, f]            */
+    lp_real        *padded, *panel;        /* for each lane: an image, a panel of dY            */
 } lpi_conv_job;
 
-static lp_real *lpi_conv_scratch(const lpi_conv_job *j, int lane)
+/* The workspace; filters and partial sums are not needed at the same time. */
+static void lpi_direct_carve(lpi_conv_job *job, lpi_carver *c, int training)
 {
-    return j->scratch + lane * lpi_conv_lane(j->g);
+    const lpi_geom *g = job->g;
+    lpi_n           partial = training ? lpi_conv_groups(g, g->n) * lpi_weight_size(g) : 0;
+    job->padded = lpi_carve(c, job->lanes * lpi_padded_size(g));
+    job->panel = lpi_carve(c, job->lanes * lpi_panel_size(g));
+    job->packed = job->partial = lpi_carve(c, lpi_maxp(lpi_packed_size(g), partial));
 }
 
 /* The image of x that A reads: itself when there is nothing to do. */
-static const lp_real *lpi_conv_padded(const lpi_conv_job *j, int image, int lane, lpi_n *pw)
+static const lp_real *lpi_conv_padded(const lpi_conv_job *j, lpi_n image, int lane, lpi_n *pw)
 {
     const lpi_geom *g = j->g;
-    const lp_real  *x = j->x + (lpi_n)image * g->h * g->w * g->c;
+    const lp_real  *x = j->x + image * g->h * g->w * g->c;
     lpi_n           ph = (lpi_n)(g->oh - 1) * g->stride + g->kh;
     *pw = (lpi_n)(g->ow - 1) * g->stride + g->kw;
     if (!j->pre.scale && g->top == 0 && g->left == 0 && ph <= g->h && *pw <= g->w) {
         *pw = g->w;
         return x;
     }
-    lpi_pad(j->row, x, &j->pre, g->h, g->w, g->c, g->top, g->left, ph, *pw,
-            lpi_conv_scratch(j, lane));
-    return lpi_conv_scratch(j, lane);
+    lp_real *padded = j->padded + lane * lpi_padded_size(g);
+    lpi_pad(j->kernels, x, &j->pre, g->h, g->w, g->c, g->top, g->left, ph, *pw, padded);
+    return padded;
 }
 
 /* mean and M2 of rows of x [rows, c], in two passes while they are in cache; out [2, c]. */
-static void lpi_moments_of(const lp_kernels *row, lpi_n rows, lpi_n c, const lp_real *x, lp_real *out)
+LPI_TRAINING_ONLY void lpi_moments_of(const lpi_kernels *kernels, lpi_n rows, lpi_n c,
+                                      const lp_real *x, lp_real *out)
 {
-    row->col_sum(rows, c, x, out);
+    LPI_CALL(kernels, col_sum)(rows, c, x, out);
     for (lpi_n j = 0; j < c; j++) out[j] /= (lp_real)rows;
-    row->col_square(rows, c, x, out, out + c);
+    LPI_CALL(kernels, col_square)(rows, c, x, out, out + c);
 }
 
-/* What follows when an image of y is complete and still in cache: the residual, and the moments
-   that the BatchNorm behind it wants. */
+/* Is called when an image of y is complete and still in cache: adds the residual, and takes the
+   moments for the BatchNorm that reads y. */
 static void lpi_conv_wrote(const lpi_conv_job *job, lpi_n image)
 {
     const lpi_geom *g = job->g;
     lpi_n           pixels = (lpi_n)g->oh * g->ow, size = pixels * g->f;
     lp_real        *y = job->y + image * size;
-    if (job->plus) job->row->add(size, y, job->plus + image * size, y);
-    if (job->moments) lpi_moments_of(job->row, pixels, g->f, y, job->moments + image * 2 * g->f);
+    if (job->plus) LPI_CALL(job->kernels, add)(size, y, job->plus + image * size, y);
+    if (LPI_TRAINS && job->moments)
+        lpi_moments_of(job->kernels, pixels, g->f, y, job->moments + image * 2 * g->f);
 }
 
-/* The same for an image of dX: the sums that the backward pass of the BatchNorm before it wants. */
+/* The same for an image of dX: takes the sums for backward of the BatchNorm that made x. */
 LPI_TRAINING_ONLY void lpi_conv_wrote_grad(const lpi_conv_job *job, lpi_n image)
 {
     const lpi_geom *g = job->g;
     lpi_n           pixels = (lpi_n)g->h * g->w, at = image * pixels * g->c;
     if (!job->sums) return;
     lp_real *sums = job->sums + image * 2 * g->c;
-    job->row->bn_sums(pixels, g->c, job->x + at, job->dx + at, job->bn, job->pre.relu, sums,
-                      sums + g->c);
+    LPI_CALL(job->kernels, bn_sums)
+    (pixels, g->c, job->x + at, job->dx + at, job->bn, job->pre.relu, sums, sums + g->c);
 }
 
 static void lpi_conv_forward_image(void *arg, int image, int lane)
@@ -2522,10 +2503,11 @@ static void lpi_conv_forward_image(void *arg, int image, int lane)
     if (job->bias)
         for (lpi_n i = 0; i < (lpi_n)g->oh * g->ow; i++) lpi_copy(y + i * g->f, job->bias, g->f);
     for (lpi_n j = 0, width; j < g->f; j += width) {
-        width = lpi_panel_width(job->row, g->f - j);
+        width = lpi_panel_width(job->kernels, g->f - j);
         for (lpi_n oy = 0; oy < g->oh; oy++)
-            lpi_tiles(job->row, g->ow, g->f - j, &w, a + oy * s * pw * g->c, job->packed + j * k,
-                      width, y + oy * g->ow * g->f + j, g->f, job->bias != NULL);
+            lpi_tiles(job->kernels, g->ow, g->f - j, &w, a + oy * s * pw * g->c,
+                      job->packed + j * k, width, y + oy * g->ow * g->f + j, g->f,
+                      job->bias != NULL);
     }
     lpi_conv_wrote(job, image);
 }
@@ -2534,7 +2516,9 @@ static void lpi_direct_forward(const lpi_team *team, lpi_conv_job *job, int n)
 {
     const lpi_geom *g = job->g;
     lpi_n           k = (lpi_n)g->kh * g->kw * g->c;
-    lpi_pack(job->row, job->w, g->f, 1, k, g->f, job->packed, k, 0);
+    lpi_carver      c = { job->work, 0 };
+    lpi_direct_carve(job, &c, 0);
+    lpi_pack(job->kernels, job->w, g->f, 1, k, g->f, job->packed, k, 0);
     lpi_for(team, n, lpi_conv_forward_image, job);
 }
 
@@ -2543,25 +2527,24 @@ LPI_TRAINING_ONLY void lpi_conv_weights_item(void *arg, int item, int lane)
     const lpi_conv_job *job = (const lpi_conv_job *)arg;
     const lpi_geom     *g = job->g;
     int                 group = item / job->parts, part = item % job->parts;
-    int first = (int)lpi_cut(g->n, job->groups, group);
-    int end = (int)lpi_cut(g->n, job->groups, group + 1);
-    lpi_n               pixels = (lpi_n)g->oh * g->ow, kwc = (lpi_n)g->kw * g->c, pw;
-    lp_real *sum = job->partial + group * lpi_weight_size(g);
-    lp_real *panel = lpi_conv_scratch(job, lane) + lpi_padded_size(g);
-    for (int image = first; image < end; image++) {
+    lpi_n               pixels = (lpi_n)g->oh * g->ow, kwc = (lpi_n)g->kw * g->c, pw, count;
+    lpi_n               first = lpi_cut(g->n, job->groups, group, &count);
+    lp_real            *sum = job->partial + group * lpi_weight_size(g);
+    lp_real            *panel = job->panel + lane * lpi_panel_size(g);
+    for (lpi_n image = first; image < first + count; image++) {
         const lp_real   *a = lpi_conv_padded(job, image, lane, &pw);
         const lp_real   *dy = job->dy + image * pixels * g->f;
         const lpi_window w = { g->oh, g->ow, 1, (lpi_n)g->stride * g->c, g->stride * pw * g->c };
         for (lpi_n j = 0, width; j < g->f; j += width) {
             lpi_n          left = g->f - j;
             const lp_real *b = dy + j;
-            width = lpi_panel_width(job->row, left);
-            if (left < width) lpi_pack(job->row, b, g->f, 1, pixels, left, panel, pixels, 0);
+            width = lpi_panel_width(job->kernels, left);
+            if (left < width) lpi_pack(job->kernels, b, g->f, 1, pixels, left, panel, pixels, 0);
             for (int i = 0; i < g->kh; i++)
                 if (job->parts == 1 || i == part)
-                    lpi_tiles(job->row, kwc, left, &w, a + i * pw * g->c, left < width ? panel : b,
-                              left < width ? width : g->f, sum + i * kwc * g->f + j, g->f,
-                              image > first);
+                    lpi_tiles(job->kernels, kwc, left, &w, a + i * pw * g->c,
+                              left < width ? panel : b, left < width ? width : g->f,
+                              sum + i * kwc * g->f + j, g->f, image > first);
         }
     }
 }
@@ -2573,7 +2556,7 @@ LPI_TRAINING_ONLY void lpi_conv_fold_item(void *arg, int item, LPI_UNUSED int la
     lpi_n size = lpi_weight_size(job->g), i = (lpi_n)item * 4096, n = lpi_minp(4096, size - i);
     for (int q = 0; q < job->groups; q++)
         if (q == 0 && !job->add_dw) lpi_copy(job->dw + i, job->partial + i, n);
-        else job->row->add(n, job->dw + i, job->partial + q * size + i, job->dw + i);
+        else LPI_CALL(job->kernels, add)(n, job->dw + i, job->partial + q * size + i, job->dw + i);
 }
 LPI_TRAINING_ONLY void lpi_conv_fold(const lpi_team *team, lpi_conv_job *job)
 {
@@ -2595,6 +2578,13 @@ typedef struct lpi_phase {
     int first, taps, shift, size;
 } lpi_phase;
 
+/* Phase i of stride x stride. */
+typedef struct lpi_phases {
+    int       ry, rx;
+    lpi_phase y, x;
+    lpi_n     k;                                 /* depth of the matrix product: taps times f */
+} lpi_phases;
+
 LPI_TRAINING_ONLY lpi_phase lpi_phase_of(int r, int pad, int kernel, int stride, int size)
 {
     lpi_phase p;
@@ -2605,47 +2595,55 @@ LPI_TRAINING_ONLY lpi_phase lpi_phase_of(int r, int pad, int kernel, int stride,
     return p;
 }
 
-/* Packs, phase by phase, the turned and transposed taps: B[(ti, tj, f), c] = W[tap, c, f]. */
+LPI_TRAINING_ONLY lpi_phases lpi_phases_of(const lpi_geom *g, int i)
+{
+    lpi_phases p;
+    p.ry = i / g->stride;
+    p.rx = i % g->stride;
+    p.y = lpi_phase_of(p.ry, g->top, g->kh, g->stride, g->h);
+    p.x = lpi_phase_of(p.rx, g->left, g->kw, g->stride, g->w);
+    p.k = (lpi_n)p.y.taps * p.x.taps * g->f;
+    return p;
+}
+
+/* Packs, phase by phase, the rotated and transposed taps: B[(ti, tj, f), c] = W[tap, c, f]. */
 LPI_TRAINING_ONLY void lpi_conv_data_pack(const lpi_conv_job *job)
 {
     const lpi_geom *g = job->g;
     lp_real        *out = job->packed;
-    for (int ry = 0; ry < g->stride; ry++)
-        for (int rx = 0; rx < g->stride; rx++) {
-            lpi_phase p = lpi_phase_of(ry, g->top, g->kh, g->stride, g->h);
-            lpi_phase q = lpi_phase_of(rx, g->left, g->kw, g->stride, g->w);
-            lpi_n     k = (lpi_n)p.taps * q.taps * g->f;
-            for (int ti = 0; ti < p.taps; ti++)
-                for (int tj = 0; tj < q.taps; tj++) {
-                    lpi_n i = p.first + g->stride * (p.taps - 1 - ti);
-                    lpi_n j = q.first + g->stride * (q.taps - 1 - tj);
-                    lpi_pack(job->row, job->w + (i * g->kw + j) * g->c * g->f, 1, g->f, g->f, g->c,
-                             out, k, (lpi_n)(ti * q.taps + tj) * g->f);
-                }
-            out += k * lpi_round_up(g->c, job->row->width);
+    for (int phase = 0; phase < g->stride * g->stride; phase++) {
+        lpi_phases p = lpi_phases_of(g, phase);
+        for (int t = 0; t < p.y.taps * p.x.taps; t++) {
+            lpi_n i = p.y.first + g->stride * (p.y.taps - 1 - t / p.x.taps);
+            lpi_n j = p.x.first + g->stride * (p.x.taps - 1 - t % p.x.taps);
+            lpi_pack(job->kernels, job->w + (i * g->kw + j) * g->c * g->f, 1, g->f, g->f, g->c, out,
+                     p.k, (lpi_n)t * g->f);
         }
+        out += p.k * lpi_round_up(g->c, job->kernels->width);
+    }
 }
 
-LPI_TRAINING_ONLY void lpi_conv_data_phase(const lpi_conv_job *job, lpi_phase p, lpi_phase q,
-                                const lp_real *dy, const lp_real *packed, lp_real *dx,
-                                lp_real *scratch)
+LPI_TRAINING_ONLY void lpi_conv_data_phase(const lpi_conv_job *job, const lpi_phases *p,
+                                           const lp_real *dy, const lp_real *packed, lp_real *dx,
+                                           lp_real *padded)
 {
     const lpi_geom *g = job->g;
-    lpi_n           s = g->stride, k = (lpi_n)p.taps * q.taps * g->f;
-    if (k == 0) { /* no tap reaches these pixels */
-        for (lpi_n i = 0; i < p.size && !job->add_dx; i++)
-            for (lpi_n j = 0; j < q.size; j++) lpi_zero(dx + (i * s * g->w + j * s) * g->c, g->c);
+    lpi_n           s = g->stride, ph = p->y.size + p->y.taps - 1, pw = p->x.size + p->x.taps - 1;
+    if (p->k == 0) { /* no tap reaches these pixels */
+        for (lpi_n i = 0; i < p->y.size && !job->add_dx; i++)
+            for (lpi_n j = 0; j < p->x.size; j++)
+                lpi_zero(dx + (i * s * g->w + j * s) * g->c, g->c);
         return;
     }
-    lpi_n ph = p.size + p.taps - 1, pw = q.size + q.taps - 1;
-    lpi_pad(job->row, dy, NULL, g->oh, g->ow, g->f, p.taps - 1 - p.shift, q.taps - 1 - q.shift, ph,
-            pw, scratch);
-    const lpi_window w = { p.taps, (lpi_n)q.taps * g->f, g->f, 1, pw * g->f };
+    lpi_pad(job->kernels, dy, NULL, g->oh, g->ow, g->f, p->y.taps - 1 - p->y.shift,
+            p->x.taps - 1 - p->x.shift, ph, pw, padded);
+    const lpi_window w = { p->y.taps, (lpi_n)p->x.taps * g->f, g->f, 1, pw * g->f };
     for (lpi_n j = 0, width; j < g->c; j += width) {
-        width = lpi_panel_width(job->row, g->c - j);
-        for (lpi_n i = 0; i < p.size; i++)
-            lpi_tiles(job->row, q.size, g->c - j, &w, scratch + i * pw * g->f, packed + j * k,
-                      width, dx + i * s * g->w * g->c + j, s * g->c, job->add_dx);
+        width = lpi_panel_width(job->kernels, g->c - j);
+        for (lpi_n i = 0; i < p->y.size; i++)
+            lpi_tiles(job->kernels, p->x.size, g->c - j, &w, padded + i * pw * g->f,
+                      packed + j * p->k, width, dx + i * s * g->w * g->c + j, s * g->c,
+                      job->add_dx);
     }
 }
 
@@ -2655,14 +2653,12 @@ LPI_TRAINING_ONLY void lpi_conv_data_image(void *arg, int image, int lane)
     const lpi_geom     *g = job->g;
     const lp_real      *dy = job->dy + (lpi_n)image * g->oh * g->ow * g->f, *packed = job->packed;
     lp_real            *dx = job->dx + (lpi_n)image * g->h * g->w * g->c;
-    for (int ry = 0; ry < g->stride; ry++)
-        for (int rx = 0; rx < g->stride; rx++) {
-            lpi_phase p = lpi_phase_of(ry, g->top, g->kh, g->stride, g->h);
-            lpi_phase q = lpi_phase_of(rx, g->left, g->kw, g->stride, g->w);
-            lpi_conv_data_phase(job, p, q, dy, packed, dx + ((lpi_n)ry * g->w + rx) * g->c,
-                                lpi_conv_scratch(job, lane));
-            packed += (lpi_n)p.taps * q.taps * g->f * lpi_round_up(g->c, job->row->width);
-        }
+    for (int phase = 0; phase < g->stride * g->stride; phase++) {
+        lpi_phases p = lpi_phases_of(g, phase);
+        lpi_conv_data_phase(job, &p, dy, packed, dx + ((lpi_n)p.ry * g->w + p.rx) * g->c,
+                            job->padded + lane * lpi_padded_size(g));
+        packed += p.k * lpi_round_up(g->c, job->kernels->width);
+    }
     lpi_conv_wrote_grad(job, image);
 }
 
@@ -2697,7 +2693,7 @@ LPI_TRAINING_ONLY void lpi_direct_data(const lpi_team *team, lpi_conv_job *job, 
 
    Forward: an item is a block of images, with V and M in its lane's scratch, which stay near L2
    when channels are few.  Backward with few channels: an item is a group of images, cut by shape,
-   which one lane takes block by block, with V, Z and dU in its scratch; the groups' dW are added in
+   which one lane takes block by block, with V, Z and dU at its desk; the groups' dW are added in
    order.  With many, where dU would be too large for each lane: all lanes transform a block of
    images, then share the planes, then the images again.  In both dV takes V's place.  Every element
    of a product is one chain of FMAs over its channels, or over its group's tiles in order: bits do
@@ -2709,89 +2705,88 @@ LPI_TRAINING_ONLY void lpi_direct_data(const lpi_team *team, lpi_conv_job *job, 
    AVX2: 1.4, 1.8). */
 static int lpi_winograd_fits(const lpi_geom *g)
 {
+#ifdef LP_NO_WINOGRAD
+    return (void)g, 0;
+#else
     return g->kh == 3 && g->kw == 3 && g->stride == 1 && g->top == 1 && g->left == 1
            && g->oh == g->h && g->ow == g->w && g->h % 4 == 0 && g->w % 4 == 0 && g->c % 16 == 0
            && g->f % 16 == 0;
+#endif
 }
 
+#ifndef LP_NO_WINOGRAD
 /* How a pass is cut. */
 typedef struct lpi_wino {
     lpi_conv_job job;
-    int          alone;            /* each slot has all of a block's scratch to itself           */
+    int          alone;            /* each lane at a desk of its own; else all lanes at one      */
     lpi_n        tiles, block;     /* per image; images per block                                */
     lpi_n        plane_x, plane_y; /* distance of planes of V and of M, Z                        */
     lpi_n        plane_u, plane_w; /* of packed U or U^T; of dU                                  */
     lpi_n        padded;           /* an image with its border                                   */
-    lpi_n        slots, slot;      /* of scratch: how many, elements of one                      */
+    lpi_n        desks, desk;      /* how many, elements of one: all scratch of a block          */
     lpi_n        begin, end;       /* images of the group in hand (backward) ...                 */
     lpi_n        first, count;     /* ... and of its block                                       */
-    lp_real     *u, *scratch;      /* slots, each: */
-    lp_real     *images, *v, *z, *du; /* images [padded]; shared: [lanes, padded]                */
+    lp_real     *u, *all;          /* [desks, desk]; of the desk in use:                         */
+    lp_real     *images, *v, *z, *du; /* images [padded]; shared by lanes: [lanes, padded]       */
 } lpi_wino;
 
 /* Distance of planes of `size` elements, a multiple of 16. */
 static lpi_n lpi_wino_plane(lpi_n size) { return size / 16 % 2 ? size : size + 16; }
 
-/* Cuts a pass; returns the elements of workspace that it needs: U, the groups' dW, slots.  Tiles of
-   a block (or one image), measured: 64 with few channels, so that V and M stay near L2; 128 with
-   many, so that each piece of U is used for as many; where it is shared, as many as keep V and Z at
-   10 MB.  A group has about 64 at least: groups are 16 at most, and so are the lanes that work. */
-static lpi_n lpi_wino_cut(lpi_wino *w, lpi_n n, int backward)
+/* Carves one desk. */
+static void lpi_wino_desk(lpi_wino *w, lpi_carver *c)
 {
-    const lpi_geom *g = w->job.g;
-    lpi_n           c = g->c, f = g->f, up = 2 * LPI_MAX_W, lanes = w->job.lanes;
-    int             few = c * f <= 25600; /* dU of a slot: 3.7 MB at most */
-    lpi_n           want = few ? 64 : backward ? lpi_maxp(128, 65536 / (c + f)) : 128;
-    w->alone = few || !backward;
-    w->tiles = (lpi_n)(g->h / 4) * (g->w / 4);
-    w->block = lpi_maxp(1, lpi_minp(backward ? n : lpi_ceil_div(n, lanes), want / w->tiles));
-    w->plane_x = lpi_wino_plane(w->block * w->tiles * c);
-    w->plane_y = lpi_wino_plane(w->block * w->tiles * f);
-    w->plane_u = lpi_wino_plane(backward ? f * lpi_round_up(c, up) : c * lpi_round_up(f, up));
-    w->plane_w = backward ? lpi_wino_plane(c * f) : 0;
-    w->padded = (lpi_n)(g->h + 2) * (g->w + 2) * c;
-    w->slot = (w->alone ? 1 : lanes) * w->padded + 36 * (w->plane_x + w->plane_y + w->plane_w);
-    w->slots = w->alone ? lanes : 1;
-    w->job.groups = 0;
-    if (w->alone && backward) {
-        w->job.groups = (int)lpi_maxp(1, lpi_minp(lpi_minp(n, 16), n * w->tiles / 64));
-        w->slots = lpi_minp(lanes, w->job.groups);
-    }
-    return 36 * w->plane_u + w->job.groups * 9 * c * f + w->slots * w->slot;
+    w->images = lpi_carve(c, (w->alone ? 1 : w->job.lanes) * w->padded);
+    w->v = lpi_carve(c, 36 * w->plane_x);
+    w->z = lpi_carve(c, 36 * w->plane_y);
+    w->du = lpi_carve(c, 36 * w->plane_w);
 }
 
-/* The pass with its scratch in slot i. */
-static lpi_wino lpi_wino_in_slot(const lpi_wino *w, lpi_n i)
+/* The pass at desk i. */
+static lpi_wino lpi_wino_at(const lpi_wino *w, lpi_n i)
 {
-    lpi_wino own = *w;
-    own.images = w->scratch + i * w->slot;
-    own.v = own.images + (w->alone ? 1 : w->job.lanes) * w->padded;
-    own.z = own.v + 36 * w->plane_x;
-    own.du = own.z + 36 * w->plane_y;
+    lpi_wino   own = *w;
+    lpi_carver c = { w->all, i * w->desk };
+    lpi_wino_desk(&own, &c);
     return own;
 }
 
-/* A pass over the job's images, cut, with its workspace laid out. */
-static lpi_wino lpi_wino_begin(const lpi_conv_job *job, int backward)
+/* Cuts a pass over the job's images and carves its workspace: U, the groups' dW, desks.  Tiles of a
+   block (or one image), measured: 64 with few channels, so that V and M stay near L2; 128 with
+   many, so that each piece of U is used for as many; where all lanes share a desk, as many as keep
+   V and Z at 10 MB.  A group has about 64 at least: groups are 16 at most, and so are the lanes
+   that work. */
+static lpi_wino lpi_wino_begin(const lpi_conv_job *job, int backward, lpi_carver *carver)
 {
-    lpi_wino w;
+    const lpi_geom *g = job->g;
+    lpi_n           c = g->c, f = g->f, n = g->n, up = 2 * LPI_MAX_W, lanes = job->lanes;
+    int             few = c * f <= 25600; /* dU of a desk: 3.7 MB at most */
+    lpi_n           want = few ? 64 : backward ? lpi_maxp(128, 65536 / (c + f)) : 128;
+    lpi_carver      one = { NULL, 0 };
+    lpi_wino        w;
+    lpi_memset(&w, 0, sizeof w);
     w.job = *job;
-    lpi_wino_cut(&w, job->g->n, backward);
-    w.begin = 0;
-    w.end = job->g->n;
-    w.u = job->scratch;
-    w.job.partial = w.u + 36 * w.plane_u;
-    w.scratch = w.job.partial + w.job.groups * lpi_weight_size(job->g);
-    return lpi_wino_in_slot(&w, 0);
-}
-
-static lpi_n lpi_wino_workspace(const lpi_geom *g, int lanes, int training)
-{
-    lpi_wino w;
-    w.job.g = g;
-    w.job.lanes = lanes;
-    lpi_n forward = lpi_wino_cut(&w, g->n, 0);
-    return training ? lpi_maxp(forward, lpi_wino_cut(&w, g->n, 1)) : forward;
+    w.end = n;
+    w.alone = few || !backward;
+    w.tiles = (lpi_n)(g->h / 4) * (g->w / 4);
+    w.block = lpi_maxp(1, lpi_minp(backward ? n : lpi_ceil_div(n, lanes), want / w.tiles));
+    w.plane_x = lpi_wino_plane(w.block * w.tiles * c);
+    w.plane_y = lpi_wino_plane(w.block * w.tiles * f);
+    w.plane_u = lpi_wino_plane(backward ? f * lpi_round_up(c, up) : c * lpi_round_up(f, up));
+    w.plane_w = backward ? lpi_wino_plane(c * f) : 0;
+    w.padded = (lpi_n)(g->h + 2) * (g->w + 2) * c;
+    w.desks = w.alone ? lanes : 1;
+    w.job.groups = 0;
+    if (w.alone && backward) {
+        w.job.groups = (int)lpi_maxp(1, lpi_minp(lpi_minp(n, 16), n * w.tiles / 64));
+        w.desks = lpi_minp(lanes, w.job.groups);
+    }
+    lpi_wino_desk(&w, &one);
+    w.desk = one.used;
+    w.u = lpi_carve(carver, 36 * w.plane_u);
+    w.job.partial = lpi_carve(carver, w.job.groups * lpi_weight_size(g));
+    w.all = lpi_carve(carver, w.desks * w.desk);
+    return lpi_wino_at(&w, 0);
 }
 
 /* V of an image as number `at` of a block. */
@@ -2800,19 +2795,20 @@ static void lpi_wino_read(const lpi_wino *w, lpi_n image, lpi_n at, int lane)
     const lpi_geom *g = w->job.g;
     lpi_n           line = (lpi_n)(g->w + 2) * g->c;
     lp_real        *x = w->images + lane * w->padded, *v = w->v + at * w->tiles * g->c;
-    lpi_pad(w->job.row, w->job.x + image * g->h * g->w * g->c, &w->job.pre, g->h, g->w, g->c, 1, 1,
-            g->h + 2, g->w + 2, x);
+    lpi_pad(w->job.kernels, w->job.x + image * g->h * g->w * g->c, &w->job.pre, g->h, g->w, g->c, 1,
+            1, g->h + 2, g->w + 2, x);
     for (lpi_n y = 0; y < g->h; y += 4)
         for (lpi_n i = 0; i < g->w; i += 4, v += g->c)
-            w->job.row->wino_input(g->c, x + y * line + i * g->c, line, v, w->plane_x);
+            LPI_CALL(w->job.kernels, wino_input)
+            (g->c, x + y * line + i * g->c, line, v, w->plane_x);
 }
 
 /* U, packed in panels, of w [9, k, n]; or U^T of w [9, n, k].  item: 64 rows of a panel, so that
-   all 36 planes are written line after line; in sixteens, so that of U^T whole cache lines of w are
-   turned at once. */
+   all 36 planes are written line after line; 16 rows at a time, so that transposing w reads whole
+   cache lines. */
 enum { LPI_PACK_ROWS = 64 };
 typedef struct lpi_wino_pack {
-    const lp_kernels *row;
+    const lpi_kernels *kernels;
     lpi_n          k, n, plane, chunks; /* chunks of rows */
     int            transposed;
     const lp_real *w;
@@ -2822,56 +2818,58 @@ typedef struct lpi_wino_pack {
 static void lpi_wino_pack_item(void *arg, int item, LPI_UNUSED int lane)
 {
     const lpi_wino_pack *p = (const lpi_wino_pack *)arg;
-    lpi_n   j = item / p->chunks * 2 * p->row->width, k = item % p->chunks * LPI_PACK_ROWS;
-    lpi_n   width = lpi_panel_width(p->row, p->n - j), columns = lpi_minp(width, p->n - j);
+    lpi_n   j = item / p->chunks * 2 * p->kernels->width, k = item % p->chunks * LPI_PACK_ROWS;
+    lpi_n   width = lpi_panel_width(p->kernels, p->n - j), columns = lpi_minp(width, p->n - j);
     lpi_n   end = lpi_minp(k + LPI_PACK_ROWS, p->k), tap = p->k * p->n, step = p->n;
-    lp_real turned[9 * 16 * 2 * LPI_MAX_W]; /* [9, 16, width] */
+    lp_real part[9 * 16 * 2 * LPI_MAX_W]; /* of w transposed: [9, 16, width] */
     for (; k < end; k += 16) {
         const lp_real *w = p->w + k * p->n + j;
         if (p->transposed) {
             for (lpi_n q = 0; q < 9; q++)
                 for (lpi_n i = 0; i < columns; i++) {
                     const lp_real *from = p->w + (q * p->n + j + i) * p->k + k;
-                    for (lpi_n r = 0; r < 16; r++) turned[(q * 16 + r) * width + i] = from[r];
+                    for (lpi_n r = 0; r < 16; r++) part[(q * 16 + r) * width + i] = from[r];
                 }
-            w = turned, tap = 16 * width, step = width;
+            w = part, tap = 16 * width, step = width;
         }
         for (lpi_n r = 0; r < 16; r++)
-            p->row->wino_weights(columns, w + r * step, tap, p->u + j * p->k + (k + r) * width,
-                                 p->plane);
+            LPI_CALL(p->kernels, wino_weights)
+            (columns, w + r * step, tap, p->u + j * p->k + (k + r) * width, p->plane);
     }
 }
 
 static void lpi_wino_pack_all(const lpi_team *team, const lpi_wino *w, int transposed)
 {
     const lpi_geom *g = w->job.g;
-    lpi_wino_pack   p = { w->job.row, g->c, g->f, w->plane_u, 0, transposed, w->job.w, w->u };
+    lpi_wino_pack   p = { w->job.kernels, g->c, g->f, w->plane_u, 0, transposed, w->job.w, w->u };
     if (transposed) p.k = g->f, p.n = g->c;
     p.chunks = lpi_ceil_div(p.k, LPI_PACK_ROWS);
-    lpi_for(team, (int)(lpi_ceil_div(p.n, 2 * p.row->width) * p.chunks), lpi_wino_pack_item, &p);
+    lpi_for(team, (int)(lpi_ceil_div(p.n, 2 * p.kernels->width) * p.chunks), lpi_wino_pack_item,
+            &p);
 }
 
 static void lpi_wino_forward_item(void *arg, int item, int lane)
 {
-    const lpi_wino  own = lpi_wino_in_slot((const lpi_wino *)arg, lane), *w = &own;
+    const lpi_wino  own = lpi_wino_at((const lpi_wino *)arg, lane), *w = &own;
     const lpi_geom *g = w->job.g;
     lpi_n first = item * w->block, count = lpi_minp(w->block, g->n - first);
     lpi_n line = (lpi_n)g->w * g->f;
     for (lpi_n i = 0; i < count; i++) lpi_wino_read(w, first + i, i, 0);
     for (lpi_n q = 0; q < 36; q++)
-        lpi_gemm_packed(w->job.row, count * w->tiles, g->f, g->c, w->v + q * w->plane_x, g->c,
+        lpi_gemm_packed(w->job.kernels, count * w->tiles, g->f, g->c, w->v + q * w->plane_x, g->c,
                         w->u + q * w->plane_u, w->z + q * w->plane_y, g->f, 0);
     lp_real *m = w->z, *y = w->job.y + first * g->h * line;
     for (lpi_n i = 0; i < count * g->h; i += 4)
         for (lpi_n j = 0; j < g->w; j += 4, m += g->f)
-            w->job.row->wino_output(g->f, m, w->plane_y, w->job.bias, y + i * line + j * g->f,
-                                    line);
+            LPI_CALL(w->job.kernels, wino_output)
+            (g->f, m, w->plane_y, w->job.bias, y + i * line + j * g->f, line);
     for (lpi_n i = 0; i < count; i++) lpi_conv_wrote(&w->job, first + i);
 }
 
 static void lpi_wino_forward(const lpi_team *team, const lpi_conv_job *job)
 {
-    lpi_wino w = lpi_wino_begin(job, 0);
+    lpi_carver c = { job->work, 0 };
+    lpi_wino   w = lpi_wino_begin(job, 0, &c);
     lpi_wino_pack_all(team, &w, 0);
     lpi_for(team, (int)lpi_ceil_div(job->g->n, w.block), lpi_wino_forward_item, &w);
 }
@@ -2887,7 +2885,8 @@ LPI_TRAINING_ONLY void lpi_wino_backward_read(void *arg, int item, int lane)
     if (w->job.dw) lpi_wino_read(w, w->first + item, item, lane);
     for (lpi_n y = 0; y < g->h; y += 4)
         for (lpi_n i = 0; i < g->w; i += 4, z += g->f)
-            w->job.row->wino_output_grad(g->f, dy + y * line + i * g->f, line, z, w->plane_y);
+            LPI_CALL(w->job.kernels, wino_output_grad)
+            (g->f, dy + y * line + i * g->f, line, z, w->plane_y);
 }
 
 /* dU += V^T Z of a plane, then dV = Z U^T. */
@@ -2895,17 +2894,18 @@ LPI_TRAINING_ONLY void lpi_wino_backward_plane(void *arg, int item, LPI_UNUSED i
 {
     const lpi_wino  *w = (const lpi_wino *)arg;
     const lpi_geom  *g = w->job.g;
-    const lp_kernels   *row = w->job.row;
+    const lpi_kernels   *kernels = w->job.kernels;
     lpi_n            tiles = w->count * w->tiles;
     const lpi_window window = { 1, tiles, 1, g->c, 0 };
     lp_real         *v = w->v + item * w->plane_x, *z = w->z + item * w->plane_y;
     lp_real         *du = w->du + item * w->plane_w;
     for (lpi_n j = 0, width; j < g->f && w->job.dw; j += width) {
-        width = lpi_panel_width(row, g->f - j);
-        lpi_tiles(row, g->c, g->f - j, &window, v, z + j, g->f, du + j, g->f, w->first > w->begin);
+        width = lpi_panel_width(kernels, g->f - j);
+        lpi_tiles(kernels, g->c, g->f - j, &window, v, z + j, g->f, du + j, g->f,
+                  w->first > w->begin);
     }
     if (w->job.dx)
-        lpi_gemm_packed(row, tiles, g->c, g->f, z, g->f, w->u + item * w->plane_u, v, g->c, 0);
+        lpi_gemm_packed(kernels, tiles, g->c, g->f, z, g->f, w->u + item * w->plane_u, v, g->c, 0);
 }
 
 /* dX of an image: summed with its border, which is then dropped. */
@@ -2920,10 +2920,11 @@ LPI_TRAINING_ONLY void lpi_wino_backward_write(void *arg, int item, int lane)
     lpi_zero(sum, w->padded);
     for (lpi_n y = 0; y < g->h; y += 4)
         for (lpi_n i = 0; i < g->w; i += 4, dv += g->c)
-            w->job.row->wino_input_grad(g->c, dv, w->plane_x, sum + y * line + i * g->c, line);
+            LPI_CALL(w->job.kernels, wino_input_grad)
+            (g->c, dv, w->plane_x, sum + y * line + i * g->c, line);
     for (lpi_n y = 0; y < g->h; y++) {
         const lp_real *from = sum + (y + 1) * line + g->c;
-        if (w->job.add_dx) w->job.row->add(size, dx + y * size, from, dx + y * size);
+        if (w->job.add_dx) LPI_CALL(w->job.kernels, add)(size, dx + y * size, from, dx + y * size);
         else lpi_copy(dx + y * size, from, size);
     }
     lpi_conv_wrote_grad(&w->job, w->first + item);
@@ -2934,7 +2935,7 @@ LPI_TRAINING_ONLY void lpi_wino_fold_item(void *arg, int item, LPI_UNUSED int la
 {
     const lpi_wino *w = (const lpi_wino *)arg;
     lpi_n           f = w->job.g->f;
-    w->job.row->wino_weights_grad(f, w->du + item * f, w->plane_w, w->job.add_dw,
+    LPI_CALL(w->job.kernels, wino_weights_grad)(f, w->du + item * f, w->plane_w, w->job.add_dw,
                                   w->job.dw + item * f, w->job.g->c * f);
 }
 
@@ -2954,10 +2955,10 @@ LPI_TRAINING_ONLY void lpi_wino_backward_item(void *arg, int item, int lane)
 {
     const lpi_wino *all = (const lpi_wino *)arg;
     const lpi_team  solo = { 1, NULL, NULL };
-    lpi_n           n = all->job.g->n, groups = all->job.groups;
-    lpi_wino        w = lpi_wino_in_slot(all, groups == all->slots ? item : lane);
-    w.begin = lpi_cut(n, groups, item);
-    w.end = lpi_cut(n, groups, item + 1);
+    lpi_n           groups = all->job.groups, count;
+    lpi_wino        w = lpi_wino_at(all, groups == all->desks ? item : lane);
+    w.begin = lpi_cut(all->job.g->n, groups, item, &count);
+    w.end = w.begin + count;
     if (w.job.dw) w.job.dw = w.job.partial + item * lpi_weight_size(w.job.g);
     w.job.add_dw = 0;
     lpi_wino_backward_group(&solo, &w);
@@ -2965,7 +2966,8 @@ LPI_TRAINING_ONLY void lpi_wino_backward_item(void *arg, int item, int lane)
 
 LPI_TRAINING_ONLY void lpi_wino_backward(const lpi_team *team, const lpi_conv_job *job)
 {
-    lpi_wino w = lpi_wino_begin(job, 1);
+    lpi_carver c = { job->work, 0 };
+    lpi_wino   w = lpi_wino_begin(job, 1, &c);
     if (job->dx) lpi_wino_pack_all(team, &w, 1);
     if (w.alone) {
         lpi_for(team, w.job.groups, lpi_wino_backward_item, &w);
@@ -2973,36 +2975,52 @@ LPI_TRAINING_ONLY void lpi_wino_backward(const lpi_team *team, const lpi_conv_jo
     } else lpi_wino_backward_group(team, &w);
 }
 
+#define LPI_IF_WINOGRAD(g, ...) if ((g)->winograd) __VA_ARGS__
+#else
+#define LPI_IF_WINOGRAD(g, ...)
+#endif /* LP_NO_WINOGRAD */
+
 /* The algorithm is chosen by shape (and lp_desc.direct_conv), never by machine. */
 static lpi_n lpi_conv_workspace(const lpi_geom *g, int lanes, int training)
 {
-    return g->winograd ? lpi_wino_workspace(g, lanes, training)
-                       : lpi_direct_workspace(g, lanes, training);
+    lpi_carver   c = { NULL, 0 };
+    lpi_conv_job job;
+    lpi_memset(&job, 0, sizeof job);
+    job.g = g;
+    job.lanes = lanes;
+    LPI_IF_WINOGRAD(g, {
+        lpi_carver back = { NULL, 0 };
+        lpi_wino_begin(&job, 0, &c);
+        if (training) lpi_wino_begin(&job, 1, &back);
+        return lpi_maxp(c.used, back.used);
+    })
+    lpi_direct_carve(&job, &c, training);
+    return c.used;
 }
 static void lpi_conv_forward(const lpi_team *team, lpi_conv_job *job, int n)
 {
-    if (job->g->winograd) lpi_wino_forward(team, job);
-    else lpi_direct_forward(team, job, n);
+    LPI_IF_WINOGRAD(job->g, { lpi_wino_forward(team, job); return; })
+    lpi_direct_forward(team, job, n);
 }
 /* dW and dX, each unless NULL; g->n is the number of images in use. */
 LPI_TRAINING_ONLY void lpi_conv_backward(const lpi_team *team, lpi_conv_job *job)
 {
-    if (job->g->winograd) lpi_wino_backward(team, job);
-    else {
-        if (job->dw) lpi_direct_weights(team, job);
-        if (job->dx) lpi_direct_data(team, job, job->g->n);
-    }
+    LPI_IF_WINOGRAD(job->g, { lpi_wino_backward(team, job); return; })
+    lpi_carver c = { job->work, 0 };
+    lpi_direct_carve(job, &c, 1);
+    if (job->dw) lpi_direct_weights(team, job);
+    if (job->dx) lpi_direct_data(team, job, job->g->n);
 }
 
 /* -------------------------------------------------------------------------------- >>lstm
-   Over positions t, for every row b (a stream) of the minibatch:
+   Over positions t, for every stream b (a row of the minibatch):
 
      a_t = [h_(t-1) x_t 1] [W_hh; W_ih; b_ih + b_hh]       the gates' arguments, [4 units]
      i, f, o = sigmoid, g = tanh of their quarter of a_t;  c_t = f c_(t-1) + i g;  h_t = o tanh c_t
 
    With both matrices and the biases stacked in one, [k, 4 units], k = units + in + 1, a position
    is one matrix product, and so is the gradient of all weights: the sum over all t and b of
-   [h x 1]^T da.  Streams are independent, so each lane takes a block of rows through the whole
+   [h x 1]^T da.  Streams are independent, so each lane takes a block of them through the whole
    sequence, without waiting for others.  The memory for backward is ordered by position:
 
      cat [t, b, k]       the rows [h_(t-1) x_t 1]
@@ -3018,7 +3036,7 @@ LPI_TRAINING_ONLY void lpi_conv_backward(const lpi_team *team, lpi_conv_job *job
      dT = da summed over the places of each word;  dE = dT W_ih^T,  dW_ih = E^T dT,  db = columns */
 
 typedef struct lpi_lstm {
-    const lp_kernels *row;
+    const lpi_kernels *kernels;
     lpi_n          rows, length, in, units, k, items;
     int            stored;                  /* all positions are stored                         */
     const lp_real *x, *dy, *state;          /* [rows, length, in], [.., units], h c [2, cap, u] */
@@ -3028,24 +3046,67 @@ typedef struct lpi_lstm {
     lp_real       *y, *dx, *next;           /* next: like state, after the last position        */
     lpi_n          capacity;
     lp_real       *cat, *gates, *cells;
-    lp_real       *packed, *packed_ih, *dh, *dc; /* dh, dc [rows, units]                        */
+    lp_real       *packed, *packed_ih, *bias;    /* bias [4u]: b_ih + b_hh                      */
+    lp_real       *dh, *dc;                 /* [rows, units]                                    */
+    lp_real       *dw, *gemm;               /* [k, 4u]; scratch of matrix products              */
     int            accumulate;              /* dx is added to                                   */
 } lpi_lstm;
 
-static lpi_n lpi_lstm_packed_size(lpi_n k, lpi_n n)
+/* The sizes alone.  words: 0 if x is not looked up; stored: positions are kept for backward. */
+static lpi_lstm lpi_lstm_sizes(lpi_n capacity, lpi_n length, lpi_n in, lpi_n units, lpi_n words,
+                               int stored)
 {
-    return k * lpi_round_up(n, 2 * LPI_MAX_W);
-}
-/* words: 0 if x is not looked up. */
-static lpi_n lpi_lstm_k(lpi_n in, lpi_n units, lpi_n words) { return units + (words ? 0 : in + 1); }
-static lpi_n lpi_lstm_saved(lpi_n capacity, lpi_n length, lpi_n k, lpi_n units, int stored)
-{
-    lpi_n positions = capacity * (stored ? length : 1);
-    return lpi_round_up(positions * k, 16) + lpi_round_up(positions * 4 * units, 16)
-           + (positions + capacity) * units;
+    lpi_lstm l;
+    lpi_memset(&l, 0, sizeof l);
+    l.capacity = capacity;
+    l.length = length;
+    l.in = in;
+    l.units = units;
+    l.words = words;
+    l.k = units + (words ? 0 : in + 1);
+    l.stored = stored;
+    return l;
 }
 
-/* Row b at position t. */
+static lpi_n lpi_lstm_packed_size(lpi_n k, lpi_n n) { return k * lpi_round_up(n, 2 * LPI_MAX_W); }
+
+/* What forward leaves for backward; the workspace of forward. */
+static void lpi_lstm_carve_saved(lpi_lstm *l, lpi_carver *c)
+{
+    lpi_n positions = l->capacity * (l->stored ? l->length : 1);
+    l->cat = lpi_carve(c, positions * l->k);
+    l->gates = lpi_carve(c, positions * 4 * l->units);
+    l->cells = lpi_carve(c, (positions + l->capacity) * l->units);
+}
+static void lpi_lstm_carve_forward(lpi_lstm *l, lpi_carver *c, lpi_n lanes)
+{
+    lpi_n u4 = 4 * l->units;
+    l->packed = lpi_carve(c, lpi_lstm_packed_size(l->k, u4));
+    l->bias = lpi_carve(c, u4);
+    l->table = lpi_carve(c, l->words * u4);
+    l->gemm = lpi_carve(c, l->words ? lanes * lpi_gemm_scratch(u4, l->in) : 0);
+}
+/* The workspace of backward through time, and then, in its place, of the weights' gradients. */
+LPI_TRAINING_ONLY void lpi_lstm_carve_through(lpi_lstm *l, lpi_carver *c)
+{
+    lpi_n u4 = 4 * l->units;
+    l->packed = lpi_carve(c, lpi_lstm_packed_size(u4, l->units));
+    l->packed_ih = lpi_carve(c, l->words ? 0 : lpi_lstm_packed_size(u4, l->in));
+    l->dh = lpi_carve(c, l->capacity * l->units);
+    l->dc = lpi_carve(c, l->capacity * l->units);
+}
+LPI_TRAINING_ONLY void lpi_lstm_carve_weights(lpi_lstm *l, lpi_carver *c, lpi_n lanes)
+{
+    lpi_n u4 = 4 * l->units, gemm = lpi_gemm_scratch(u4, l->capacity * l->length);
+    if (l->words)
+        gemm =
+            lpi_maxp(gemm, lpi_maxp(lpi_gemm_scratch(u4, l->words), lpi_gemm_scratch(l->in, u4)));
+    l->table = lpi_carve(c, l->words * u4);
+    l->dw = lpi_carve(c, l->words ? 0 : l->k * u4);
+    l->gemm = lpi_carve(c, lanes * gemm);
+}
+
+/* Stream b at position t. */
 static lp_real *lpi_lstm_cat(const lpi_lstm *l, lpi_n t, lpi_n b)
 {
     return l->cat + ((l->stored ? t : 0) * l->rows + b) * l->k;
@@ -3059,26 +3120,26 @@ static lp_real *lpi_lstm_cell(const lpi_lstm *l, lpi_n t, lpi_n b)
     return l->cells + ((l->stored ? t : t % 2) * l->rows + b) * l->units;
 }
 
-/* packed [k, 4u] = [w_hh; w_ih; b_ih + b_hh]; or w_hh alone, and T begins as the biases.
-   bias [4u] is scratch. */
+/* packed [k, 4u] = [w_hh; w_ih; b_ih + b_hh]; or w_hh alone, and T begins as the biases. */
 static void lpi_lstm_pack(const lpi_lstm *l, const lp_real *w_ih, const lp_real *w_hh,
-                          const lp_real *b_ih, const lp_real *b_hh, lp_real *bias)
+                          const lp_real *b_ih, const lp_real *b_hh)
 {
-    lpi_n u4 = 4 * l->units;
-    l->row->add(u4, b_ih, b_hh, bias);
-    lpi_pack(l->row, w_hh, u4, 1, l->units, u4, l->packed, l->k, 0);
+    lpi_n    u4 = 4 * l->units;
+    lp_real *bias = l->bias;
+    LPI_CALL(l->kernels, add)(u4, b_ih, b_hh, bias);
+    lpi_pack(l->kernels, w_hh, u4, 1, l->units, u4, l->packed, l->k, 0);
     for (lpi_n i = 0; i < l->words; i++) lpi_copy(l->table + i * u4, bias, u4);
     if (l->token) return;
-    lpi_pack(l->row, w_ih, u4, 1, l->in, u4, l->packed, l->k, l->units);
-    lpi_pack(l->row, bias, u4, 1, 1, u4, l->packed, l->k, l->k - 1);
+    lpi_pack(l->kernels, w_ih, u4, 1, l->in, u4, l->packed, l->k, l->units);
+    lpi_pack(l->kernels, bias, u4, 1, 1, u4, l->packed, l->k, l->k - 1);
 }
 
-/* Rows of one lane from the first position to the last. */
+/* Streams of one lane from the first position to the last. */
 static void lpi_lstm_forward_item(void *arg, int item, LPI_UNUSED int lane)
 {
     const lpi_lstm *l = (const lpi_lstm *)arg;
-    lpi_n           u = l->units, first = lpi_cut(l->rows, l->items, item);
-    lpi_n           end = lpi_cut(l->rows, l->items, item + 1);
+    lpi_n           u = l->units, rows, first = lpi_cut(l->rows, l->items, item, &rows);
+    lpi_n           end = first + rows;
     for (lpi_n b = first; b < end; b++)
         lpi_copy(lpi_lstm_cell(l, 0, b), l->state + (l->capacity + b) * u, u);
     for (lpi_n t = 0; t < l->length; t++) {
@@ -3093,10 +3154,10 @@ static void lpi_lstm_forward_item(void *arg, int item, LPI_UNUSED int lane)
             lpi_copy(cat + u, l->x + (b * l->length + t) * l->in, l->in);
             cat[l->k - 1] = 1;
         }
-        lpi_gemm_packed(l->row, end - first, 4 * u, l->k, lpi_lstm_cat(l, t, first), l->k,
+        lpi_gemm_packed(l->kernels, rows, 4 * u, l->k, lpi_lstm_cat(l, t, first), l->k,
                         l->packed, lpi_lstm_gates(l, t, first), 4 * u, l->token != NULL);
         for (lpi_n b = first; b < end; b++)
-            l->row->lstm_cell(u, lpi_lstm_gates(l, t, b), lpi_lstm_cell(l, t, b),
+            LPI_CALL(l->kernels, lstm_cell)(u, lpi_lstm_gates(l, t, b), lpi_lstm_cell(l, t, b),
                               lpi_lstm_cell(l, t + 1, b), l->y + (b * l->length + t) * u);
     }
     for (lpi_n b = first; b < end; b++) {
@@ -3109,21 +3170,22 @@ static void lpi_lstm_forward_item(void *arg, int item, LPI_UNUSED int lane)
 LPI_TRAINING_ONLY void lpi_lstm_backward_item(void *arg, int item, LPI_UNUSED int lane)
 {
     const lpi_lstm *l = (const lpi_lstm *)arg;
-    lpi_n           u = l->units, first = lpi_cut(l->rows, l->items, item);
-    lpi_n           rows = lpi_cut(l->rows, l->items, item + 1) - first;
+    lpi_n           u = l->units, rows, first = lpi_cut(l->rows, l->items, item, &rows);
     lpi_zero(l->dh + first * u, rows * u);
     lpi_zero(l->dc + first * u, rows * u);
     for (lpi_n t = l->length - 1; t >= 0; t--) {
         lp_real *da = lpi_lstm_gates(l, t, first);
         for (lpi_n b = first; b < first + rows; b++) {
-            l->row->add(u, l->dh + b * u, l->dy + (b * l->length + t) * u, l->dh + b * u);
-            l->row->lstm_cell_grad(u, lpi_lstm_gates(l, t, b), lpi_lstm_cell(l, t, b),
+            LPI_CALL(l->kernels, add)
+            (u, l->dh + b * u, l->dy + (b * l->length + t) * u, l->dh + b * u);
+            LPI_CALL(l->kernels, lstm_cell_grad)(u, lpi_lstm_gates(l, t, b), lpi_lstm_cell(l, t, b),
                                    lpi_lstm_cell(l, t + 1, b), l->dh + b * u, l->dc + b * u);
         }
         if (t > 0)
-            lpi_gemm_packed(l->row, rows, u, 4 * u, da, 4 * u, l->packed, l->dh + first * u, u, 0);
+            lpi_gemm_packed(l->kernels, rows, u, 4 * u, da, 4 * u, l->packed, l->dh + first * u, u,
+                            0);
         if (l->dx)
-            lpi_gemm_packed(l->row, rows, l->in, 4 * u, da, 4 * u, l->packed_ih,
+            lpi_gemm_packed(l->kernels, rows, l->in, 4 * u, da, 4 * u, l->packed_ih,
                             l->dx + (first * l->length + t) * l->in, l->length * l->in,
                             l->accumulate);
     }
@@ -3140,7 +3202,7 @@ LPI_TRAINING_ONLY void lpi_lstm_table_item(void *arg, int item, LPI_UNUSED int l
     for (lpi_n t = 0; t < l->length; t++)
         for (lpi_n b = 0; b < l->rows; b++) {
             lp_real *sum = l->table + l->token[b * l->length + t] * u4 + j;
-            l->row->add(n, sum, lpi_lstm_gates(l, t, b) + j, sum);
+            LPI_CALL(l->kernels, add)(n, sum, lpi_lstm_gates(l, t, b) + j, sum);
         }
 }
 
@@ -4471,63 +4533,66 @@ typedef struct lpi_lstm_own {
 } lpi_lstm_own;
 
 
-static lpi_n lpi_lstm_workspace(lpi_n capacity, lpi_n length, lpi_n in, lpi_n units, lpi_n words,
-                                int lanes, int training)
+/* How the node looks at a minibatch, training or not; without memory. */
+static lpi_lstm lpi_lstm_shape(const lpi_node *node, int training)
 {
-    lpi_n k = lpi_lstm_k(in, units, words), u4 = 4 * units, gemm = lpi_gemm_scratch(u4, in);
-    lpi_n forward = u4 + lpi_lstm_packed_size(k, u4) + (words ? words * u4 + lanes * gemm : 0);
-    lpi_n through = lpi_lstm_packed_size(u4, units) + (words ? 0 : lpi_lstm_packed_size(u4, in))
-                    + 2 * lpi_round_up(capacity * units, 16);
-    gemm = lpi_maxp(lpi_gemm_scratch(u4, capacity * length),
-                    lpi_maxp(lpi_gemm_scratch(u4, words), lpi_gemm_scratch(in, u4)));
-    lpi_n weights = lanes * gemm + (words ? words * u4 + lpi_blocks(words, u4) * 2 * u4 : k * u4);
-    return training ? lpi_maxp(forward, lpi_maxp(through, weights)) : forward;
+    const int *y = node->out->pub.dim; /* [n, length, units] */
+    return lpi_lstm_sizes(y[0], y[1], lpi_last(node->in[0]), y[2],
+                          ((const lpi_lstm_own *)node->own)->words, training);
 }
-
 static lpi_lstm lpi_lstm_of(const lp_net *net, const lpi_node *node)
 {
-    const lpi_lstm_own *own = (const lpi_lstm_own *)node->own;
-    const lpi_tensor   *y = node->out;
-    lpi_lstm            l;
-    lpi_memset(&l, 0, sizeof l);
-    l.row = net->kernels;
-    l.rows = lpi_rows(net, y);
-    l.capacity = y->pub.dim[0];
-    l.length = y->pub.dim[1];
-    l.in = lpi_last(node->in[0]);
-    l.units = lpi_last(y);
-    l.words = own->words;
-    l.k = lpi_lstm_k(l.in, l.units, l.words);
+    const lpi_tensor *tokens = ((const lpi_lstm_own *)node->own)->tokens;
+    lpi_lstm          l = lpi_lstm_shape(node, !net->desc.inference);
+    lpi_carver        c = {node->saved.at, 0};
+    lpi_lstm_carve_saved(&l, &c);
+    l.kernels = net->kernels;
+    l.rows = lpi_rows(net, node->out);
     l.items = lpi_minp(net->team.lanes, l.rows);
-    l.stored = !net->desc.inference;
-    l.token = own->tokens ? own->tokens->pub.labels : NULL;
+    l.token = tokens ? tokens->pub.labels : NULL;
     l.x = lpi_value(net, node->in[0]);
     l.y = lpi_value(net, node->out);
     l.state = net->carry + node->carry;
     l.next = net->carry_next + node->carry;
-    lpi_n positions = l.capacity * (l.stored ? l.length : 1);
-    l.cat = node->saved.at;
-    l.gates = l.cat + lpi_round_up(positions * l.k, 16);
-    l.cells = l.gates + lpi_round_up(positions * 4 * l.units, 16);
-    l.packed = net->workspace;
     return l;
 }
 
+/* Scratch of backward's second part; in front of it lie the sums of columns. */
+LPI_TRAINING_ONLY void lpi_lstm_carve_gradients(lpi_lstm *l, lpi_carver *c, lpi_n lanes)
+{
+    lpi_carve(c, l->words ? lpi_blocks(l->words, 4 * l->units) * 8 * l->units : 0);
+    lpi_lstm_carve_weights(l, c, lanes);
+}
+static void lpi_lstm_sizes_of(const lp_net *net, const lpi_node *node, int training, lpi_sizes *s)
+{
+    lpi_lstm   l = lpi_lstm_shape(node, training);
+    lpi_n      lanes = net->desc.threads;
+    lpi_carver saved = {NULL, 0}, forward = saved, through = saved, weights = saved;
+    lpi_lstm_carve_saved(&l, &saved);
+    lpi_lstm_carve_forward(&l, &forward, lanes);
+    if (training) lpi_lstm_carve_through(&l, &through);
+    if (training) lpi_lstm_carve_gradients(&l, &weights, lanes);
+    s->saved = saved.used;
+    s->scratch = lpi_maxp(forward.used, lpi_maxp(through.used, weights.used));
+    s->carry = 2 * l.capacity * l.units;
+}
 static lp_status lpi_lstm_forward(lp_net *net, lpi_node *node)
 {
     const lpi_lstm_own *own = (const lpi_lstm_own *)node->own;
     lpi_lstm            l = lpi_lstm_of(net, node);
+    lp_real            *w_ih = lpi_value(net, node->in[1]);
     lpi_n               u4 = 4 * l.units;
-    lp_real *bias = l.packed + lpi_lstm_packed_size(l.k, u4), *w_ih = lpi_value(net, node->in[1]);
+    lpi_carver          c = {net->workspace, 0};
     if (own->tokens
         && lpi_check_tokens(net, own->tokens, l.rows * l.length, own->words) != LP_OK)
         return LP_ERR_LABEL;
-    l.table = bias + u4;
+    lpi_lstm_carve_forward(&l, &c, net->desc.threads);
+    (void)lpi_scratch(net, c.used);
     lpi_lstm_pack(&l, w_ih, lpi_value(net, node->in[2]), lpi_value(net, node->in[3]),
-                  lpi_value(net, node->in[4]), bias);
+                  lpi_value(net, node->in[4]));
     if (l.token) {
         lpi_gemm_job t = {net->kernels, l.words, u4, l.in, l.in, 1, u4, 1, u4,
-                          0, 0, l.x, w_ih, l.table, l.table + l.words * u4, 1};
+                          0, 0, l.x, w_ih, l.table, l.gemm, 1};
         lpi_gemm_parallel(&net->team, &t);
     }
     lpi_for(&net->team, (int)l.items, lpi_lstm_forward_item, &l);
@@ -4537,16 +4602,14 @@ static lp_status lpi_lstm_forward(lp_net *net, lpi_node *node)
 /* dW_hh = H^T dA;  dT, and from it dW_ih = E^T dT, the gradients of the biases, and dE = dT W_ih^T. */
 LPI_TRAINING_ONLY void lpi_lstm_backward_words(lp_net *net, const lpi_node *node, lpi_lstm *l)
 {
-    lpi_n    u4 = 4 * l->units, n = l->words;
-    lp_real *work = net->workspace + lpi_blocks(n, u4) * 2 * u4 + n * u4;
-    l->table = work - n * u4;
+    lpi_n u4 = 4 * l->units, n = l->words;
     lpi_for(&net->team, (int)lpi_ceil_div(u4, LPI_TABLE_COLUMNS), lpi_lstm_table_item, l);
     lpi_gemm_job job[3] = {
-        {net->kernels, n, l->in, u4, u4, 1, 1, u4, l->in, 0, 0, l->table, lpi_value(net, node->in[1]),
-         NULL, work, 0},
-        {net->kernels, l->in, u4, n, 1, l->in, u4, 1, u4, 0, 0, l->x, l->table, NULL, work, 0},
-        {net->kernels, l->units, u4, l->rows * l->length, 1, l->k, u4, 1, u4, 0, 0, l->cat, l->gates,
-         NULL, work, 0}};
+        {net->kernels, n, l->in, u4, u4, 1, 1, u4, l->in, 0, 0, l->table,
+         lpi_value(net, node->in[1]), NULL, l->gemm, 0},
+        {net->kernels, l->in, u4, n, 1, l->in, u4, 1, u4, 0, 0, l->x, l->table, NULL, l->gemm, 0},
+        {net->kernels, l->units, u4, l->rows * l->length, 1, l->k, u4, 1, u4, 0, 0, l->cat,
+         l->gates, NULL, l->gemm, 0}};
     for (int i = 4; i >= 0; i--) {
         if (!lpi_wants(node, i)) continue;
         lp_real *grad = lpi_grad(net, node->in[i]);
@@ -4560,26 +4623,28 @@ LPI_TRAINING_ONLY void lpi_lstm_backward_words(lp_net *net, const lpi_node *node
 }
 LPI_TRAINING_ONLY void lpi_lstm_backward(lp_net *net, lpi_node *node)
 {
-    lpi_lstm l = lpi_lstm_of(net, node);
-    lpi_n    u4 = 4 * l.units;
+    lpi_lstm   l = lpi_lstm_of(net, node);
+    lpi_n      u4 = 4 * l.units;
+    lpi_carver through = {net->workspace, 0}, weights = through;
     l.dy = lpi_grad(net, node->out);
-    l.packed_ih = l.packed + lpi_lstm_packed_size(u4, l.units);
-    l.dh = l.packed_ih + (l.token ? 0 : lpi_lstm_packed_size(u4, l.in));
-    l.dc = l.dh + lpi_round_up(l.capacity * l.units, 16);
-    lpi_pack(l.row, lpi_value(net, node->in[2]), 1, u4, u4, l.units, l.packed, u4, 0);
+    lpi_lstm_carve_through(&l, &through);
+    (void)lpi_scratch(net, through.used);
+    lpi_pack(l.kernels, lpi_value(net, node->in[2]), 1, u4, u4, l.units, l.packed, u4, 0);
     if (lpi_wants(node, 0) && !l.token) {
         l.dx = lpi_grad(net, node->in[0]);
         l.accumulate = lpi_adds(net, node, 0);
-        lpi_pack(l.row, lpi_value(net, node->in[1]), 1, u4, u4, l.in, l.packed_ih, u4, 0);
+        lpi_pack(l.kernels, lpi_value(net, node->in[1]), 1, u4, u4, l.in, l.packed_ih, u4, 0);
     }
     lpi_for(&net->team, (int)l.items, lpi_lstm_backward_item, &l);
+    lpi_lstm_carve_gradients(&l, &weights, net->desc.threads);
+    (void)lpi_scratch(net, weights.used);
     if (l.token) {
         lpi_lstm_backward_words(net, node, &l);
         return;
     }
-    lp_real *dw = net->workspace, *part[5]; /* [k, 4u] = [h x 1]^T da, in the order of the inputs */
-    lpi_gemm_job g = {net->kernels, l.k, u4,    l.rows * l.length, 1,  l.k,           u4, 1, u4,
-                      0,        0,   l.cat, l.gates,           dw, dw + l.k * u4, 0};
+    lp_real *dw = l.dw, *part[5]; /* [k, 4u] = [h x 1]^T da, in the order of the inputs */
+    lpi_gemm_job g = {net->kernels, l.k, u4, l.rows * l.length, 1, l.k, u4, 1, u4,
+                      0, 0, l.cat, l.gates, dw, l.gemm, 0};
     lpi_gemm_parallel(&net->team, &g);
     part[2] = dw, part[1] = dw + l.units * u4, part[3] = part[4] = dw + (l.k - 1) * u4;
     for (int i = 4; i > 0; i--)
@@ -4588,15 +4653,6 @@ LPI_TRAINING_ONLY void lpi_lstm_backward(lp_net *net, lpi_node *node)
                           lpi_adds(net, node, i));
 }
 
-static void lpi_lstm_sizes(const lp_net *net, const lpi_node *node, int training, lpi_sizes *s)
-{
-    const lpi_lstm_own *own = (const lpi_lstm_own *)node->own;
-    const int          *y = node->out->pub.dim; /* [n, length, units] */
-    lpi_n               in = lpi_last(node->in[0]), k = lpi_lstm_k(in, y[2], own->words);
-    s->saved = lpi_lstm_saved(y[0], y[1], k, y[2], training);
-    s->scratch = lpi_lstm_workspace(y[0], y[1], in, y[2], own->words, net->desc.threads, training);
-    s->carry = (ptrdiff_t)2 * y[0] * y[2];
-}
 static void lpi_lstm_absorb(lp_net *net, lpi_node *node)
 {
     lpi_lstm_own *own = (lpi_lstm_own *)node->own;
@@ -4614,7 +4670,7 @@ static void lpi_lstm_absorb(lp_net *net, lpi_node *node)
     lpi_declare_use(node, &lpi_root(node->in[0])->value, LPI_FORWARD | LPI_BACKWARD);
 }
 static const lpi_op lpi_op_lstm = {
-    "lstm", lpi_lstm_forward, LPI_BACK(lpi_lstm_backward), lpi_lstm_sizes, lpi_lstm_absorb, NULL,
+    "lstm", lpi_lstm_forward, LPI_BACK(lpi_lstm_backward), lpi_lstm_sizes_of, lpi_lstm_absorb, NULL,
     LPI_X0 | LPI_X1 | LPI_X2 | LPI_X3 | LPI_X4 | LPI_Y | LPI_SAVED, LPI_X1 | LPI_X2 | LPI_SAVED, 0,
     sizeof(lpi_lstm_own)};
 
@@ -4942,7 +4998,7 @@ static lpi_conv_job lpi_conv_job_of(const lp_net *net, const lpi_node *node, lpi
     *geom = own->geom;
     geom->n = lpi_rows(net, node->out);
     job.g = geom;
-    job.row = net->kernels;
+    job.kernels = net->kernels;
     job.x = lpi_value(net, own->before ? own->before->in[0] : node->in[0]);
     if (own->before) {
         lpi_bn_saved s = lpi_bn_saved_of(own->before);
@@ -4953,9 +5009,7 @@ static lpi_conv_job lpi_conv_job_of(const lp_net *net, const lpi_node *node, lpi
     job.w = lpi_value(net, node->in[1]);
     if (lpi_conv_bias(node)) job.bias = lpi_value(net, lpi_conv_bias(node));
     job.lanes = net->desc.threads; /* the team may have got fewer */
-    job.scratch = lpi_scratch(net, lpi_conv_workspace(geom, job.lanes, net->training));
-    job.packed = job.scratch + (geom->winograd ? 0 : job.lanes * lpi_conv_lane(geom));
-    job.partial = job.packed;
+    job.work = lpi_scratch(net, lpi_conv_workspace(geom, job.lanes, net->training));
     return job;
 }
 

@@ -170,7 +170,7 @@ static void bench_late_wrn(lp_desc desc)
 static void bench_conv(lp_desc desc, int c, int hw, int n)
 {
     model         m = build_wrn(desc, 10, 1, 2);
-    const lp_kernels *row = m.net->row;
+    const lpi_kernels *kernels = m.net->kernels;
     lpi_geom      g = { n, hw, hw, c, hw, hw, c, 3, 3, 1, 1, 1, 0 };
     lpi_conv_job  job;
     size_t size = (size_t)n * (size_t)(hw * hw) * (size_t)c, taps = (size_t)(9 * c) * (size_t)c;
@@ -183,10 +183,9 @@ static void bench_conv(lp_desc desc, int c, int hw, int n)
     for (size_t i = 0; i < taps; i++) w[i] = (float)(i % 13) * 0.1f - 0.6f;
     memset(&job, 0, sizeof job);
     job.g = &g;
-    job.row = row;
+    job.kernels = kernels;
     job.lanes = desc.threads;
-    job.scratch = work;
-    job.packed = job.partial = work + (g.winograd ? 0 : job.lanes * lpi_conv_lane(&g));
+    job.work = work;
     for (int r = 0; r < 10; r++)
         for (int pass = 0; pass < 3; pass++) {
             lpi_conv_job j = job;
@@ -203,7 +202,7 @@ static void bench_conv(lp_desc desc, int c, int hw, int n)
     printf(
         "result bench=conv3x3 c=%d hw=%d n=%d threads=%d isa=%s winograd=%d fwd=%.0f bwd_data=%.0f "
         "bwd_weights=%.0f\n",
-        c, hw, n, desc.threads, lp_isa_name(row->isa), g.winograd, flop / best[0], flop / best[1],
+        c, hw, n, desc.threads, lp_isa_name(kernels->isa), g.winograd, flop / best[0], flop / best[1],
         flop / best[2]);
     fflush(stdout);
     free(x), free(y), free(w), free(work);

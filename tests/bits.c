@@ -222,28 +222,28 @@ static void fill(float *v, int n, uint64_t seed)
     for (int i = 0; i < n; i++) v[i] = (float)test_random(seed, (uint64_t)i) * 3;
 }
 
-static uint64_t column_kernels(const lp_kernels *row, int n, int c)
+static uint64_t column_kernels(const lpi_kernels *kernels, int n, int c)
 {
     static float x[MOST], dy[MOST], y[MOST], v[6][40], out[2][40];
     lpi_bn bn = { v[0], v[1], v[2], v[3], v[4], v[5] };
     fill(x, n * c, 1), fill(dy, n * c, 2);
     for (int i = 0; i < 6; i++) fill(v[i], c, 10 + (uint64_t)i);
     uint64_t h = TEST_FNV;
-    row->col_sum(n, c, x, out[0]);
-    row->col_square(n, c, x, v[0], out[1]);
+    LPI_CALL(kernels, col_sum)(n, c, x, out[0]);
+    LPI_CALL(kernels, col_square)(n, c, x, v[0], out[1]);
     h = test_hash_words(test_hash_words(h, out[0], (size_t)c), out[1], (size_t)c);
     for (int relu = 0; relu < 2; relu++) {
-        row->scale_shift(n, c, x, v[1], v[2], relu, y);
+        LPI_CALL(kernels, scale_shift)(n, c, x, v[1], v[2], relu, y);
         h = test_hash_words(h, y, (size_t)(n * c));
-        row->bn_sums(n, c, x, dy, &bn, relu, out[0], out[1]);
+        LPI_CALL(kernels, bn_sums)(n, c, x, dy, &bn, relu, out[0], out[1]);
         h = test_hash_words(test_hash_words(h, out[0], (size_t)c), out[1], (size_t)c);
-        row->bn_grad(n, c, x, dy, &bn, relu, relu, y);
+        LPI_CALL(kernels, bn_grad)(n, c, x, dy, &bn, relu, relu, y);
         h = test_hash_words(h, y, (size_t)(n * c));
     }
     return h;
 }
 
-static uint64_t vector_kernels(const lp_kernels *row, int n)
+static uint64_t vector_kernels(const lpi_kernels *kernels, int n)
 {
     static float a[MOST], b[MOST], y[MOST], w[MOST];
     lp_optim nesterov = lp_sgd_default(), plain = nesterov, adam = lp_adam_default();
@@ -252,94 +252,94 @@ static uint64_t vector_kernels(const lp_kernels *row, int n)
     lpi_rule rule[3] = { lpi_rule_of(&nesterov, 0.1, 1, 1), lpi_rule_of(&plain, 0.1, 0.3, 1),
                          lpi_rule_of(&adam, 0.1, 0.7, 5) };
     fill(a, n, 3), fill(b, n, 4), fill(y, n, 5), fill(w, n, 6);
-    row->relu_grad(n, a, b, 1, y);
-    row->axpy(n, 0.3f, a, y);
-    row->lerp(n, 0.2f, b, y);
-    row->sgd(n, &rule[0], a, y, w);
-    row->sgd(n, &rule[1], b, y, w);
+    LPI_CALL(kernels, relu_grad)(n, a, b, 1, y);
+    LPI_CALL(kernels, axpy)(n, 0.3f, a, y);
+    LPI_CALL(kernels, lerp)(n, 0.2f, b, y);
+    LPI_CALL(kernels, sgd)(n, &rule[0], a, y, w);
+    LPI_CALL(kernels, sgd)(n, &rule[1], b, y, w);
     uint64_t h = test_hash_words(test_hash_words(TEST_FNV, y, (size_t)n), w, (size_t)n);
-    row->mul(n, b, b, 0, w);
-    row->adam(n, &rule[2], a, y, w, b);
+    LPI_CALL(kernels, mul)(n, b, b, 0, w);
+    LPI_CALL(kernels, adam)(n, &rule[2], a, y, w, b);
     h = test_hash_words(test_hash_words(h, w, (size_t)n), b, (size_t)n);
-    row->mul(n, a, b, 1, w);
+    LPI_CALL(kernels, mul)(n, a, b, 1, w);
     h = test_hash_words(h, w, (size_t)n);
-    row->relu(n, a, y);
-    row->add(n, y, b, w);
-    double square = row->dot(n, w, w) + row->dot(n, a, w);
+    LPI_CALL(kernels, relu)(n, a, y);
+    LPI_CALL(kernels, add)(n, y, b, w);
+    double square = LPI_CALL(kernels, dot)(n, w, w) + LPI_CALL(kernels, dot)(n, a, w);
     h = test_hash_words(h, w, (size_t)n);
     return h ^ lpi_to_bits(square);
 }
 
 /* exp, sigmoid, tanh, their gradients, softmax: numbers between -30 and 30. */
-static uint64_t function_kernels(const lp_kernels *row, int n)
+static uint64_t function_kernels(const lpi_kernels *kernels, int n)
 {
     static float a[MOST], b[MOST], y[MOST], top;
     uint64_t h = TEST_FNV;
     fill(a, n, 11), fill(b, n, 12), fill(y, n, 13);
     for (int i = 0; i < n; i++) a[i] *= 10;
-    double sum = row->sum_exp(n, a, &top);
+    double sum = LPI_CALL(kernels, sum_exp)(n, a, &top);
     for (int accumulate = 0; accumulate < 2; accumulate++) {
-        row->sigmoid_grad(n, b, a, accumulate, y);
+        LPI_CALL(kernels, sigmoid_grad)(n, b, a, accumulate, y);
         h = test_hash_words(h, y, (size_t)n);
-        row->tanh_grad(n, b, a, accumulate, y);
+        LPI_CALL(kernels, tanh_grad)(n, b, a, accumulate, y);
         h = test_hash_words(h, y, (size_t)n);
-        row->softmax(n, a, top, 0.3f, -0.01f, accumulate, y);
+        LPI_CALL(kernels, softmax)(n, a, top, 0.3f, -0.01f, accumulate, y);
         h = test_hash_words(h, y, (size_t)n);
     }
-    row->exp(n, a, y);
+    LPI_CALL(kernels, exp)(n, a, y);
     h = test_hash_words(h, y, (size_t)n);
-    row->sigmoid(n, a, y);
+    LPI_CALL(kernels, sigmoid)(n, a, y);
     h = test_hash_words(h, y, (size_t)n);
-    row->tanh(n, b, y);
+    LPI_CALL(kernels, tanh)(n, b, y);
     h = test_hash_words(h, y, (size_t)n);
-    row->tanh(n, a, y);
+    LPI_CALL(kernels, tanh)(n, a, y);
     h = test_hash_words(h, y, (size_t)n);
     return test_hash_words(h, &top, 1) ^ lpi_to_bits(sum);
 }
 
 /* A position of an LSTM with n units, forward and back. */
-static uint64_t lstm_kernels(const lp_kernels *row, int n)
+static uint64_t lstm_kernels(const lpi_kernels *kernels, int n)
 {
     static float gates[4 * MOST], c0[MOST], c[MOST], y[MOST], dh[MOST], dc[MOST];
     fill(gates, 4 * n, 14), fill(c0, n, 15), fill(dh, n, 16), fill(dc, n, 17);
-    row->lstm_cell(n, gates, c0, c, y);
+    LPI_CALL(kernels, lstm_cell)(n, gates, c0, c, y);
     uint64_t h = test_hash_words(TEST_FNV, gates, (size_t)(4 * n));
     h = test_hash_words(test_hash_words(h, c, (size_t)n), y, (size_t)n);
-    row->lstm_cell_grad(n, gates, c0, c, dh, dc);
+    LPI_CALL(kernels, lstm_cell_grad)(n, gates, c0, c, dh, dc);
     h = test_hash_words(h, gates, (size_t)(4 * n));
     return test_hash_words(h, dc, (size_t)n);
 }
 
-static uint64_t gemm_kernel(const lp_kernels *row, int m, int n, int k)
+static uint64_t gemm_kernel(const lpi_kernels *kernels, int m, int n, int k)
 {
     static float a[65 * 800], b[800 * 70], c[65 * 70], work[1000000];
     fill(a, m * k, 7), fill(b, k * n, 8), fill(c, m * n, 9);
     CHECK(lp_gemm_work(m, n, k) <= 1000000);
-    CHECK(lp_gemm(row, m, n, k, a, k, 1, b, n, 1, c, n, 1, work) == LP_OK);
-    CHECK(lp_gemm(row, m, n, k, a, 1, m, b, 1, k, c, n, 1, work) == LP_OK); /* transposed */
+    CHECK(lp_gemm(kernels, m, n, k, a, k, 1, b, n, 1, c, n, 1, work) == LP_OK);
+    CHECK(lp_gemm(kernels, m, n, k, a, 1, m, b, 1, k, c, n, 1, work) == LP_OK); /* transposed */
     return test_hash_words(TEST_FNV, c, (size_t)(m * n));
 }
 
-static void kernels(void)
+static void all_kernels(void)
 {
     static const int channels[] = { 1, 3, 8, 16, 17, 33 }, sizes[] = { 1, 5, 16, 37, 2048, 2099 };
     static const int gemm[][3] = { { 1, 1, 1 }, { 5, 3, 7 }, { 12, 32, 64 }, { 13, 33, 65 },
                                    { 64, 70, 800 }, { 25, 16, 385 }, { 7, 15, 256 } };
-    const lp_kernels   *want = lp_find_kernels(reference());
+    const lpi_kernels *want = lp_find_kernels(reference());
     for (int isa = LP_ISA_SCALAR_FMA; isa < LP_ISA_COUNT; isa++) {
-        const lp_kernels *row = lp_find_kernels((lp_isa)isa);
-        if (!row) continue;
+        const lpi_kernels *kernels = lp_find_kernels((lp_isa)isa);
+        if (!kernels) continue;
         for (int i = 0; i < 6; i++) {
             test_context("isa=%s c=%d n=%d", lp_isa_name((lp_isa)isa), channels[i], sizes[i]);
-            CHECK(column_kernels(row, 61, channels[i]) == column_kernels(want, 61, channels[i]));
-            CHECK(vector_kernels(row, sizes[i]) == vector_kernels(want, sizes[i]));
-            CHECK(function_kernels(row, sizes[i]) == function_kernels(want, sizes[i]));
-            CHECK(lstm_kernels(row, sizes[i]) == lstm_kernels(want, sizes[i]));
+            CHECK(column_kernels(kernels, 61, channels[i]) == column_kernels(want, 61, channels[i]));
+            CHECK(vector_kernels(kernels, sizes[i]) == vector_kernels(want, sizes[i]));
+            CHECK(function_kernels(kernels, sizes[i]) == function_kernels(want, sizes[i]));
+            CHECK(lstm_kernels(kernels, sizes[i]) == lstm_kernels(want, sizes[i]));
         }
         for (int i = 0; i < 7; i++) {
             test_context("isa=%s gemm %dx%dx%d", lp_isa_name((lp_isa)isa), gemm[i][0], gemm[i][1],
                          gemm[i][2]);
-            CHECK(gemm_kernel(row, gemm[i][0], gemm[i][1], gemm[i][2])
+            CHECK(gemm_kernel(kernels, gemm[i][0], gemm[i][1], gemm[i][2])
                   == gemm_kernel(want, gemm[i][0], gemm[i][1], gemm[i][2]));
         }
     }
@@ -364,7 +364,7 @@ static void floating_point_environment(void)
 #endif
 }
 
-static const test_case cases[] = { T(kernels), T(rows), T(text_rows), T(wide), T(threads),
+static const test_case cases[] = { T(all_kernels), T(rows), T(text_rows), T(wide), T(threads),
                                     T(text_threads), T(hash_sees_steps),
                                     T(floating_point_environment) };
 int main(int argc, char **argv)

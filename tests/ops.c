@@ -1612,9 +1612,9 @@ static void cross_entropy_far_below(void)
 {
     for (EACH_ISA(isa)) for (int classes = 3; classes <= 35; classes += 16) {
         lp_real        z[35], top = 0;
-        const lp_kernels *row = lp_find_kernels(isa);
+        const lpi_kernels *kernels = lp_find_kernels(isa);
         for (int i = 0; i < classes; i++) z[i] = (lp_real)-3.39e38f;
-        double sum = row->sum_exp(classes, z, &top);
+        double sum = LPI_CALL(kernels, sum_exp)(classes, z, &top);
         test_context("%s, %d classes", lp_isa_name(isa), classes);
         CHECK(top == z[0]);
         CHECK_NEAR(sum, classes, 1e-6);
@@ -1752,9 +1752,9 @@ enum { BLOCK = 4096, FUNCTIONS = 3 };
 typedef void (*function)(ptrdiff_t n, const lp_real *x, lp_real *y);
 static const char *const function_name[FUNCTIONS] = { "exp", "sigmoid", "tanh" };
 
-static function function_of(const lp_kernels *row, int i)
+static function function_of(const lpi_kernels *kernels, int i)
 {
-    return i == 0 ? row->exp : i == 1 ? row->sigmoid : row->tanh;
+    return i == 0 ? LPI_CALL(kernels, exp) : i == 1 ? LPI_CALL(kernels, sigmoid) : LPI_CALL(kernels, tanh);
 }
 
 /* The largest error of a function in a row, in ulp, and where it was. */
@@ -1806,10 +1806,10 @@ static void sample(samples *s, float x)
     s->n++;
 }
 
-static void compare_samples(samples *s, const lp_kernels *row, int i)
+static void compare_samples(samples *s, const lpi_kernels *kernels, int i)
 {
-    worst *w = &s->most[row->isa][i];
-    function_of(row, i)(s->n, s->x, s->y);
+    worst *w = &s->most[kernels->isa][i];
+    function_of(kernels, i)(s->n, s->x, s->y);
     for (int j = 0; j < s->n; j++) {
         double want = s->want[i][j], e = fabs((double)s->y[j] - want) * s->per_ulp[i][j];
         if (e <= w->ulps) continue;
@@ -1877,12 +1877,12 @@ static void function_specials(void)
     special[4] = -0.0, special[5] = 1e-40, special[6] = -1e-40, special[7] = 1.5e-45;
     special[8] = big, special[9] = -big, special[10] = 88.8, special[11] = -104, special[12] = 1;
     for (int isa = LP_ISA_SCALAR; isa < LP_ISA_COUNT; isa++) for (int n = 1; n <= 40; n++) {
-        const lp_kernels *row = lp_find_kernels((lp_isa)isa);
-        for (int i = 0; i < FUNCTIONS && row; i++) {
+        const lpi_kernels *kernels = lp_find_kernels((lp_isa)isa);
+        for (int i = 0; i < FUNCTIONS && kernels; i++) {
             float x[40], y[42];
             for (int j = 0; j < n; j++) x[j] = (float)special[(j + n) % 13];
             y[n] = y[n + 1] = 9;
-            function_of(row, i)(n, x, y);
+            function_of(kernels, i)(n, x, y);
             CHECK(y[n] == 9 && y[n + 1] == 9);
             for (int j = 0; j < n; j++) {
                 double v = (double)x[j];
@@ -1894,7 +1894,7 @@ static void function_specials(void)
                 if (v < -1e38) CHECK(y[j] == (i < 2 ? 0 : -1.0f));
                 if (v != 0 && fabs(v) < 1e-30) CHECK(i < 2 || y[j] == x[j]);
             }
-            function_of(row, i)(n, x, x); /* in place */
+            function_of(kernels, i)(n, x, x); /* in place */
             CHECK_BITS(x, y, (size_t)n * sizeof *x);
         }
     }
