@@ -5,7 +5,6 @@
    rounding of the loss is worth 1e-7 / h = 1e-4 of it, and in nets this small the ReLUs that flip
    within the step are worth up to 2 % (the error falls with h until rounding takes over; in double
    it vanishes). */
-#define LP_IMPLEMENTATION
 #include "../latephase.h"
 #include "test.h"
 
