@@ -7,11 +7,10 @@
    each weight, moment and statistic of each member must agree to 1e-5 of the largest of its tensor;
    with -DLP_REAL=double to 1e-11.
 
-   cc -O2 tests/algorithm.c -o algorithm -lm -lpthread && ./algorithm [--small] [--filter NAME] */
+   cc -O2 tests/algorithm.c tests/impl.c -o algorithm -lm -lpthread && ./algorithm [--small] [--filter NAME] */
 #include "test.h"
 #include "../reference/plain.h"
-#define LP_IMPLEMENTATION
-#include "../latephase.h"
+#include "inside.h"
 
 enum { SIDE = 4, IN = 2, F = 4, MID = 5, CLASSES = 3, CAP = 8, MOST_K = 5 };
 enum { PIXELS = SIDE * SIDE, FLAT = PIXELS * F };
@@ -369,8 +368,7 @@ static lp_desc desc_of(unsigned families, int members)
 /* Parameter i of member k in the flat vectors of the header. */
 static lp_real *weight(const both *t, int i, int k)
 {
-    ptrdiff_t at = tensor(t, i)->priv->offset;
-    return is_late(t->p, i) ? t->net->phi + k * t->net->n_phi + at : t->net->theta + at;
+    return inside_weights(t->net, tensor(t, i), k);
 }
 
 /* Start values of our own, about 1 for the scales and factors, exact in float. */
@@ -485,12 +483,7 @@ static void same_statistics(both *t, int k, double limit)
 /* The moments of parameter i of member k: the first, or, of Adam, the second too. */
 static const lp_real *moments(const both *t, int i, int k, int second)
 {
-    const lp_net *net = t->net;
-    int       late = is_late(t->p, i);
-    lpi_n     n = late ? net->n_phi : net->n_theta;
-    const lp_optim *o = late ? &net->desc.optim_late : &net->desc.optim_base;
-    const lp_real *slab = late ? net->optim_phi + lpi_optim_vectors(o) * k * n : net->optim_theta;
-    return slab + (second ? n : 0) + tensor(t, i)->priv->offset;
+    return inside_moments(t->net, tensor(t, i), k, second);
 }
 
 /* Adam's second moments, by their roots, which are of the size of gradients. */
@@ -513,21 +506,20 @@ static void compare_one(both *t, int i, int k)
     const plain    *p = t->p;
     const lp_optim *o = is_late(p, i) ? &p->desc.optim_late : &p->desc.optim_base;
     int             owner = is_late(p, i) ? k : 0;
-    CHECK_INT(tensor(t, i)->priv->role == LP_ROLE_LATE, is_late(p, i));
+    CHECK_INT(inside_late(tensor(t, i)), is_late(p, i));
     CHECK(lp_values(t->net, tensor(t, i), k) == weight(t, i, k));
     same(weight(t, i, k), p->w[owner] + r->at, r->size, tolerance(), r->name, k);
     if (i == p->frozen) return;
     same(moments(t, i, k, 0), p->mom[owner] + r->at, r->size, tolerance(), r->name, k);
     if (o->rule != LP_SGD) compare_squares(t, i, k);
     if (p->k && !is_late(p, i))
-        same(t->net->delta + tensor(t, i)->priv->offset, p->delta + r->at, r->size, tolerance(),
-             r->name, k);
+        same(inside_delta(t->net, tensor(t, i)), p->delta + r->at, r->size, tolerance(), r->name, k);
 }
 
 /* Everything that training has: weights, moments, statistics, the unfinished turn. */
 static void compare(both *t)
 {
-    CHECK_INT(t->net->members, t->p->members);
+    CHECK_INT(lp_get_info(t->net).members, t->p->members);
     CHECK_INT(lp_get_info(t->net).member, t->p->k);
     for (int k = 0; k < t->p->members; k++) {
         for (int i = 0; i < t->p->parameters; i++) compare_one(t, i, k);

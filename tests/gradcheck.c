@@ -5,8 +5,7 @@
    rounding of the loss is worth 1e-7 / h = 1e-4 of it, and in nets this small the ReLUs that flip
    within the step are worth up to 2 % (the error falls with h until rounding takes over; in double
    it vanishes). */
-#define LP_IMPLEMENTATION
-#include "../latephase.h"
+#include "inside.h"
 #include "test.h"
 
 static int in_double(void) { return sizeof(lp_real) == sizeof(double); }
@@ -31,7 +30,7 @@ static lp_tensor *variable(fixture *f, const char *name, int a, int b, int c, in
 {
     int dim[4] = { a, b, c, d };
     lp_tensor *t = lp_parameter(f->net, name, d ? 4 : 2, dim, LP_INIT_KAIMING, 1, LP_ROLE_BASE);
-    t->priv->batched = 1;
+    inside_follow_batch(t);
     return t;
 }
 

@@ -1,24 +1,31 @@
 #!/bin/sh
-# The compile and bit matrix: compilers, modes, sanitizers, other machines; in three lanes at a time.
-# usage: [MATRIX_TIMES=1] tests/matrix.sh quick|full     An absent tool is skipped with a line, not passed.
+# The compile and bit matrix: compilers, modes, machines, sanitizers.
+# usage: tests/matrix.sh quick|full [BUILD [SECTION...]]
+#   BUILD    where make has left impl.o and bits (build)
+#   SECTION  warnings linking bits machines memory (all)
+# An absent tool is skipped with a line, not passed.  TEST_TIMES=1 prints the CPU seconds of each step.
 set -u
 cd "$(dirname "$0")/.." || exit 1
-mode=${1:-quick}
+mode=${1:-quick} build=${2:-build}
+[ $# -gt 2 ] && shift 2 || set -- warnings linking bits machines memory
+[ -f "$build/impl.o" ] && [ -x "$build/bits" ] || { echo "first: make $build/impl.o $build/bits"; exit 2; }
 t=$(mktemp -d) || exit 1
 trap 'rm -rf "$t"' EXIT
 warn="-Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow -Werror"
+passed=0 failed=0 skipped=0
 
 has() { command -v "$1" >/dev/null 2>&1; }
-# Every outcome is a line in $t/tally, so that lanes can count side by side.
-pass() { echo passed >>"$t/tally"; }
-fail() { echo failed >>"$t/tally"; echo "FAIL $1"; }
-skip() { echo skipped >>"$t/tally"; echo "skipped: $1"; }
+full() { [ "$mode" = full ]; }
+pass() { passed=$((passed + 1)); }
+fail() { failed=$((failed + 1)); echo "FAIL $1"; }
+skip() { skipped=$((skipped + 1)); echo "skipped: $1"; }
 # try NAME COMMAND...: passes when the command does.
 try() {
-    name=$1 log=$(mktemp -p "$t") begin=$(date +%s)
+    name=$1
     shift
-    if "$@" >"$log" 2>&1; then pass; [ -z "${MATRIX_TIMES:-}" ] || echo "$(($(date +%s) - begin)) s: $name"
-    else fail "$name: $*"; head -n 12 "$log" | sed 's/^/     /'; fi
+    if ("$@" >"$t/log" 2>&1; code=$?; times >"$t/times"; exit $code); then pass
+    else fail "$name: $*"; head -n 12 "$t/log" | sed 's/^/     /'; fi
+    [ -z "${TEST_TIMES:-}" ] || echo "   $(tail -n 1 "$t/times") $name"
 }
 # same NAME A B: passes when the two texts are equal and not empty.
 same() {
@@ -44,40 +51,73 @@ printf '#define LP_IMPLEMENTATION\n#include "latephase.h"\nlp_status other(void)
 sed -n '/^\/\/>>synopsis/,/^\/\/<<synopsis/p' latephase.h | sed '1d;$d' >"$t/synopsis.c"
 cp "$t/synopsis.c" "$t/synopsis.cc"
 
-# ---- no warning, in any dialect and mode
-warnings() {
+# ---- no warning, in any dialect and mode.  gcc finds some only when it optimises, clang none: quick
+# compiles once with gcc -O2 and lets clang read all modes.
+c_warnings() {
     cc=$1
     has "$cc" || { skip "$cc"; return; }
     for flags in "" -DLP_STATIC -DLP_NO_TRAINING -DLP_NO_SIMD -DLP_NO_THREADS -DLP_REAL=double \
         "-DLP_NO_STDLIB -DLP_NO_THREADS" "-DLP_STATIC -DLP_NO_TRAINING -DLP_NO_SIMD"; do
-        level=-O2
-        [ "$mode" = full ] || [ -z "$flags" ] || level=-O0
-        try "warnings $cc $flags" "$cc" -std=c99 $warn $level $flags -I. -c "$t/impl.c" -o "$t/$cc.o"
+        as="-O2 -c"
+        full || [ "$cc" = gcc ] || as=-fsyntax-only
+        full || [ "$cc$flags" != gcc-DLP_NO_TRAINING ] || as="-O0 -c"
+        full || [ "$cc" = clang ] || [ -z "$flags" ] || [ "$flags" = -DLP_NO_TRAINING ] || continue
+        try "warnings $cc $flags" "$cc" -std=c99 $warn $as $flags -I. "$t/impl.c" -o "$t/w.o"
     done
-    try "declarations $cc" "$cc" -std=c99 $warn -I. -c "$t/decl.c" -o "$t/$cc.o"
+    try "declarations $cc" "$cc" -std=c99 $warn -I. -c "$t/decl.c" -o "$t/w.o"
+    full || [ "$cc" = clang ] || return
     for program in examples/cifar.c examples/demo.c examples/enwik8.c "$t/synopsis.c"; do
-        try "warnings $cc $program" "$cc" -std=c99 $warn -O0 -I. "$program" -o "$t/$cc.x" -lpthread
+        try "warnings $cc $program" "$cc" -std=c99 $warn -fsyntax-only -I. "$program"
     done
-    if [ "$mode" = full ]; then
-        try "gnu17 $cc" "$cc" -std=gnu17 $warn -O2 -I. -c "$t/impl.c" -o "$t/$cc.o"
-        for f in unit ops algorithm gradcheck bits bench; do
-            try "warnings $cc $f" "$cc" -std=c99 -D_POSIX_C_SOURCE=200809L $warn -O2 tests/$f.c -o "$t/$cc.x" -lpthread -lm
-        done
-    fi
+    for f in impl $suites gradcheck bits bench size; do
+        try "warnings $cc tests/$f.c" "$cc" -std=c99 -D_POSIX_C_SOURCE=200809L $warn -fsyntax-only tests/$f.c
+    done
+    full || return
+    try "gnu17 $cc" "$cc" -std=gnu17 $warn -O2 -I. -c "$t/impl.c" -o "$t/w.o"
+    for f in $suites gradcheck bits bench; do
+        try "warnings $cc -O2 tests/$f.c" "$cc" -std=c99 -D_POSIX_C_SOURCE=200809L $warn -O2 -c tests/$f.c -o "$t/w.o"
+    done
 }
 
 cplusplus() {
     cxx=$1
     has "$cxx" || { skip "$cxx"; return; }
     for flags in "" "-DLP_STATIC" "-DLP_NO_STDLIB -DLP_NO_THREADS"; do
-        level=-O2
-        [ "$mode" = full ] || [ -z "$flags" ] || level=-O0
-        try "C++17 $cxx $flags" "$cxx" -std=c++17 $warn $level $flags -I. -c "$t/impl.cc" -o "$t/$cxx.o"
+        as="-O2 -c"
+        full || as="-O0 -c"
+        full || [ "$cxx" = g++ ] || as=-fsyntax-only
+        full || [ "$cxx" = clang++ ] || [ -z "$flags" ] || continue
+        try "C++17 $cxx $flags" "$cxx" -std=c++17 $warn $as $flags -I. "$t/impl.cc" -o "$t/w.o"
     done
-    try "C++17 $cxx synopsis" "$cxx" -std=c++17 -O0 -I. "$t/synopsis.cc" -o "$t/$cxx.x" -lpthread
+    full || [ "$cxx" = g++ ] || return
+    try "C++17 $cxx synopsis" "$cxx" -std=c++17 -O0 -I. "$t/synopsis.cc" -o "$t/w.x" -lpthread
 }
 
-dialects() {
+warnings() { c_warnings gcc; c_warnings clang; cplusplus g++; cplusplus clang++; }
+
+# ---- one implementation for several files; several private ones; what the linker is asked for
+undefined() { nm -u "$t/nm.o" | awk '{print $NF}' | grep -vE "^(_GLOBAL_OFFSET_TABLE_|__stack_chk_fail|$1)\$"; }
+linking() {
+    try "library" cc -O0 -I. -c "$t/impl.c" -o "$t/i.o"
+    try "two files" sh -c "cc -I. $t/use.c $t/i.o -o $t/l1 -lpthread && $t/l1"
+    if has g++; then try "C++ uses C" sh -c "g++ -I. $t/use.cc $t/i.o -o $t/l3 -lpthread && $t/l3"
+    else skip "g++"; fi
+    full && try "two files, LP_STATIC" \
+        sh -c "cc -O0 -DLP_STATIC -I. $t/one.c $t/other.c -o $t/l2 -lpthread && $t/l2"
+    for flags in "" -DLP_NO_SIMD -DLP_NO_TRAINING; do
+        for cc in gcc clang; do
+            has $cc || continue
+            full || [ "$cc$flags" = gcc ] || [ "$cc$flags" = clang-DLP_NO_TRAINING ] || continue
+            try "LP_NO_STDLIB $cc $flags" $cc -O2 -DLP_NO_STDLIB $flags -I. -c "$t/impl.c" -o "$t/nm.o"
+            same "LP_NO_STDLIB symbols $cc $flags" "none $(undefined 'mem(cpy|set|move|cmp)')" "none "
+        done
+    done
+    level=-O0
+    full && level=-O2
+    try "LP_NO_THREADS" cc $level -DLP_NO_THREADS -I. -c "$t/impl.c" -o "$t/nm.o"
+    same "no libm, stdio, pthread" "none $(undefined 'mem(cpy|set|move|cmp)|malloc|free|madvise')" "none "
+    try "synopsis" sh -c "cc $level -I. $t/synopsis.c -o $t/synopsis -lpthread && $t/synopsis"
+    same "synopsis learns" "$("$t/synopsis" | grep -cE 'accuracy (9[0-9]|100) %')" 1
     if has tcc; then
         try "tcc" tcc -Wall -Werror -I. "$t/synopsis.c" -o "$t/tcc"
         try "tcc runs" "$t/tcc"
@@ -88,91 +128,77 @@ dialects() {
     else skip "Windows target (clang)"; fi
 }
 
-# ---- one implementation for several files; several private ones; what the linker is asked for
-undefined() { nm -u "$t/nm.o" | awk '{print $NF}' | grep -vE "^(_GLOBAL_OFFSET_TABLE_|__stack_chk_fail|$1)\$"; }
-linking() {
-    try "two files" sh -c "cc -O0 -I. $t/use.c $t/impl.c -o $t/l1 -lpthread && $t/l1"
-    try "two files, LP_STATIC" sh -c "cc -O0 -DLP_STATIC -I. $t/one.c $t/other.c -o $t/l2 -lpthread && $t/l2"
-    if has g++; then
-        try "C++ uses C" sh -c "cc -O0 -I. -c $t/impl.c -o $t/i.o && g++ -I. $t/use.cc $t/i.o -o $t/l3 -lpthread && $t/l3"
-    else skip "g++"; fi
-    for flags in "" -DLP_NO_SIMD -DLP_NO_TRAINING; do
-        for cc in gcc clang; do
-            has $cc || continue
-            [ "$mode" = full ] || [ -z "$flags" ] || [ "$cc $flags" = "gcc -DLP_NO_TRAINING" ] || continue
-            try "LP_NO_STDLIB $cc $flags" $cc -O2 -DLP_NO_STDLIB $flags -I. -c "$t/impl.c" -o "$t/nm.o"
-            same "LP_NO_STDLIB symbols $cc $flags" "none $(undefined 'mem(cpy|set|move|cmp)')" "none "
-        done
-    done
-    try "LP_NO_THREADS" cc -O2 -DLP_NO_THREADS -I. -c "$t/impl.c" -o "$t/nm.o"
-    same "no libm, stdio, pthread" "none $(undefined 'mem(cpy|set|move|cmp)|malloc|free|madvise')" "none "
-    stated=$(sed -n 's/.*This file has \([0-9]*\) lines.*/\1/p' latephase.h) lines=$(wc -l <latephase.h)
-    try "the header states its length, $stated, within 2 % of $lines" \
-        [ $((stated * 98)) -le $((lines * 100)) -a $((lines * 98)) -le $((stated * 100)) ]
-    try "synopsis" sh -c "cc -O2 -I. $t/synopsis.c -o $t/synopsis -lpthread && $t/synopsis"
-    same "synopsis learns" "$("$t/synopsis" | grep -cE 'accuracy (9[0-9]|100) %')" 1
-}
-
-# ---- the same bits from every compiler, level and machine
+# ---- the same bits from every compiler and level: those of build/bits, cc -O2
+bits_of() { "$@" | grep '^bits [a-z]*='; }
+want=$(bits_of "$build/bits" --small)
 bits() {
-    want=
-    levels="-O0 -O2"
-    [ "$mode" = full ] && levels="-O0 -O1 -O2 -O3"
     for cc in gcc clang; do
-        has $cc || continue
-        for level in $levels; do
+        has $cc || { skip "bits: $cc"; continue; }
+        for level in -O0 -O1 -O2 -O3; do
             for std in "-std=c99 -D_POSIX_C_SOURCE=200809L" -std=gnu17; do
-                case "$mode $cc $level $std" in "quick "*"-O0 -std=gnu17" | "quick clang -O2 -std=c99"*) continue ;; esac
+                full || case "$cc $level $std" in "gcc -O0 -std=c99"* | "clang -O2 -std=gnu17") ;; *) continue ;; esac
                 try "bits: build $cc $level $std" $cc $std $level tests/bits.c -o "$t/bits" -lpthread
-                got=$("$t/bits" --small | grep '^bits [a-z]*=')
-                same "bits $cc $level $std" "$got" "${want:=$got}"
+                same "bits $cc $level $std" "$(bits_of "$t/bits" --small)" "$want"
             done
         done
     done
+}
+
+# ---- and from other machines, emulated: quick the bits of one, full everything of both
+suites="unit ops algorithm faults"
+machines() {
     for machine in aarch64 s390x; do
+        full || [ $machine = aarch64 ] || continue
         if ! has $machine-linux-gnu-gcc || ! has qemu-$machine; then
             skip "$machine (gcc-$machine-linux-gnu, qemu-user)"
             continue
         fi
+        cc="$machine-linux-gnu-gcc -O2 -static"
+        try "$machine: build bits" $cc tests/bits.c -o "$t/bits.m" -lpthread -lm
+        try "$machine: bits" sh -c "qemu-$machine $t/bits.m --small >$t/bits.out"
+        same "$machine: same bits" "$(bits_of cat "$t/bits.out")" "$want"
+        full || continue
+        try "$machine: build the library" $cc -c tests/impl.c -o "$t/m.o"
         for suite in $suites; do
-            [ "$mode" = full ] || [ $suite = bits ] || [ $suite = algorithm ] || continue
-            try "$machine: build $suite" $machine-linux-gnu-gcc -O2 -static tests/$suite.c \
-                -o "$t/$suite.$machine" -lpthread -lm
-            try "$machine: $suite" sh -c "qemu-$machine $t/$suite.$machine --small >$t/$suite.$machine.out"
+            try "$machine: build $suite" $cc tests/$suite.c "$t/m.o" -o "$t/$suite.m" -lpthread -lm
+            try "$machine: $suite" qemu-$machine "$t/$suite.m" --small
         done
-        same "$machine: bits" "$(grep '^bits [a-z]*=' "$t/bits.$machine.out")" "$want"
     done
 }
 
-# ---- small tests under sanitizers and valgrind
-suites="unit ops algorithm bits"
+# ---- small tests under sanitizers (full: ordinary ones too, valgrind, the thread sanitizer)
 memory() {
-    san=gcc level=-O0
-    [ "$mode" = full ] && level=-O1
+    san= level=-O0 compilers="gcc clang"
+    full && level=-O1 compilers="clang gcc"
     echo 'int main(void) { return 0; }' >"$t/e.c"
-    has clang && clang -fsanitize=address,undefined "$t/e.c" -o "$t/e" 2>/dev/null && san=clang
-    for suite in $suites; do
-        try "sanitizers: build $suite" $san -g $level -fsanitize=address,undefined \
-            -fno-sanitize-recover=all tests/$suite.c -o "$t/$suite.san" -lpthread -lm
-        try "sanitizers: $suite" "$t/$suite.san" --small
-        [ "$mode" = full ] && try "sanitizers, all: $suite" "$t/$suite.san"
-        has valgrind || { skip "valgrind $suite"; continue; }
-        [ "$mode" = full ] || [ $suite = algorithm ] || continue
-        cc -g -O1 tests/$suite.c -o "$t/$suite.vg" -lpthread -lm
-        try "valgrind: $suite" valgrind -q --error-exitcode=9 --leak-check=full "$t/$suite.vg" --small
+    for cc in $compilers; do
+        [ -n "$san" ] || ! $cc -fsanitize=address,undefined "$t/e.c" -o "$t/e" 2>/dev/null || san=$cc
     done
-    if [ "$mode" = full ]; then
-        try "thread sanitizer: build" $san -g -O1 -fsanitize=thread tests/bits.c -o "$t/bits.tsan" -lpthread -lm
-        try "thread sanitizer: bits" "$t/bits.tsan" --small
-    fi
+    if [ -n "$san" ]; then
+        flags="-g $level -fsanitize=address,undefined -fno-sanitize-recover=all"
+        try "sanitizers: build the library" $san $flags -c tests/impl.c -o "$t/san.o"
+        for suite in $suites bits; do
+            object=$t/san.o
+            [ $suite = bits ] && object=
+            try "sanitizers: build $suite" $san $flags tests/$suite.c $object -o "$t/san" -lpthread -lm
+            try "sanitizers: $suite" "$t/san" --small
+            full && try "sanitizers, all sizes: $suite" "$t/san"
+        done
+    else skip "sanitizers"; fi
+    full || return
+    for suite in $suites bits; do
+        has valgrind || { skip "valgrind $suite"; continue; }
+        object=$t/vg.o
+        [ $suite = bits ] && object=
+        [ -f "$t/vg.o" ] || try "valgrind: build the library" cc -g -O1 -c tests/impl.c -o "$t/vg.o"
+        try "valgrind: build $suite" cc -g -O1 tests/$suite.c $object -o "$t/vg" -lpthread -lm
+        try "valgrind: $suite" valgrind -q --error-exitcode=9 --leak-check=full "$t/vg" --small
+    done
+    [ -n "$san" ] || return
+    try "thread sanitizer: build" $san -g -O1 -fsanitize=thread tests/bits.c -o "$t/tsan" -lpthread -lm
+    try "thread sanitizer: bits" "$t/tsan" --small
 }
 
-: >"$t/tally"
-{ warnings gcc; cplusplus g++; linking; dialects; } >"$t/lane1" 2>&1 &
-{ warnings clang; cplusplus clang++; memory; } >"$t/lane2" 2>&1 &
-bits >"$t/lane3" 2>&1 &
-wait
-cat "$t/lane1" "$t/lane2" "$t/lane3"
-count() { grep -c "^$1" "$t/tally"; }
-echo "$(count passed) passed, $(count failed) failed, $(count skipped) skipped"
-[ "$(count failed)" -eq 0 ]
+for section; do $section; done
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" -eq 0 ]

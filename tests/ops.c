@@ -1,13 +1,10 @@
 /* ops.c - values and gradients of every operation against plain.h, for every kernel row that the
    processor has, with shapes chosen to hit vector tails, Winograd borders and both paddings.
 
-   cc -O2 tests/ops.c -o ops -lm -lpthread && ./ops [--small] [--filter NAME] */
-#include <assert.h>
+   cc -O2 tests/ops.c tests/impl.c -o ops -lm -lpthread && ./ops [--small] [--filter NAME] */
 #include "test.h"
 #include "../reference/plain.h"
-#define LP_ASSERT(c) assert(c)
-#define LP_IMPLEMENTATION
-#include "../latephase.h"
+#include "inside.h"
 
 /* Rounding of one float is 6e-8.  Sums of up to a few thousand products, in any order, stay within
    some 30 of these of the largest result; exp and log add a few.  Winograd's transforms lose about
@@ -102,7 +99,7 @@ static void check_run(fixture *f, const double *y, const double *t, double loss,
 {
     lp_real l = 0;
     set(f->net, f->target, t);
-    for (size_t i = 0; dx && i < size_of(f->x); i++) lpi_grad(f->net, f->x->priv)[i] = (lp_real)NAN;
+    for (size_t i = 0; dx && i < size_of(f->x); i++) inside_grad(f->net, f->x)[i] = (lp_real)NAN;
     CHECK_INT(lp_gradient(f->net, 1, &l), LP_OK);
     CHECK_ARRAY(f->y->data, y, size_of(f->y), tolerance);
     CHECK_NEAR(l, loss, tolerance * (fabs(loss) + 1));
@@ -285,13 +282,12 @@ static void winograd_case(int n, int hw, int c, int f, int direct, lp_isa isa)
     plain_geometry g = plain_shape(n, hw, hw, c, f, 3, 3, 1, LP_SAME);
     conv_reference r = conv_reference_of(&g, 0);
     fixture        t = begin(isa);
-    t.net->desc.direct_conv = direct;
+    inside_direct_conv(t.net, direct);
     t.x = parameter(t.net, "x", 4, n, hw, hw, c);
     lp_tensor *w = parameter(t.net, "w", 4, 3, 3, c, f);
     t.y = lp_conv2d(t.net, t.x, w, NULL, "conv", 1, LP_SAME);
     if (finish(&t)) {
-        lpi_tensor *y = t.y->priv;
-        CHECK_INT(lpi_own_conv2d(y->node)->geom.winograd, !direct);
+        CHECK_INT(inside_winograd(t.y), !direct);
         set(t.net, t.x, r.x), set(t.net, w, r.w), set(t.net, t.target, r.t);
         CHECK_INT(lp_gradient(t.net, 1, NULL), LP_OK);
         const lp_real *dx = lp_gradients(t.net, t.x), *dw = lp_gradients(t.net, w);
@@ -358,7 +354,7 @@ static void conv_fewer_threads(void)
         for (int lanes = 3; lanes > 0; lanes--) {
             test_context("%d images, %d lanes of 4, training %d", n, lanes, training);
             for (i = 0; i < BEHIND; i++) memory[bytes[training] + i] = 77;
-            net->team.lanes = lanes;
+            inside_set_lanes(net, lanes);
             CHECK_INT(training ? lp_train_step(net, 0.1f, NULL) : lp_forward(net, 0, 0, NULL),
                       LP_OK);
             for (i = 0; i < BEHIND && memory[bytes[training] + i] == 77; i++) continue;
@@ -1020,7 +1016,7 @@ static void gather_case(int cap, int rows, int length, int words, int width, lp_
             dt[b->labels[i / width] * width + i % width] += dy[i];
         }
         set(f.net, f.x, table);
-        for (size_t i = 0; i < nt; i++) lpi_grad(f.net, f.x->priv)[i] = (lp_real)NAN;
+        for (size_t i = 0; i < nt; i++) inside_grad(f.net, f.x)[i] = (lp_real)NAN;
         check_batched(&f, rows, y, t, loss, TOL_SUM);
         CHECK_ARRAY(lp_gradients(f.net, f.x), dt, nt, TOL_SUM);
     }
@@ -1564,7 +1560,7 @@ static void dropout_identity(void)
 /* Logits follow the batch; a parameter, whose gradient can be looked at, does not unless it is told. */
 static lp_tensor *batched(lp_tensor *t)
 {
-    t->priv->batched = 1;
+    inside_follow_batch(t);
     return t;
 }
 
@@ -1611,10 +1607,9 @@ static void cross_entropy_values(void)
 static void cross_entropy_far_below(void)
 {
     for (EACH_ISA(isa)) for (int classes = 3; classes <= 35; classes += 16) {
-        lp_real        z[35], top = 0;
-        const lpi_kernels *kernels = lp_find_kernels(isa);
+        lp_real z[35], top = 0;
         for (int i = 0; i < classes; i++) z[i] = (lp_real)-3.39e38f;
-        double sum = LPI_CALL(kernels, sum_exp)(classes, z, &top);
+        double sum = inside_sum_exp(lp_find_kernels(isa), classes, z, &top);
         test_context("%s, %d classes", lp_isa_name(isa), classes);
         CHECK(top == z[0]);
         CHECK_NEAR(sum, classes, 1e-6);
@@ -1639,7 +1634,7 @@ static void cross_entropy_ignored(int n, int length, int classes, float smoothin
             y->labels[i] = i % skip == skip - 1 ? LP_IGNORE : (i * 7 + 3) % classes;
         want = plain_cross_entropy(z, y->labels, lines, classes, (double)smoothing);
         plain_cross_entropy_back(z, y->labels, lines, classes, (double)smoothing, 1, dz);
-        for (size_t i = 0; i < size; i++) lpi_grad(f.net, f.x->priv)[i] = (lp_real)NAN;
+        for (size_t i = 0; i < size; i++) inside_grad(f.net, f.x)[i] = (lp_real)NAN;
         lp_status st = lp_gradient(f.net, 1, &l);
         CHECK_INT(st, LP_OK);
         CHECK_NEAR(l, want, TOL_SUM * fabs(want)); /* 0 exactly if nothing counts */
@@ -1749,13 +1744,7 @@ static void shared_weight(void)
 /* --------------------------------------------------------- accuracy of exp, sigmoid, tanh */
 
 enum { BLOCK = 4096, FUNCTIONS = 3 };
-typedef void (*function)(ptrdiff_t n, const lp_real *x, lp_real *y);
 static const char *const function_name[FUNCTIONS] = { "exp", "sigmoid", "tanh" };
-
-static function function_of(const lpi_kernels *kernels, int i)
-{
-    return i == 0 ? LPI_CALL(kernels, exp) : i == 1 ? LPI_CALL(kernels, sigmoid) : LPI_CALL(kernels, tanh);
-}
 
 /* The largest error of a function in a row, in ulp, and where it was. */
 typedef struct worst {
@@ -1806,10 +1795,10 @@ static void sample(samples *s, float x)
     s->n++;
 }
 
-static void compare_samples(samples *s, const lpi_kernels *kernels, int i)
+static void compare_samples(samples *s, lp_isa isa, int i)
 {
-    worst *w = &s->most[kernels->isa][i];
-    function_of(kernels, i)(s->n, s->x, s->y);
+    worst *w = &s->most[isa][i];
+    inside_function_of(lp_find_kernels(isa), i)(s->n, s->x, s->y);
     for (int j = 0; j < s->n; j++) {
         double want = s->want[i][j], e = fabs((double)s->y[j] - want) * s->per_ulp[i][j];
         if (e <= w->ulps) continue;
@@ -1833,7 +1822,7 @@ static void sample_slice(void *arg, int slice, int lane)
         if (s->n < BLOCK && u + step < end) continue;
         for (int isa = LP_ISA_SCALAR; isa < LP_ISA_COUNT; isa++)
             for (int i = 0; i < FUNCTIONS && lp_find_kernels((lp_isa)isa); i++)
-                compare_samples(s, lp_find_kernels((lp_isa)isa), i);
+                compare_samples(s, (lp_isa)isa, i);
         s->n = 0;
     }
 }
@@ -1848,10 +1837,10 @@ static void function_accuracy(void)
     f.x = parameter(f.net, "x", 1, 1, 1, 1, 1);
     f.y = lp_relu(f.net, f.x);
     if (!finish(&f)) return;
-    lanes = f.net->team.lanes;
+    lanes = inside_lanes(f.net);
     s = (samples *)test_alloc((size_t)lanes * sizeof *s);
     memset(s, 0, (size_t)lanes * sizeof *s);
-    lpi_for(&f.net->team, 256, sample_slice, s);
+    inside_for(f.net, 256, sample_slice, s);
     for (int isa = LP_ISA_SCALAR; isa < LP_ISA_COUNT; isa++) for (int i = 0; i < FUNCTIONS; i++) {
         worst *w = &s->most[isa][i];
         for (int l = 1; l < lanes; l++)
@@ -1877,12 +1866,12 @@ static void function_specials(void)
     special[4] = -0.0, special[5] = 1e-40, special[6] = -1e-40, special[7] = 1.5e-45;
     special[8] = big, special[9] = -big, special[10] = 88.8, special[11] = -104, special[12] = 1;
     for (int isa = LP_ISA_SCALAR; isa < LP_ISA_COUNT; isa++) for (int n = 1; n <= 40; n++) {
-        const lpi_kernels *kernels = lp_find_kernels((lp_isa)isa);
-        for (int i = 0; i < FUNCTIONS && kernels; i++) {
+        const lp_kernels *row = lp_find_kernels((lp_isa)isa);
+        for (int i = 0; i < FUNCTIONS && row; i++) {
             float x[40], y[42];
             for (int j = 0; j < n; j++) x[j] = (float)special[(j + n) % 13];
             y[n] = y[n + 1] = 9;
-            function_of(kernels, i)(n, x, y);
+            inside_function_of(row, i)(n, x, y);
             CHECK(y[n] == 9 && y[n + 1] == 9);
             for (int j = 0; j < n; j++) {
                 double v = (double)x[j];
@@ -1894,7 +1883,7 @@ static void function_specials(void)
                 if (v < -1e38) CHECK(y[j] == (i < 2 ? 0 : -1.0f));
                 if (v != 0 && fabs(v) < 1e-30) CHECK(i < 2 || y[j] == x[j]);
             }
-            function_of(kernels, i)(n, x, x); /* in place */
+            inside_function_of(row, i)(n, x, x); /* in place */
             CHECK_BITS(x, y, (size_t)n * sizeof *x);
         }
     }

@@ -1,22 +1,41 @@
 #!/bin/sh
-# Runs all tests and adds up their closing lines "N passed, N failed[, N skipped]".
-# usage: tests/run.sh quick|full [build directory]       (make test, make check)
+# Runs all tests, two at a time, prints what they say in a fixed order and adds up their closing lines
+# "N passed, N failed[, N skipped]".
+# usage: [TEST_TIMES=1] tests/run.sh quick|full [BUILD]       (make test, make check)
 set -u
 cd "$(dirname "$0")/.." || exit 1
 mode=${1:-quick} build=${2:-build}
-log=$(mktemp) || exit 1
-trap 'rm -f "$log"' EXIT
+t=$(mktemp -d) || exit 1
+trap 'rm -rf "$t"' EXIT
+count=0 first='' rest=''
 passed=0 failed=0 skipped=0
 
-# Counts a command's closing line; a command that ends badly or without one is a failure.
-run() {
-    printf '== %s\n' "$*"
-    "$@" >"$log" 2>&1
-    code=$?
-    cat "$log"
-    set -- $(sed -n 's/^\([0-9][0-9]*\) passed, \([0-9][0-9]*\) failed.*/\1 \2/p' "$log" | tail -n 1) \
-           $(sed -n 's/.* failed, \([0-9][0-9]*\) skipped.*/\1/p' "$log" | tail -n 1)
-    if [ $# -lt 2 ] || { [ "$code" -ne 0 ] && [ "$2" -eq 0 ]; }; then
+# job COMMAND...: one more test; long COMMAND...: one to begin with.
+add() { count=$((count + 1)); printf '%s\n' "$*" >"$t/$count.job"; }
+job() { add "$@"; rest="$rest $count"; }
+long() { add "$@"; first="$first $count"; }
+
+# A lane takes the next test that nobody has taken, until none is left.
+lane() {
+    for i in $first $rest; do
+        mkdir "$t/$i.taken" 2>/dev/null || continue
+        (sh -c "$(cat "$t/$i.job")" >"$t/$i.log" 2>&1; code=$?; times >"$t/$i.times"; exit $code)
+        echo $? >"$t/$i.ended" && mv "$t/$i.ended" "$t/$i.code"
+    done
+}
+
+# Prints and counts test i once it has ended; one that ends badly or without a closing line is a
+# failure.
+report() {
+    i=$1
+    while [ ! -f "$t/$i.code" ] && { kill -0 "$lane1" || kill -0 "$lane2"; } 2>/dev/null; do sleep 0.2; done
+    printf '== %s\n' "$(cat "$t/$i.job")"
+    cat "$t/$i.log"
+    [ -z "${TEST_TIMES:-}" ] || echo "   $(tail -n 1 "$t/$i.times") CPU"
+    code=$(cat "$t/$i.code" 2>/dev/null || echo none)
+    set -- $(sed -n 's/^\([0-9][0-9]*\) passed, \([0-9][0-9]*\) failed.*/\1 \2/p' "$t/$i.log" | tail -n 1) \
+           $(sed -n 's/.* failed, \([0-9][0-9]*\) skipped.*/\1/p' "$t/$i.log" | tail -n 1)
+    if [ $# -lt 2 ] || { [ "$code" != 0 ] && [ "$2" -eq 0 ]; }; then
         echo "   ended with code $code and no closing line that says so: counted as a failure"
         failed=$((failed + 1))
     fi
@@ -25,11 +44,24 @@ run() {
 
 all=
 [ "$mode" = full ] && all=--all
-for name in unit ops algorithm gradcheck gradcheck64 bits graphs; do run "$build/$name" $all; done
-run sh tests/cli.sh "$build/cifar" "$build/demo" "$build/enwik8"
-run sh data_scripts/test.sh
-run sh tests/matrix.sh "$mode"
-run sh tests/torch.sh
+for name in unit ops algorithm gradcheck gradcheck64 bits faults; do job "$build/$name" $all; done
+job "$build/graphs" $all
+job sh tests/cli.sh "$build/cifar" "$build/demo" "$build/enwik8"
+job sh data_scripts/test.sh
+for section in memory machines bits warnings linking; do long sh tests/matrix.sh "$mode" "$build" $section; done
+job sh tests/torch.sh "$build/impl.o"
+job sh tests/readme.sh
+if [ "$mode" = full ]; then
+    job sh tests/format.sh
+    job sh tests/lines.sh
+    job sh tests/size.sh
+fi
+
+lane & lane1=$!
+lane & lane2=$!
+i=0
+while [ $i -lt $count ]; do i=$((i + 1)); report $i; done
+wait
 
 echo "== total"
 echo "$passed passed, $failed failed, $skipped skipped"

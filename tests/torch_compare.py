@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """WRN-10-1 and a character model of two LSTMs in PyTorch against latephase.h: forward, gradients,
 three steps of SGD (Nesterov), of Adam and of AdamW (clipped), BatchNorm statistics, carried states;
-each tensor to 1e-4 of its largest value.  Needs python3-torch.  usage: torch_compare.py [CC]"""
+each tensor to 1e-4 of its largest value.  Needs python3-torch.  usage: torch_compare.py [OBJECT]
+OBJECT: tests/impl.c, compiled; CC in the environment: the compiler"""
 import os, subprocess, sys, tempfile
 import torch, torch.nn as nn, torch.nn.functional as F
 
@@ -136,8 +137,10 @@ def compare_lstm(kind, a):
 
 with tempfile.TemporaryDirectory() as tmp:
     exe, out = os.path.join(tmp, "dump"), os.path.join(tmp, "out")
-    cc = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("CC", "cc")
-    subprocess.run([cc, "-O2", os.path.join(root, "tests/torch_dump.c"), "-o", exe, "-lpthread"], check=True)
+    cc = os.environ.get("CC", "cc")
+    library = sys.argv[1] if len(sys.argv) > 1 else os.path.join(root, "tests/impl.c")
+    subprocess.run([cc, "-O2", os.path.join(root, "tests/torch_dump.c"), library, "-o", exe, "-lpthread", "-lm"],
+                   check=True)
     for kind in "wrn", "adam", "adamw":
         subprocess.run([exe, out, kind], check=True)
         a = read(out)

@@ -4,7 +4,6 @@
 
    A record: name, newline, rank and dimensions as text, newline, float32 values in this machine's
    order. */
-#define LP_IMPLEMENTATION
 #include "../latephase.h"
 #include <stdio.h>
 #include <string.h>

@@ -1,38 +1,13 @@
 /* unit.c - the contract of every function in latephase.h that is not arithmetic: errors and their
    words, memory, order of calls, refused steps, state, schedules, metrics, models.
 
-   cc -O2 tests/unit.c -o unit -lm -lpthread && ./unit [--small] [--filter NAME] */
-#include <assert.h>
+   cc -O2 tests/unit.c tests/impl.c -o unit -lm -lpthread && ./unit [--small] [--filter NAME] */
 #include <fenv.h>
+#if defined(__unix__) || defined(__APPLE__)
+#include <pthread.h>
+#endif
 #include "test.h"
-
-static void *hook_malloc(size_t n);
-static void  hook_free(void *p);
-#define LP_MALLOC(n) hook_malloc(n)
-#define LP_FREE(p) hook_free(p)
-#define LP_ASSERT(c) assert(c)
-#define LP_IMPLEMENTATION
-#include "../latephase.h"
-
-/* Counting, failing allocation: number `hook_fail` (from 0) and all after it fail. */
-static long   hook_calls, hook_live, hook_fail = -1;
-static size_t hook_largest;
-
-static void *hook_malloc(size_t n)
-{
-    void *p = NULL;
-    if (hook_fail < 0 || hook_calls < hook_fail) p = malloc(n);
-    hook_calls++;
-    if (p) hook_live++;
-    if (n > hook_largest) hook_largest = n;
-    return p;
-}
-
-static void hook_free(void *p)
-{
-    if (p) hook_live--;
-    free(p);
-}
+#include "inside.h"
 
 /* -------------------------------------------------------------------------------- fixture
    A small net with everything in it: conv - BN - relu - dropout - mean - head on 6x6x2 images. */
@@ -2079,8 +2054,8 @@ static void text_looks_up(void)
         text    a = text_compiled(&desc, STREAMS), b = text_build(&desc, STREAMS);
         CHECK_INT(lp_keep(b.net, lp_find(b.net, "embed")), LP_OK);
         CHECK_INT(lp_compile(b.net, b.loss, NULL, 0), LP_OK);
-        CHECK(((const lpi_lstm_own *)lp_find(a.net, "lstm0")->priv->node->own)->words == VOCABULARY);
-        CHECK(((const lpi_lstm_own *)lp_find(b.net, "lstm0")->priv->node->own)->words == 0);
+        CHECK(inside_words(lp_find(a.net, "lstm0")) == VOCABULARY);
+        CHECK(inside_words(lp_find(b.net, "lstm0")) == 0);
         for (int step = 0; step < 10; step++) {
             int     rows = step % 4 == 2 ? STREAMS - 1 : STREAMS;
             lp_real loss[2];
@@ -2249,7 +2224,7 @@ static void rounding_mode(void)
     free(nearest);
 }
 
-#ifdef LPI_THREADS
+#if defined(__unix__) || defined(__APPLE__)
 static void *life_thread(void *to)
 {
     size_t n;
@@ -2382,10 +2357,8 @@ static void state_of_counts(void)
     size_t bytes = lp_state_bytes(t.net);
     char *state = snapshot(t.net), *before = snapshot(t.net);
     for (int i = 0; i < 4; i++) {
-        lpi_state s;
-        memcpy(&s, before, sizeof s);
-        *(i < 2 ? &s.updates_theta : &s.updates_phi) = i % 2 ? -1 : s.step + 1;
-        memcpy(state, &s, sizeof s);
+        memcpy(state, before, bytes);
+        inside_set_updates(state, i >= 2, i % 2 ? -1 : lp_get_info(t.net).step + 1);
         test_context("kind %d", i);
         CHECK_INT(lp_state_load(t.net, state, bytes), LP_ERR_ARGUMENT);
     }

@@ -1,0 +1,96 @@
+/* impl.c - the library as the tests are linked with it: assertions on, allocation counted, and the
+   windows of inside.h. */
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void *hook_malloc(size_t n);
+static void  hook_free(void *p);
+#define LP_MALLOC(n) hook_malloc(n)
+#define LP_FREE(p) hook_free(p)
+#define LP_ASSERT(c) assert(c)
+#define LP_IMPLEMENTATION
+#include "inside.h"
+
+long   hook_calls, hook_live, hook_fail = -1;
+size_t hook_largest;
+
+static void *hook_malloc(size_t n)
+{
+    void *p = NULL;
+    if (hook_fail < 0 || hook_calls < hook_fail) p = malloc(n);
+    hook_calls++;
+    if (p) hook_live++;
+    if (n > hook_largest) hook_largest = n;
+    return p;
+}
+
+static void hook_free(void *p)
+{
+    if (p) hook_live--;
+    free(p);
+}
+
+lp_real *inside_grad(lp_net *net, const lp_tensor *t) { return lpi_grad(net, t->priv); }
+
+void inside_follow_batch(lp_tensor *t) { t->priv->batched = 1; }
+
+ptrdiff_t inside_words(const lp_tensor *lstm) {
+    return ((const lpi_lstm_own *)lstm->priv->node->own)->words;
+ }
+
+int inside_winograd(const lp_tensor *y) { return lpi_own_conv2d(y->priv->node)->geom.winograd; }
+
+void inside_direct_conv(lp_net *net, int direct) { net->desc.direct_conv = direct; }
+
+int inside_lanes(const lp_net *net) { return net->team.lanes; }
+
+void inside_set_lanes(lp_net *net, int lanes) { net->team.lanes = lanes; }
+
+void inside_for(const lp_net *net, int items, void (*item)(void *arg, int item, int lane), void *arg)
+{
+    lpi_for(&net->team, items, item, arg);
+}
+
+inside_function inside_function_of(const lp_kernels *kernels, int i)
+{
+    return i == 0   ? LPI_CALL(kernels, exp)
+           : i == 1 ? LPI_CALL(kernels, sigmoid)
+                    : LPI_CALL(kernels, tanh);
+}
+
+double inside_sum_exp(const lp_kernels *kernels, ptrdiff_t n, const lp_real *x, lp_real *top)
+{
+    return LPI_CALL(kernels, sum_exp)(n, x, top);
+}
+
+int inside_late(const lp_tensor *t) { return t->priv->role == LP_ROLE_LATE; }
+
+lp_real *inside_weights(lp_net *net, const lp_tensor *t, int k)
+{
+    ptrdiff_t at = t->priv->offset;
+    return inside_late(t) ? net->phi + k * net->n_phi + at : net->theta + at;
+}
+
+const lp_real *inside_moments(const lp_net *net, const lp_tensor *t, int k, int second)
+{
+    int             late = inside_late(t);
+    ptrdiff_t       n = late ? net->n_phi : net->n_theta;
+    const lp_optim *o = late ? &net->desc.optim_late : &net->desc.optim_base;
+    const lp_real  *slab = late ? net->optim_phi + lpi_optim_vectors(o) * k * n
+                               : net->optim_theta;
+    return slab + (second ? n : 0) + t->priv->offset;
+}
+
+const lp_real *inside_delta(const lp_net *net, const lp_tensor *t)
+{
+    return net->delta + t->priv->offset;
+}
+
+void inside_set_updates(void *state, int phi, int64_t updates)
+{
+    lpi_state s;
+    memcpy(&s, state, sizeof s);
+    *(phi ? &s.updates_phi : &s.updates_theta) = updates;
+    memcpy(state, &s, sizeof s);
+}
