@@ -612,6 +612,7 @@ static int fit_tokens(const graph *g, const record *r, const void *arg)
     (void)g, (void)arg;
     return r->ints && !r->ignore;
 }
+/* Its table is computed more often than other weights are: an LSTM may read it later. */
 static int make_gather(graph *g, int tokens, int width, int layer)
 {
     const record *t = &g->r[tokens];
@@ -620,7 +621,9 @@ static int make_gather(graph *g, int tokens, int width, int layer)
     wd[0] = t->ints, wd[1] = width;
     yd[0] = t->dim[0], yd[1] = rank == 3 ? t->dim[1] : width, yd[2] = width;
     sprintf(label, "L%d", g->ids++);
-    table = layer ? made(g, label, "weight", 2, wd, 0, 1.5) : weight(g, 2, wd, 0, 1.5, 2);
+    table = layer ? made(g, label, "weight", 2, wd, 0, 1.5)
+          : chance(g, 50) ? computed(g, 2, wd, 0, 1.5, 1) : weight(g, 2, wd, 0, 1.5, 2);
+    if (table < 0) table = weight(g, 2, wd, 0, 1.5, 2);
     y = append_a(g, GATHER, rank, yd, tokens, table, -1, t->ints, 0, 0);
     g->r[y].layer = layer;
     strcpy(g->r[y].name, label);
@@ -845,34 +848,46 @@ BUILD build_batchnorm(lp_net *net, const record *r, lp_tensor **in)
 {
     return lp_batchnorm(net, in[0], r->name);
 }
-/* Float rounds gamma/s x and gamma/s mean before they cancel; dx has three terms like that. */
-static void shake_channels(graph *g, const record *r, const double *from, double *to)
+/* What float rounds once for a channel (its mean, gamma/s, the coefficients of dx) is off by the same in
+   all its lines, and is large beside what is left when the terms cancel. */
+static void shake_channel(graph *g, const record *r, int j, double *to, double size)
 {
-    int c = last_of(r), lines = lines_of(g, r);
-    for (int j = 0; j < c && to && g->noise > 0; j++) {
-        double slope = fabs(value_of(g, r, 1)[j]) / sqrt(r->saved[c + j] + PLAIN_EPS), most = 0;
-        for (int i = 0; i < lines; i++) most = fmax(most, fabs(from[i * c + j]));
-        for (int i = 0; i < lines; i++) to[i * c + j] += g->noise * jitter(g) * slope * most;
-    }
+    double common = jitter(g);
+    for (int i = 0; i < lines_of(g, r) && to; i++)
+        to[i * last_of(r) + j] += g->noise * (common + jitter(g)) * size;
+}
+static double channel_largest(graph *g, const record *r, int j, const double *x)
+{
+    double most = 0;
+    for (int i = 0; i < lines_of(g, r); i++) most = fmax(most, fabs(x[i * last_of(r) + j]));
+    return most;
 }
 static void forward_batchnorm(graph *g, record *r)
 {
     int c = last_of(r), lines = lines_of(g, r);
-    double *s = r->saved, *x = value_of(g, r, 0);
+    double *s = r->saved, *x = value_of(g, r, 0), *gamma = value_of(g, r, 1);
     if (g->training) {
         plain_moments(x, lines, c, s, s + c);
         plain_batchnorm_running(s, s + c, lines, c, 0.1, s + 2 * c, s + 3 * c);
     } else memcpy(s, s + 2 * c, 2 * (size_t)c * sizeof *s);
-    plain_batchnorm(x, lines, c, s, s + c, value_of(g, r, 1), value_of(g, r, 2), r->value);
-    shake_channels(g, r, x, r->value);
+    plain_batchnorm(x, lines, c, s, s + c, gamma, value_of(g, r, 2), r->value);
+    for (int j = 0; j < c && g->noise > 0; j++)
+        shake_channel(g, r, j, r->value, fabs(gamma[j]) / sqrt(s[c + j] + PLAIN_EPS)
+                                         * (channel_largest(g, r, j, x) + fabs(s[j])));
 }
 static void backward_batchnorm(graph *g, record *r)
 {
-    int c = last_of(r);
-    double *s = r->saved, *dx = grad_of(g, r, 0);
-    plain_batchnorm_back(value_of(g, r, 0), lines_of(g, r), c, s, s + c, value_of(g, r, 1), r->grad,
-                         dx, grad_of(g, r, 1), grad_of(g, r, 2));
-    shake_channels(g, r, r->grad, dx);
+    int c = last_of(r), lines = lines_of(g, r);
+    double *s = r->saved, *dx = grad_of(g, r, 0), *dgamma = grad_of(g, r, 1);
+    const double *gamma = value_of(g, r, 1);
+    plain_batchnorm_back(value_of(g, r, 0), lines, c, s, s + c, gamma, r->grad, dx, dgamma,
+                         grad_of(g, r, 2));
+    for (int j = 0; j < c && g->noise > 0; j++) {
+        double root = sqrt(s[c + j] + PLAIN_EPS), off = fabs(s[j]) / root; /* of x^, by the mean */
+        double most = channel_largest(g, r, j, r->grad);
+        shake_channel(g, r, j, dx, fabs(gamma[j]) / root * most * (1 + off));
+        if (dgamma) dgamma[j] += g->noise * jitter(g) * most * off * sqrt(lines);
+    }
 }
 
 /* ---- lstm; as a layer: lp_lstm.  saved: h, c [n,length+1,u], gates [n,length,4u], scratch [6u] */
@@ -962,7 +977,9 @@ BUILD build_cross_entropy(lp_net *net, const record *r, lp_tensor **in)
 static void forward_cross_entropy(graph *g, record *r)
 {
     record *z = input(g, r, 0);
-    *r->value = plain_cross_entropy(z->value, input(g, r, 1)->label, lines_of(g, z), last_of(z), (double)r->p);
+    *r->value = plain_cross_entropy(z->value, input(g, r, 1)->label, lines_of(g, z), last_of(z),
+                                    (double)r->p);
+    shake(g, r->value, 1, 1); /* ln sum e^z - z cancels where the net is sure */
 }
 /* p - t cancels where the net is sure: noise of the size of t. */
 static void backward_cross_entropy(graph *g, record *r)
@@ -1209,7 +1226,7 @@ static void draw_recurrent(graph *g)
 {
     int t = pick(g, fit_tokens, NULL), y;
     if (t < 0 || g->r[t].rank != 2) return;
-    y = make_gather(g, t, between(g, 1, 8), chance(g, 40));
+    y = make_gather(g, t, between(g, 1, 8), chance(g, 25));
     for (int layers = between(g, 1, 2); layers > 0; layers--)
         y = make_lstm(g, y, between(g, 1, 6), chance(g, 60));
 }
@@ -1251,8 +1268,11 @@ static void draw_inputs(graph *g)
         g->batch = side * wide > 200 ? between(g, 1, 2) : between(g, 1, 5);
         g->most = 70000;
         make_input(g, 4, side, wide, 16 * between(g, 1, side * wide > 300 ? 1 : 2));
-    } else if (kind < 72) make_input(g, 2, between(g, 1, 20), 1, 1);
-    else if (kind < 88) make_ints(g, between(g, 1, 9), chance(g, 85) ? between(g, 2, 12) : 40, 0);
+    } else if (kind < 70) make_input(g, 2, between(g, 1, 20), 1, 1);
+    else if (kind < 88) {
+        make_ints(g, between(g, 1, 9), chance(g, 85) ? between(g, 2, 12) : 40, 0);
+        draw_recurrent(g);
+    }
     else make_input(g, 3, between(g, 1, 9), between(g, 1, 8), 1);
     if (chance(g, 10)) make_ints(g, chance(g, 50) ? 0 : between(g, 1, 5), between(g, 1, 9), 0);
     if (chance(g, 10)) make_input(g, 2, between(g, 1, 9), 1, 1);
