@@ -60,7 +60,7 @@ warnings() {
     done
     if [ "$mode" = full ]; then
         try "gnu17 $cc" "$cc" -std=gnu17 $warn -O2 -I. -c "$t/impl.c" -o "$t/$cc.o"
-        for f in unit ops algorithm gradcheck bits bench; do
+        for f in unit ops algorithm gradcheck bits graphs bench; do
             try "warnings $cc $f" "$cc" -std=c99 -D_POSIX_C_SOURCE=200809L $warn -O2 tests/$f.c -o "$t/$cc.x" -lpthread -lm
         done
     fi
@@ -145,7 +145,7 @@ bits() {
 }
 
 # ---- small tests under sanitizers and valgrind
-suites="unit ops algorithm bits"
+suites="unit ops algorithm bits graphs"
 memory() {
     san=gcc level=-O0
     [ "$mode" = full ] && level=-O1
