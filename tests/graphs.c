@@ -693,7 +693,8 @@ static int make_conv(graph *g, int x, int f, int kh, int kw, int stride, int pad
     if (layer) w = layer_weight(g, label, "weight", 4, wd, fan_scale(4, wd));
     else {
         w = weight(g, 4, wd, 0, fan_scale(4, wd), 2);
-        if (chance(g, 50)) b = weight(g, 1, &f, 0, 0.5, 2);
+        if (chance(g, 50)) b = chance(g, 50) ? computed(g, 1, &f, 0, 0.5, 1) : -1;
+        if (b < 0 && chance(g, 30)) b = weight(g, 1, &f, 0, 0.5, 2);
     }
     y = append_a(g, CONV, 4, yd, x, w, b, stride, pad, kh);
     g->r[y].layer = layer;
