@@ -10,10 +10,12 @@
 
    Tolerance.  The reference is evaluated again with all values and gradients disturbed by
    NOISE of their tensor's largest element: what then moves, divided by that, times what float
-   rounds off, is what rounding may do to this result in this graph.  A result may be LIMIT times that
-   off, so an ill-conditioned graph is not a false alarm and a well-conditioned one has a tight limit.
-   Where a relu or a maximum is so near to a tie that rounding could decide it, the minibatch is drawn
-   again.  A failure is printed as a complete program, shrunk, with the expected values in it.
+   rounds off, is what rounding may do to this result in this graph.  A result may be LIMIT times
+   that off, so an ill-conditioned graph is not a false alarm and a well-conditioned one has a tight
+   limit.  Where a relu or a maximum is so near to a tie that rounding could decide it, the
+   minibatch is drawn again.  Rounding alone is told from a fault that way, and by playing the graph
+   with every tensor kept, which must give the same bits.  A failure is shrunk and printed as a
+   program that has the expected values in it.
 
        cc -O2 tests/graphs.c -o graphs -lpthread -lm
        graphs [--count N] [--seed S] [--graph I] [--small] [--all] [--filter NAME] [--coverage]
@@ -77,7 +79,6 @@ typedef struct graph {
     uint64_t jitter, decisions;       /* noise's generator; hash of relu's and maxpool's choices*/
     int      ties;
     int64_t  now, draw;               /* dropout's key: step, draw                              */
-    int      bn_estimate;
     double  *carry;
     size_t   carried;
     double  *scratch;
@@ -152,7 +153,10 @@ static int append_a(graph *g, int op, int rank, const int *dim, int x0, int x1, 
     return i;
 }
 
-static int like(graph *g, int op, int x) { return append(g, op, g->r[x].rank, g->r[x].dim, x, -1, -1); }
+static int like(graph *g, int op, int x)
+{
+    return append(g, op, g->r[x].rank, g->r[x].dim, x, -1, -1);
+}
 
 /* A record that fits, later ones and those that nobody reads yet rather than others; or -1. */
 typedef int (*fits)(const graph *g, const record *r, const void *arg);
@@ -265,7 +269,8 @@ static int computed(graph *g, int rank, const int *dim, double centre, double sc
         return rank1(g, a, 0);
     case 2:
         a = weight(g, rank, dim, centre, scale, depth);
-        return append(g, ADD, rank, dim, a, chance(g, 15) ? a : weight(g, rank, dim, 0, scale, depth), -1);
+        return append(g, ADD, rank, dim, a,
+                      chance(g, 15) ? a : weight(g, rank, dim, 0, scale, depth), -1);
     case 3:
         a = weight(g, rank, dim, centre, scale, depth);
         b = rank > 1 && chance(g, 60) ? between(g, 1, rank - 1) : rank;
@@ -423,13 +428,21 @@ static int draw_activation(graph *g, int op)
 static int draw_relu(graph *g) { return draw_activation(g, RELU); }
 static int draw_sigmoid(graph *g) { return draw_activation(g, SIGMOID); }
 static int draw_tanh(graph *g) { return draw_activation(g, TANH); }
-BUILD build_relu(lp_net *net, const record *r, lp_tensor **in) { (void)r; return lp_relu(net, in[0]); }
+BUILD build_relu(lp_net *net, const record *r, lp_tensor **in)
+{
+    (void)r;
+    return lp_relu(net, in[0]);
+}
 BUILD build_sigmoid(lp_net *net, const record *r, lp_tensor **in)
 {
     (void)r;
     return lp_sigmoid(net, in[0]);
 }
-BUILD build_tanh(lp_net *net, const record *r, lp_tensor **in) { (void)r; return lp_tanh(net, in[0]); }
+BUILD build_tanh(lp_net *net, const record *r, lp_tensor **in)
+{
+    (void)r;
+    return lp_tanh(net, in[0]);
+}
 
 static void forward_relu(graph *g, record *r)
 {
@@ -471,7 +484,11 @@ static int draw_add(graph *g)
     if (b < 0 || (a == b && chance(g, 75))) return -1;
     return append(g, ADD, g->r[a].rank, g->r[a].dim, a, b, -1);
 }
-BUILD build_add(lp_net *net, const record *r, lp_tensor **in) { (void)r; return lp_add(net, in[0], in[1]); }
+BUILD build_add(lp_net *net, const record *r, lp_tensor **in)
+{
+    (void)r;
+    return lp_add(net, in[0], in[1]);
+}
 static void forward_add(graph *g, record *r)
 {
     plain_add(value_of(g, r, 0), value_of(g, r, 1), (ptrdiff_t)in_use(g, r), r->value);
@@ -544,7 +561,10 @@ static int draw_dropout(graph *g)
 }
 /* The finaliser of splitmix64, without the step in front that test_mix makes. */
 static uint64_t finalise(uint64_t z) { return test_mix(z - UINT64_C(0x9E3779B97F4A7C15)); }
-BUILD build_dropout(lp_net *net, const record *r, lp_tensor **in) { return lp_dropout(net, in[0], r->p); }
+BUILD build_dropout(lp_net *net, const record *r, lp_tensor **in)
+{
+    return lp_dropout(net, in[0], r->p);
+}
 static void forward_dropout(graph *g, record *r)
 {
     size_t   n = in_use(g, r);
@@ -552,7 +572,8 @@ static void forward_dropout(graph *g, record *r)
     for (size_t i = 0; i < n; i++)
         r->kept[i] = !g->training
                      || lp_random_uniform(seed, 1000u + (uint64_t)r->node, i) >= (double)r->p;
-    plain_dropout(value_of(g, r, 0), r->kept, g->training ? (double)r->p : 0, (ptrdiff_t)n, r->value);
+    plain_dropout(value_of(g, r, 0), r->kept, g->training ? (double)r->p : 0, (ptrdiff_t)n,
+                  r->value);
 }
 static void backward_dropout(graph *g, record *r)
 {
@@ -612,6 +633,7 @@ static int fit_tokens(const graph *g, const record *r, const void *arg)
     (void)g, (void)arg;
     return r->ints && !r->ignore;
 }
+/* Its table is computed more often than other weights are: an LSTM may read it later. */
 static int make_gather(graph *g, int tokens, int width, int layer)
 {
     const record *t = &g->r[tokens];
@@ -620,7 +642,9 @@ static int make_gather(graph *g, int tokens, int width, int layer)
     wd[0] = t->ints, wd[1] = width;
     yd[0] = t->dim[0], yd[1] = rank == 3 ? t->dim[1] : width, yd[2] = width;
     sprintf(label, "L%d", g->ids++);
-    table = layer ? made(g, label, "weight", 2, wd, 0, 1.5) : weight(g, 2, wd, 0, 1.5, 2);
+    table = layer ? made(g, label, "weight", 2, wd, 0, 1.5)
+          : chance(g, 50) ? computed(g, 2, wd, 0, 1.5, 1) : weight(g, 2, wd, 0, 1.5, 2);
+    if (table < 0) table = weight(g, 2, wd, 0, 1.5, 2);
     y = append_a(g, GATHER, rank, yd, tokens, table, -1, t->ints, 0, 0);
     g->r[y].layer = layer;
     strcpy(g->r[y].name, label);
@@ -643,7 +667,8 @@ static void forward_gather(graph *g, record *r)
 static void backward_gather(graph *g, record *r)
 {
     if (grad_of(g, r, 1))
-        plain_gather_back(input(g, r, 0)->label, r->grad, lines_of(g, r), last_of(r), grad_of(g, r, 1));
+        plain_gather_back(input(g, r, 0)->label, r->grad, lines_of(g, r), last_of(r),
+                          grad_of(g, r, 1));
 }
 
 /* ---- conv2d; as a layer: lp_conv */
@@ -668,7 +693,8 @@ static int make_conv(graph *g, int x, int f, int kh, int kw, int stride, int pad
     if (layer) w = layer_weight(g, label, "weight", 4, wd, fan_scale(4, wd));
     else {
         w = weight(g, 4, wd, 0, fan_scale(4, wd), 2);
-        if (chance(g, 50)) b = weight(g, 1, &f, 0, 0.5, 2);
+        if (chance(g, 50)) b = chance(g, 50) ? computed(g, 1, &f, 0, 0.5, 1) : -1;
+        if (b < 0 && chance(g, 30)) b = weight(g, 1, &f, 0, 0.5, 2);
     }
     y = append_a(g, CONV, 4, yd, x, w, b, stride, pad, kh);
     g->r[y].layer = layer;
@@ -721,7 +747,8 @@ static int draw_window(graph *g, int op)
     int four = 4, x = pick(g, fit_rank, &four), yd[4];
     if (x < 0) return -1;
     const int *d = g->r[x].dim;
-    int k = between(g, 1, 4), stride = between(g, 1, 3), pad = op == MAXPOOL ? below(g, k / 2 + 1) : 0;
+    int k = between(g, 1, 4), stride = between(g, 1, 3),
+        pad = op == MAXPOOL ? below(g, k / 2 + 1) : 0;
     if (d[1] + 2 * pad < k || d[2] + 2 * pad < k) return -1;
     plain_geometry s = plain_shape(d[0], d[1], d[2], d[3], d[3], k, k, stride, pad);
     yd[0] = d[0], yd[1] = s.oh, yd[2] = s.ow, yd[3] = d[3];
@@ -772,8 +799,10 @@ static void forward_maxpool(graph *g, record *r)
     const double *x = value_of(g, r, 0);
     double tie = TIE * largest(x, in_use(g, input(g, r, 0)));
     plain_maxpool(&s, x, r->value);
-    for (int i = 0; i < s.n; i++) for (int oy = 0; oy < s.oh; oy++) for (int ox = 0; ox < s.ow; ox++)
-        for (int c = 0; c < s.c; c++) note_choice(g, &s, x, tie, i, oy, ox, c);
+    for (int i = 0; i < s.n; i++)
+        for (int oy = 0; oy < s.oh; oy++)
+            for (int ox = 0; ox < s.ow; ox++)
+                for (int c = 0; c < s.c; c++) note_choice(g, &s, x, tie, i, oy, ox, c);
 }
 static void backward_maxpool(graph *g, record *r)
 {
@@ -795,7 +824,8 @@ static int make_subsample(graph *g, int x, int stride, int channels)
 {
     const int *d = g->r[x].dim;
     int yd[4];
-    yd[0] = d[0], yd[1] = (d[1] - 1) / stride + 1, yd[2] = (d[2] - 1) / stride + 1, yd[3] = channels;
+    yd[0] = d[0], yd[1] = (d[1] - 1) / stride + 1, yd[2] = (d[2] - 1) / stride + 1,
+    yd[3] = channels;
     return append_a(g, SUBSAMPLE, 4, yd, x, -1, -1, stride, channels, 0);
 }
 static int draw_subsample(graph *g)
@@ -845,34 +875,46 @@ BUILD build_batchnorm(lp_net *net, const record *r, lp_tensor **in)
 {
     return lp_batchnorm(net, in[0], r->name);
 }
-/* Float rounds gamma/s x and gamma/s mean before they cancel; dx has three terms like that. */
-static void shake_channels(graph *g, const record *r, const double *from, double *to)
+/* What float rounds once for a channel (its mean, gamma/s, the coefficients of dx) is off by the
+   same in all its lines, and is large beside what is left when the terms cancel. */
+static void shake_channel(graph *g, const record *r, int j, double *to, double size)
 {
-    int c = last_of(r), lines = lines_of(g, r);
-    for (int j = 0; j < c && to && g->noise > 0; j++) {
-        double slope = fabs(value_of(g, r, 1)[j]) / sqrt(r->saved[c + j] + PLAIN_EPS), most = 0;
-        for (int i = 0; i < lines; i++) most = fmax(most, fabs(from[i * c + j]));
-        for (int i = 0; i < lines; i++) to[i * c + j] += g->noise * jitter(g) * slope * most;
-    }
+    double common = jitter(g);
+    for (int i = 0; i < lines_of(g, r) && to; i++)
+        to[i * last_of(r) + j] += g->noise * (common + jitter(g)) * size;
+}
+static double channel_largest(graph *g, const record *r, int j, const double *x)
+{
+    double most = 0;
+    for (int i = 0; i < lines_of(g, r); i++) most = fmax(most, fabs(x[i * last_of(r) + j]));
+    return most;
 }
 static void forward_batchnorm(graph *g, record *r)
 {
     int c = last_of(r), lines = lines_of(g, r);
-    double *s = r->saved, *x = value_of(g, r, 0);
+    double *s = r->saved, *x = value_of(g, r, 0), *gamma = value_of(g, r, 1);
     if (g->training) {
         plain_moments(x, lines, c, s, s + c);
         plain_batchnorm_running(s, s + c, lines, c, 0.1, s + 2 * c, s + 3 * c);
     } else memcpy(s, s + 2 * c, 2 * (size_t)c * sizeof *s);
-    plain_batchnorm(x, lines, c, s, s + c, value_of(g, r, 1), value_of(g, r, 2), r->value);
-    shake_channels(g, r, x, r->value);
+    plain_batchnorm(x, lines, c, s, s + c, gamma, value_of(g, r, 2), r->value);
+    for (int j = 0; j < c && g->noise > 0; j++)
+        shake_channel(g, r, j, r->value, fabs(gamma[j]) / sqrt(s[c + j] + PLAIN_EPS)
+                                         * (channel_largest(g, r, j, x) + fabs(s[j])));
 }
 static void backward_batchnorm(graph *g, record *r)
 {
-    int c = last_of(r);
-    double *s = r->saved, *dx = grad_of(g, r, 0);
-    plain_batchnorm_back(value_of(g, r, 0), lines_of(g, r), c, s, s + c, value_of(g, r, 1), r->grad,
-                         dx, grad_of(g, r, 1), grad_of(g, r, 2));
-    shake_channels(g, r, r->grad, dx);
+    int c = last_of(r), lines = lines_of(g, r);
+    double *s = r->saved, *dx = grad_of(g, r, 0), *dgamma = grad_of(g, r, 1);
+    const double *gamma = value_of(g, r, 1);
+    plain_batchnorm_back(value_of(g, r, 0), lines, c, s, s + c, gamma, r->grad, dx, dgamma,
+                         grad_of(g, r, 2));
+    for (int j = 0; j < c && g->noise > 0; j++) {
+        double root = sqrt(s[c + j] + PLAIN_EPS), off = fabs(s[j]) / root; /* of x^, by the mean */
+        double most = channel_largest(g, r, j, r->grad);
+        shake_channel(g, r, j, dx, fabs(gamma[j]) / root * most * (1 + off));
+        if (dgamma) dgamma[j] += g->noise * jitter(g) * most * off * sqrt(lines);
+    }
 }
 
 /* ---- lstm; as a layer: lp_lstm.  saved: h, c [n,length+1,u], gates [n,length,4u], scratch [6u] */
@@ -889,7 +931,8 @@ static int make_lstm(graph *g, int x, int units, int layer)
     if (layer) {
         w[0] = layer_weight(g, label, "weight_ih", 2, ih, 1.5 * bound);
         w[1] = layer_weight(g, label, "weight_hh", 2, hh, 1.5 * bound);
-        w[2] = made(g, label, "bias_ih", 1, &u4, 0, bound), w[3] = made(g, label, "bias_hh", 1, &u4, 0, bound);
+        w[2] = made(g, label, "bias_ih", 1, &u4, 0, bound),
+        w[3] = made(g, label, "bias_hh", 1, &u4, 0, bound);
     } else {
         w[0] = weight(g, 2, ih, 0, 1.5 * bound, 2), w[1] = weight(g, 2, hh, 0, 1.5 * bound, 2);
         w[2] = weight(g, 1, &u4, 0, bound, 2);
@@ -962,7 +1005,9 @@ BUILD build_cross_entropy(lp_net *net, const record *r, lp_tensor **in)
 static void forward_cross_entropy(graph *g, record *r)
 {
     record *z = input(g, r, 0);
-    *r->value = plain_cross_entropy(z->value, input(g, r, 1)->label, lines_of(g, z), last_of(z), (double)r->p);
+    *r->value = plain_cross_entropy(z->value, input(g, r, 1)->label, lines_of(g, z), last_of(z),
+                                    (double)r->p);
+    shake(g, r->value, 1, 1); /* ln sum e^z - z cancels where the net is sure */
 }
 /* p - t cancels where the net is sure: noise of the size of t. */
 static void backward_cross_entropy(graph *g, record *r)
@@ -970,8 +1015,8 @@ static void backward_cross_entropy(graph *g, record *r)
     record *z = input(g, r, 0);
     double *dz = grad_of(g, r, 0), n = plain_counted(input(g, r, 1)->label, lines_of(g, z));
     if (!dz) return;
-    plain_cross_entropy_back(z->value, input(g, r, 1)->label, lines_of(g, z), last_of(z), (double)r->p,
-                             *r->grad, dz);
+    plain_cross_entropy_back(z->value, input(g, r, 1)->label, lines_of(g, z), last_of(z),
+                             (double)r->p, *r->grad, dz);
     disturb(g, dz, in_use(g, z), 1 / n);
 }
 BUILD build_mse(lp_net *net, const record *r, lp_tensor **in)
@@ -981,19 +1026,25 @@ BUILD build_mse(lp_net *net, const record *r, lp_tensor **in)
 }
 static void forward_mse(graph *g, record *r)
 {
-    *r->value = plain_squared_error(value_of(g, r, 0), value_of(g, r, 1), (ptrdiff_t)in_use(g, input(g, r, 0)));
+    *r->value = plain_squared_error(value_of(g, r, 0), value_of(g, r, 1),
+                                    (ptrdiff_t)in_use(g, input(g, r, 0)));
 }
 static void backward_mse(graph *g, record *r)
 {
-    plain_squared_error_back(value_of(g, r, 0), value_of(g, r, 1), (ptrdiff_t)in_use(g, input(g, r, 0)),
-                             *r->grad, grad_of(g, r, 0), grad_of(g, r, 1));
+    plain_squared_error_back(value_of(g, r, 0), value_of(g, r, 1),
+                             (ptrdiff_t)in_use(g, input(g, r, 0)), *r->grad, grad_of(g, r, 0),
+                             grad_of(g, r, 1));
 }
 
 /* ---- gelu, concat, reshape, layernorm */
 
 #ifndef GRAPHS_OLD_OPS
 static int draw_gelu(graph *g) { return draw_activation(g, GELU); }
-BUILD build_gelu(lp_net *net, const record *r, lp_tensor **in) { (void)r; return lp_gelu(net, in[0]); }
+BUILD build_gelu(lp_net *net, const record *r, lp_tensor **in)
+{
+    (void)r;
+    return lp_gelu(net, in[0]);
+}
 static void forward_gelu(graph *g, record *r)
 {
     plain_gelu(value_of(g, r, 0), (ptrdiff_t)in_use(g, r), r->value);
@@ -1076,8 +1127,8 @@ BUILD build_layernorm(lp_net *net, const record *r, lp_tensor **in)
 }
 static void forward_layernorm(graph *g, record *r)
 {
-    plain_layernorm(value_of(g, r, 0), lines_of(g, r), last_of(r), value_of(g, r, 1), value_of(g, r, 2),
-                    r->value);
+    plain_layernorm(value_of(g, r, 0), lines_of(g, r), last_of(r), value_of(g, r, 1),
+                    value_of(g, r, 2), r->value);
 }
 static void backward_layernorm(graph *g, record *r)
 {
@@ -1104,7 +1155,9 @@ static void backward_layernorm(graph *g, record *r)
 #define forward_avgpool2d forward_avgpool
 #define backward_avgpool2d backward_avgpool
 static const op_row ops[OPS] = {
-    LEAF(input), LEAF(ints), LEAF(parameter),
+    LEAF(input),
+    LEAF(ints),
+    LEAF(parameter),
     OP(relu, "lp_relu(net, $0)", NO_LAYER, 8),
     OP(sigmoid, "lp_sigmoid(net, $0)", NO_LAYER, 3),
     OP(tanh, "lp_tanh(net, $0)", NO_LAYER, 4),
@@ -1114,13 +1167,15 @@ static const op_row ops[OPS] = {
     OP(dropout, "lp_dropout(net, $0, $p)", NO_LAYER, 3),
     OP(matmul, "lp_matmul(net, $0, $1, $2, \"$n\")", "lp_linear(net, $0, \"$n\", $l)", 5),
     OP(gather, "lp_gather(net, $0, $1, \"$n\")", "lp_embedding(net, $0, \"$n\", $a, $l)", 3),
-    OP(conv, "lp_conv2d(net, $0, $1, $2, \"$n\", $a, $b)", "lp_conv(net, $0, \"$n\", $l, $c, $a)", 20),
+    OP(conv, "lp_conv2d(net, $0, $1, $2, \"$n\", $a, $b)", "lp_conv(net, $0, \"$n\", $l, $c, $a)",
+       20),
     OP(maxpool, "lp_maxpool(net, $0, $a, $b, $c)", NO_LAYER, 4),
     OP(avgpool2d, "lp_avgpool2d(net, $0, $a, $b)", NO_LAYER, 3),
     OP(avgpool, "lp_avgpool(net, $0)", NO_LAYER, 2),
     OP(subsample, "lp_subsample(net, $0, $a, $b)", NO_LAYER, 3),
     OP(batchnorm, NULL, "lp_batchnorm(net, $0, \"$n\")", 14),
-    OP(lstm, "lp_lstm_sequence(net, $0, $1, $2, $3, $4, \"$n\")", "lp_lstm(net, $0, \"$n\", $l)", 6),
+    OP(lstm, "lp_lstm_sequence(net, $0, $1, $2, $3, $4, \"$n\")", "lp_lstm(net, $0, \"$n\", $l)",
+       6),
     OP(cross_entropy, "lp_cross_entropy(net, $0, $1, $p)", NO_LAYER, 0),
     OP(mse, "lp_mean_squared_error(net, $0, $1)", NO_LAYER, 0),
 #ifndef GRAPHS_OLD_OPS
@@ -1176,7 +1231,8 @@ static void draw_wide_block(graph *g)
 {
     int x = pick_map(g);
     if (x < 0) return;
-    int same = chance(g, 50), stride = same ? 1 : between(g, 1, 2), f = same ? g->r[x].dim[3] : filters(g, x);
+    int same = chance(g, 50), stride = same ? 1 : between(g, 1, 2),
+        f = same ? g->r[x].dim[3] : filters(g, x);
     int a = norm_relu(g, x, 1), s = same ? x : make_conv(g, a, f, 1, 1, stride, LP_SAME, 1);
     int y = make_conv(g, a, f, 3, 3, stride, LP_SAME, 1);
     if (y < 0 || s < 0) return;
@@ -1209,7 +1265,7 @@ static void draw_recurrent(graph *g)
 {
     int t = pick(g, fit_tokens, NULL), y;
     if (t < 0 || g->r[t].rank != 2) return;
-    y = make_gather(g, t, between(g, 1, 8), chance(g, 40));
+    y = make_gather(g, t, between(g, 1, 8), chance(g, 25));
     for (int layers = between(g, 1, 2); layers > 0; layers--)
         y = make_lstm(g, y, between(g, 1, 6), chance(g, 60));
 }
@@ -1251,8 +1307,11 @@ static void draw_inputs(graph *g)
         g->batch = side * wide > 200 ? between(g, 1, 2) : between(g, 1, 5);
         g->most = 70000;
         make_input(g, 4, side, wide, 16 * between(g, 1, side * wide > 300 ? 1 : 2));
-    } else if (kind < 72) make_input(g, 2, between(g, 1, 20), 1, 1);
-    else if (kind < 88) make_ints(g, between(g, 1, 9), chance(g, 85) ? between(g, 2, 12) : 40, 0);
+    } else if (kind < 70) make_input(g, 2, between(g, 1, 20), 1, 1);
+    else if (kind < 88) {
+        make_ints(g, between(g, 1, 9), chance(g, 85) ? between(g, 2, 12) : 40, 0);
+        draw_recurrent(g);
+    }
     else make_input(g, 3, between(g, 1, 9), between(g, 1, 8), 1);
     if (chance(g, 10)) make_ints(g, chance(g, 50) ? 0 : between(g, 1, 5), between(g, 1, 9), 0);
     if (chance(g, 10)) make_input(g, 2, between(g, 1, 9), 1, 1);
@@ -1383,7 +1442,8 @@ static double *zeros(size_t n)
 
 static size_t saved_size(const record *r)
 {
-    size_t states = r->op == LSTM ? (size_t)r->dim[0] * (size_t)(r->dim[1] + 1) * (size_t)r->dim[2] : 0;
+    size_t states =
+        r->op == LSTM ? (size_t)r->dim[0] * (size_t)(r->dim[1] + 1) * (size_t)r->dim[2] : 0;
     if (r->op == LSTM) return 2 * states + 4 * r->size + 6 * (size_t)r->dim[2];
     return r->op == BATCHNORM ? 4 * (size_t)last_of(r) : 0;
 }
@@ -1467,7 +1527,8 @@ static void begin_pass(graph *g, double noise)
             for (size_t i = 0; i < r->size; i++)
                 r->value[i] = of.clean[k][i] * (1 + (noise > 0 ? noise * jitter(g) : 0));
         if (r->op == BATCHNORM)
-            memcpy(r->saved + 2 * last_of(r), of.clean[k], 2 * (size_t)last_of(r) * sizeof *r->saved);
+            memcpy(r->saved + 2 * last_of(r), of.clean[k],
+                   2 * (size_t)last_of(r) * sizeof *r->saved);
     }
 }
 
@@ -1510,10 +1571,10 @@ typedef struct groups {
     size_t size;
 } groups;
 
-static void add_group(groups *s, int what, int record, size_t n)
+static void add_group(groups *s, int what, int of_record, size_t n)
 {
     group *one = &s->list[s->count++];
-    one->what = what, one->record = record, one->at = s->size, one->n = n;
+    one->what = what, one->record = of_record, one->at = s->size, one->n = n;
     s->size += n;
 }
 
@@ -1526,7 +1587,8 @@ static void list_groups(const graph *g, int pass, groups *s)
     for (int i = 0; i < g->records; i++) {
         const record *r = &g->r[i];
         if (pass == GRADIENT && r->op == PARAMETER && !r->frozen) add_group(s, GRADS, i, r->size);
-        if (pass == GRADIENT && r->op == BATCHNORM) add_group(s, STATISTICS, i, 2 * (size_t)last_of(r));
+        if (pass == GRADIENT && r->op == BATCHNORM)
+            add_group(s, STATISTICS, i, 2 * (size_t)last_of(r));
         if (pass == FORWARD && r->keep) add_group(s, KEPT, i, in_use(g, r));
     }
     if (g->carried) add_group(s, CARRY, g->loss, g->carried);
@@ -1572,7 +1634,7 @@ typedef struct game {
     int         serial;             /* passes so far                                           */
 } game;
 
-/* What the reference says of a pass, for the printed program: the sum of element i times 1 + i % 7. */
+/* What the reference says of a pass, for the printed program: the sum of x_i (1 + i % 7). */
 typedef struct claim {
     int    serial, what, record;
     double sum, limit;
@@ -1650,20 +1712,24 @@ static int compile(game *p)
 {
     size_t need[2] = { 0, 0 };
     lp_tensor *loss = p->t[p->g->loss];
-    if (!good(p, lp_memory_required(p->net, loss, &need[0], &need[1]), "lp_memory_required")) return 0;
+    if (!good(p, lp_memory_required(p->net, loss, &need[0], &need[1]), "lp_memory_required"))
+        return 0;
     p->bytes = need[p->v.inference];
     p->block = (char *)test_alloc(GUARD + p->v.offset + p->bytes + behind);
     memset(p->block, 0x5A, GUARD + p->v.offset + p->bytes + behind);
-    return good(p, lp_compile(p->net, loss, p->block + GUARD + p->v.offset, p->bytes), "lp_compile");
+    return good(p, lp_compile(p->net, loss, p->block + GUARD + p->v.offset, p->bytes),
+                "lp_compile");
 }
 
 static void check_guards(game *p)
 {
     size_t begin = GUARD + p->v.offset, end = begin + p->bytes;
     for (size_t i = 0; i < begin; i++)
-        if (p->block[i] != 0x5A) fail(p, "the byte %d in front of the memory was written", (int)(begin - i));
+        if (p->block[i] != 0x5A)
+            fail(p, "the byte %d in front of the memory was written", (int)(begin - i));
     for (size_t i = end; i < end + behind; i++)
-        if (p->block[i] != 0x5A) fail(p, "the byte %d behind the memory was written", (int)(i - end));
+        if (p->block[i] != 0x5A)
+            fail(p, "the byte %d behind the memory was written", (int)(i - end));
 }
 
 static void set_parameters(game *p)
@@ -1678,7 +1744,8 @@ static void set_parameters(game *p)
     }
     lp_real *carry = lp_carry(p->net, &n);
     if (n < g->carried) fail(p, "lp_carry has %d elements, expected %d", (int)n, (int)g->carried);
-    for (size_t i = 0; carry && i < g->carried; i++) carry[i] = (lp_real)(0.8 * number(g->index, 1000, i));
+    for (size_t i = 0; carry && i < g->carried; i++)
+        carry[i] = (lp_real)(0.8 * number(g->index, 1000, i));
 }
 
 static int start(game *p)
@@ -1722,7 +1789,8 @@ static void give_batch(game *p)
     graph *g = p->g;
     for (int k = 0; k < g->records; k++) {
         const record *r = &g->r[k];
-        for (size_t i = 0; i < r->size && r->op == INPUT; i++) p->t[k]->data[i] = (lp_real)of.clean[k][i];
+        for (size_t i = 0; i < r->size && r->op == INPUT; i++)
+            p->t[k]->data[i] = (lp_real)of.clean[k][i];
         if (r->op == INTS) memcpy(p->t[k]->labels, r->label, r->size * sizeof *r->label);
     }
 }
@@ -1808,7 +1876,7 @@ static void expect(game *p, expected *e)
 static const double LIMIT = 40;
 
 /* Error of a group in units of what rounding may do; noted if it is the worst so far. */
-static double error_of(game *p, const expected *e, int i, const float *got, double *error)
+static double error_of(const expected *e, int i, const float *got, double *error)
 {
     const group  *one = &e->s.list[i];
     const double *want = e->want + one->at;
@@ -1820,7 +1888,6 @@ static double error_of(game *p, const expected *e, int i, const float *got, doub
         if (!(d <= *error)) *error = d;
     }
     unit = (e->moved[i] + held) / NOISE + ROUNDING * largest(want, one->n) + 1e-37;
-    (void)p;
     return *error / unit;
 }
 
@@ -1832,7 +1899,8 @@ static void put_claims(game *p, const expected *e)
         double unit = (e->moved[i] + (one->what == GRADS ? of.held_moved[one->record] : 0)) / NOISE;
         unit += ROUNDING * largest(e->want + one->at, one->n);
         for (size_t j = 0; j < one->n; j++) {
-            double held = one->what == GRADS ? of.held[one->record][j] : 0, times = (double)(1 + j % 7);
+            double held = one->what == GRADS ? of.held[one->record][j] : 0,
+                   times = (double)(1 + j % 7);
             c.sum += times * (e->want[one->at + j] + held), c.limit += times * LIMIT * unit;
         }
         if (claims.count == claims.room) {
@@ -1851,21 +1919,22 @@ static void compare(game *p, expected *e, const float *got)
     for (int i = 0; i < e->s.count && !p->failed; i++) {
         const group *one = &e->s.list[i];
         const char  *name = p->g->r[one->record].name;
-        ratio = error_of(p, e, i, got, &error);
+        ratio = error_of(e, i, got, &error);
         if (!(ratio <= LIMIT)) { /* was the disturbance small by chance? */
             tally.more++;
             for (int more = 0; more < 24; more++) move(p, e);
-            ratio = error_of(p, e, i, got, &error);
+            ratio = error_of(e, i, got, &error);
         }
         if (e->ties) { tally.tied++; return; }
         tally.groups++;
         if (ratio > tally.worst) {
             tally.worst = ratio;
-            sprintf(tally.worst_at, "graph %d: %s %s", (int)p->g->index, group_name[one->what], name);
+            sprintf(tally.worst_at, "graph %d: %s %s", (int)p->g->index, group_name[one->what],
+                    name);
         }
         if (!(ratio <= LIMIT))
-            fail(p, "%s %s is off by %.3g, largest %.3g (%.3g times rounding)", group_name[one->what],
-                 name, error, largest(e->want + one->at, one->n), ratio);
+            fail(p, "%s %s is off by %.3g, largest %.3g (%.3g times rounding)",
+                 group_name[one->what], name, error, largest(e->want + one->at, one->n), ratio);
     }
 }
 
@@ -1875,7 +1944,8 @@ static void hold(const expected *e, int first)
     for (int i = 0; i < e->s.count; i++) {
         const group *one = &e->s.list[i];
         if (one->what != GRADS) continue;
-        if (first) memset(of.held[one->record], 0, one->n * sizeof(double)), of.held_moved[one->record] = 0;
+        if (first) memset(of.held[one->record], 0, one->n * sizeof(double));
+        if (first) of.held_moved[one->record] = 0;
         for (size_t j = 0; j < one->n; j++) of.held[one->record][j] += e->want[one->at + j];
         of.held_moved[one->record] += e->moved[i];
     }
@@ -2099,7 +2169,11 @@ static int vary_isa(graph *g, variant *v)
     }
     return 0;
 }
-static int vary_memory(graph *g, variant *v) { v->offset = (size_t)(g->index * 7 + 5) % 64; return 1; }
+static int vary_memory(graph *g, variant *v)
+{
+    v->offset = (size_t)(g->index * 7 + 5) % 64;
+    return 1;
+}
 static int vary_snapshot(graph *g, variant *v)
 {
     if (g->steps < 2) return 0;
@@ -2144,7 +2218,8 @@ static int holds(graph *g, const property *q, char *why)
     memset(&b, 0, sizeof b);
     ok = v.check || play(g, &plain, evaluation, &b);
     if (!ok) strcpy(why, b.why);
-    else if (!(ok = play(g, &v, evaluation, &a) && (v.check || same_bits(&a, &b)))) strcpy(why, a.why);
+    else if (!(ok = play(g, &v, evaluation, &a) && (v.check || same_bits(&a, &b))))
+        strcpy(why, a.why);
     if (ok || b.failed == 0) free(a.log);
     free(b.log);
     return ok;
@@ -2219,7 +2294,10 @@ static int reduce_graph(graph *g, int how)
     case 1: return g->steps > 2 ? (g->steps = 2, 1) : 0;
     case 2: return g->begin >= 0 ? (g->begin = -1, 1) : 0;
     case 3: return d->late.members > 1 && g->begin < 0 ? (d->late.members = 1, 1) : 0;
-    case 4: return d->late.families && g->begin < 0 && d->late.members == 1 ? (d->late.families &= LP_LATE_RANK1, 1) : 0;
+    case 4:
+        return d->late.families && g->begin < 0 && d->late.members == 1
+                   ? (d->late.families &= LP_LATE_RANK1, 1)
+                   : 0;
     case 5:
         for (int i = 0; i < g->steps; i++) {
             step *s = &g->script[i];
@@ -2239,11 +2317,14 @@ enum { GRAPH_WAYS = 11, RECORD_WAYS = MOST_IN + 5 };
 /* Does it fail still, and not because the library refuses what was made of the graph? */
 static int fails_alike(graph *g, const property *q, const char *first)
 {
-    static const char *const calls[] = { "lp_memory_required", "lp_compile", "lp_late_begin", "lp_values" };
+    static const char *const calls[] = {"lp_memory_required", "lp_compile", "lp_late_begin",
+                                        "lp_values"};
     char why[300];
     if (holds(g, q, why) != 0) return 0;
     for (int i = 0; i < 4; i++)
-        if (!strncmp(why, calls[i], strlen(calls[i])) != !strncmp(first, calls[i], strlen(calls[i]))) return 0;
+        if (!strncmp(why, calls[i], strlen(calls[i]))
+            != !strncmp(first, calls[i], strlen(calls[i])))
+            return 0;
     return 1;
 }
 
@@ -2306,13 +2387,16 @@ static void print_record(const graph *g, int i)
     const int *d = r->dim;
     printf("    t[%d] = ", i);
     if (r->made) printf("lp_find(net, \"%s\")", r->name);
-    else if (r->op == INPUT && r->rank == 4) printf("lp_input(net, \"%s\", %d, %d, %d, %d)", r->name, d[0], d[1], d[2], d[3]);
-    else if (r->op == INPUT && r->rank == 3) printf("lp_input_steps(net, \"%s\", %d, %d, %d)", r->name, d[0], d[1], d[2]);
+    else if (r->op == INPUT && r->rank == 4)
+        printf("lp_input(net, \"%s\", %d, %d, %d, %d)", r->name, d[0], d[1], d[2], d[3]);
+    else if (r->op == INPUT && r->rank == 3)
+        printf("lp_input_steps(net, \"%s\", %d, %d, %d)", r->name, d[0], d[1], d[2]);
     else if (r->op == INPUT) printf("lp_input_rows(net, \"%s\", %d, %d)", r->name, d[0], d[1]);
     else if (r->op == INTS && r->rank == 1) printf("lp_labels(net, \"%s\", %d)", r->name, d[0]);
     else if (r->op == INTS) printf("lp_tokens(net, \"%s\", %d, %d)", r->name, d[0], d[1]);
     else if (r->op == PARAMETER)
-        printf("lp_parameter(net, \"%s\", %d, dim[%d], LP_INIT_ZERO, 1, (lp_role)%d)", r->name, r->rank, i, r->role);
+        printf("lp_parameter(net, \"%s\", %d, dim[%d], LP_INIT_ZERO, 1, (lp_role)%d)", r->name,
+               r->rank, i, r->role);
     else print_call(g, r);
     printf(";  /* [%d", d[0]);
     for (int k = 1; k < r->rank; k++) printf(",%d", d[k]);
@@ -2325,8 +2409,8 @@ static void print_graph(const graph *g)
     int found[MOST_RECORDS] = { 0 };
     printf("    static const int dim[%d][4] = {", g->records);
     for (int i = 0; i < g->records; i++)
-        printf("%s{ %d, %d, %d, %d }", i ? i % 4 ? ", " : ",\n        " : "\n        ", g->r[i].dim[0], g->r[i].dim[1],
-               g->r[i].dim[2], g->r[i].dim[3]);
+        printf("%s{ %d, %d, %d, %d }", i ? i % 4 ? ", " : ",\n        " : "\n        ",
+               g->r[i].dim[0], g->r[i].dim[1], g->r[i].dim[2], g->r[i].dim[3]);
     printf(" };\n    (void)dim;\n");
     for (int i = 0; i < g->records; i++) {
         if (g->r[i].made) continue;
@@ -2337,7 +2421,8 @@ static void print_graph(const graph *g)
     for (int i = 0; i < g->records; i++) {
         const record *r = &g->r[i];
         if (r->keep) printf("    lp_keep(net, t[%d]);\n", i);
-        else if (!is_leaf(r) && !is_loss(r)) printf("    if (keep && t[%d]) lp_keep(net, t[%d]);\n", i, i);
+        else if (!is_leaf(r) && !is_loss(r))
+            printf("    if (keep && t[%d]) lp_keep(net, t[%d]);\n", i, i);
         if (r->frozen) printf("    lp_freeze(net, t[%d]);\n", i);
     }
 }
@@ -2346,9 +2431,11 @@ static void print_fills(const graph *g, uint64_t salt)
 {
     for (int i = 0; i < g->records; i++) {
         const record *r = &g->r[i];
-        if (r->op == INPUT) printf("    reals(t[%d], %llu, %d);\n", i, (unsigned long long)salt, r->id);
+        if (r->op == INPUT)
+            printf("    reals(t[%d], %llu, %d);\n", i, (unsigned long long)salt, r->id);
         if (r->op == INTS)
-            printf("    ints(t[%d], %llu, %d, %d, %d);\n", i, (unsigned long long)salt, r->id, r->ints, r->ignore);
+            printf("    ints(t[%d], %llu, %d, %d, %d);\n", i, (unsigned long long)salt, r->id,
+                   r->ints, r->ignore);
     }
 }
 
@@ -2360,9 +2447,12 @@ static void print_claims(const graph *g, int serial)
         if (c->serial != serial) continue;
         printf("    look(\"%s\", \"%s\", ", group_name[c->what], r->name);
         if (c->what == LOSS) printf("&loss, 1");
-        else if (c->what == GRADS) printf("lp_gradients(net, t[%d]), %lu", c->record, (unsigned long)r->size);
-        else if (c->what == STATISTICS) printf("lp_statistics(net, \"%s\", which), %d", r->name, 2 * last_of(r));
-        else if (c->what == KEPT) printf("t[%d]->data, %lu * rows", c->record, (unsigned long)row_of(r));
+        else if (c->what == GRADS)
+            printf("lp_gradients(net, t[%d]), %lu", c->record, (unsigned long)r->size);
+        else if (c->what == STATISTICS)
+            printf("lp_statistics(net, \"%s\", which), %d", r->name, 2 * last_of(r));
+        else if (c->what == KEPT)
+            printf("t[%d]->data, %lu * rows", c->record, (unsigned long)row_of(r));
         else if (c->what == CARRY) printf("lp_carry(net, NULL), %lu", (unsigned long)g->carried);
         else printf("probs, %lu * rows", (unsigned long)row_of(r));
         printf(", %.9g, %.3g);\n", c->sum, c->limit);
@@ -2374,22 +2464,26 @@ static void print_step(const graph *g, int index, int *serial, const variant *v)
 {
     const step *s = &g->script[index];
     if (index == g->begin) printf("    lp_late_begin(net);\n");
-    if (v->snapshot == index && index > 0) printf("    /* here the state is saved, and loaded into a new net */\n");
+    if (v->snapshot == index && index > 0)
+        printf("    /* here the state is saved, and loaded into a new net */\n");
     printf("    lp_set_batch(net, rows = %d);\n", s->rows);
     for (int m = 0; m < s->parts; m++) {
         print_fills(g, s->salt[m]);
-        printf("    which = lp_get_info(net).member;\n    call(net, lp_gradient(net, %sf, &loss));\n",
-               s->parts > 1 ? "0.5" : "1.0");
+        printf(
+            "    which = lp_get_info(net).member;\n    call(net, lp_gradient(net, %sf, &loss));\n",
+            s->parts > 1 ? "0.5" : "1.0");
         print_claims(g, (*serial)++);
     }
     printf("    call(net, lp_step(net, 0.05f));\n    members = lp_get_info(net).members;\n");
     if (s->forward) {
-        printf("    call(net, lp_forward(net, %d %% members, %d, &loss));\n", (int)g->index + index, s->training);
+        printf("    call(net, lp_forward(net, %d %% members, %d, &loss));\n", (int)g->index + index,
+               s->training);
         print_claims(g, (*serial)++);
     }
     if (s->predict) {
-        printf("    call(net, lp_predict(net, members > 1 && %d ? LP_AVERAGED : %d %% members, probs));\n", index % 2,
-               (int)g->index + index);
+        printf("    call(net, lp_predict(net, members > 1 && %d ? LP_AVERAGED : %d %% members, "
+               "probs));\n",
+               index % 2, (int)g->index + index);
         print_claims(g, (*serial)++);
     }
 }
@@ -2412,28 +2506,36 @@ static const char prelude[] =
     "static uint64_t mix(uint64_t z)\n{\n    z += UINT64_C(0x9E3779B97F4A7C15);\n"
     "    z = (z ^ (z >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);\n"
     "    z = (z ^ (z >> 27)) * UINT64_C(0x94D049BB133111EB);\n    return z ^ (z >> 31);\n}\n"
-    "static double number(uint64_t salt, int id, size_t i)\n{\n"
+    "static inline double number(uint64_t salt, int id, size_t i)\n{\n"
     "    uint64_t seed = mix(salt * 1000 + (uint64_t)id);\n"
     "    return ((double)(mix(seed * 1000003u + i) >> 41) + 0.5) / 4194304.0 - 1.0;\n}\n"
-    "static size_t size_of(const lp_tensor *t)\n{\n"
+    "static inline size_t size_of(const lp_tensor *t)\n{\n"
     "    return (size_t)t->dim[0] * (size_t)t->dim[1] * (size_t)t->dim[2] * (size_t)t->dim[3];\n}\n"
-    "static void reals(lp_tensor *t, uint64_t salt, int id)\n{\n"
-    "    for (size_t i = 0; i < size_of(t); i++) t->data[i] = (float)(1.7 * number(salt, id, i));\n}\n"
-    "static void ints(lp_tensor *t, uint64_t salt, int id, int range, int ignore)\n{\n"
+    "static inline void reals(lp_tensor *t, uint64_t salt, int id)\n{\n"
+    "    for (size_t i = 0; i < size_of(t); i++) t->data[i] = (float)(1.7 * number(salt, id, "
+    "i));\n}\n"
+    "static inline void ints(lp_tensor *t, uint64_t salt, int id, int range, int ignore)\n{\n"
     "    for (size_t i = 0; i < size_of(t); i++) {\n"
     "        int v = (int)((number(salt, id, i) + 1) * 5e5);\n"
     "        t->labels[i] = ignore && v / 1000 % 3 == 0 ? LP_IGNORE : v % range;\n    }\n}\n"
-    "static void values(lp_net *net, lp_tensor *t, uint64_t salt, int id, double centre, double scale)\n{\n"
+    "static inline void values(lp_net *net, lp_tensor *t, uint64_t salt, int id, double centre,"
+    " double "
+    "scale)\n{\n"
     "    lp_real *w = lp_values(net, t, 0);\n"
-    "    for (size_t i = 0; i < size_of(t); i++) w[i] = (float)(centre + scale * number(salt, id, i));\n}\n"
+    "    for (size_t i = 0; i < size_of(t); i++) w[i] = (float)(centre + scale * number(salt, id, "
+    "i));\n}\n"
     "static void call(lp_net *net, lp_status st)\n{\n"
     "    if (st != LP_OK) bad = 1, puts(lp_error(net));\n}\n"
     "/* sum of x_i (1 + i % 7) beside the reference's */\n"
-    "static void look(const char *what, const char *name, const lp_real *x, size_t n, double sum, double limit)\n{\n"
+    "static inline void look(const char *what, const char *name, const lp_real *x, size_t n,"
+    " double sum, "
+    "double limit)\n{\n"
     "    double got = 0;\n"
-    "    for (size_t i = 0; x && i < n; i++) got += (double)x[i] * (double)(1 + i % 7), total += got;\n"
+    "    for (size_t i = 0; x && i < n; i++) got += (double)x[i] * (double)(1 + i % 7), total += "
+    "got;\n"
     "    int off = !(fabs(got - sum) <= limit);\n"
-    "    if (!quiet) printf(\"%-14s %-14s %14.7g, reference %14.7g %s\\n\", what, name, got, sum, off ? \"<-- WRONG\" : \"\");\n"
+    "    if (!quiet) printf(\"%-14s %-14s %14.7g, reference %14.7g %s\\n\", what, name, got, sum, "
+    "off ? \"<-- WRONG\" : \"\");\n"
     "    if (!quiet) bad |= off;\n}\n\n"
     "static double go(int threads, lp_isa isa, int recompute, int keep, int inference)\n{\n"
     "    lp_desc d = lp_desc_default();\n    lp_real loss = 0;\n    int members, which = 0;\n"
@@ -2444,25 +2546,34 @@ static void print_body(const graph *g, const variant *v, int evaluation)
 {
     const lp_desc *d = &g->desc;
     int serial = 0;
-    printf("    d.seed = %llu, d.direct_conv = %d, d.clip = %g;\n", (unsigned long long)d->seed, d->direct_conv, (double)d->clip);
-    printf("    d.late.families = %u, d.late.members = %d;\n    d.late.sigma0 = ", d->late.families, d->late.members);
-    print_float(d->late.sigma0), printf(", d.late.gamma = "), print_float(d->late.gamma), printf(";\n");
-    if (d->optim_base.rule == LP_ADAM) printf("    d.optim_base = d.optim_late = lp_adam_default();\n");
-    printf("    static lp_real probs[%lu];\n", (unsigned long)product(4, g->r[g->r[g->loss].in[0]].dim));
+    printf("    d.seed = %llu, d.direct_conv = %d, d.clip = %g;\n", (unsigned long long)d->seed,
+           d->direct_conv, (double)d->clip);
+    printf("    d.late.families = %u, d.late.members = %d;\n    d.late.sigma0 = ", d->late.families,
+           d->late.members);
+    print_float(d->late.sigma0), printf(", d.late.gamma = "), print_float(d->late.gamma),
+        printf(";\n");
+    if (d->optim_base.rule == LP_ADAM)
+        printf("    d.optim_base = d.optim_late = lp_adam_default();\n");
+    printf("    static lp_real probs[%lu];\n",
+           (unsigned long)product(4, g->r[g->r[g->loss].in[0]].dim));
     printf("    lp_net *net = lp_create(&d);\n    lp_tensor *t[%d];\n", g->records);
     print_graph(g);
-    printf("    if (lp_compile(net, t[%d], NULL, 0) != LP_OK) return puts(lp_error(net)), exit(2), 0;\n", g->loss);
+    printf("    if (lp_compile(net, t[%d], NULL, 0) != LP_OK) return puts(lp_error(net)), exit(2), "
+           "0;\n",
+           g->loss);
     for (int i = 0; i < g->records; i++)
         if (g->r[i].op == PARAMETER)
-            printf("    values(net, t[%d], %llu, %d, %.9g, %.9g);\n", i, (unsigned long long)g->index, g->r[i].id,
-                   g->r[i].centre, g->r[i].scale);
+            printf("    values(net, t[%d], %llu, %d, %.9g, %.9g);\n", i,
+                   (unsigned long long)g->index, g->r[i].id, g->r[i].centre, g->r[i].scale);
     printf("    lp_real *carry = lp_carry(net, &n);\n");
-    printf("    for (size_t i = 0; i + 1 < %lu; i++) carry[i] = (lp_real)(0.8 * number(%llu, 1000, i));\n", (unsigned long)g->carried + 1,
-           (unsigned long long)g->index);
+    printf("    for (size_t i = 0; i + 1 < %lu; i++) carry[i] = (lp_real)(0.8 * number(%llu, 1000, "
+           "i));\n",
+           (unsigned long)g->carried + 1, (unsigned long long)g->index);
     for (int i = 0; i < g->steps && !evaluation; i++) print_step(g, i, &serial, v);
     if (evaluation) print_evaluation(g, &serial);
     printf("    (void)members, (void)which, (void)rows, (void)probs, (void)carry, (void)n;\n");
-    printf("    if (!inference) printf(\"gradient norm %%.9g\\n\", lp_get_info(net).gradient_norm);\n");
+    printf("    if (!inference) printf(\"gradient norm %%.9g\\n\", "
+           "lp_get_info(net).gradient_norm);\n");
     printf("    lp_destroy(net);\n    return total;\n}\n\n");
 }
 
@@ -2477,12 +2588,18 @@ static void print_program(graph *g, property *q)
     play(g, &plain, v.inference, &p);
     free(p.log);
     claims.wanted = 0;
-    printf("/* graphs --seed %llu --graph %llu, property %s, shrunk.\n   cc -O2 -I. this.c -lpthread -lm && ./a.out"
-           "      (exit 1: wrong) */\n#include <stdlib.h>\n%s", (unsigned long long)g->seed, (unsigned long long)g->index, q->name, prelude);
+    printf("/* graphs --seed %llu --graph %llu, property %s, shrunk.\n   cc -O2 -I. this.c "
+           "-lpthread -lm && ./a.out"
+           "      (exit 1: wrong) */\n#include <stdlib.h>\n%s",
+           (unsigned long long)g->seed, (unsigned long long)g->index, q->name, prelude);
     print_body(g, &v, v.inference);
-    printf("int main(void)\n{\n    double a = go(1, (lp_isa)%d, %d, 0, 0), b;\n    quiet = 1;\n", (int)g->desc.isa, g->desc.recompute);
-    printf("    b = go(%d, (lp_isa)%d, %d, %d, %d);\n", v.threads, (int)v.isa, v.recompute, v.keep_all, v.inference);
-    printf("    if (a != b) printf(\"%s: %%.17g differs from %%.17g\\n\", b, a);\n    return bad || a != b;\n}\n", q->name);
+    printf("int main(void)\n{\n    double a = go(1, (lp_isa)%d, %d, 0, 0), b;\n    quiet = 1;\n",
+           (int)g->desc.isa, g->desc.recompute);
+    printf("    b = go(%d, (lp_isa)%d, %d, %d, %d);\n", v.threads, (int)v.isa, v.recompute,
+           v.keep_all, v.inference);
+    printf("    if (a != b) printf(\"%s: %%.17g differs from %%.17g\\n\", b, a);\n    return bad "
+           "|| a != b;\n}\n",
+           q->name);
 }
 
 /* ------------------------------------------------------------------------------- the run */
@@ -2502,12 +2619,14 @@ static int sound(graph *g)
     g->rows = g->batch, g->training = 1, g->now = 0, g->draw = 0;
     for (int k = 0; k < g->records; k++) {
         const record *r = &g->r[k];
-        for (size_t i = 0; i < r->size && r->op == PARAMETER; i++) of.clean[k][i] = (double)parameter_number(g, r, i);
+        for (size_t i = 0; i < r->size && r->op == PARAMETER; i++)
+            of.clean[k][i] = (double)parameter_number(g, r, i);
     }
     fill(g, 1);
     evaluate(g, 1, 0);
     for (int k = 0; k < g->records; k++)
-        most = fmax(most, fmax(largest(g->r[k].value, g->r[k].size), largest(g->r[k].grad, g->r[k].size)));
+        most = fmax(
+            most, fmax(largest(g->r[k].value, g->r[k].size), largest(g->r[k].grad, g->r[k].size)));
     release(g);
     return most < 1e3;
 }
@@ -2516,7 +2635,8 @@ static void draw_graph(graph *g, uint64_t seed, uint64_t index)
 {
     for (uint64_t attempt = 0; attempt < 20; attempt++) {
         memset(g, 0, sizeof *g);
-        g->seed = seed, g->index = index, g->rng = test_mix(test_mix(seed) + index) + (attempt << 40);
+        g->seed = seed, g->index = index,
+        g->rng = test_mix(test_mix(seed) + index) + (attempt << 40);
         draw_once(g);
         if (sound(g)) return;
     }
@@ -2541,7 +2661,8 @@ static void run_property(graph *g, property *q)
     q->run++;
     if (ok) { passed++; return; }
     failed++, q->failed++;
-    printf("FAILED graph %llu (seed %llu), %s: %s\n", (unsigned long long)g->index, (unsigned long long)g->seed, q->name, why);
+    printf("FAILED graph %llu (seed %llu), %s: %s\n", (unsigned long long)g->index,
+           (unsigned long long)g->seed, q->name, why);
     if (printed++ >= (options.only >= 0 ? 1 : PROGRAMS)) return;
     less = *g;
     shrink(&less, q, why);
@@ -2557,21 +2678,38 @@ static void run_graph(graph *g)
         if (i > 0 && drawn >= q->percent && options.only < 0) continue;
         if (!wanted(g, q)) continue;
         run_property(g, q);
-        if (i == 0 && q->failed && failed > 0 && printed > 200) return;
     }
 }
 
 /* ---- what was covered */
 
 enum { COVERED = 26 };
-static const char *const cover_name[COVERED] = {
-    "tensor read by several ops", "parameter read by several ops", "x + x", "mul(x, x)", "computed weight",
-    "computed bias of a convolution", "computed embedding table", "computed table read by an LSTM",
-    "BatchNorm read by several convolutions", "BatchNorm, relu, convolution", "BatchNorm behind a sum of a convolution",
-    "Winograd's convolution", "Winograd, 200 tiles or more", "dead op", "kept", "frozen", "recompute", "late members > 1",
-    "late phase begins", "batch below capacity", "two minibatches a step", "labels ignored", "smoothing", "squared error",
-    "lp_forward in training", "op on tensors without batch"
-};
+static const char *const cover_name[COVERED] = {"tensor read by several ops",
+                                                "parameter read by several ops",
+                                                "x + x",
+                                                "mul(x, x)",
+                                                "computed weight",
+                                                "computed bias of a convolution",
+                                                "computed embedding table",
+                                                "computed table read by an LSTM",
+                                                "BatchNorm read by several convolutions",
+                                                "BatchNorm, relu, convolution",
+                                                "BatchNorm behind a sum of a convolution",
+                                                "Winograd's convolution",
+                                                "Winograd, 200 tiles or more",
+                                                "dead op",
+                                                "kept",
+                                                "frozen",
+                                                "recompute",
+                                                "late members > 1",
+                                                "late phase begins",
+                                                "batch below capacity",
+                                                "two minibatches a step",
+                                                "labels ignored",
+                                                "smoothing",
+                                                "squared error",
+                                                "lp_forward in training",
+                                                "op on tensors without batch"};
 static long cover[COVERED], op_records[OPS], op_graphs[OPS], total_records;
 
 static int computed_input(const graph *g, const record *r, int i)
@@ -2581,8 +2719,9 @@ static int computed_input(const graph *g, const record *r, int i)
 static int is_winograd(const graph *g, const record *r)
 {
     const record *x = &g->r[r->in[0]], *w = &g->r[r->in[1]];
-    return w->dim[0] == 3 && w->dim[1] == 3 && r->a[0] == 1 && (r->a[1] == -1 || r->a[1] == 1) && x->dim[1] % 4 == 0
-           && x->dim[2] % 4 == 0 && x->dim[3] % 16 == 0 && w->dim[3] % 16 == 0 && !g->desc.direct_conv;
+    return w->dim[0] == 3 && w->dim[1] == 3 && r->a[0] == 1 && (r->a[1] == -1 || r->a[1] == 1)
+           && x->dim[1] % 4 == 0 && x->dim[2] % 4 == 0 && x->dim[3] % 16 == 0 && w->dim[3] % 16 == 0
+           && !g->desc.direct_conv;
 }
 /* Readers of x of that op. */
 static int readers(const graph *g, int x, int op)
@@ -2604,11 +2743,13 @@ static void cover_record(const graph *g, int i, int *has)
     if (!x) return;
     has[2] |= r->op == ADD && r->in[0] == r->in[1], has[3] |= r->op == MUL && r->in[0] == r->in[1];
     has[4] |= (r->op == CONV || r->op == MATMUL || r->op == LSTM) && computed_input(g, r, 1);
-    has[5] |= r->op == CONV && computed_input(g, r, 2), has[6] |= r->op == GATHER && computed_input(g, r, 1);
+    has[5] |= r->op == CONV && computed_input(g, r, 2),
+        has[6] |= r->op == GATHER && computed_input(g, r, 1);
     has[7] |= r->op == LSTM && x->op == GATHER && computed_input(g, x, 1);
     has[8] |= r->op == BATCHNORM && readers(g, i, CONV) > 1;
     has[9] |= r->op == RELU && x->op == BATCHNORM && readers(g, i, CONV) > 0;
-    has[10] |= r->op == BATCHNORM && x->op == ADD && (g->r[x->in[0]].op == CONV || g->r[x->in[1]].op == CONV);
+    has[10] |= r->op == BATCHNORM && x->op == ADD
+               && (g->r[x->in[0]].op == CONV || g->r[x->in[1]].op == CONV);
     has[11] |= r->op == CONV && is_winograd(g, r);
     has[12] |= r->op == CONV && is_winograd(g, r) && r->dim[0] * r->dim[1] * r->dim[2] >= 3200;
     has[25] |= !is_loss(r) && !r->batched && r->rank > 1;
@@ -2625,7 +2766,8 @@ static void cover_graph(const graph *g)
         has[19] |= g->script[i].rows < g->batch, has[20] |= g->script[i].parts > 1;
         has[24] |= g->script[i].forward && g->script[i].training;
     }
-    has[16] = g->desc.recompute, has[17] = g->begin >= 0 && g->desc.late.members > 1, has[18] = g->begin >= 0;
+    has[16] = g->desc.recompute, has[17] = g->begin >= 0 && g->desc.late.members > 1,
+    has[18] = g->begin >= 0;
     for (int i = 0; i < COVERED; i++) cover[i] += has[i];
     for (int i = 0; i < OPS; i++) op_graphs[i] += seen[i];
     total_records += g->records;
@@ -2638,11 +2780,13 @@ static void print_coverage(void)
         if (ops[i].name) printf("%-14s %9ld %8ld\n", ops[i].name, op_records[i], op_graphs[i]);
     for (int i = 0; i < COVERED; i++) printf("%-42s %8ld graphs\n", cover_name[i], cover[i]);
     for (int i = 0; i < PROPERTIES; i++)
-        printf("property %-12s %8ld graphs, %ld failed\n", properties[i].name, properties[i].run, properties[i].failed);
-    printf("%ld passes, %ld groups compared, %ld minibatches redrawn for ties, %ld passes undecided\n", tally.passes,
-           tally.groups, tally.redrawn, tally.tied);
-    printf("largest error: %.3g times rounding (%s); limit %g; %ld times more disturbances\n", tally.worst, tally.worst_at, LIMIT,
-           tally.more);
+        printf("property %-12s %8ld graphs, %ld failed\n", properties[i].name, properties[i].run,
+               properties[i].failed);
+    printf(
+        "%ld passes, %ld groups compared, %ld minibatches redrawn for ties, %ld passes undecided\n",
+        tally.passes, tally.groups, tally.redrawn, tally.tied);
+    printf("largest error: %.3g times rounding (%s); limit %g; %ld times more disturbances\n",
+           tally.worst, tally.worst_at, LIMIT, tally.more);
 }
 
 static int read_options(int argc, char **argv)
@@ -2668,8 +2812,11 @@ int main(int argc, char **argv)
     static graph g;
     setvbuf(stdout, NULL, _IOLBF, BUFSIZ);
     if (!read_options(argc, argv))
-        return printf("usage: %s [--count N] [--seed S] [--graph I] [--small | --all] [--filter NAME] "
-                      "[--coverage] [--print I]\n", argv[0]), 2;
+        return printf(
+                   "usage: %s [--count N] [--seed S] [--graph I] [--small | --all] [--filter NAME] "
+                   "[--coverage] [--print I]\n",
+                   argv[0]),
+               2;
     for (long i = 0; i < options.count; i++) {
         if (options.only >= 0) i = options.only;
         draw_graph(&g, options.seed, (uint64_t)i);
@@ -2685,6 +2832,7 @@ int main(int argc, char **argv)
     }
     if (options.coverage) print_coverage();
     free(claims.list);
-    printf("graphs: %ld passes, %ld groups of numbers\n%d passed, %d failed\n", tally.passes, tally.groups, passed, failed);
+    printf("graphs: %ld passes, %ld groups of numbers\n%d passed, %d failed\n", tally.passes,
+           tally.groups, passed, failed);
     return failed || !passed;
 }

@@ -69,12 +69,12 @@ c_warnings() {
     for program in examples/cifar.c examples/demo.c examples/enwik8.c "$t/synopsis.c"; do
         try "warnings $cc $program" "$cc" -std=c99 $warn -fsyntax-only -I. "$program"
     done
-    for f in impl $suites gradcheck bits bench size; do
+    for f in impl $suites gradcheck bits graphs bench size; do
         try "warnings $cc tests/$f.c" "$cc" -std=c99 -D_POSIX_C_SOURCE=200809L $warn -fsyntax-only tests/$f.c
     done
     full || return
     try "gnu17 $cc" "$cc" -std=gnu17 $warn -O2 -I. -c "$t/impl.c" -o "$t/w.o"
-    for f in $suites gradcheck bits bench; do
+    for f in $suites gradcheck bits graphs bench; do
         try "warnings $cc -O2 tests/$f.c" "$cc" -std=c99 -D_POSIX_C_SOURCE=200809L $warn -O2 -c tests/$f.c -o "$t/w.o"
     done
 }
@@ -177,19 +177,19 @@ memory() {
     if [ -n "$san" ]; then
         flags="-g $level -fsanitize=address,undefined -fno-sanitize-recover=all"
         try "sanitizers: build the library" $san $flags -c tests/impl.c -o "$t/san.o"
-        for suite in $suites bits; do
+        for suite in $suites bits graphs; do
             object=$t/san.o
-            [ $suite = bits ] && object=
+            case $suite in bits | graphs) object= ;; esac
             try "sanitizers: build $suite" $san $flags tests/$suite.c $object -o "$t/san" -lpthread -lm
             try "sanitizers: $suite" "$t/san" --small
             full && try "sanitizers, all sizes: $suite" "$t/san"
         done
     else skip "sanitizers"; fi
     full || return
-    for suite in $suites bits; do
+    for suite in $suites bits graphs; do
         has valgrind || { skip "valgrind $suite"; continue; }
         object=$t/vg.o
-        [ $suite = bits ] && object=
+        case $suite in bits | graphs) object= ;; esac
         [ -f "$t/vg.o" ] || try "valgrind: build the library" cc -g -O1 -c tests/impl.c -o "$t/vg.o"
         try "valgrind: build $suite" cc -g -O1 tests/$suite.c $object -o "$t/vg" -lpthread -lm
         try "valgrind: $suite" valgrind -q --error-exitcode=9 --leak-check=full "$t/vg" --small
