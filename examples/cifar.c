@@ -31,7 +31,9 @@
             test_nll=1.3411 ensemble_acc=50.65 train_img_s=1889.1
 
    Learning rate: --lr until --lr-from, then linear to --lr-end at --lr-to, then constant; it
-   changes once per epoch, by the number of whole epochs done.  T0 = E: after E whole epochs.  SWA
+   changes once per epoch, by the number of whole epochs done.  T0 = E: after E whole epochs.  K,
+   where neither --members nor a preset gives it: as many, up to 10, as have LP_TURNS_LEAST turns in
+   the minibatches after T0; if that leaves one, training is plain, and a note on stderr says so.  SWA
    from S: the weights at the ends of the epochs S, S+1, ... are averaged.  Exit code 1: training
    failed; 2: wrong options or data. */
 
@@ -49,8 +51,9 @@
 typedef struct options {
     common_options common;
     const char    *data, *net, *late;
-    int            preset, dataset, members, t0, swa_from, batch, cutout, limit_train, limit_test;
-    int            direct_conv, recompute;
+    int            preset, dataset, t0, swa_from, batch, cutout, limit_train, limit_test;
+    int            members; /* 0 until choose_members */
+    int            half, direct_conv, recompute;
     double         lr, lr_from, lr_to, lr_end, sigma0, gamma, decay, decay_late;
     int            depth, width; /* of the net; width 0: a CIFAR ResNet */
     unsigned       families;     /* LP_LATE_...                         */
@@ -82,7 +85,8 @@ static const preset presets[] = {
     {CIFAR100, "wrn-28-14", 300, 80, 240, 0.05, 120, 241, 16, 1},
 };
 
-/* Milestones scale with the number of epochs; epochs 0 means the preset's own. */
+/* Milestones scale with the number of epochs; epochs 0 means the preset's own.  A preset has the
+   published ten members, however short the run. */
 static options default_options(int preset_index, int epochs, double decay)
 {
     const preset *p = &presets[preset_index];
@@ -95,14 +99,14 @@ static options default_options(int preset_index, int epochs, double decay)
     o.dataset = p->dataset;
     o.net = p->net;
     o.late = "bn,head";
-    o.members = 10;
+    o.members = preset_index ? 10 : 0;
     o.batch = 128;
     o.limit_train = o.limit_test = MAX_IMAGES;
     o.lr = 0.1;
     o.lr_from = p->lr_from * scale;
     o.lr_to = p->lr_to * scale;
     o.lr_end = p->lr_end;
-    o.t0 = (int)((long long)p->t0 * epochs / p->epochs);
+    o.t0 = late_t0(epochs, p->t0, p->epochs);
     if (p->swa_from)
         o.swa_from = (int)((long long)(p->swa_from - 1) * epochs / p->epochs) + 1;
     o.cutout = p->cutout;
@@ -120,7 +124,8 @@ static void parse_options(options *o, int argc, char **argv, int print_help)
         option_choice("--dataset", "NAME", "", &o->dataset, cifar_names),
         option_text("--net", "NAME", "wrn-D-W (D = 6n+4) or resnet-D (D = 6n+2)", &o->net),
         option_text("--late", "LIST", "late-phase weights: bn, head, full, none", &o->late),
-        option_int("--members", "K", "copies of the late-phase weights", &o->members, 1, 1024),
+        option_int("--members", "K", "copies; unless given, as many as have turns enough",
+                   &o->members, 1, 1024),
         option_int("--t0", "E", "late phase begins after E epochs", &o->t0, 0, INT_MAX),
         option_real("--sigma0", "X", "relative noise of the copies", &o->sigma0, 0, 10),
         option_real("--gamma", "X", "scale of base gradients: 1 sum, 1/K mean", &o->gamma, 1e-6,
@@ -139,6 +144,7 @@ static void parse_options(options *o, int argc, char **argv, int print_help)
                    MAX_IMAGES),
         option_int("--limit-test", "N", "use the first N test images", &o->limit_test, 1,
                    MAX_IMAGES),
+        option_flag("--half", "images at half size: about four times faster", &o->half),
         option_flag("--direct-conv", "all convolutions directly, none by Winograd",
                     &o->direct_conv),
         option_flag("--recompute", "less memory for more time, same results", &o->recompute),
@@ -223,6 +229,23 @@ static options read_options(int argc, char **argv)
     return o;
 }
 
+static long long minibatches_after_t0(const options *o, int images)
+{
+    long long per_epoch = (images + o->batch - 1LL) / o->batch;
+    return per_epoch * (o->common.epochs - o->t0);
+}
+
+/* K, where it was not given: as many as these images and epochs can feed, or no late phase. */
+static void choose_members(options *o, int images)
+{
+    long long left = minibatches_after_t0(o, images);
+    if (o->members || !o->families) return;
+    o->members = late_choose(o->t0, left, 10, o->common.quiet);
+    if (o->members > 1) return;
+    o->families = LP_LATE_NONE;
+    o->late = "none";
+}
+
 /* ---------------------------------------------------------------------------- model */
 
 static lp_desc describe_net(const options *o)
@@ -251,9 +274,10 @@ static trainer build(const options *o, const image_set *train, const image_set *
     augmentation a = augmentation_default(desc.seed, format->mean, format->deviation);
     a.cutout = o->cutout;
     trainer t = trainer_create(&desc, o->batch, &a, train, test);
+    lp_tensor *image = o->half ? lp_avgpool2d(t.net, t.image, 2, 2) : t.image;
     lp_tensor *logits = o->width
-        ? lp_wrn(t.net, t.image, o->depth, o->width, format->classes)
-        : lp_resnet_cifar(t.net, t.image, o->depth, format->classes);
+        ? lp_wrn(t.net, image, o->depth, o->width, format->classes)
+        : lp_resnet_cifar(t.net, image, o->depth, format->classes);
     trainer_compile(&t, logits);
     return t;
 }
@@ -262,14 +286,17 @@ static void print_setup(const options *o, const trainer *t)
 {
     lp_info info = lp_get_info(t->net);
     if (o->common.quiet) return;
-    printf("%s, %d training and %d test images\n", cifar_names[o->dataset], t->train->count,
-           t->test->count);
+    printf("%s, %d training and %d test images%s\n", cifar_names[o->dataset], t->train->count,
+           t->test->count, o->half ? " at half size" : "");
     printf("%s, %ld parameters", o->net, (long)info.parameters);
     if (o->families)
         printf(", %ld of them late-phase: %d members after epoch %d", (long)info.late, o->members,
                o->t0);
     printf("\n%s, %d thread%s, %.0f MB\n", lp_isa_name(info.isa), o->common.threads,
            o->common.threads > 1 ? "s" : "", (double)info.bytes / 1e6);
+    fflush(stdout);
+    if (o->families)
+        late_note_turns(t->net, o->members, minibatches_after_t0(o, t->train->count));
 }
 
 /* ------------------------------------------------------------------------- training */
@@ -377,6 +404,7 @@ int main(int argc, char **argv)
     if (o.batch > train.count)
         die(EXIT_USAGE, "--batch %d: expected at most %d, the number of training images", o.batch,
             train.count);
+    choose_members(&o, train.count);
     trainer t = build(&o, &train, &test);
     FILE *csv = csv_open(o.common.csv,
                          "epoch,lr,train_loss,test_acc,test_nll,members,train_seconds");

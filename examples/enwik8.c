@@ -48,7 +48,8 @@
    Learning rate: --lr until --lr-from, then linear to --lr-end at --lr-to, then constant; it
    changes with every minibatch.  T0 = N: after N epochs (minibatches).  SWA from N: the weights at
    the ends of the epochs N, N+1, ... are averaged, or those after the minibatches N,
-   N + --swa-every, ... and the last.  With one member, training is plain.  Exit code 1: training
+   N + --swa-every, ... and the last.  K, where --members does not give it: as many, up to 5, as have
+   LP_TURNS_LEAST turns in the minibatches after T0.  With one member, training is plain.  Exit code 1: training
    failed; 2: wrong options or data. */
 
 #define _POSIX_C_SOURCE 200809L
@@ -100,7 +101,7 @@ static void set_size(options *o, int small)
 static void set_schedule(options *o, double lr)
 {
     int total = o->steps ? o->steps : o->common.epochs;
-    o->t0 = (int)((long long)total * 3 / 5);
+    o->t0 = late_t0(total, 3, 5);
     o->lr = lr;
     o->lr_from = 0.5 * total;
     o->lr_to = total;
@@ -118,7 +119,6 @@ static options default_options(const options *first)
     if (small && !first->steps && !first->common.epochs) o.steps = 1500;
     set_size(&o, small);
     set_schedule(&o, first->lr >= 0 ? first->lr : first->optim == SGD ? 1 : small ? 8e-3 : 1e-3);
-    o.members = 5;
     o.layers = 1;
     o.swa_every = 100;
     o.eval_streams = 10;
@@ -133,7 +133,8 @@ static void parse_options(options *o, int argc, char **argv, int print_help)
     const cli_option table[] = {
         option_words("FILE ...", "text to learn, at most 2^31 - 1 bytes", &o->files),
         option_choice("--late", "NAME", "late-phase weights: ", &o->late, late_names),
-        option_int("--members", "K", "copies of the late-phase weights", &o->members, 1, 1024),
+        option_int("--members", "K", "copies; unless given, as many as have turns enough",
+                   &o->members, 1, 1024),
         option_int("--t0", "N", "late phase begins after N epochs (steps)", &o->t0, 0, INT_MAX),
         option_real("--sigma0", "X", "relative noise of the copies", &o->sigma0, 0, 10),
         option_real("--gamma", "X", "scale of base gradients: 1 sum, 1/K mean", &o->gamma, 1e-6,
@@ -172,8 +173,8 @@ static void parse_options(options *o, int argc, char **argv, int print_help)
     if (print_help) options_help("usage: enwik8 [FILE ...] [options]", table, count);
 }
 
-/* Are there copies at all? */
-static int has_members(const options *o) { return o->late != LATE_NONE && o->members > 1; }
+/* Are there copies at all?  Without a given number (0) there may be. */
+static int has_members(const options *o) { return o->late != LATE_NONE && o->members != 1; }
 
 static void check_options(const options *o)
 {
@@ -276,6 +277,14 @@ static int is_due(const schedule *s, int64_t done, int64_t first, int64_t every)
     return done >= first && ((done - first) % every == 0 || done == s->steps);
 }
 
+/* K, where it was not given: as many as the minibatches after T0 can feed, or no late phase. */
+static void choose_members(options *o, const schedule *s)
+{
+    if (o->members || o->late == LATE_NONE) return;
+    o->members = late_choose((long long)s->t0, (long long)(s->steps - s->t0), 5, o->common.quiet);
+    if (o->members == 1) o->late = LATE_NONE;
+}
+
 /* ---------------------------------------------------------------------------- model */
 
 typedef struct run {
@@ -349,6 +358,8 @@ static void print_setup(const run *r, const char *name)
     printf("\n%s, %d thread%s, %.0f MB\n", lp_isa_name(info.isa), o->common.threads,
            o->common.threads > 1 ? "s" : "", (double)info.bytes / 1e6);
     fflush(stdout);
+    if (has_members(o))
+        late_note_turns(r->net, o->members, (long long)(r->plan.steps - r->plan.t0));
 }
 
 /* ----------------------------------------------------------------------- evaluation */
@@ -660,6 +671,7 @@ int main(int argc, char **argv)
     r.text = read_text(&r.o);
     check_text(&r.o, &r.text);
     r.plan = make_schedule(&r.o, &r.text);
+    choose_members(&r.o, &r.plan);
     build(&r);
     r.csv = csv_open(r.o.common.csv,
                      "step,lr,train_bpc,valid_bpc,members,gradient_norm,train_seconds");

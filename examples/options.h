@@ -3,7 +3,8 @@
 
    A program lists its options in one table: name, help text, where the value goes, what is
    allowed.  The table is the help text and the parser; a wrong option ends the program with one
-   line on stderr and exit code 2.  Include latephase.h first. */
+   line on stderr and exit code 2.  The number of late-phase members is chosen here too, where it is
+   not given.  Include latephase.h first. */
 
 #ifndef EXAMPLES_OPTIONS_H
 #define EXAMPLES_OPTIONS_H
@@ -220,7 +221,8 @@ static inline void options_parse(int argc, char **argv, const cli_option *table,
 
 static inline void option_print_value(const cli_option *o)
 {
-    if (o->kind == OPTION_INT && *(int *)o->target < o->max) printf(" [%d]", *(int *)o->target);
+    int number = o->kind == OPTION_INT ? *(int *)o->target : 0;
+    if (o->kind == OPTION_INT && number >= o->min && number < o->max) printf(" [%d]", number);
     if (o->kind == OPTION_REAL) printf(" [%g]", *(double *)o->target);
     if (o->kind == OPTION_TEXT && *(const char **)o->target)
         printf(" [%s]", *(const char **)o->target);
@@ -281,6 +283,50 @@ static inline void common_check(const common_options *c)
     if (!lp_find_kernels((lp_isa)c->isa))
         die(EXIT_USAGE, "--isa %s: expected an instruction set this processor has",
             isa_choices[c->isa]);
+}
+
+/* -------------------------------------------------------------- late-phase members
+
+   After T0 the base weights take one step per turn, that is per K minibatches.  Too few of them,
+   each K gradients long, cost more than K copies gain. */
+
+/* T0 where it is not given: this share of the epochs (steps), rounded up, for what comes after it
+   trains more slowly; but there is something after it. */
+static inline int late_t0(long long total, int part, int whole)
+{
+    long long t0 = (total * part + whole - 1) / whole;
+    return (int)(t0 < total ? t0 : total - 1);
+}
+
+/* The most copies, up to `most`, that have LP_TURNS_LEAST turns in these minibatches; 1, plain
+   training, where not even two have. */
+static inline int late_members(long long minibatches, int most)
+{
+    long long k = minibatches / LP_TURNS_LEAST;
+    return k < 1 ? 1 : k < most ? (int)k : most;
+}
+
+/* The number of members that was not given.  Where it is 1 a sentence on stderr says why; T0 = 0
+   would not be late at all. */
+static inline int late_choose(long long t0, long long minibatches, int most, int quiet)
+{
+    int members = t0 > 0 ? late_members(minibatches, most) : 1;
+    if (members > 1 || quiet) return members;
+    fputs("note: training is plain, without late-phase weights: ", stderr);
+    if (t0 == 0) fputs("there is nothing before T0 (--members K insists)\n", stderr);
+    else fprintf(stderr, "the %lld minibatches after T0 leave two members fewer than %d turns "
+                 "(--members K insists)\n", minibatches, LP_TURNS_LEAST);
+    return members;
+}
+
+/* A sentence on stderr about a given number of members that leaves too few turns. */
+static inline void late_note_turns(const lp_net *net, int members, long long minibatches)
+{
+    long long turns = (long long)lp_late_turns(net, (int64_t)minibatches);
+    if (members < 2 || turns >= LP_TURNS_LEAST) return;
+    fprintf(stderr, "note: %d members have %lld turn%s in the %lld minibatches after T0; with fewer "
+            "than %d they tend to lose to plain training: --members %d would do\n", members, turns,
+            turns == 1 ? "" : "s", minibatches, LP_TURNS_LEAST, late_members(minibatches, members));
 }
 
 /* ----------------------------------------------------------------------- CSV files */
