@@ -11,13 +11,13 @@ ARGS   ?=
 MAKEFLAGS += -j2
 
 SHARED   = latephase.h $(wildcard examples/*.h reference/*.h)
-PROGRAMS = $(B)/demo $(B)/cifar $(B)/enwik8
+PROGRAMS = $(B)/demo $(B)/cifar $(B)/enwik8 $(B)/sweep
 # Most tests are linked with one object that holds the library; three hold a library of their own.
 # (A new test program is one more word in LINKED, and a line in tests/run.sh.)
 LINKED   = $(B)/unit $(B)/ops $(B)/algorithm $(B)/gradcheck $(B)/faults
 TESTS    = $(LINKED) $(B)/gradcheck64 $(B)/bits $(B)/graphs
 
-.PHONY: all run run-text test check bench bench-peers cifar enwik8 clean help
+.PHONY: all run run-text test check sweep bench bench-peers cifar enwik8 clean help
 .DEFAULT_GOAL = help
 
 all: $(PROGRAMS) ## build the programs
@@ -33,6 +33,12 @@ test: $(TESTS) $(PROGRAMS) ## all tests, in less than 4 minutes
 
 check: $(TESTS) $(PROGRAMS) ## the exhaustive form of test, within the hour: every compiler, level and machine, size, format
 	sh tests/run.sh full $(B)
+
+sweep: $(B)/sweep ## late-phase weights, SWA and SGD on growing parts of CIFAR-10 (some hours)
+	sh data_scripts/get_cifar10.sh $(DATA)
+	@for what in "1000 --epochs 15" "2000 --epochs 15" "4000 --epochs 15" "2000 --epochs 60" \
+	    "10000 --epochs 15" "25000 --epochs 6" "50000 --epochs 4"; do \
+	    $(B)/sweep --data $(DATA) --limit-train $$what $(ARGS); done
 
 bench: $(B)/bench ## rates of this machine: GEMM, convolutions, Wide ResNets, LSTM, the cost of the late phase
 	@for what in sgemm conv late wrn-16-1-128 wrn-16-4-128 wrn-28-10-64 wrn-28-10-128 \

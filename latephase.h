@@ -447,8 +447,15 @@ typedef enum lp_average {
 LP_API lp_status lp_train_step(lp_net *net, float lr, lp_real *loss);
 /* T0: replicates the late-phase weights K times.  Momentum of the copies starts at zero, theta
    keeps its own, an SWA mean collected so far is dropped.  After lp_late_average it may be called
-   again. */
+   again.  From here on theta takes one step per turn, K minibatches: ask lp_late_turns before, and
+   where fewer than LP_TURNS_LEAST turns are left take a smaller K, or go on without. */
 LP_API lp_status lp_late_begin(lp_net *net);
+/* Whole turns that K members end within that many more minibatches, the number of steps that theta
+   takes: from lp_late_begin on if it has not been called, else from the turn under way.  Without
+   late-phase weights every minibatch is a turn; 0 before lp_compile and for a negative number. */
+LP_API int64_t lp_late_turns(const lp_net *net, int64_t minibatches);
+/* With fewer turns left than this late-phase weights tend to lose to plain training: CONCEPTS. */
+enum { LP_TURNS_LEAST = 120 };
 /* Ends the late phase: the members become one plain model, LP_SINGLE; an unfinished turn is
    dropped, and so is an SWA mean.  Momentum of phi starts again at zero. */
 LP_API lp_status lp_late_average(lp_net *net, lp_average how);
@@ -6701,6 +6708,13 @@ LP_API lp_status lp_late_begin(lp_net *net)
     net->swa_count = 0;
     net->average_step = -1;
     return lpi_leave(net, LP_OK);
+}
+
+LP_API int64_t lp_late_turns(const lp_net *net, int64_t minibatches)
+{
+    if (!net || !net->compiled || minibatches <= 0) return 0;
+    int64_t members = net->n_phi ? net->desc.late.members : 1;
+    return (minibatches + (net->begun ? net->member : 0)) / members;
 }
 
 /* Lines 4 to 9 for the minibatch whose gradient is in g_theta, g_phi. */

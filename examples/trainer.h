@@ -133,4 +133,28 @@ static inline void swa_apply(trainer *t)
 
 static inline double percent(const lp_metrics *m) { return 100 * lp_accuracy(m); }
 
+/* ------------------------------------------------------------- several seeds */
+
+/* Newton's method, so that no mathematics library is needed. */
+static inline double square_root(double x)
+{
+    double r = x > 1 ? x : 1;
+    for (int i = 0; i < 100; i++) r = 0.5 * (r + x / r);
+    return r;
+}
+
+typedef struct summary {
+    double mean, deviation;
+} summary;
+
+static inline summary summarise(const double *x, int n)
+{
+    summary s = {0, 0};
+    double squares = 0;
+    for (int i = 0; i < n; i++) s.mean += x[i] / n;
+    for (int i = 0; i < n; i++) squares += (x[i] - s.mean) * (x[i] - s.mean);
+    if (n > 1 && squares > 0) s.deviation = square_root(squares / (n - 1));
+    return s;
+}
+
 #endif
