@@ -1,11 +1,11 @@
 #!/bin/sh
 # Bad input of the programs: one line on stderr that names the thing, exit code 2 (1 when training
 # itself fails), and no result line; good input: the result line.
-# usage: tests/cli.sh CIFAR DEMO ENWIK8
+# usage: tests/cli.sh CIFAR DEMO ENWIK8 [SWEEP]
 set -u
 LC_ALL=C
 export LC_ALL
-cifar=$1 demo=$2 enwik8=$3
+cifar=$1 demo=$2 enwik8=$3 sweep=${4:-$(dirname "$1")/sweep}
 case $enwik8 in /*) ;; *) enwik8=$PWD/$enwik8 ;; esac
 root=$(cd "$(dirname "$0")/.." && pwd) || exit 1
 dir=$(mktemp -d) || exit 1
@@ -259,6 +259,59 @@ case $sample in abca*) ok ;; *) bad "the sample begins with the prompt" ;; esac
 accept "text: this repository" '^result dataset=embedded ' in_directory "$root" --eval-limit 1000 --generate 0
 accept "text: help" 'this text$' "$enwik8" --help
 if grep -q '^  FILE \.\.\. ' "$dir/out"; then ok; else bad "the help lists FILE"; fi
+
+# ---- the number of members comes from the minibatches after T0, LP_TURNS_LEAST for each
+least=$(sed -n 's/.*LP_TURNS_LEAST = \([0-9]*\).*/\1/p' "$root/latephase.h")
+# notes NAME LINES WORDS COMMAND...: exit code 0, so many notes on stderr, the last with these words.
+notes() {
+    name=$1 lines=$2 words=$3
+    shift 3
+    "$@" >"$dir/out" 2>"$dir/err" </dev/null
+    got=$?
+    if [ "$got" -eq 0 ] && [ "$(grep -c '^note: ' "$dir/err")" -eq "$lines" ] \
+        && { [ "$lines" -eq 0 ] || grep '^note: ' "$dir/err" | tail -n 1 | grep -qF -e "$words"; }; then ok
+    else bad "$name: code $got, expected 0, $lines note and: $words"; fi
+}
+says() { if grep -qE -e "$1" "$dir/out"; then ok; else bad "$name: no line $1"; fi; }
+# 40 images: in minibatches of 16 three an epoch, in minibatches of one 40
+short="--data $dir/good --net wrn-10-1 --half --threads 2 --epochs"
+enough=$(((2 * least + 39) / 40))
+notes "default, too few turns" 1 "the 3 minibatches after T0 leave two members fewer than $least turns" \
+    "$cifar" $short 2 --batch 16
+says '^result .* late=none'
+notes "two members, too few turns" 1 "2 members have 1 turn in the 3 minibatches after T0" \
+    "$cifar" $short 2 --batch 16 --members 2
+says '^result .* late=bn,head'
+notes "a preset keeps its members" 1 "10 members have 0 turns in the 3 minibatches after T0" \
+    "$cifar" $short 2 --batch 16 --preset cifar10_bn
+says ': 10 members after epoch 1$'
+notes "no note without a late phase" 0 "" "$cifar" $short 2 --batch 16 --late none
+notes "no note with one member" 0 "" "$cifar" $short 2 --batch 16 --members 1
+notes "--quiet" 0 "" "$cifar" $short 2 --batch 16 --members 2 --quiet
+notes "one epoch has no T0" 1 "there is nothing before T0" "$cifar" $short 1 --batch 16
+notes "default, enough turns" 0 "" "$cifar" $short $((enough + 1)) --t0 1 --batch 1
+says ': 2 members after epoch 1$'
+notes "default, an epoch less" 1 "the $((40 * enough - 40)) minibatches after T0" \
+    "$cifar" $short "$enough" --t0 1 --batch 1
+notes "default T0 rounds up" 0 "" "$cifar" $short 4 --batch 16 --members 1
+says ': 1 members after epoch 3$'
+steps() { "$enwik8" "$dir/letters.txt" --units 8 --embedding 4 --batch 4 --length 8 --threads 2 --steps "$@"; }
+notes "text: enough turns" 0 "" steps $((5 * least))
+says '^result .* late=rank1 .* members=2 '
+notes "text: one minibatch less" 1 "the $((2 * least - 1)) minibatches after T0" steps $((5 * least - 1))
+says '^result .* late=none .* members=1 '
+notes "text: two members, too few turns" 1 "2 members have $((least - 1)) turns in the $((2 * least - 1))" \
+    steps $((5 * least - 1)) --members 2
+mkdir "$dir/more"
+records 128 3 3073 >"$dir/more/data_batch_1.bin"
+cp "$dir/good/test_batch.bin" "$dir/more"
+notes "sweep: defaults" 1 "leave two members fewer" "$sweep" --data "$dir/more" --epochs 2 --seeds 1 --threads 2 --t0 1
+says '^result data=cifar10 .* members=1 '
+notes "sweep: three members" 1 "3 members have 0 turns" "$sweep" --data "$dir/more" --epochs 2 --seeds 2 \
+    --threads 2 --members 3 --csv "$dir/sweep.csv"
+if [ "$(wc -l <"$dir/sweep.csv")" -eq 9 ]; then ok; else bad "sweep: the CSV has a row per seed and method"; fi
+refuse "sweep: no --data" 2 "--data is missing" "$sweep"
+refuse "sweep: T0 at the end" 2 "--t0 2: expected 1 to 1" "$sweep" --data "$dir/more" --epochs 2 --t0 2
 
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]
