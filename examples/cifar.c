@@ -10,32 +10,32 @@
            ./cifar --data DIR --preset cifar10_bn  as published: WRN-28-10, 200 epochs
            ./cifar --help                          all options
 
-   Expected output of ./cifar --data DIR --net wrn-10-1 --epochs 10 --members 4
-   --limit-train 4000 --limit-test 2000 (the result is one line; the speed is the machine's, all
-   other numbers repeat exactly wherever there is fused multiply-add):
+   Expected output of ./cifar --data DIR --net wrn-10-1 --half --epochs 10 --limit-train 10000
+   --limit-test 2000 (the result is one line; the speed is the machine's, all other numbers repeat
+   exactly wherever there is fused multiply-add):
 
-     cifar10, 4000 training and 2000 test images
-     wrn-10-1, 77850 parameters, 1130 of them late-phase: 4 members after epoch 6
-     avx512, 2 threads, 55 MB
-     epoch   1/10  lr 0.10000  loss 2.0158  test acc 27.25 %  nll 2.0616  members 1
+     cifar10, 10000 training and 2000 test images at half size
+     wrn-10-1, 77850 parameters, 1130 of them late-phase: 2 members after epoch 6
+     avx2, 1 thread, 18 MB
+     epoch   1/10  lr 0.10000  loss 1.8727  test acc 31.90 %  nll 2.0323  members 1
      ...
-     epoch  10/10  lr 0.00100  loss 1.3004  test acc 50.65 %  nll 1.3411  members 4
+     epoch  10/10  lr 0.00100  loss 1.0796  test acc 60.40 %  nll 1.1195  members 2
 
      model                         test accuracy %             test NLL
-     single model at T0                      39.90               1.6541
-     members 1..4                   49.70 .. 51.90     1.3421 .. 1.3625
-     averaged model                          50.65               1.3411
-     ensemble                                50.65               1.3408
+     single model at T0                      43.20               1.6600
+     members 1..2                   60.05 .. 60.50     1.1185 .. 1.1277
+     averaged model                          60.40               1.1195
+     ensemble                                60.15               1.1189
 
-     result dataset=cifar10 net=wrn-10-1 late=bn,head seed=1 test_acc=50.65
-            test_nll=1.3411 ensemble_acc=50.65 train_img_s=1889.1
+     result dataset=cifar10 net=wrn-10-1 late=bn,head seed=1 test_acc=60.40
+            test_nll=1.1195 ensemble_acc=60.15 train_img_s=116.3
 
    Learning rate: --lr until --lr-from, then linear to --lr-end at --lr-to, then constant; it
    changes once per epoch, by the number of whole epochs done.  T0 = E: after E whole epochs.  K,
-   where neither --members nor a preset gives it: as many, up to 10, as have LP_TURNS_LEAST turns in
-   the minibatches after T0; if that leaves one, training is plain, and a note on stderr says so.  SWA
-   from S: the weights at the ends of the epochs S, S+1, ... are averaged.  Exit code 1: training
-   failed; 2: wrong options or data. */
+   where neither --members nor a preset gives it: as many, up to 10, as have LP_TURNS_LEAST turns
+   in the minibatches after T0; if that leaves one, training is plain, and a note on stderr says
+   so.  SWA from S: the weights at the ends of the epochs S, S+1, ... are averaged.  Exit code 1:
+   training failed; 2: wrong options or data. */
 
 #define _POSIX_C_SOURCE 200809L
 #define _DEFAULT_SOURCE 1 /* for huge pages */

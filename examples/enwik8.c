@@ -46,11 +46,11 @@
 
    Milestones (--t0, --swa-from, --lr-from, --lr-to) count epochs or, with --steps, minibatches.
    Learning rate: --lr until --lr-from, then linear to --lr-end at --lr-to, then constant; it
-   changes with every minibatch.  T0 = N: after N epochs (minibatches).  SWA from N: the weights at
-   the ends of the epochs N, N+1, ... are averaged, or those after the minibatches N,
-   N + --swa-every, ... and the last.  K, where --members does not give it: as many, up to 5, as have
-   LP_TURNS_LEAST turns in the minibatches after T0.  With one member, training is plain.  Exit code 1: training
-   failed; 2: wrong options or data. */
+   changes with every minibatch.  T0 = N: after N epochs (minibatches).  SWA from N: the weights
+   at the ends of the epochs N, N+1, ... are averaged, or those after the minibatches N, N +
+   --swa-every, ... and the last.  K, where --members does not give it: as many, up to 5, as have
+   LP_TURNS_LEAST turns in the minibatches after T0.  With one member, training is plain.  Exit
+   code 1: training failed; 2: wrong options or data. */
 
 #define _POSIX_C_SOURCE 200809L
 #define _DEFAULT_SOURCE 1 /* for huge pages */

@@ -324,9 +324,10 @@ static inline void late_note_turns(const lp_net *net, int members, long long min
 {
     long long turns = (long long)lp_late_turns(net, (int64_t)minibatches);
     if (members < 2 || turns >= LP_TURNS_LEAST) return;
-    fprintf(stderr, "note: %d members have %lld turn%s in the %lld minibatches after T0; with fewer "
-            "than %d they tend to lose to plain training: --members %d would do\n", members, turns,
-            turns == 1 ? "" : "s", minibatches, LP_TURNS_LEAST, late_members(minibatches, members));
+    fprintf(stderr, "note: %d members have %lld turn%s in the %lld minibatches after T0; with "
+            "fewer than %d they tend to lose to plain training: --members %d would do\n", members,
+            turns, turns == 1 ? "" : "s", minibatches, LP_TURNS_LEAST,
+            late_members(minibatches, members));
 }
 
 /* ----------------------------------------------------------------------- CSV files */

@@ -1,12 +1,12 @@
 /* sweep.c - late-phase weights, SWA and plain SGD on the first images of CIFAR-10
    SPDX-License-Identifier: MIT OR Unlicense
 
-   A WRN-10-1 that sees the images at half size is trained to T0; from this one state plain SGD, SWA
-   and late-phase weights finish the training, so that all differences arise after T0.  The schedule
-   is that of cifar.c: what SGD and the late phase give here, `cifar --half --net wrn-10-1` gives
-   for the same seed.  For SWA the rate falls to half only, and the weights at the ends of all epochs
-   after T0 are averaged.  The table has the differences from SGD, paired by seed, with their
-   standard errors.
+   A WRN-10-1 that sees the images at half size is trained to T0; from this one state plain SGD,
+   SWA and late-phase weights finish the training, so that all differences arise after T0.  The
+   schedule is that of cifar.c: what SGD and the late phase give here, `cifar --half --net
+   wrn-10-1` gives for the same seed.  For SWA the rate falls to half only, and the weights at
+   the ends of all epochs after T0 are averaged.  The table has the differences from SGD, paired
+   by seed, with their standard errors.
 
    Build:  cc -O2 examples/sweep.c -o sweep -lpthread
    Run:    ./sweep --data DIR --limit-train 4000 --epochs 15 --seeds 5
@@ -26,7 +26,8 @@
 
 enum { BATCH = 128, MAX_SEEDS = 100 };
 enum { SGD, SWA, LATE, ENSEMBLE, METHODS };
-static const char *const method_names[METHODS] = {"SGD", "SWA", "late-phase", "late-phase ensemble"};
+static const char *const method_names[METHODS] = {
+    "SGD", "SWA", "late-phase", "late-phase ensemble"};
 static const char *const method_keys[METHODS] = {"sgd", "swa", "late", "ensemble"};
 
 typedef struct options {
@@ -112,7 +113,8 @@ static void train_epochs(trainer *t, const experiment *e, int run, int method, i
              method_names[method]);
     for (int epoch = first; epoch <= last; epoch++) {
         float end = method == SWA ? 0.05f : 0.001f;
-        train_epoch(t, epoch, (double)lp_lr_linear(0.1f, end, 7.5 * scale, 13.5 * scale, epoch - 1));
+        float rate = lp_lr_linear(0.1f, end, 7.5 * scale, 13.5 * scale, epoch - 1);
+        train_epoch(t, epoch, (double)rate);
         if (method == SWA) trainer_check(t, lp_swa_add(t->net));
     }
 }
@@ -192,8 +194,9 @@ static void print_table(experiment *e)
 static void print_result(const experiment *e)
 {
     const options *o = &e->o;
-    printf("\nresult data=cifar10 net=wrn-10-1 images=%d epochs=%d t0=%d members=%d seed=%d seeds=%d",
-           e->train.count, o->common.epochs, o->t0, o->members, o->common.seed, o->seeds);
+    printf("\nresult data=cifar10 net=wrn-10-1 images=%d epochs=%d t0=%d members=%d",
+           e->train.count, o->common.epochs, o->t0, o->members);
+    printf(" seed=%d seeds=%d", o->common.seed, o->seeds);
     for (int m = 0; m < METHODS; m++)
         printf(" %s_acc=%.2f %s_nll=%.4f", method_keys[m], summarise(e->acc[m], o->seeds).mean,
                method_keys[m], summarise(e->nll[m], o->seeds).mean);
