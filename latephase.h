@@ -96,8 +96,12 @@ int main(void)
      LP_MALLOC(n)   (I) with LP_FREE(p): both or none                   default malloc and free
      LP_NO_THREADS  (I) no thread pool (always so where pthreads are missing; a hook in lp_desc
                         still works)                                               default off
-     LP_NO_SIMD     (I) only the scalar rows (always so with tcc, MinGW, LP_REAL)  default off
+     LP_NO_SIMD     (I) one set of kernels, that which AUTO picks without vectors: scalar-fma
+                        where the target has it, else scalar (always scalar with tcc, LP_REAL;
+                        MinGW has no vectors)                                      default off
      LP_NO_TRAINING     inference only: smallest code                              default off
+     LP_NO_WINOGRAD     no Winograd: less code; the bits of nets whose convolutions would use it
+                        then differ                                                default off
      LP_ASSERT(c)   (I) checks of internal invariants; memory that dies is then filled with NaN
                         at that moment, and an op that asks for more scratch than it declared
                         fails                                                      default none
@@ -406,7 +410,7 @@ LP_API lp_tensor *lp_char_lstm(lp_net *net, lp_tensor *tokens, int vocabulary, i
                                int units, int layers);
 
 /* Bytes that lp_compile(net, loss, ...) will need for training and for inference; either pointer
-   may be NULL.  Call it once the graph is built. */
+   may be NULL.  Call it once the graph is built.  (LP_NO_TRAINING: both are those of inference.) */
 LP_API lp_status lp_memory_required(lp_net *net, lp_tensor *loss, size_t *training,
                                     size_t *inference);
 /* Finishes the net: loss is a loss op, or, for inference, any tensor to be computed.  memory: bytes
@@ -3725,6 +3729,8 @@ LPI_TRAINING_ONLY lp_real *lpi_grad(const lp_net *net, const lpi_tensor *t)
     if (t->kind != LPI_PARAMETER) return t->grad.at;
     return (t->role == LP_ROLE_LATE ? net->g_phi : net->g_theta) + t->offset;
 }
+/* Does this pass take statistics of the minibatch, and dropout?  Never without training. */
+static int lpi_is_training(const lp_net *net) { return LPI_TRAINS && net->training; }
 /* Must the gradient of input i be added?  (For parameters also across minibatches.) */
 LPI_TRAINING_ONLY int lpi_adds(const lp_net *net, const lpi_node *node, int i)
 {
@@ -4828,12 +4834,12 @@ static lp_status lpi_batchnorm_forward(lp_net *net, lpi_node *node)
     int            blocks = (int)lpi_ceil_div(m.rows, m.block);
     const lp_real *gamma = lpi_value(net, node->in[1]), *beta = lpi_value(net, node->in[2]);
     m.y = lpi_value(net, node->out);
-    if (net->training && !lpi_own_batchnorm(node)->moments_taken)
+    if (lpi_is_training(net) && !lpi_own_batchnorm(node)->moments_taken)
         lpi_for(&net->team, blocks, lpi_bn_moments_item, &m);
-    if (net->training) lpi_bn_merge(&m, &s);
+    if (lpi_is_training(net)) lpi_bn_merge(&m, &s);
     for (lpi_n j = 0; j < c; j++) {
         const lp_real *running = net->now_stats + node->stats;
-        if (!net->training) {
+        if (!lpi_is_training(net)) {
             s.k.mean[j] = running[j];
             s.inverse[j] = (lp_real)(1 / lpi_sqrt((double)running[c + j] + LPI_BN_EPS));
         }
@@ -5027,7 +5033,7 @@ static lp_status lpi_conv2d_forward(lp_net *net, lpi_node *node)
     lpi_conv_job          job = lpi_conv_job_of(net, node, &geom);
     job.y = lpi_value(net, node->out);
     if (own->plus) job.plus = lpi_value(net, node->in[own->plus]);
-    if (own->behind && net->training) job.moments = lpi_bn_saved_of(own->behind).part;
+    if (own->behind && lpi_is_training(net)) job.moments = lpi_bn_saved_of(own->behind).part;
     lpi_conv_forward(&net->team, &job, geom.n);
     return LP_OK;
 }
@@ -5374,7 +5380,7 @@ static lp_status lpi_dropout_forward(lp_net *net, lpi_node *node)
     const lp_real *x = lpi_value(net, node->in[0]);
     lp_real       *y = lpi_value(net, node->out), scale = (lp_real)(1 / (1 - (double)*(const float *)node->own));
     for (lpi_n i = 0; i < n; i++)
-        y[i] = !net->training ? x[i] : lpi_drops(net, node, i) ? 0 : x[i] * scale;
+        y[i] = !lpi_is_training(net) ? x[i] : lpi_drops(net, node, i) ? 0 : x[i] * scale;
     return LP_OK;
 }
 LPI_TRAINING_ONLY void lpi_dropout_backward(lp_net *net, lpi_node *node)
@@ -5907,6 +5913,7 @@ static lp_status lpi_check_size(lp_net *net)
 static lp_status lpi_plan_memory(lp_net *net, int training, lpi_plan *plan)
 {
     if (lpi_check_size(net) != LP_OK) return LP_ERR_MEMORY;
+    training &= LPI_TRAINS;
     plan->training = training;
     plan->times = training ? 2 * net->node_count : net->node_count;
     plan->slots = 0;
@@ -6309,7 +6316,7 @@ static void lpi_average(lp_net *net, lp_average how); /* >>average */
 /* Checks `which` and selects its slabs (the average is brought up to date). */
 static lp_status lpi_select(lp_net *net, int which)
 {
-    if (which == LP_AVERAGED && net->members > 1) {
+    if (LPI_TRAINS && which == LP_AVERAGED && net->members > 1) {
         if (net->average_step != net->step) lpi_average(net, LP_AVERAGE_AFFINE);
         net->average_step = net->step;
         net->now_phi = net->mean_phi;
