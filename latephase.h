@@ -746,35 +746,34 @@ static void lpi_hugepage(void *p, size_t n)
 /* Rounding to nearest, denormals kept, exceptions masked: set on entry, restored on leaving. */
 typedef uint64_t lpi_fp;
 #if defined(LPI_X86)
-static lpi_fp lpi_fp_enter(void)
+#define LPI_FP_PLAIN 0x1F80
+static lpi_fp lpi_fp_swap(lpi_fp to)
 {
     unsigned old = __builtin_ia32_stmxcsr();
-    __builtin_ia32_ldmxcsr(0x1F80);
+    __builtin_ia32_ldmxcsr((unsigned)to);
     return old;
 }
-static void lpi_fp_leave(lpi_fp old) { __builtin_ia32_ldmxcsr((unsigned)old); }
-#elif defined(LPI_GNUC) && defined(__aarch64__)
-static lpi_fp lpi_fp_enter(void)
+#else
+#define LPI_FP_PLAIN 0
+static lpi_fp lpi_fp_swap(lpi_fp to)
 {
-    uint64_t old, zero = 0;
+#if defined(LPI_GNUC) && defined(__aarch64__)
+    lpi_fp old;
     __asm__ volatile("mrs %0, fpcr" : "=r"(old));
-    __asm__ volatile("msr fpcr, %0" : : "r"(zero));
+    __asm__ volatile("msr fpcr, %0" : : "r"(to));
     return old;
-}
-static void lpi_fp_leave(lpi_fp old) { __asm__ volatile("msr fpcr, %0" : : "r"(old)); }
 #elif defined(LPI_GNUC) && defined(__s390x__)
-static lpi_fp lpi_fp_enter(void)
-{
     unsigned old;
     __asm__ volatile("efpc %0" : "=d"(old));
-    __asm__ volatile("sfpc %0" : : "d"(old & ~7u)); /* the last three bits: rounding mode */
+    __asm__ volatile("sfpc %0" : : "d"((unsigned)to));
     return old;
-}
-static void lpi_fp_leave(lpi_fp old) { __asm__ volatile("sfpc %0" : : "d"((unsigned)old)); }
 #else
-static lpi_fp lpi_fp_enter(void) { return 0; }
-static void   lpi_fp_leave(lpi_fp old) { (void)old; }
+    return to;
 #endif
+}
+#endif
+static lpi_fp lpi_fp_enter(void) { return lpi_fp_swap(LPI_FP_PLAIN); }
+static void   lpi_fp_leave(lpi_fp old) { (void)lpi_fp_swap(old); }
 
 static int       lpi_min(int a, int b) { return a < b ? a : b; }
 static int       lpi_max(int a, int b) { return a > b ? a : b; }
@@ -855,8 +854,8 @@ static void lpi_for(const lpi_team *team, int items, lpi_item_fn fn, void *arg)
 }
 
 #ifdef LPI_THREADS
-/* The crew.  A job is announced by a new generation number; workers spin for it for some tens of
-   microseconds, as the next op usually follows at once, then sleep. */
+/* The crew: threads of our own.  A job is announced by a new generation number; workers spin for
+   it for some tens of microseconds, as the next op usually follows at once, then sleep. */
 #define LPI_SPINS 600
 
 typedef struct lpi_worker {
@@ -869,7 +868,7 @@ typedef struct lpi_crew {
     pthread_mutex_t mutex;
     pthread_cond_t  wake, done;
     unsigned        generation; /* atomic */
-    int             running;    /* atomic: workers that have not finished this generation */
+    unsigned        running;    /* atomic: workers that have not finished this generation */
     int             quit, workers;
     lp_task         task;
     void           *arg;
@@ -883,22 +882,26 @@ static void lpi_pause(void)
 #endif
 }
 
+/* Spins, then sleeps, as long as (*at == value) is `same`. */
+static void lpi_crew_wait(lpi_crew *crew, pthread_cond_t *cond, unsigned *at, unsigned value,
+                          int same)
+{
+    for (int i = 0; i < LPI_SPINS; i++) {
+        if ((__atomic_load_n(at, __ATOMIC_ACQUIRE) == value) != same) return;
+        lpi_pause();
+    }
+    pthread_mutex_lock(&crew->mutex);
+    while ((__atomic_load_n(at, __ATOMIC_ACQUIRE) == value) == same)
+        pthread_cond_wait(cond, &crew->mutex);
+    pthread_mutex_unlock(&crew->mutex);
+}
+
 static void *lpi_work(void *p)
 {
     lpi_worker *self = (lpi_worker *)p;
     lpi_crew   *crew = self->crew;
-    for (unsigned seen = 0;;) {
-        for (int i = 0; i < LPI_SPINS; i++) {
-            if (__atomic_load_n(&crew->generation, __ATOMIC_ACQUIRE) != seen) break;
-            lpi_pause();
-        }
-        if (__atomic_load_n(&crew->generation, __ATOMIC_ACQUIRE) == seen) {
-            pthread_mutex_lock(&crew->mutex);
-            while (__atomic_load_n(&crew->generation, __ATOMIC_ACQUIRE) == seen)
-                pthread_cond_wait(&crew->wake, &crew->mutex);
-            pthread_mutex_unlock(&crew->mutex);
-        }
-        seen++;
+    for (unsigned seen = 0;; seen++) {
+        lpi_crew_wait(crew, &crew->wake, &crew->generation, seen, 1);
         if (crew->quit) return NULL;
         crew->task(crew->arg, self->lane);
         if (__atomic_sub_fetch(&crew->running, 1, __ATOMIC_ACQ_REL) == 0) {
@@ -914,7 +917,7 @@ static void lpi_crew_announce(lpi_crew *crew, lp_task task, void *arg)
     pthread_mutex_lock(&crew->mutex);
     crew->task = task;
     crew->arg = arg;
-    crew->running = crew->workers;
+    crew->running = (unsigned)crew->workers;
     __atomic_add_fetch(&crew->generation, 1, __ATOMIC_RELEASE);
     pthread_cond_broadcast(&crew->wake);
     pthread_mutex_unlock(&crew->mutex);
@@ -926,14 +929,7 @@ static void lpi_crew_for(void *user, int lanes, lp_task task, void *arg)
     (void)lanes; /* always workers + 1 */
     lpi_crew_announce(crew, task, arg);
     task(arg, 0);
-    for (int i = 0; i < LPI_SPINS; i++) {
-        if (__atomic_load_n(&crew->running, __ATOMIC_ACQUIRE) == 0) return;
-        lpi_pause();
-    }
-    pthread_mutex_lock(&crew->mutex);
-    while (__atomic_load_n(&crew->running, __ATOMIC_ACQUIRE) != 0)
-        pthread_cond_wait(&crew->done, &crew->mutex);
-    pthread_mutex_unlock(&crew->mutex);
+    lpi_crew_wait(crew, &crew->done, &crew->running, 0, 0);
 }
 
 static void lpi_crew_stop(lpi_crew *crew)
@@ -1428,12 +1424,11 @@ static inline LPI_TARGET LPI_V LPI_K(ld)(const lp_real *p, lpi_n m)
 static inline LPI_TARGET void LPI_K(st)(lp_real *p, lpi_n m, LPI_V v)
 {
     lp_real t[LPI_W];
-    if (m >= LPI_W) {
-        LPI_STORE(p, v);
-        return;
+    if (m >= LPI_W) LPI_STORE(p, v);
+    else {
+        LPI_STORE(t, v);
+        for (lpi_n i = 0; i < m; i++) p[i] = t[i];
     }
-    LPI_STORE(t, v);
-    for (lpi_n i = 0; i < m; i++) p[i] = t[i];
 }
 #endif
 #if LPI_ISA_NUMBER == 1 /* by an int: x87 may keep more digits than a float has */
@@ -1693,6 +1688,12 @@ LPI_KERNEL void LPI_K(mul)(lpi_n n, const lp_real *a, const lp_real *b, int accu
     })
 }
 
+/* The same where c is a number; a + b x + c x^2 + d x^3 + e x^4. */
+#define LPI_CFMA(c, a, b) LPI_FMA(LPI_SET1(c), a, b)
+#define LPI_FMAC(a, b, c) LPI_FMA(a, b, LPI_SET1(c))
+#define LPI_POLYNOMIAL(x, a, b, c, d, e) \
+    LPI_FMAC(LPI_FMAC(LPI_FMAC(LPI_FMAC(LPI_SET1(e), x, d), x, c), x, b), x, a)
+
 /* e^x to 1.1 ulp: x = k ln 2 + r, |r| <= ln 2 / 2, with ln 2 = 355/512 - 2.12e-4 so that k times
    the first part is exact (Cody and Waite 1980); e^r = 1 + r + r^2 q(r), q of degree 4 fitted for
    the smallest largest relative error (3e-9).  Beyond [-104, 89] the result is 0 or infinite. */
@@ -1703,15 +1704,11 @@ static inline LPI_TARGET LPI_V LPI_K(vexp)(LPI_V x)
 #else
     x = LPI_MIN(LPI_SET1(89.0f), LPI_MAX(LPI_SET1(-104.0f), x));
     const LPI_V k = LPI_ROUND(x * 1.44269504f);
-    LPI_V       r = LPI_FMA(k, LPI_SET1(-0.693359375f), x);
-    r = LPI_FMA(k, LPI_SET1(2.12194440e-4f), r);
-    LPI_V q = LPI_SET1(1.38143206e-3f);
-    q = LPI_FMA(q, r, LPI_SET1(8.36885069e-3f));
-    q = LPI_FMA(q, r, LPI_SET1(4.16684002e-2f));
-    q = LPI_FMA(q, r, LPI_SET1(1.66665196e-1f));
-    q = LPI_FMA(q, r, LPI_SET1(4.99999940e-1f));
-    q = 1.0f + LPI_FMA(r * r, q, r);
-    return LPI_SCALE(q, k);
+    const LPI_V r = LPI_CFMA(2.12194440e-4f, k, LPI_CFMA(-0.693359375f, k, x));
+    const LPI_V q = LPI_POLYNOMIAL(r, 4.99999940e-1f, 1.66665196e-1f, 4.16684002e-2f,
+                                   8.36885069e-3f, 1.38143206e-3f);
+    const LPI_V e = 1.0f + LPI_FMA(r * r, q, r);
+    return LPI_SCALE(e, k);
 #endif
 }
 
@@ -1734,11 +1731,8 @@ static inline LPI_TARGET LPI_V LPI_K(vtanh)(LPI_V x)
     const LPI_V limit = LPI_SET1(1e-4), p = LPI_SET1(-1.0 / 3);
 #else
     const LPI_V limit = LPI_SET1(0.625f);
-    LPI_V       p = LPI_SET1(-5.70498713e-3f);
-    p = LPI_FMA(p, z, LPI_SET1(2.06390874e-2f));
-    p = LPI_FMA(p, z, LPI_SET1(-5.37397151e-2f));
-    p = LPI_FMA(p, z, LPI_SET1(1.33314422e-1f));
-    p = LPI_FMA(p, z, LPI_SET1(-3.33332819e-1f));
+    const LPI_V p = LPI_POLYNOMIAL(z, -3.33332819e-1f, 1.33314422e-1f, -5.37397151e-2f,
+                                   2.06390874e-2f, -5.70498713e-3f);
 #endif
     return LPI_PICK(limit - size, LPI_FMA(x * z, p, x),
                     LPI_PICK(x, t, 0 - t));
@@ -1819,9 +1813,7 @@ LPI_KERNEL void LPI_K(softmax)(lpi_n n, const lp_real *z, lp_real top, lp_real a
 #define LPI_LINE3(GET, q) const LPI_V x0 = GET(0, q), x1 = GET(1, q), x2 = GET(2, q);
 #define LPI_LINE4(GET, q) LPI_LINE3(GET, q) const LPI_V x3 = GET(3, q);
 #define LPI_LINE6(GET, q) LPI_LINE4(GET, q) const LPI_V x4 = GET(4, q), x5 = GET(5, q);
-#define LPI_CFMA(c, a, b) LPI_FMA(LPI_SET1(c), a, b) /* c a + b */
-#define LPI_WINO_BT(GET, PUT, q) /* 6 -> 6: B^T x */                                             \
-    {                                                                                            \
+#define LPI_WINO_BT(GET, PUT, q) { /* 6 -> 6: B^T x */                                           \
         LPI_LINE6(GET, q)                                                                        \
         const LPI_V e1 = LPI_CFMA(-2.25f, x2, x4), e2 = LPI_CFMA(-0.390625f, x2, x4);            \
         const LPI_V o1 = LPI_CFMA(0.625f, x3, -1.40625f * x1);                                   \
@@ -1830,8 +1822,7 @@ LPI_KERNEL void LPI_K(softmax)(lpi_n n, const lp_real *z, lp_real top, lp_real a
         PUT(1, q, e1 + o1) PUT(2, q, e1 - o1) PUT(3, q, e2 + o2) PUT(4, q, e2 - o2)              \
         PUT(5, q, LPI_CFMA(0.87890625f, x1, LPI_CFMA(-2.640625f, x3, x5)))                       \
     }
-#define LPI_WINO_B(GET, PUT, q) /* 6 -> 6: B v */                                                \
-    {                                                                                            \
+#define LPI_WINO_B(GET, PUT, q) { /* 6 -> 6: B v */                                              \
         LPI_LINE6(GET, q)                                                                        \
         const LPI_V s1 = x1 + x2, d1 = x1 - x2, s2 = x3 + x4, d2 = x3 - x4;                      \
         PUT(0, q, 0.87890625f * x0)                                                              \
@@ -1841,16 +1832,14 @@ LPI_KERNEL void LPI_K(softmax)(lpi_n n, const lp_real *z, lp_real top, lp_real a
         PUT(3, q, LPI_CFMA(0.625f, d1, LPI_CFMA(1.5f, d2, -2.640625f * x5)))                     \
         PUT(4, q, x0 + (s1 + s2)) PUT(5, q, x5)                                                  \
     }
-#define LPI_WINO_AT(GET, PUT, q) /* 6 -> 4: A^T m */                                             \
-    {                                                                                            \
+#define LPI_WINO_AT(GET, PUT, q) { /* 6 -> 4: A^T m */                                           \
         LPI_LINE6(GET, q)                                                                        \
         const LPI_V s1 = x1 + x2, d1 = x1 - x2, s2 = x3 + x4, d2 = x3 - x4;                      \
         PUT(0, q, x0 + (s1 + s2)) PUT(1, q, LPI_CFMA(0.625f, d1, 1.5f * d2))                     \
         PUT(2, q, LPI_CFMA(0.390625f, s1, 2.25f * s2))                                           \
         PUT(3, q, LPI_CFMA(0.244140625f, d1, LPI_CFMA(3.375f, d2, x5)))                          \
     }
-#define LPI_WINO_A(GET, PUT, q) /* 4 -> 6: A y */                                                \
-    {                                                                                            \
+#define LPI_WINO_A(GET, PUT, q) { /* 4 -> 6: A y */                                              \
         LPI_LINE4(GET, q)                                                                        \
         const LPI_V e1 = LPI_CFMA(0.390625f, x2, x0), e2 = LPI_CFMA(2.25f, x2, x0);              \
         const LPI_V o1 = LPI_CFMA(0.244140625f, x3, 0.625f * x1);                                \
@@ -1858,8 +1847,7 @@ LPI_KERNEL void LPI_K(softmax)(lpi_n n, const lp_real *z, lp_real top, lp_real a
         PUT(0, q, x0) PUT(1, q, e1 + o1) PUT(2, q, e1 - o1)                                      \
         PUT(3, q, e2 + o2) PUT(4, q, e2 - o2) PUT(5, q, x3)                                      \
     }
-#define LPI_WINO_G(GET, PUT, q) /* 3 -> 6: G w */                                                \
-    {                                                                                            \
+#define LPI_WINO_G(GET, PUT, q) { /* 3 -> 6: G w */                                              \
         LPI_LINE3(GET, q)                                                                        \
         const LPI_V e1 = LPI_CFMA(0.390625f, x2, x0), o1 = 0.625f * x1;                          \
         const LPI_V e2 = LPI_CFMA(2.25f, x2, x0), o2 = 1.5f * x1;                                \
@@ -1868,8 +1856,7 @@ LPI_KERNEL void LPI_K(softmax)(lpi_n n, const lp_real *z, lp_real top, lp_real a
         PUT(3, q, (128.0f / 1071) * (e2 + o2)) PUT(4, q, (128.0f / 1071) * (e2 - o2))            \
         PUT(5, q, x2)                                                                            \
     }
-#define LPI_WINO_GT(GET, PUT, q) /* 6 -> 3: G^T u */                                             \
-    {                                                                                            \
+#define LPI_WINO_GT(GET, PUT, q) { /* 6 -> 3: G^T u */                                           \
         LPI_LINE6(GET, q)                                                                        \
         const LPI_V s1 = (-2048.0f / 2975) * (x1 + x2), d1 = (-2048.0f / 2975) * (x1 - x2);      \
         const LPI_V s2 = (128.0f / 1071) * (x3 + x4), d2 = (128.0f / 1071) * (x3 - x4);          \
@@ -2421,8 +2408,8 @@ static void lpi_pad(const lpi_kernels *kernels, const lp_real *image, const lpi_
         lpi_zero(to, x0 * c);
         const lp_real *line = image + (from * w + x0 - left) * c;
         if (pre && pre->scale)
-            LPI_CALL(kernels, scale_shift)
-            (x1 - x0, c, line, pre->scale, pre->shift, pre->relu, to + x0 * c);
+            LPI_CALL(kernels, scale_shift)(x1 - x0, c, line, pre->scale, pre->shift, pre->relu,
+                                           to + x0 * c);
         else lpi_copy(to + x0 * c, line, (x1 - x0) * c);
         lpi_zero(to + x1 * c, (pw - x1) * c);
     }
@@ -2430,12 +2417,12 @@ static void lpi_pad(const lpi_kernels *kernels, const lp_real *image, const lpi_
 
 typedef struct lpi_conv_job {
     const lpi_geom *g;
-    const lpi_kernels  *kernels;
+    const lpi_kernels *kernels;
     const lp_real  *x, *w, *bias, *dy; /* bias [f] or NULL */
     lpi_pre         pre;               /* applied to x                                          */
     const lp_real  *plus;              /* added to y, or NULL                                   */
     lp_real        *moments;           /* [n, 2, f]: mean, M2 of each image of y; or NULL       */
-    lp_real        *sums;              /* [n, 2, c]: see lpi_conv_read_sums; or NULL            */
+    lp_real        *sums;              /* [n, 2, c]: see lpi_conv_wrote_grad; or NULL           */
     const lpi_bn   *bn;
     lp_real        *y, *dx, *dw;
     int             lanes;                 /* for which the workspace was planned               */
@@ -2499,8 +2486,8 @@ LPI_TRAINING_ONLY void lpi_conv_wrote_grad(const lpi_conv_job *job, lpi_n image)
     lpi_n           pixels = (lpi_n)g->h * g->w, at = image * pixels * g->c;
     if (!job->sums) return;
     lp_real *sums = job->sums + image * 2 * g->c;
-    LPI_CALL(job->kernels, bn_sums)
-    (pixels, g->c, job->x + at, job->dx + at, job->bn, job->pre.relu, sums, sums + g->c);
+    LPI_CALL(job->kernels, bn_sums)(pixels, g->c, job->x + at, job->dx + at, job->bn,
+                                    job->pre.relu, sums, sums + g->c);
 }
 
 static void lpi_conv_forward_image(void *arg, int image, int lane)
@@ -2591,9 +2578,8 @@ typedef struct lpi_phase {
 
 /* Phase i of stride x stride. */
 typedef struct lpi_phases {
-    int       ry, rx;
     lpi_phase y, x;
-    lpi_n     k;                                 /* depth of the matrix product: taps times f */
+    lpi_n     k; /* depth of the matrix product: taps times f */
 } lpi_phases;
 
 LPI_TRAINING_ONLY lpi_phase lpi_phase_of(int r, int pad, int kernel, int stride, int size)
@@ -2609,10 +2595,8 @@ LPI_TRAINING_ONLY lpi_phase lpi_phase_of(int r, int pad, int kernel, int stride,
 LPI_TRAINING_ONLY lpi_phases lpi_phases_of(const lpi_geom *g, int i)
 {
     lpi_phases p;
-    p.ry = i / g->stride;
-    p.rx = i % g->stride;
-    p.y = lpi_phase_of(p.ry, g->top, g->kh, g->stride, g->h);
-    p.x = lpi_phase_of(p.rx, g->left, g->kw, g->stride, g->w);
+    p.y = lpi_phase_of(i / g->stride, g->top, g->kh, g->stride, g->h);
+    p.x = lpi_phase_of(i % g->stride, g->left, g->kw, g->stride, g->w);
     p.k = (lpi_n)p.y.taps * p.x.taps * g->f;
     return p;
 }
@@ -2666,7 +2650,8 @@ LPI_TRAINING_ONLY void lpi_conv_data_image(void *arg, int image, int lane)
     lp_real            *dx = job->dx + (lpi_n)image * g->h * g->w * g->c;
     for (int phase = 0; phase < g->stride * g->stride; phase++) {
         lpi_phases p = lpi_phases_of(g, phase);
-        lpi_conv_data_phase(job, &p, dy, packed, dx + ((lpi_n)p.ry * g->w + p.rx) * g->c,
+        lpi_conv_data_phase(job, &p, dy, packed,
+                            dx + ((lpi_n)(phase / g->stride) * g->w + phase % g->stride) * g->c,
                             job->padded + lane * lpi_padded_size(g));
         packed += p.k * lpi_round_up(g->c, job->kernels->width);
     }
@@ -2800,18 +2785,21 @@ static lpi_wino lpi_wino_begin(const lpi_conv_job *job, int backward, lpi_carver
     return lpi_wino_at(&w, 0);
 }
 
+/* The tiles of an image, by their first pixel; p moves on with them. */
+#define LPI_EACH_TILE(g, y, x, p, step)   \
+    for (lpi_n y = 0; y < (g)->h; y += 4) \
+        for (lpi_n x = 0; x < (g)->w; x += 4, p += step)
+
 /* V of an image as number `at` of a block. */
 static void lpi_wino_read(const lpi_wino *w, lpi_n image, lpi_n at, int lane)
 {
     const lpi_geom *g = w->job.g;
     lpi_n           line = (lpi_n)(g->w + 2) * g->c;
     lp_real        *x = w->images + lane * w->padded, *v = w->v + at * w->tiles * g->c;
-    lpi_pad(w->job.kernels, w->job.x + image * g->h * g->w * g->c, &w->job.pre, g->h, g->w, g->c, 1,
-            1, g->h + 2, g->w + 2, x);
-    for (lpi_n y = 0; y < g->h; y += 4)
-        for (lpi_n i = 0; i < g->w; i += 4, v += g->c)
-            LPI_CALL(w->job.kernels, wino_input)
-            (g->c, x + y * line + i * g->c, line, v, w->plane_x);
+    const lp_real  *from = w->job.x + image * g->h * g->w * g->c;
+    lpi_pad(w->job.kernels, from, &w->job.pre, g->h, g->w, g->c, 1, 1, g->h + 2, g->w + 2, x);
+    LPI_EACH_TILE(g, i, j, v, g->c)
+        LPI_CALL(w->job.kernels, wino_input)(g->c, x + i * line + j * g->c, line, v, w->plane_x);
 }
 
 /* U, packed in panels, of w [9, k, n]; or U^T of w [9, n, k].  item: 64 rows of a panel, so that
@@ -2820,10 +2808,10 @@ static void lpi_wino_read(const lpi_wino *w, lpi_n image, lpi_n at, int lane)
 enum { LPI_PACK_ROWS = 64 };
 typedef struct lpi_wino_pack {
     const lpi_kernels *kernels;
-    lpi_n          k, n, plane, chunks; /* chunks of rows */
-    int            transposed;
-    const lp_real *w;
-    lp_real       *u;
+    lpi_n              k, n, plane, chunks; /* chunks of rows */
+    int                transposed;
+    const lp_real     *w;
+    lp_real           *u;
 } lpi_wino_pack;
 
 static void lpi_wino_pack_item(void *arg, int item, LPI_UNUSED int lane)
@@ -2844,8 +2832,8 @@ static void lpi_wino_pack_item(void *arg, int item, LPI_UNUSED int lane)
             w = part, tap = 16 * width, step = width;
         }
         for (lpi_n r = 0; r < 16; r++)
-            LPI_CALL(p->kernels, wino_weights)
-            (columns, w + r * step, tap, p->u + j * p->k + (k + r) * width, p->plane);
+            LPI_CALL(p->kernels, wino_weights)(columns, w + r * step, tap,
+                                               p->u + j * p->k + (k + r) * width, p->plane);
     }
 }
 
@@ -2870,11 +2858,12 @@ static void lpi_wino_forward_item(void *arg, int item, int lane)
         lpi_gemm_packed(w->job.kernels, count * w->tiles, g->f, g->c, w->v + q * w->plane_x, g->c,
                         w->u + q * w->plane_u, w->z + q * w->plane_y, g->f, 0);
     lp_real *m = w->z, *y = w->job.y + first * g->h * line;
-    for (lpi_n i = 0; i < count * g->h; i += 4)
-        for (lpi_n j = 0; j < g->w; j += 4, m += g->f)
-            LPI_CALL(w->job.kernels, wino_output)
-            (g->f, m, w->plane_y, w->job.bias, y + i * line + j * g->f, line);
-    for (lpi_n i = 0; i < count; i++) lpi_conv_wrote(&w->job, first + i);
+    for (lpi_n image = first; image < first + count; image++, y += g->h * line) {
+        LPI_EACH_TILE(g, i, j, m, g->f)
+            LPI_CALL(w->job.kernels, wino_output)(g->f, m, w->plane_y, w->job.bias,
+                                                  y + i * line + j * g->f, line);
+        lpi_conv_wrote(&w->job, image);
+    }
 }
 
 static void lpi_wino_forward(const lpi_team *team, const lpi_conv_job *job)
@@ -2894,10 +2883,9 @@ LPI_TRAINING_ONLY void lpi_wino_backward_read(void *arg, int item, int lane)
     const lp_real  *dy = w->job.dy + (w->first + item) * g->h * line;
     lp_real        *z = w->z + item * w->tiles * g->f;
     if (w->job.dw) lpi_wino_read(w, w->first + item, item, lane);
-    for (lpi_n y = 0; y < g->h; y += 4)
-        for (lpi_n i = 0; i < g->w; i += 4, z += g->f)
-            LPI_CALL(w->job.kernels, wino_output_grad)
-            (g->f, dy + y * line + i * g->f, line, z, w->plane_y);
+    LPI_EACH_TILE(g, i, j, z, g->f)
+        LPI_CALL(w->job.kernels, wino_output_grad)(g->f, dy + i * line + j * g->f, line, z,
+                                                   w->plane_y);
 }
 
 /* dU += V^T Z of a plane, then dV = Z U^T. */
@@ -2905,7 +2893,7 @@ LPI_TRAINING_ONLY void lpi_wino_backward_plane(void *arg, int item, LPI_UNUSED i
 {
     const lpi_wino  *w = (const lpi_wino *)arg;
     const lpi_geom  *g = w->job.g;
-    const lpi_kernels   *kernels = w->job.kernels;
+    const lpi_kernels *kernels = w->job.kernels;
     lpi_n            tiles = w->count * w->tiles;
     const lpi_window window = { 1, tiles, 1, g->c, 0 };
     lp_real         *v = w->v + item * w->plane_x, *z = w->z + item * w->plane_y;
@@ -2929,10 +2917,9 @@ LPI_TRAINING_ONLY void lpi_wino_backward_write(void *arg, int item, int lane)
     lp_real        *dx = w->job.dx + (w->first + item) * g->h * size;
     const lp_real  *dv = w->v + item * w->tiles * g->c;
     lpi_zero(sum, w->padded);
-    for (lpi_n y = 0; y < g->h; y += 4)
-        for (lpi_n i = 0; i < g->w; i += 4, dv += g->c)
-            LPI_CALL(w->job.kernels, wino_input_grad)
-            (g->c, dv, w->plane_x, sum + y * line + i * g->c, line);
+    LPI_EACH_TILE(g, i, j, dv, g->c)
+        LPI_CALL(w->job.kernels, wino_input_grad)(g->c, dv, w->plane_x,
+                                                  sum + i * line + j * g->c, line);
     for (lpi_n y = 0; y < g->h; y++) {
         const lp_real *from = sum + (y + 1) * line + g->c;
         if (w->job.add_dx) LPI_CALL(w->job.kernels, add)(size, dx + y * size, from, dx + y * size);
@@ -2947,7 +2934,7 @@ LPI_TRAINING_ONLY void lpi_wino_fold_item(void *arg, int item, LPI_UNUSED int la
     const lpi_wino *w = (const lpi_wino *)arg;
     lpi_n           f = w->job.g->f;
     LPI_CALL(w->job.kernels, wino_weights_grad)(f, w->du + item * f, w->plane_w, w->job.add_dw,
-                                  w->job.dw + item * f, w->job.g->c * f);
+                                                w->job.dw + item * f, w->job.g->c * f);
 }
 
 /* A group of images, by a team that shares the scratch. */
@@ -3002,7 +2989,7 @@ static lpi_n lpi_conv_workspace(const lpi_geom *g, int lanes, int training)
     LPI_IF_WINOGRAD(g, {
         lpi_carver back = { NULL, 0 };
         lpi_wino_begin(&job, 0, &c);
-        if (training) lpi_wino_begin(&job, 1, &back);
+        if (LPI_TRAINS && training) lpi_wino_begin(&job, 1, &back);
         return lpi_maxp(c.used, back.used);
     })
     lpi_direct_carve(&job, &c, training);
@@ -3187,8 +3174,8 @@ LPI_TRAINING_ONLY void lpi_lstm_backward_item(void *arg, int item, LPI_UNUSED in
     for (lpi_n t = l->length - 1; t >= 0; t--) {
         lp_real *da = lpi_lstm_gates(l, t, first);
         for (lpi_n b = first; b < first + rows; b++) {
-            LPI_CALL(l->kernels, add)
-            (u, l->dh + b * u, l->dy + (b * l->length + t) * u, l->dh + b * u);
+            LPI_CALL(l->kernels, add)(u, l->dh + b * u, l->dy + (b * l->length + t) * u,
+                                      l->dh + b * u);
             LPI_CALL(l->kernels, lstm_cell_grad)(u, lpi_lstm_gates(l, t, b), lpi_lstm_cell(l, t, b),
                                    lpi_lstm_cell(l, t + 1, b), l->dh + b * u, l->dc + b * u);
         }
