@@ -53,8 +53,9 @@ static double text(enum table kind, int keep, double *worst)
     lp_tensor *table = lp_parameter(net, "table", 2, dim, LP_INIT_NORMAL, 1, LP_ROLE_AUTO);
     if (kind == RANK1) table = lp_rank1(net, table);
     if (kind == TANH) table = lp_tanh(net, table);
-    if (kind == SUM) table = lp_add(net, table, lp_parameter(net, "more", 2, dim, LP_INIT_NORMAL, 1,
-                                                             LP_ROLE_AUTO));
+    if (kind == SUM)
+        table =
+            lp_add(net, table, lp_parameter(net, "more", 2, dim, LP_INIT_NORMAL, 1, LP_ROLE_AUTO));
     lp_tensor *h = lp_gather(net, x, table, "embed");
     if (keep) lp_keep(net, h);
     h = lp_lstm(net, lp_lstm(net, h, "lstm0", UNITS), "lstm1", UNITS);
@@ -121,8 +122,8 @@ static void early_moments(void)
         for (int rows = 1; rows <= 4; rows++)
             for (int side = 2; side <= 8; side++) {
                 double plain[2] = { 0, 0 }, kept[2] = { 1, 1 };
-                test_context("%s, %d images %dx%d", option_a ? "option A" : "projection", rows, side,
-                             side);
+                test_context("%s, %d images %dx%d", option_a ? "option A" : "projection", rows,
+                             side, side);
                 block(option_a, rows, side, 0, plain), block(option_a, rows, side, 1, kept);
                 CHECK_NEAR(plain[0], kept[0], 1e-5 * kept[0]);
                 CHECK_NEAR(plain[1], kept[1], 1e-4 * kept[1]);
@@ -180,7 +181,8 @@ static double recompute_with_bias(int recompute)
 static void recompute_bias(void)
 {
     double norm[2];
-    for (int recompute = 0; recompute < 2; recompute++) norm[recompute] = recompute_with_bias(recompute);
+    for (int recompute = 0; recompute < 2; recompute++)
+        norm[recompute] = recompute_with_bias(recompute);
     CHECK_BITS(norm, norm + 1, sizeof norm[0]);
 }
 
@@ -210,7 +212,8 @@ static void gradient_check_overflows(void)
         test_context("h = %g", h[i]);
         CHECK_INT(lp_state_save(net, before), LP_OK);
         lp_status st = lp_gradient_check(net, 3, h[i], &worst, &where);
-        test_report(st != LP_OK, __FILE__, __LINE__, "LP_OK with worst = %g in \"%s\"", worst, where);
+        test_report(st != LP_OK, __FILE__, __LINE__, "LP_OK with worst = %g in \"%s\"", worst,
+                    where);
         test_report(names_a_parameter(net, lp_error(net)), __FILE__, __LINE__,
                     "\"%s\" names no parameter", lp_error(net));
         CHECK_INT(lp_state_save(net, after), LP_OK);
@@ -228,8 +231,8 @@ static void logits_follow_the_batch(void)
         int        dim[3] = { 8, 3, 3 };
         lp_net    *net = one_thread(0);
         lp_tensor *y = sequences ? lp_tokens(net, "answers", 8, 3) : lp_labels(net, "answers", 8);
-        lp_tensor *p = lp_parameter(net, "fixed", sequences ? 3 : 2, dim, LP_INIT_NORMAL, 1,
-                                    LP_ROLE_AUTO);
+        lp_tensor *p =
+            lp_parameter(net, "fixed", sequences ? 3 : 2, dim, LP_INIT_NORMAL, 1, LP_ROLE_AUTO);
         lp_tensor *loss = lp_cross_entropy(net, lp_tanh(net, p), y, 0);
         test_context("sequences %d", sequences);
         CHECK_INT(lp_compile(net, loss, NULL, 0), LP_ERR_SHAPE);
@@ -261,8 +264,10 @@ static void models_stop_early(void)
 }
 
 static const test_case cases[] = {
-    T(computed_table), T(early_moments), T(recompute_resnet), T(recompute_bias),
-    T(gradient_check_overflows), T(logits_follow_the_batch), T(models_stop_early),
+    T(computed_table),           T(early_moments),
+    T(recompute_resnet),         T(recompute_bias),
+    T(gradient_check_overflows), T(logits_follow_the_batch),
+    T(models_stop_early),
 };
 
 int main(int argc, char **argv)

@@ -47,7 +47,8 @@ int inside_lanes(const lp_net *net) { return net->team.lanes; }
 
 void inside_set_lanes(lp_net *net, int lanes) { net->team.lanes = lanes; }
 
-void inside_for(const lp_net *net, int items, void (*item)(void *arg, int item, int lane), void *arg)
+void inside_for(const lp_net *net, int items, void (*item)(void *arg, int item, int lane),
+                void *arg)
 {
     lpi_for(&net->team, items, item, arg);
 }

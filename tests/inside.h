@@ -24,12 +24,13 @@ void inside_direct_conv(lp_net *net, int direct);
 /* Lanes of the net's team; a system that gives fewer than were asked for; the team at work. */
 int  inside_lanes(const lp_net *net);
 void inside_set_lanes(lp_net *net, int lanes);
-void inside_for(const lp_net *net, int items, void (*item)(void *arg, int item, int lane), void *arg);
+void inside_for(const lp_net *net, int items, void (*item)(void *arg, int item, int lane),
+                void *arg);
 
 /* Kernel 0 exp, 1 sigmoid, 2 tanh; sum_i exp(x_i - top) with *top the largest x. */
 typedef void (*inside_function)(ptrdiff_t n, const lp_real *x, lp_real *y);
 inside_function inside_function_of(const lp_kernels *kernels, int i);
-double          inside_sum_exp(const lp_kernels *kernels, ptrdiff_t n, const lp_real *x, lp_real *top);
+double inside_sum_exp(const lp_kernels *kernels, ptrdiff_t n, const lp_real *x, lp_real *top);
 
 /* What training has of a parameter: its own weights or those of member k; the moments; dtheta, the
    unfinished turn's sum.  inside_late: 1 if it is late-phase. */

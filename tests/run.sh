@@ -51,9 +51,9 @@ job sh data_scripts/test.sh
 for section in memory machines bits warnings linking; do long sh tests/matrix.sh "$mode" "$build" $section; done
 job sh tests/torch.sh "$build/impl.o"
 job sh tests/readme.sh
+job sh tests/lines.sh
 if [ "$mode" = full ]; then
     job sh tests/format.sh
-    job sh tests/lines.sh
     job sh tests/size.sh
 fi
 

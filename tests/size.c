@@ -43,7 +43,8 @@ void *memset(void *to, int c, size_t n)
 int memcmp(const void *a, const void *b, size_t n)
 {
     const unsigned char *p = (const unsigned char *)a, *q = (const unsigned char *)b;
-    for (size_t i = 0; i < n; i++) if (p[i] != q[i]) return p[i] - q[i];
+    for (size_t i = 0; i < n; i++)
+        if (p[i] != q[i]) return p[i] - q[i];
     return 0;
 }
 #endif
@@ -59,15 +60,18 @@ static uint32_t hash_of(const float *v, int n)
 {
     uint32_t h = 2166136261u;
     for (int i = 0; i < n; i++) {
-        union { float f; uint32_t u; } bits;
+        union {
+            float    f;
+            uint32_t u;
+        } bits;
         bits.f = v[i];
         h = (h ^ bits.u) * 16777619u;
     }
     return h;
 }
 
-/* Returns 0, or the status of what failed; *hash is that of the logits, *isa that of the net. */
-static int infer(uint32_t *hash, lp_isa *isa)
+/* *hash is that of the logits, *isa that of the net. */
+static lp_status infer(uint32_t *hash, lp_isa *isa)
 {
     uint32_t state = 1;
     lp_desc  d = lp_desc_default();
@@ -82,7 +86,7 @@ static int infer(uint32_t *hash, lp_isa *isa)
     h = lp_conv(net, lp_maxpool(net, h, 2, 2, 0), "conv2", 32, 3, 1);
     h = lp_avgpool(net, lp_relu(net, lp_batchnorm(net, h, "bn2")));
     h = lp_linear(net, h, "fc", 10);
-    int status = lp_compile(net, h, memory, sizeof memory);
+    lp_status status = lp_compile(net, h, memory, sizeof memory);
     if (status) return status;
     for (int i = 0; lp_parameter_at(net, i); i++) {
         lp_tensor *t = lp_parameter_at(net, i);
@@ -97,7 +101,7 @@ static int infer(uint32_t *hash, lp_isa *isa)
     *hash = hash_of(h->data, 10);
     *isa = lp_get_info(net).isa;
     lp_destroy(net);
-    return 0;
+    return LP_OK;
 }
 
 #ifdef SIZE_VECTORS /* a bare Cortex-M4F starts here: first the stack and the address to go to */
@@ -115,7 +119,7 @@ int main(void)
 {
     uint32_t hash = 0;
     lp_isa   isa = LP_ISA_AUTO;
-    int      status = infer(&hash, &isa);
+    int      status = (int)infer(&hash, &isa);
 #ifdef SIZE_PRINT
     printf("status %d, %s, logits %08lx\n", status, lp_isa_name(isa), (unsigned long)hash);
     return status;
