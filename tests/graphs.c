@@ -1303,7 +1303,7 @@ static void draw_inputs(graph *g)
     else if (kind < 58) { /* Winograd's: groups, blocks of tiles */
         int side = 4 * between(g, 1, 4), wide = 4 * between(g, 1, 4);
         if (chance(g, 75)) side = 4 * between(g, 1, 2), wide = 4 * between(g, 1, 2);
-        if (chance(g, 4)) side = wide = 32;
+        if (chance(g, 12)) side = wide = 32;
         g->batch = side * wide > 200 ? between(g, 1, 2) : between(g, 1, 5);
         g->most = 70000;
         make_input(g, 4, side, wide, 16 * between(g, 1, side * wide > 300 ? 1 : 2));
@@ -2738,7 +2738,7 @@ static const char *const cover_name[COVERED] = {"tensor read by several ops",
                                                 "BatchNorm, relu, convolution",
                                                 "BatchNorm behind a sum of a convolution",
                                                 "Winograd's convolution",
-                                                "Winograd, more than 64 tiles",
+                                                "Winograd, 64 tiles or more",
                                                 "dead op",
                                                 "kept",
                                                 "frozen",
@@ -2793,7 +2793,7 @@ static void cover_record(const graph *g, int i, int *has)
     has[10] |= r->op == BATCHNORM && x->op == ADD
                && (g->r[x->in[0]].op == CONV || g->r[x->in[1]].op == CONV);
     has[11] |= r->op == CONV && is_winograd(g, r);
-    has[12] |= r->op == CONV && is_winograd(g, r) && r->dim[0] * r->dim[1] * r->dim[2] > 1024;
+    has[12] |= r->op == CONV && is_winograd(g, r) && r->dim[0] * r->dim[1] * r->dim[2] >= 1024;
     has[25] |= !is_loss(r) && !r->batched && r->rank > 1;
 }
 
