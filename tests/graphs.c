@@ -1303,7 +1303,7 @@ static void draw_inputs(graph *g)
     else if (kind < 58) { /* Winograd's: groups, blocks of tiles */
         int side = 4 * between(g, 1, 4), wide = 4 * between(g, 1, 4);
         if (chance(g, 75)) side = 4 * between(g, 1, 2), wide = 4 * between(g, 1, 2);
-        if (chance(g, 4)) side = wide = 32;
+        if (chance(g, 12)) side = wide = 32;
         g->batch = side * wide > 200 ? between(g, 1, 2) : between(g, 1, 5);
         g->most = 70000;
         make_input(g, 4, side, wide, 16 * between(g, 1, side * wide > 300 ? 1 : 2));
@@ -1769,11 +1769,53 @@ static void stop(game *p)
     p->net = NULL, p->block = NULL;
 }
 
+/* LP_AVERAGED by its definition: means, and BatchNorms whose gamma and beta the members have of
+   their own by the mean of their affine maps x a_k + b_k. */
+static void average_norm(game *p, const record *r, int members)
+{
+    int c = last_of(r), self = (int)(r - p->g->r);
+    lp_tensor *gamma = p->t[r->in[1]], *beta = p->t[r->in[2]];
+    const double *running = of.clean[self];
+    if (lp_values(p->net, gamma, 0) == lp_values(p->net, gamma, 1)) return;
+    if (lp_values(p->net, beta, 0) == lp_values(p->net, beta, 1)) return;
+    for (int j = 0; j < c; j++) {
+        double a = 0, b = 0;
+        for (int k = 0; k < members; k++) {
+            const lp_real *s = lp_statistics(p->net, r->name, k);
+            double scale =
+                (double)lp_values(p->net, gamma, k)[j] / sqrt((double)s[c + j] + PLAIN_EPS);
+            a += scale / members;
+            b += ((double)lp_values(p->net, beta, k)[j] - (double)s[j] * scale) / members;
+        }
+        of.clean[r->in[1]][j] = a * sqrt(running[c + j] + PLAIN_EPS);
+        of.clean[r->in[2]][j] = b + a * running[j];
+    }
+}
+
+static void read_average(game *p)
+{
+    graph *g = p->g;
+    int members = lp_get_info(p->net).members;
+    for (int i = 0; i < g->records; i++) {
+        const record *r = &g->r[i];
+        size_t n = r->op == BATCHNORM ? 2 * (size_t)last_of(r) : r->op == PARAMETER ? r->size : 0;
+        for (size_t j = 0; j < n; j++) of.clean[i][j] = 0;
+        for (int k = 0; k < members && n; k++) {
+            const lp_real *from = r->op == PARAMETER ? lp_values(p->net, p->t[i], k)
+                                                     : lp_statistics(p->net, r->name, k);
+            for (size_t j = 0; j < n; j++) of.clean[i][j] += (double)from[j] / members;
+        }
+    }
+    for (int i = 0; i < g->records && members > 1; i++)
+        if (g->r[i].op == BATCHNORM) average_norm(p, &g->r[i], members);
+}
+
 /* The model `which` as it is before a pass, for the reference. */
 static void read_model(game *p, int which)
 {
     graph *g = p->g;
-    for (int k = 0; k < g->records; k++) {
+    if (which == LP_AVERAGED) read_average(p);
+    for (int k = 0; k < g->records && which != LP_AVERAGED; k++) {
         const record *r = &g->r[k];
         const lp_real *from = r->op == PARAMETER ? lp_values(p->net, p->t[k], which)
                             : r->op == BATCHNORM ? lp_statistics(p->net, r->name, which) : NULL;
@@ -2696,7 +2738,7 @@ static const char *const cover_name[COVERED] = {"tensor read by several ops",
                                                 "BatchNorm, relu, convolution",
                                                 "BatchNorm behind a sum of a convolution",
                                                 "Winograd's convolution",
-                                                "Winograd, 200 tiles or more",
+                                                "Winograd, 64 tiles or more",
                                                 "dead op",
                                                 "kept",
                                                 "frozen",
@@ -2751,7 +2793,7 @@ static void cover_record(const graph *g, int i, int *has)
     has[10] |= r->op == BATCHNORM && x->op == ADD
                && (g->r[x->in[0]].op == CONV || g->r[x->in[1]].op == CONV);
     has[11] |= r->op == CONV && is_winograd(g, r);
-    has[12] |= r->op == CONV && is_winograd(g, r) && r->dim[0] * r->dim[1] * r->dim[2] >= 3200;
+    has[12] |= r->op == CONV && is_winograd(g, r) && r->dim[0] * r->dim[1] * r->dim[2] >= 1024;
     has[25] |= !is_loss(r) && !r->batched && r->rank > 1;
 }
 
