@@ -3962,6 +3962,44 @@ LPI_TRAINING_ONLY void lpi_col_sums(lp_net *net, lpi_n rows, lpi_n c, const lp_r
     }
 }
 
+/* C [m, n] = (or +=) A [m, k] B [k, n] by all threads, element (i,j) of A at a[i*rsa + j*csa]; work:
+   lpi_multiply_scratch elements. */
+static lpi_n lpi_multiply_scratch(const lp_net *net, lpi_n n, lpi_n k)
+{
+    return net->desc.threads * lpi_gemm_scratch(n, k);
+}
+static void lpi_multiply(const lp_net *net, lpi_n m, lpi_n n, lpi_n k, const lp_real *a, lpi_n rsa,
+                         lpi_n csa, const lp_real *b, lpi_n rsb, lpi_n csb, lp_real *c,
+                         int accumulate, lp_real *work)
+{
+    lpi_gemm_job g;
+    g.kernels = net->kernels, g.accumulate = accumulate;
+    g.m = m, g.n = g.ldc = n, g.k = k;
+    g.a = a, g.rsa = rsa, g.csa = csa;
+    g.b = b, g.rsb = rsb, g.csb = csb;
+    g.c = c, g.work = work;
+    lpi_gemm_parallel(&net->team, &g);
+}
+
+/* Windows [kh, kw] that lead from maps x [n, h, w, c] to y [n, oh, ow, f], without padding. */
+static lpi_geom lpi_geom_of(const int *x, const int *y, int kh, int kw, int stride)
+{
+    lpi_geom g;
+    lpi_memset(&g, 0, sizeof g);
+    g.n = x[0], g.h = x[1], g.w = x[2], g.c = x[3];
+    g.oh = y[1], g.ow = y[2], g.f = y[3];
+    g.kh = kh, g.kw = kw, g.stride = stride;
+    return g;
+}
+
+/* An op's row, by its name, of which its functions are called lpi_NAME_forward and so on: uses of
+   memory in forward and in backward, flags, size of what is its own, sizes(), absorb(), statistics. */
+#define LPI_OP(NAME, ...) LPI_OP_AS(NAME, NAME, __VA_ARGS__)
+#define LPI_OP_AS(NAME, FUNCTIONS, FORWARD, BACKWARD, FLAGS, OWN, SIZES, ABSORB, RUNNING)        \
+    static const lpi_op lpi_op_##NAME = {                                                       \
+        #NAME, lpi_##FUNCTIONS##_forward, LPI_BACK(lpi_##FUNCTIONS##_backward), SIZES, ABSORB,  \
+        RUNNING, FORWARD, BACKWARD, FLAGS, OWN}
+
 /* ---- gelu: y = x F(x), F the distribution function of the standard normal (Hendrycks and Gimpel
    2016);  dx = dy (F(x) + x f(x)),  f its density.  F(-x) = e^(-x^2 / 2) t P(t) for x >= 0, with
    t = 1 / (1 + 0.35 x) and P of degree 10 fitted for the smallest largest relative error (1.3e-8). */
@@ -3999,11 +4037,8 @@ LPI_TRAINING_ONLY void lpi_gelu_backward(lp_net *net, lpi_node *node)
 {
     lpi_map_backward(net, node, lpi_gelu_grad, node->in[0]);
 }
-static const lpi_op lpi_op_gelu = {
-    "gelu", lpi_gelu_forward, LPI_BACK(lpi_gelu_backward), NULL, NULL, NULL,
-    LPI_X0 | LPI_Y, /* forward reads x and writes y */
-    LPI_X0,         /* backward reads x             */
-    LPI_GRAD_IN_PLACE, 0};
+/* forward reads x and writes y; backward reads x and may write dx over dy */
+LPI_OP(gelu, LPI_X0 | LPI_Y, LPI_X0, LPI_GRAD_IN_PLACE, 0, NULL, NULL, NULL);
 
 LP_API lp_tensor *lp_gelu(lp_net *net, lp_tensor *x)
 {
@@ -4023,9 +4058,8 @@ LP_API lp_tensor *lp_gelu(lp_net *net, lp_tensor *x)
     {                                                                                           \
         lpi_map_backward(net, node, LPI_CALL(net->kernels, NAME##_grad), node->out);            \
     }                                                                                           \
-    static const lpi_op lpi_op_##NAME = {                                                       \
-        #NAME, lpi_##NAME##_forward, LPI_BACK(lpi_##NAME##_backward), NULL, NULL, NULL,         \
-        LPI_X0 | LPI_Y, LPI_Y, LPI_IN_PLACE | LPI_GRAD_IN_PLACE | (FLAGS), 0};                  \
+    LPI_OP(NAME, LPI_X0 | LPI_Y, LPI_Y, LPI_IN_PLACE | LPI_GRAD_IN_PLACE | (FLAGS), 0, NULL,    \
+           NULL, NULL);                                                                         \
     LP_API lp_tensor *lp_##NAME(lp_net *net, lp_tensor *x)                                      \
     {                                                                                           \
         if (!lpi_building(net, x, #NAME, NULL)) return NULL;                                    \
@@ -4050,9 +4084,8 @@ LPI_TRAINING_ONLY void lpi_add_backward(lp_net *net, lpi_node *node)
             lpi_pass_grad(net, lpi_count(net, node->out), lpi_grad(net, node->out),
                           lpi_grad(net, node->in[i]), lpi_adds(net, node, i));
 }
-static const lpi_op lpi_op_add = {
-    "add", lpi_add_forward, LPI_BACK(lpi_add_backward), NULL, NULL, NULL,
-    LPI_X0 | LPI_X1 | LPI_Y, 0, LPI_IN_PLACE | LPI_GRAD_IN_PLACE | LPI_IS_SUM, 0};
+LPI_OP(add, LPI_X0 | LPI_X1 | LPI_Y, 0, LPI_IN_PLACE | LPI_GRAD_IN_PLACE | LPI_IS_SUM, 0, NULL,
+       NULL, NULL);
 
 LP_API lp_tensor *lp_add(lp_net *net, lp_tensor *a, lp_tensor *b)
 {
@@ -4110,9 +4143,8 @@ LPI_TRAINING_ONLY void lpi_mul_backward(lp_net *net, lpi_node *node)
                         lpi_grad(net, node->in[0]));
 }
 
-static const lpi_op lpi_op_mul = {
-    "mul", lpi_mul_forward, LPI_BACK(lpi_mul_backward), NULL, NULL, NULL,
-    LPI_X0 | LPI_X1 | LPI_Y, LPI_X0 | LPI_X1, LPI_GRAD_IN_PLACE | LPI_SCALES, 0};
+LPI_OP(mul, LPI_X0 | LPI_X1 | LPI_Y, LPI_X0 | LPI_X1, LPI_GRAD_IN_PLACE | LPI_SCALES, 0, NULL, NULL,
+       NULL);
 
 LP_API lp_tensor *lp_mul(lp_net *net, lp_tensor *a, lp_tensor *b)
 {
@@ -4154,9 +4186,7 @@ LPI_TRAINING_ONLY void lpi_outer_backward(lp_net *net, lpi_node *node)
     }
 }
 
-static const lpi_op lpi_op_outer = {
-    "outer", lpi_outer_forward, LPI_BACK(lpi_outer_backward), NULL, NULL, NULL,
-    LPI_X0 | LPI_X1 | LPI_Y, LPI_X0 | LPI_X1, 0, 0};
+LPI_OP(outer, LPI_X0 | LPI_X1 | LPI_Y, LPI_X0 | LPI_X1, 0, 0, NULL, NULL, NULL);
 
 LP_API lp_tensor *lp_outer(lp_net *net, lp_tensor *a, lp_tensor *b)
 {
@@ -4197,9 +4227,7 @@ LPI_TRAINING_ONLY void lpi_reshape_backward(lp_net *net, lpi_node *node)
     lpi_pass_grad(net, lpi_count(net, node->out), lpi_grad(net, node->out),
                   lpi_grad(net, node->in[0]), lpi_adds(net, node, 0));
 }
-static const lpi_op lpi_op_reshape = {
-    "reshape", lpi_reshape_forward, LPI_BACK(lpi_reshape_backward), NULL, NULL, NULL,
-    LPI_X0 | LPI_Y, 0, LPI_ALIAS | LPI_GRAD_IN_PLACE, 0};
+LPI_OP(reshape, LPI_X0 | LPI_Y, 0, LPI_ALIAS | LPI_GRAD_IN_PLACE, 0, NULL, NULL, NULL);
 
 LP_API lp_tensor *lp_reshape(lp_net *net, lp_tensor *x, int rank, const int *dim)
 {
@@ -4247,9 +4275,7 @@ LPI_TRAINING_ONLY void lpi_concat_backward(lp_net *net, lpi_node *node)
                 LPI_CALL(net->kernels, add)(part, dx + l * part, dy + l * width, dx + l * part);
     }
 }
-static const lpi_op lpi_op_concat = {
-    "concat", lpi_concat_forward, LPI_BACK(lpi_concat_backward), NULL, NULL, NULL,
-    LPI_X0 | LPI_X1 | LPI_Y, 0, 0, 0};
+LPI_OP(concat, LPI_X0 | LPI_X1 | LPI_Y, 0, 0, 0, NULL, NULL, NULL);
 
 LP_API lp_tensor *lp_concat(lp_net *net, lp_tensor *a, lp_tensor *b)
 {
@@ -4304,9 +4330,7 @@ LPI_TRAINING_ONLY void lpi_gather_backward(lp_net *net, lpi_node *node)
         LPI_CALL(net->kernels, add)(width, sum, dy + i * width, sum);
     }
 }
-static const lpi_op lpi_op_gather = {
-    "gather", lpi_gather_forward, LPI_BACK(lpi_gather_backward), NULL, NULL, NULL,
-    LPI_X0 | LPI_X1 | LPI_Y, LPI_X0, LPI_IS_LOOKUP, 0};
+LPI_OP(gather, LPI_X0 | LPI_X1 | LPI_Y, LPI_X0, LPI_IS_LOOKUP, 0, NULL, NULL, NULL);
 
 LP_API lp_tensor *lp_gather(lp_net *net, lp_tensor *tokens, lp_tensor *table, const char *label)
 {
@@ -4334,15 +4358,6 @@ LP_API lp_tensor *lp_embedding(lp_net *net, lp_tensor *tokens, const char *label
 /* ---- matmul: y [n, out] = x [n, in] W [in, out] + b; n counts lines: rows, or positions.
    dW = x^T dy;  dx = dy W^T;  db = sum dy. */
 
-/* C [m, n] = (or +=) A [m, k] B [k, n] by all threads, element (i,j) of A at a[i*rsa + j*csa]. */
-static void lpi_matmul_run(const lp_net *net, lpi_n m, lpi_n n, lpi_n k, const lp_real *a, lpi_n rsa,
-                           lpi_n csa, const lp_real *b, lpi_n rsb, lpi_n csb, lp_real *c,
-                           int accumulate)
-{
-    lp_real     *work = lpi_scratch(net, net->desc.threads * lpi_gemm_scratch(n, k));
-    lpi_gemm_job g = {net->kernels, m, n, k, rsa, csa, rsb, csb, n, 0, 0, a, b, c, work, accumulate};
-    lpi_gemm_parallel(&net->team, &g);
-}
 static lp_status lpi_matmul_forward(lp_net *net, lpi_node *node)
 {
     lpi_n          n = lpi_lines(net, node->out), out = lpi_last(node->out);
@@ -4350,8 +4365,8 @@ static lp_status lpi_matmul_forward(lp_net *net, lpi_node *node)
     const lp_real *bias = node->inputs > 2 ? lpi_value(net, node->in[2]) : NULL;
     lp_real       *y = lpi_value(net, node->out);
     for (lpi_n i = 0; i < n && bias; i++) lpi_copy(y + i * out, bias, out);
-    lpi_matmul_run(net, n, out, in, lpi_value(net, node->in[0]), in, 1, lpi_value(net, node->in[1]),
-                   out, 1, y, bias != NULL);
+    lpi_multiply(net, n, out, in, lpi_value(net, node->in[0]), in, 1, lpi_value(net, node->in[1]),
+                 out, 1, y, bias != NULL, lpi_scratch(net, lpi_multiply_scratch(net, out, in)));
     return LP_OK;
 }
 LPI_TRAINING_ONLY void lpi_matmul_backward(lp_net *net, lpi_node *node)
@@ -4363,23 +4378,23 @@ LPI_TRAINING_ONLY void lpi_matmul_backward(lp_net *net, lpi_node *node)
     if (node->inputs > 2 && lpi_wants(node, 2))
         lpi_col_sums(net, n, out, dy, lpi_adds(net, node, 2), lpi_grad(net, node->in[2]));
     if (lpi_wants(node, 1))
-        lpi_matmul_run(net, in, out, n, x, 1, in, dy, out, 1, lpi_grad(net, node->in[1]),
-                       lpi_adds(net, node, 1));
+        lpi_multiply(net, in, out, n, x, 1, in, dy, out, 1, lpi_grad(net, node->in[1]),
+                     lpi_adds(net, node, 1), lpi_scratch(net, lpi_multiply_scratch(net, out, n)));
     if (lpi_wants(node, 0))
-        lpi_matmul_run(net, n, in, out, dy, out, 1, w, 1, out, lpi_grad(net, node->in[0]),
-                       lpi_adds(net, node, 0));
+        lpi_multiply(net, n, in, out, dy, out, 1, w, 1, out, lpi_grad(net, node->in[0]),
+                     lpi_adds(net, node, 0), lpi_scratch(net, lpi_multiply_scratch(net, in, out)));
 }
 static void lpi_matmul_sizes(const lp_net *net, const lpi_node *node, int training, lpi_sizes *s)
 {
     lpi_n in = node->in[1]->pub.dim[0], out = lpi_last(node->out), n = node->out->size / out;
-    lpi_n gemm = lpi_gemm_scratch(out, in);
-    if (training)
-        gemm = lpi_maxp(gemm, lpi_maxp(lpi_gemm_scratch(out, n), lpi_gemm_scratch(in, out)));
-    s->scratch = lpi_maxp(training ? lpi_blocks(n, out) * 2 * out : 0, net->desc.threads * gemm);
+    s->scratch = lpi_multiply_scratch(net, out, in);
+    if (!training) return;
+    s->scratch = lpi_maxp(s->scratch, lpi_multiply_scratch(net, out, n));
+    s->scratch = lpi_maxp(s->scratch, lpi_multiply_scratch(net, in, out));
+    s->scratch = lpi_maxp(s->scratch, lpi_col_sums_scratch(n, out));
 }
-static const lpi_op lpi_op_matmul = {
-    "matmul", lpi_matmul_forward, LPI_BACK(lpi_matmul_backward), lpi_matmul_sizes, NULL, NULL,
-    LPI_X0 | LPI_X1 | LPI_X2 | LPI_Y, LPI_X0 | LPI_X1, LPI_LINEAR, 0};
+LPI_OP(matmul, LPI_X0 | LPI_X1 | LPI_X2 | LPI_Y, LPI_X0 | LPI_X1, LPI_LINEAR, 0, lpi_matmul_sizes,
+       NULL, NULL);
 
 LP_API lp_tensor *lp_matmul(lp_net *net, lp_tensor *x, lp_tensor *w, lp_tensor *bias,
                             const char *label)
@@ -4500,10 +4515,8 @@ static void lpi_layernorm_sizes(const lp_net *net, const lpi_node *node, int tra
     (void)net, (void)training;
     s->saved = 2 * node->out->size / lpi_last(node->out);
 }
-static const lpi_op lpi_op_layernorm = {
-    "layernorm", lpi_layernorm_forward, LPI_BACK(lpi_layernorm_backward), lpi_layernorm_sizes,
-    NULL, NULL, LPI_X0 | LPI_X1 | LPI_X2 | LPI_Y | LPI_SAVED, LPI_X0 | LPI_X1 | LPI_SAVED,
-    LPI_GRAD_IN_PLACE, 0};
+LPI_OP(layernorm, LPI_X0 | LPI_X1 | LPI_X2 | LPI_Y | LPI_SAVED, LPI_X0 | LPI_X1 | LPI_SAVED,
+       LPI_GRAD_IN_PLACE, 0, lpi_layernorm_sizes, NULL, NULL);
 
 /* A normalisation's parameters [c], 1 and 0, and its node. */
 static lpi_node *lpi_normalisation(lp_net *net, const lpi_op *op, lp_tensor *x, const char *label)
@@ -4590,11 +4603,8 @@ static lp_status lpi_lstm_forward(lp_net *net, lpi_node *node)
     (void)lpi_scratch(net, c.used);
     lpi_lstm_pack(&l, w_ih, lpi_value(net, node->in[2]), lpi_value(net, node->in[3]),
                   lpi_value(net, node->in[4]));
-    if (l.token) {
-        lpi_gemm_job t = {net->kernels, l.words, u4, l.in, l.in, 1, u4, 1, u4,
-                          0, 0, l.x, w_ih, l.table, l.gemm, 1};
-        lpi_gemm_parallel(&net->team, &t);
-    }
+    if (l.token)
+        lpi_multiply(net, l.words, u4, l.in, l.x, l.in, 1, w_ih, u4, 1, l.table, 1, l.gemm);
     lpi_for(&net->team, (int)l.items, lpi_lstm_forward_item, &l);
     return LP_OK;
 }
@@ -4604,21 +4614,19 @@ LPI_TRAINING_ONLY void lpi_lstm_backward_words(lp_net *net, const lpi_node *node
 {
     lpi_n u4 = 4 * l->units, n = l->words;
     lpi_for(&net->team, (int)lpi_ceil_div(u4, LPI_TABLE_COLUMNS), lpi_lstm_table_item, l);
-    lpi_gemm_job job[3] = {
-        {net->kernels, n, l->in, u4, u4, 1, 1, u4, l->in, 0, 0, l->table,
-         lpi_value(net, node->in[1]), NULL, l->gemm, 0},
-        {net->kernels, l->in, u4, n, 1, l->in, u4, 1, u4, 0, 0, l->x, l->table, NULL, l->gemm, 0},
-        {net->kernels, l->units, u4, l->rows * l->length, 1, l->k, u4, 1, u4, 0, 0, l->cat,
-         l->gates, NULL, l->gemm, 0}};
     for (int i = 4; i >= 0; i--) {
         if (!lpi_wants(node, i)) continue;
         lp_real *grad = lpi_grad(net, node->in[i]);
         int      adds = lpi_adds(net, node, i);
         if (i > 2) lpi_col_sums(net, n, u4, l->table, adds, grad);
-        else {
-            job[i].c = grad, job[i].accumulate = adds;
-            lpi_gemm_parallel(&net->team, &job[i]);
-        }
+        else if (i == 2)
+            lpi_multiply(net, l->units, u4, l->rows * l->length, l->cat, 1, l->k, l->gates, u4, 1,
+                         grad, adds, l->gemm);
+        else if (i == 1)
+            lpi_multiply(net, l->in, u4, n, l->x, 1, l->in, l->table, u4, 1, grad, adds, l->gemm);
+        else
+            lpi_multiply(net, n, l->in, u4, l->table, u4, 1, lpi_value(net, node->in[1]), 1, u4,
+                         grad, adds, l->gemm);
     }
 }
 LPI_TRAINING_ONLY void lpi_lstm_backward(lp_net *net, lpi_node *node)
@@ -4643,9 +4651,7 @@ LPI_TRAINING_ONLY void lpi_lstm_backward(lp_net *net, lpi_node *node)
         return;
     }
     lp_real *dw = l.dw, *part[5]; /* [k, 4u] = [h x 1]^T da, in the order of the inputs */
-    lpi_gemm_job g = {net->kernels, l.k, u4, l.rows * l.length, 1, l.k, u4, 1, u4,
-                      0, 0, l.cat, l.gates, dw, l.gemm, 0};
-    lpi_gemm_parallel(&net->team, &g);
+    lpi_multiply(net, l.k, u4, l.rows * l.length, l.cat, 1, l.k, l.gates, u4, 1, dw, 0, l.gemm);
     part[2] = dw, part[1] = dw + l.units * u4, part[3] = part[4] = dw + (l.k - 1) * u4;
     for (int i = 4; i > 0; i--)
         if (lpi_wants(node, i))
@@ -4669,10 +4675,9 @@ static void lpi_lstm_absorb(lp_net *net, lpi_node *node)
     lpi_use_instead(node, &x->value, NULL);
     lpi_declare_use(node, &lpi_root(node->in[0])->value, LPI_FORWARD | LPI_BACKWARD);
 }
-static const lpi_op lpi_op_lstm = {
-    "lstm", lpi_lstm_forward, LPI_BACK(lpi_lstm_backward), lpi_lstm_sizes_of, lpi_lstm_absorb, NULL,
-    LPI_X0 | LPI_X1 | LPI_X2 | LPI_X3 | LPI_X4 | LPI_Y | LPI_SAVED, LPI_X1 | LPI_X2 | LPI_SAVED, 0,
-    sizeof(lpi_lstm_own)};
+LPI_OP(lstm, LPI_X0 | LPI_X1 | LPI_X2 | LPI_X3 | LPI_X4 | LPI_Y | LPI_SAVED,
+       LPI_X1 | LPI_X2 | LPI_SAVED, 0, sizeof(lpi_lstm_own), lpi_lstm_sizes_of, lpi_lstm_absorb,
+       NULL);
 
 LP_API lp_tensor *lp_lstm_sequence(lp_net *net, lp_tensor *x, lp_tensor *w_ih, lp_tensor *w_hh,
                                    lp_tensor *bias_ih, lp_tensor *bias_hh, const char *label)
@@ -4947,11 +4952,9 @@ static void lpi_batchnorm_absorb(lp_net *net, lpi_node *node)
 static const lpi_running lpi_batchnorm_running = {lpi_batchnorm_start, lpi_batchnorm_average,
                                                   LPI_BACK(lpi_batchnorm_finite),
                                                   LPI_BACK(lpi_batchnorm_commit)};
-static const lpi_op lpi_op_batchnorm = {
-    "batchnorm", lpi_batchnorm_forward, LPI_BACK(lpi_batchnorm_backward), lpi_batchnorm_sizes,
-    lpi_batchnorm_absorb, &lpi_batchnorm_running,
-    LPI_X0 | LPI_X1 | LPI_X2 | LPI_Y | LPI_SAVED, LPI_X0 | LPI_X1 | LPI_SAVED,
-    LPI_GRAD_IN_PLACE | LPI_IS_AFFINE, sizeof(lpi_batchnorm_own)};
+LPI_OP(batchnorm, LPI_X0 | LPI_X1 | LPI_X2 | LPI_Y | LPI_SAVED, LPI_X0 | LPI_X1 | LPI_SAVED,
+       LPI_GRAD_IN_PLACE | LPI_IS_AFFINE, sizeof(lpi_batchnorm_own), lpi_batchnorm_sizes,
+       lpi_batchnorm_absorb, &lpi_batchnorm_running);
 
 LP_API lp_tensor *lp_batchnorm(lp_net *net, lp_tensor *x, const char *label)
 {
@@ -5103,10 +5106,8 @@ static void lpi_conv2d_absorb(lp_net *net, lpi_node *node)
     lpi_own_batchnorm(user)->moments_taken = 1;
     lpi_declare_use(node, &user->saved, LPI_FORWARD);
 }
-static const lpi_op lpi_op_conv2d = {
-    "conv2d", lpi_conv2d_forward, LPI_BACK(lpi_conv2d_backward), lpi_conv2d_sizes,
-    lpi_conv2d_absorb, NULL, LPI_X0 | LPI_X1 | LPI_X2 | LPI_Y, LPI_X0 | LPI_X1,
-    LPI_READS_AFFINE | LPI_REPEATABLE, sizeof(lpi_conv2d_own)};
+LPI_OP(conv2d, LPI_X0 | LPI_X1 | LPI_X2 | LPI_Y, LPI_X0 | LPI_X1, LPI_READS_AFFINE | LPI_REPEATABLE,
+       sizeof(lpi_conv2d_own), lpi_conv2d_sizes, lpi_conv2d_absorb, NULL);
 
 LP_API lp_tensor *lp_conv2d(lp_net *net, lp_tensor *x, lp_tensor *w, lp_tensor *bias,
                             const char *label, int stride, int pad)
@@ -5136,8 +5137,9 @@ LP_API lp_tensor *lp_conv2d(lp_net *net, lp_tensor *x, lp_tensor *w, lp_tensor *
     lp_tensor *in[3] = {x, w, bias};
     lpi_node  *node = lpi_new_node(net, &lpi_op_conv2d, label, 3, in, 4, dim);
     if (!node) return NULL;
-    lpi_geom g = { dim[0], x->dim[1], x->dim[2], x->dim[3], dim[1], dim[2], f, kh, kw, stride,
-                   pad == LP_SAME ? (kh - 1) / 2 : pad, pad == LP_SAME ? (kw - 1) / 2 : pad, 0 };
+    lpi_geom g = lpi_geom_of(x->dim, dim, kh, kw, stride);
+    g.top = pad == LP_SAME ? (kh - 1) / 2 : pad;
+    g.left = pad == LP_SAME ? (kw - 1) / 2 : pad;
     g.winograd = !net->desc.direct_conv && lpi_winograd_fits(&g);
     if (kh == 1 && kw == 1 && stride == 1 && g.top == 0) { /* an image is one long row */
         g.w = g.ow = g.h * g.w;
@@ -5258,12 +5260,8 @@ LPI_TRAINING_ONLY void lpi_pool_backward(lp_net *net, lpi_node *node)
     job.accumulate = lpi_adds(net, node, 0);
     lpi_for(&net->team, lpi_rows(net, node->out), lpi_pool_back_image, &job);
 }
-static const lpi_op lpi_op_avgpool = {
-    "avgpool", lpi_pool_forward, LPI_BACK(lpi_pool_backward), NULL, NULL, NULL,
-    LPI_X0 | LPI_Y, 0, 0, sizeof(lpi_geom)};
-static const lpi_op lpi_op_maxpool = {
-    "maxpool", lpi_pool_forward, LPI_BACK(lpi_pool_backward), NULL, NULL, NULL,
-    LPI_X0 | LPI_Y, LPI_X0, LPI_LARGEST, sizeof(lpi_geom)};
+LPI_OP_AS(avgpool, pool, LPI_X0 | LPI_Y, 0, 0, sizeof(lpi_geom), NULL, NULL, NULL);
+LPI_OP_AS(maxpool, pool, LPI_X0 | LPI_Y, LPI_X0, LPI_LARGEST, sizeof(lpi_geom), NULL, NULL, NULL);
 
 static lp_tensor *lpi_pooling(lp_net *net, const lpi_op *op, lp_tensor *x, int kh, int kw, int stride,
                               int pad, int rank)
@@ -5279,8 +5277,8 @@ static lp_tensor *lpi_pooling(lp_net *net, const lpi_op *op, lp_tensor *x, int k
                stride, pad, x->name, x->priv);
     int dim[4] = {x->dim[0], (x->dim[1] + 2 * pad - kh) / stride + 1,
                   (x->dim[2] + 2 * pad - kw) / stride + 1, x->dim[3]};
-    lpi_geom g = {dim[0], x->dim[1], x->dim[2], dim[3], dim[1], dim[2],
-                  dim[3], kh,        kw,        stride, pad,    pad,    0};
+    lpi_geom g = lpi_geom_of(x->dim, dim, kh, kw, stride);
+    g.top = g.left = pad;
     if (rank == 2) dim[1] = dim[3];
     lpi_node *node = lpi_new_node(net, op, NULL, 1, &x, rank, dim);
     if (node) *(lpi_geom *)node->own = g;
@@ -5332,9 +5330,7 @@ LPI_TRAINING_ONLY void lpi_subsample_backward(lp_net *net, lpi_node *node)
             }
 }
 
-static const lpi_op lpi_op_subsample = {
-    "subsample", lpi_subsample_forward, LPI_BACK(lpi_subsample_backward), NULL, NULL, NULL,
-    LPI_X0 | LPI_Y, 0, 0, sizeof(lpi_geom)};
+LPI_OP(subsample, LPI_X0 | LPI_Y, 0, 0, sizeof(lpi_geom), NULL, NULL, NULL);
 
 LP_API lp_tensor *lp_subsample(lp_net *net, lp_tensor *x, int stride, int channels)
 {
@@ -5345,9 +5341,7 @@ LP_API lp_tensor *lp_subsample(lp_net *net, lp_tensor *x, int stride, int channe
     int dim[4] = {x->dim[0], (x->dim[1] - 1) / stride + 1, (x->dim[2] - 1) / stride + 1, channels};
     lpi_node *node = lpi_new_node(net, &lpi_op_subsample, NULL, 1, &x, 4, dim);
     if (!node) return NULL;
-    lpi_geom g = {dim[0],   x->dim[1], x->dim[2], x->dim[3], dim[1], dim[2],
-                  channels, 1,         1,         stride,    0,      0,      0};
-    *(lpi_geom *)node->own = g;
+    *(lpi_geom *)node->own = lpi_geom_of(x->dim, dim, 1, 1, stride);
     return lpi_out(node);
 }
 
@@ -5382,9 +5376,8 @@ LPI_TRAINING_ONLY void lpi_dropout_backward(lp_net *net, lpi_node *node)
     }
 }
 
-static const lpi_op lpi_op_dropout = {
-    "dropout", lpi_dropout_forward, LPI_BACK(lpi_dropout_backward), NULL, NULL, NULL,
-    LPI_X0 | LPI_Y, 0, LPI_IN_PLACE | LPI_GRAD_IN_PLACE, sizeof(float)};
+LPI_OP(dropout, LPI_X0 | LPI_Y, 0, LPI_IN_PLACE | LPI_GRAD_IN_PLACE, sizeof(float), NULL, NULL,
+       NULL);
 
 LP_API lp_tensor *lp_dropout(lp_net *net, lp_tensor *x, float p)
 {
@@ -5410,6 +5403,23 @@ typedef struct lpi_softmax {
     double         smooth, scale; /* s; factor on p - t                                         */
     int            accumulate;
 } lpi_softmax;
+static lpi_softmax lpi_softmax_of(const lp_net *net, lpi_tensor *z)
+{
+    lpi_softmax j;
+    lpi_memset(&j, 0, sizeof j);
+    j.kernels = net->kernels;
+    j.lines = lpi_lines(net, z), j.classes = lpi_last(z);
+    j.z = lpi_value(net, z);
+    return j;
+}
+/* The same for a loss: with labels and smoothing. */
+static lpi_softmax lpi_softmax_of_loss(const lp_net *net, const lpi_node *node)
+{
+    lpi_softmax j = lpi_softmax_of(net, node->in[0]);
+    j.label = node->in[1]->pub.labels;
+    j.smooth = (double)*(const float *)node->own;
+    return j;
+}
 
 static void lpi_cross_entropy_item(void *arg, int item, LPI_UNUSED int lane)
 {
@@ -5431,9 +5441,7 @@ static void lpi_cross_entropy_item(void *arg, int item, LPI_UNUSED int lane)
 
 static lp_status lpi_cross_entropy_forward(lp_net *net, lpi_node *node)
 {
-    lpi_softmax j = { net->kernels, lpi_lines(net, node->in[0]), lpi_last(node->in[0]),
-                      lpi_value(net, node->in[0]), node->in[1]->pub.labels, NULL,
-                      NULL, (double)*(const float *)node->own, 0, 0 };
+    lpi_softmax j = lpi_softmax_of_loss(net, node);
     lpi_n       counted = 0, items = lpi_ceil_div(j.lines, LPI_LINES);
     for (lpi_n i = 0; i < j.lines; i++) {
         int32_t label = j.label[i];
@@ -5474,10 +5482,10 @@ static void lpi_softmax_item(void *arg, int item, LPI_UNUSED int lane)
 
 LPI_TRAINING_ONLY void lpi_cross_entropy_backward(lp_net *net, lpi_node *node)
 {
-    lpi_softmax j = { net->kernels, lpi_lines(net, node->in[0]), lpi_last(node->in[0]),
-                      lpi_value(net, node->in[0]), node->in[1]->pub.labels,
-                      lpi_grad(net, node->in[0]), NULL, (double)*(const float *)node->own,
-                      net->loss_scale / net->loss_lines, lpi_adds(net, node, 0) };
+    lpi_softmax j = lpi_softmax_of_loss(net, node);
+    j.out = lpi_grad(net, node->in[0]);
+    j.scale = net->loss_scale / net->loss_lines;
+    j.accumulate = lpi_adds(net, node, 0);
     lpi_for(&net->team, (int)lpi_ceil_div(j.lines, LPI_LINES), lpi_softmax_item, &j);
 }
 
@@ -5488,10 +5496,8 @@ static void lpi_cross_entropy_sizes(const lp_net *net, const lpi_node *node, int
     (void)net, (void)training;
     s->scratch = 2 * lpi_ceil_div(z->size / lpi_last(z), LPI_LINES); /* doubles */
 }
-static const lpi_op lpi_op_cross_entropy = {
-    "cross_entropy", lpi_cross_entropy_forward, LPI_BACK(lpi_cross_entropy_backward),
-    lpi_cross_entropy_sizes, NULL, NULL, LPI_X0 | LPI_X1 | LPI_Y, LPI_X0 | LPI_X1, LPI_LOSS,
-    sizeof(float)};
+LPI_OP(cross_entropy, LPI_X0 | LPI_X1 | LPI_Y, LPI_X0 | LPI_X1, LPI_LOSS, sizeof(float),
+       lpi_cross_entropy_sizes, NULL, NULL);
 
 LP_API lp_tensor *lp_cross_entropy(lp_net *net, lp_tensor *logits, lp_tensor *labels,
                                    float smoothing)
@@ -5546,9 +5552,7 @@ LPI_TRAINING_ONLY void lpi_mse_backward(lp_net *net, lpi_node *node)
     }
 }
 
-static const lpi_op lpi_op_mse = {
-    "mse", lpi_mse_forward, LPI_BACK(lpi_mse_backward), NULL, NULL, NULL,
-    LPI_X0 | LPI_X1 | LPI_Y, LPI_X0 | LPI_X1, LPI_LOSS, 0};
+LPI_OP(mse, LPI_X0 | LPI_X1 | LPI_Y, LPI_X0 | LPI_X1, LPI_LOSS, 0, NULL, NULL, NULL);
 
 LP_API lp_tensor *lp_mean_squared_error(lp_net *net, lp_tensor *a, lp_tensor *b)
 {
@@ -6396,8 +6400,10 @@ LP_API lp_status lp_forward(lp_net *net, int which, int training, lp_real *loss)
 /* probs [lines, classes] += softmax(logits) / models, or = for the first model. */
 static void lpi_add_softmax(const lp_net *net, lp_real *probs, int first, int models)
 {
-    lpi_softmax j = { net->kernels, lpi_lines(net, net->logits), lpi_last(net->logits),
-                      lpi_value(net, net->logits), NULL, probs, NULL, 0, 1.0 / models, !first };
+    lpi_softmax j = lpi_softmax_of(net, net->logits);
+    j.out = probs;
+    j.scale = 1.0 / models;
+    j.accumulate = !first;
     lpi_for(&net->team, (int)lpi_ceil_div(j.lines, LPI_LINES), lpi_softmax_item, &j);
 }
 
@@ -6615,8 +6621,10 @@ static void lpi_update_run(const lp_net *net, const lp_optim *optim, const lpi_r
 {
     for (int r = 0; r < intervals; r++) {
         lpi_n      i = interval[r].begin;
-        lpi_update u = {net->kernels, *rule, g + i, vectors + i,
-                        optim->rule == LP_SGD ? NULL : vectors + n + i, w + i, interval[r].end - i};
+        lpi_update u;
+        u.kernels = net->kernels, u.rule = *rule, u.n = interval[r].end - i;
+        u.g = g + i, u.m = vectors + i, u.w = w + i;
+        u.v = optim->rule == LP_SGD ? NULL : vectors + n + i;
         lpi_for(&net->team, (int)lpi_ceil_div(u.n, LPI_CHUNK), lpi_update_item, &u);
     }
 }
