@@ -1248,7 +1248,8 @@ static void draw_option_a(graph *g)
 {
     int x = pick_map(g);
     if (x < 0) return;
-    int c = g->r[x].dim[3], stride = between(g, 1, 2), f = c % 16 ? c + below(g, 5) : c < 32 ? 32 : c;
+    int c = g->r[x].dim[3], stride = between(g, 1, 2);
+    int f = c % 16 ? c + below(g, 5) : c < 32 ? 32 : c;
     int s = stride == 1 && f == c ? x : make_subsample(g, x, stride, f);
     int y = make_conv(g, x, f, 3, 3, stride, LP_SAME, 1);
     if (y < 0) return;
