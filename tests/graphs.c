@@ -2292,7 +2292,8 @@ static int reduce_record(graph *g, int i, int how)
 {
     record *r = &g->r[i];
     if (how < MOST_IN) {
-        if (is_leaf(r) || how >= r->inputs || !same_shape(r, &g->r[r->in[how]])) return 0;
+        if (is_leaf(r) || r->made || how >= r->inputs) return 0; /* made: its layer makes it anyway */
+        if (!same_shape(r, &g->r[r->in[how]])) return 0;
         int to = r->in[how];
         for (int k = i + 1; k < g->records; k++)
             for (int q = 0; q < g->r[k].inputs; q++) if (g->r[k].in[q] == i) g->r[k].in[q] = to;
