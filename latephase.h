@@ -100,7 +100,7 @@ int main(void)
                         where the target has it, else scalar (always scalar with tcc, LP_REAL;
                         MinGW has no vectors)                                      default off
      LP_NO_TRAINING     inference only: smallest code                              default off
-     LP_NO_WINOGRAD     no Winograd: less code; the bits of nets whose convolutions would use it
+     LP_NO_WINOGRAD (I) no Winograd: less code; the bits of nets whose convolutions would use it
                         then differ                                                default off
      LP_ASSERT(c)   (I) checks of internal invariants; memory that dies is then filled with NaN
                         at that moment, and an op that asks for more scratch than it declared
@@ -130,6 +130,13 @@ int main(void)
    a turn are taken at the same theta.  Before lp_late_begin there is one member and a turn is one
    minibatch: plain SGD.  The rate that moves theta is the one in force when the turn ends; an
    unfinished turn at the very end of training is dropped.
+
+   Choosing K, T0, gamma, rate.  T0 after 60 % of training; K = minibatches left / LP_TURNS_LEAST, at
+   most 10, and no late phase if that is below 2; gamma 1 and the schedule of plain SGD.  After T0
+   theta takes one step per turn, K times fewer, each by the sum of K gradients: as in SGD with K
+   times the batch and K times the rate.  With too few turns late-phase weights lose, copies or not; a
+   smaller gamma softens the first turns, but theta then goes too short a way.  They gain where the
+   net overfits, in likelihood (NLL); where it underfits, expect nothing.
 
    Averaging.  In evaluation BatchNorm is affine: a_k x + b_k with a_k = gamma_k / sqrt(v_k + eps),
    b_k = beta_k - mean_k a_k.  The mean of the K outputs is the affine map of the mean a and b, and

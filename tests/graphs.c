@@ -1248,7 +1248,8 @@ static void draw_option_a(graph *g)
 {
     int x = pick_map(g);
     if (x < 0) return;
-    int c = g->r[x].dim[3], stride = between(g, 1, 2), f = c % 16 == 0 && c <= 32 ? 32 : c + below(g, 5);
+    int c = g->r[x].dim[3], stride = between(g, 1, 2);
+    int f = c % 16 ? c + below(g, 5) : c < 32 ? 32 : c;
     int s = stride == 1 && f == c ? x : make_subsample(g, x, stride, f);
     int y = make_conv(g, x, f, 3, 3, stride, LP_SAME, 1);
     if (y < 0) return;
@@ -2291,7 +2292,8 @@ static int reduce_record(graph *g, int i, int how)
 {
     record *r = &g->r[i];
     if (how < MOST_IN) {
-        if (is_leaf(r) || how >= r->inputs || !same_shape(r, &g->r[r->in[how]])) return 0;
+        if (is_leaf(r) || r->made || how >= r->inputs) return 0; /* made: its layer makes it anyway */
+        if (!same_shape(r, &g->r[r->in[how]])) return 0;
         int to = r->in[how];
         for (int k = i + 1; k < g->records; k++)
             for (int q = 0; q < g->r[k].inputs; q++) if (g->r[k].in[q] == i) g->r[k].in[q] = to;

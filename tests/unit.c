@@ -2045,6 +2045,30 @@ static void text_memory(void)
     lp_destroy(own.net);
 }
 
+/* Breaks when a user is told of other turns than training then takes. */
+static void turns_are_counted(void)
+{
+    lp_desc desc = tiny_desc(3), plain = tiny_desc(0);
+    tiny    t = tiny_build(&desc, N, 0), p = tiny_compiled(&plain, N, 0);
+    CHECK_INT(lp_late_turns(t.net, 9), 0); /* before lp_compile */
+    CHECK_INT(lp_compile(t.net, t.loss, NULL, 0), LP_OK);
+    CHECK_INT(lp_late_turns(t.net, -1), 0);
+    CHECK_INT(lp_late_turns(t.net, 2), 0);
+    CHECK_INT(lp_late_turns(t.net, 9), 3);
+    CHECK_INT(lp_late_turns(t.net, 11), 3);
+    CHECK_INT(lp_late_begin(t.net), LP_OK);
+    tiny_train(&t, 0, 2); /* one minibatch short of a turn */
+    CHECK_INT(lp_late_turns(t.net, 0), 0);
+    CHECK_INT(lp_late_turns(t.net, 1), 1);
+    CHECK_INT(lp_late_turns(t.net, 3), 1);
+    CHECK_INT(lp_late_turns(t.net, 4), 2);
+    CHECK_INT(lp_late_average(t.net, LP_AVERAGE_AFFINE), LP_OK);
+    CHECK_INT(lp_late_turns(t.net, 9), 3);
+    CHECK_INT(lp_late_turns(p.net, 9), 9);
+    CHECK_INT(lp_late_turns(NULL, 9), 0);
+    lp_destroy(t.net), lp_destroy(p.net);
+}
+
 /* Breaks when an LSTM that looks its words up computes something else than one that reads the kept
    output of the embedding: losses and gradients of ten minibatches, some of them smaller. */
 static void text_looks_up(void)
@@ -3029,6 +3053,7 @@ static const test_case cases[] = {
     T(text_inference_memory),
     T(lstm_memory),
     T(text_memory),
+    T(turns_are_counted),
     T(text_looks_up),
     T(text_learns),
     T(predict_ensemble),
