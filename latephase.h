@@ -94,7 +94,7 @@ int main(void)
      LP_NO_STDLIB   (I) freestanding: needs only memcpy, memset (hosted C or yours);
                         give memory by lp_desc.graph_memory and lp_compile         default off
      LP_MALLOC(n)   (I) with LP_FREE(p): both or none                   default malloc and free
-     LP_NO_THREADS  (I) no thread pool (always so where pthreads are missing; a hook in lp_desc
+     LP_NO_THREADS  (I) no threads (always so where pthreads are missing; a hook in lp_desc
                         still works)                                               default off
      LP_NO_SIMD     (I) one set of kernels, that which AUTO picks without vectors: scalar-fma
                         where the target has it, else scalar (always scalar with tcc, LP_REAL;
@@ -131,12 +131,12 @@ int main(void)
    minibatch: plain SGD.  The rate that moves theta is the one in force when the turn ends; an
    unfinished turn at the very end of training is dropped.
 
-   Choosing K, T0, gamma, rate.  T0 after 60 % of training; K = minibatches left / LP_TURNS_LEAST, at
-   most 10, and no late phase if that is below 2; gamma 1 and the schedule of plain SGD.  After T0
-   theta takes one step per turn, K times fewer, each by the sum of K gradients: as in SGD with K
-   times the batch and K times the rate.  With too few turns late-phase weights lose, copies or not; a
-   smaller gamma softens the first turns, but theta then goes too short a way.  They gain where the
-   net overfits, in likelihood (NLL); where it underfits, expect nothing.
+   Choosing K, T0, gamma, rate.  T0 after 60 % of training; K = minibatches left / LP_TURNS_LEAST,
+   at most 10, and no late phase if that is below 2; gamma 1 and the schedule of plain SGD.  After
+   T0 theta takes one step per turn, K times fewer, each by the sum of K gradients: as in SGD with K
+   times the batch and K times the rate.  With too few turns late-phase weights lose, copies or not;
+   a smaller gamma softens the first turns, but theta then goes too short a way.  They gain where
+   the net overfits, in likelihood (NLL); where it underfits, expect nothing.
 
    Averaging.  In evaluation BatchNorm is affine: a_k x + b_k with a_k = gamma_k / sqrt(v_k + eps),
    b_k = beta_k - mean_k a_k.  The mean of the K outputs is the affine map of the mean a and b, and
@@ -169,15 +169,15 @@ int main(void)
 
    Determinism.  Same seed, same bits: for any number of threads and for every instruction set
    that has fused multiply-add (scalar-fma, AVX2, AVX-512, NEON); with lp_keep or without, but for
-   an embedding that an LSTM looks up itself (last bits); with recompute or without.  Reductions have an order fixed by
-   shape, work is cut by shape, one FMA chain computes one GEMM element.  Random numbers are
-   functions of (seed, stream, index).  Inside entry points rounding is to nearest and denormals are
-   kept (x86, aarch64, s390x).
+   an embedding that an LSTM looks up itself (last bits); with recompute or without.  Reductions
+   have an order fixed by shape, work is cut by shape, one FMA chain computes one GEMM element.
+   Random numbers are functions of (seed, stream, index).  Inside entry points rounding is to
+   nearest and denormals are kept (x86, aarch64, s390x).
    LP_ISA_SCALAR multiplies and adds separately and so differs in the last bits.  Do not
    compile with -ffast-math or clang's -ffp-contract=fast: they override what the file asks for.
 
-   Threads.  A net owns a small team of them; one net must be used by one thread at a time, two nets never
-   meet.  lp_desc.parallel_for replaces the pool.
+   Threads.  A net owns a small team of them; one net must be used by one thread at a time, two nets
+   never meet.  lp_desc.parallel_for replaces the pool.
 
    Errors.  Functions that can fail return lp_status; lp_error(net) is one sentence about the last
    failure.  A refused training step (non-finite loss or gradient, label out of range) changes no
@@ -218,21 +218,21 @@ typedef float lp_real;
 #endif
 
 /* Status codes; lp_status_text(code) gives the sentence. */
-#define LP_STATUS_LIST(X)                                                                       \
-    X(LP_OK, "success")                                                                         \
-    X(LP_ERR_ARGUMENT, "an argument is out of its range")                                       \
-    X(LP_ERR_SHAPE, "the shapes do not fit together")                                           \
-    X(LP_ERR_NAME, "a name is missing or used twice")                                           \
-    X(LP_ERR_MEMORY, "memory is short")                                                         \
-    X(LP_ERR_ORDER, "the call comes too early or too late")                                     \
-    X(LP_ERR_LABEL, "a label is outside its range")                                             \
+#define LP_STATUS_LIST(X) \
+    X(LP_OK, "success") \
+    X(LP_ERR_ARGUMENT, "an argument is out of its range") \
+    X(LP_ERR_SHAPE, "the shapes do not fit together") \
+    X(LP_ERR_NAME, "a name is missing or used twice") \
+    X(LP_ERR_MEMORY, "memory is short") \
+    X(LP_ERR_ORDER, "the call comes too early or too late") \
+    X(LP_ERR_LABEL, "a label is outside its range") \
     X(LP_ERR_NONFINITE, "a loss, gradient or statistic is not finite")
 
 typedef enum lp_status {
 #define LP_X(code, text) code,
     LP_STATUS_LIST(LP_X)
 #undef LP_X
-    LP_STATUS_COUNT
+        LP_STATUS_COUNT
 } lp_status;
 
 typedef struct lp_net lp_net;
@@ -249,13 +249,20 @@ typedef struct lp_tensor {
 } lp_tensor;
 
 /* Instruction sets; NEON is aarch64's.  One that the processor lacks is refused by lp_create. */
-typedef enum lp_isa { LP_ISA_AUTO, LP_ISA_SCALAR, LP_ISA_SCALAR_FMA, LP_ISA_AVX2, LP_ISA_AVX512,
-                      LP_ISA_NEON, LP_ISA_COUNT } lp_isa;
+typedef enum lp_isa {
+    LP_ISA_AUTO,
+    LP_ISA_SCALAR,
+    LP_ISA_SCALAR_FMA,
+    LP_ISA_AVX2,
+    LP_ISA_AVX512,
+    LP_ISA_NEON,
+    LP_ISA_COUNT
+} lp_isa;
 
 /* Late-phase families: which parameters every member has of its own.  Combine with |. */
 enum {
     LP_LATE_NONE = 0,
-    LP_LATE_BN   = 1, /* scale and shift of every BatchNorm                                    */
+    LP_LATE_BN = 1,   /* scale and shift of every BatchNorm                                    */
     LP_LATE_HEAD = 2, /* weight and bias of the linear layer that feeds the loss               */
     LP_LATE_FULL = 4, /* every parameter: a late-phase deep ensemble                           */
     LP_LATE_RANK1 = 8 /* every weight W of lp_conv, lp_linear, lp_lstm becomes W o (v u^T) with
@@ -293,24 +300,24 @@ typedef void (*lp_parallel_for)(void *user, int lanes, lp_task task, void *arg);
 
 /* Everything that must be known when a net is created.  Start from lp_desc_default(). */
 typedef struct lp_desc {
-    uint64_t seed;               /* initial weights, dropout, sigma0 noise                     */
-    int      threads;            /* 1..256; results do not depend on it                        */
-    lp_isa   isa;
-    lp_late  late;
-    lp_optim optim_base;         /* theta, moves once per turn                                 */
-    lp_optim optim_late;         /* phi_k, moves once per minibatch of member k                */
-    float    clip;               /* largest norm of the joint gradient (g_theta, g_phi) of a
+    uint64_t        seed;    /* initial weights, dropout, sigma0 noise                     */
+    int             threads; /* 1..256; results do not depend on it                        */
+    lp_isa          isa;
+    lp_late         late;
+    lp_optim        optim_base;    /* theta, moves once per turn                                 */
+    lp_optim        optim_late;    /* phi_k, moves once per minibatch of member k                */
+    float           clip;          /* largest norm of the joint gradient (g_theta, g_phi) of a
                                     minibatch, longer ones are scaled down; 0: no limit        */
-    int      swa;                /* 1: keep memory for stochastic weight averaging             */
-    int      inference;          /* 1: plan no training memory                                 */
-    int      direct_conv;        /* 1: no Winograd: all convolutions are computed directly     */
-    int      recompute;          /* 1: less memory for more time, same bits: backward computes
+    int             swa;           /* 1: keep memory for stochastic weight averaging             */
+    int             inference;     /* 1: plan no training memory                                 */
+    int             direct_conv;   /* 1: no Winograd: all convolutions are computed directly     */
+    int             recompute;     /* 1: less memory for more time, same bits: backward computes
                                     again what every second convolution had computed (for a Wide
                                     ResNet about a quarter less memory, a sixth more time)     */
-    size_t   graph_bytes;        /* arena for the graph itself (tensors, ops, names)           */
-    void    *graph_memory;       /* graph_bytes of yours, which outlive the net, or NULL       */
-    lp_parallel_for parallel_for; /* NULL: own thread pool                                     */
-    void    *parallel_user;      /* first argument of parallel_for                             */
+    size_t          graph_bytes;   /* arena for the graph itself (tensors, ops, names)           */
+    void           *graph_memory;  /* graph_bytes of yours, which outlive the net, or NULL       */
+    lp_parallel_for parallel_for;  /* NULL: own threads                                         */
+    void           *parallel_user; /* first argument of parallel_for                             */
 } lp_desc;
 
 /* ------------------------------------------------------------------------------- >>simple
@@ -373,17 +380,18 @@ LP_API lp_tensor *lp_embedding(lp_net *net, lp_tensor *tokens, const char *label
 LP_API lp_tensor *lp_lstm(lp_net *net, lp_tensor *x, const char *label, int units);
 
 /* Ops without parameters. */
-LP_API lp_tensor *lp_relu(lp_net *net, lp_tensor *x);              /* x < 0 ? 0 : x (keeps NaN) */
-LP_API lp_tensor *lp_sigmoid(lp_net *net, lp_tensor *x);           /* 1 / (1 + e^-x)           */
+LP_API lp_tensor *lp_relu(lp_net *net, lp_tensor *x);    /* x < 0 ? 0 : x (keeps NaN) */
+LP_API lp_tensor *lp_sigmoid(lp_net *net, lp_tensor *x); /* 1 / (1 + e^-x)           */
 LP_API lp_tensor *lp_tanh(lp_net *net, lp_tensor *x);
 LP_API lp_tensor *lp_gelu(lp_net *net, lp_tensor *x);              /* x (1 + erf(x / sqrt 2)) / 2 */
 LP_API lp_tensor *lp_add(lp_net *net, lp_tensor *a, lp_tensor *b); /* same shape               */
 LP_API lp_tensor *lp_mul(lp_net *net, lp_tensor *a, lp_tensor *b); /* a o b; b: a's last dims  */
 LP_API lp_tensor *lp_outer(lp_net *net, lp_tensor *a, lp_tensor *b); /* [m], [n] -> [m,n] a b^T */
-LP_API lp_tensor *lp_concat(lp_net *net, lp_tensor *a, lp_tensor *b); /* [..,p], [..,q] -> [..,p+q] */
+/* Side by side along the last dimension: [.., p], [.., q] -> [.., p + q]. */
+LP_API lp_tensor *lp_concat(lp_net *net, lp_tensor *a, lp_tensor *b);
 /* The same elements as dim [rank], rank 1..4; where x follows the batch, dim[0] stays. */
 LP_API lp_tensor *lp_reshape(lp_net *net, lp_tensor *x, int rank, const int *dim);
-LP_API lp_tensor *lp_avgpool(lp_net *net, lp_tensor *x);           /* global: [n,h,w,c]->[n,c] */
+LP_API lp_tensor *lp_avgpool(lp_net *net, lp_tensor *x); /* global: [n,h,w,c]->[n,c] */
 /* k x k windows, stride 1..; [n,h,w,c] -> [n, (h-k)/stride+1, (w-k)/stride+1, c]; max pooling may
    pad 0..k/2 on all sides with minus infinity. */
 LP_API lp_tensor *lp_avgpool2d(lp_net *net, lp_tensor *x, int k, int stride);
@@ -440,7 +448,7 @@ LP_API lp_real *lp_carry(lp_net *net, size_t *n);
    length, classes]), where the logits are the first input of the loss.  An ensemble starts all its
    members from one carried state and leaves it as it was.  which is a member 0..K-1, or: */
 enum {
-    LP_SINGLE   = 0,  /* the one plain model before lp_late_begin and after lp_late_average    */
+    LP_SINGLE = 0,    /* the one plain model before lp_late_begin and after lp_late_average    */
     LP_AVERAGED = -1, /* the members' average as of now (affine collapse); training goes on    */
     LP_ENSEMBLE = -2  /* mean of the members' probabilities: K forward passes                  */
 };
@@ -498,8 +506,9 @@ typedef struct lp_metrics {
     double bin_images[15], bin_correct[15], bin_confidence[15];
 } lp_metrics;
 LP_API lp_metrics lp_metrics_zero(void);
-LP_API void lp_metrics_add(lp_metrics *m, const lp_real *probs, const int32_t *labels, int rows,
-                           int classes); /* probs [rows, classes]; rows with a bad label: skipped */
+/* probs [rows, classes]; rows with a bad label are skipped. */
+LP_API void   lp_metrics_add(lp_metrics *m, const lp_real *probs, const int32_t *labels, int rows,
+                             int classes);
 LP_API double lp_accuracy(const lp_metrics *m); /* share of right answers, 0..1                 */
 LP_API double lp_nll(const lp_metrics *m);      /* mean -ln p(label), p floored at 1e-38        */
 LP_API double lp_brier(const lp_metrics *m);    /* mean sum_c (p_c - [c = label])^2, 0..2       */
@@ -509,8 +518,13 @@ LP_API double lp_ece(const lp_metrics *m);      /* expected calibration error, 1
    Tier 2: parameters and ops by hand, separate steps, state, checks. */
 
 typedef enum lp_role { LP_ROLE_AUTO, LP_ROLE_BASE, LP_ROLE_LATE } lp_role;
-typedef enum lp_init { LP_INIT_ZERO, LP_INIT_ONE, LP_INIT_KAIMING, LP_INIT_NORMAL,
-                       LP_INIT_UNIFORM } lp_init;
+typedef enum lp_init {
+    LP_INIT_ZERO,
+    LP_INIT_ONE,
+    LP_INIT_KAIMING,
+    LP_INIT_NORMAL,
+    LP_INIT_UNIFORM
+} lp_init;
 /* A parameter dim[0..rank-1], initialised to scale times: 0; 1; a normal with standard deviation
    sqrt(2 / (all dimensions but the last multiplied)) (He et al. 2015); a standard normal; a uniform
    number in [-1, 1).  Role AUTO: base, unless the family `full`. */
@@ -548,16 +562,16 @@ LP_API lp_real *lp_values(lp_net *net, lp_tensor *parameter, int which);
 LP_API lp_real *lp_statistics(lp_net *net, const char *label, int which);
 
 typedef struct lp_info {
-    ptrdiff_t parameters;  /* of one plain model                                               */
-    ptrdiff_t late;        /* those of them that are late-phase                                */
-    ptrdiff_t statistics;  /* BatchNorm running means and variances                            */
-    size_t    bytes;       /* memory of lp_compile                                             */
-    int64_t   step;        /* minibatches trained                                              */
-    int       members;     /* K now: 1 before lp_late_begin                                    */
-    int       member;      /* whose turn is next                                               */
-    int       classes;     /* last dimension of the logits: the loss's first input             */
+    ptrdiff_t parameters;    /* of one plain model                                               */
+    ptrdiff_t late;          /* those of them that are late-phase                                */
+    ptrdiff_t statistics;    /* BatchNorm running means and variances                            */
+    size_t    bytes;         /* memory of lp_compile                                             */
+    int64_t   step;          /* minibatches trained                                              */
+    int       members;       /* K now: 1 before lp_late_begin                                    */
+    int       member;        /* whose turn is next                                               */
+    int       classes;       /* last dimension of the logits: the loss's first input             */
     double    gradient_norm; /* joint norm of the last minibatch's gradient, before clipping   */
-    lp_isa    isa;         /* the kernel row in use                                            */
+    lp_isa    isa;           /* of the kernels in use                                            */
 } lp_info;
 LP_API lp_info lp_get_info(const lp_net *net);
 
@@ -569,8 +583,8 @@ LP_API lp_status lp_forward(lp_net *net, int which, int training, lp_real *loss)
    of the minibatch for the member whose turn it is; lp_step updates with what was added.  BatchNorm
    statistics move with each lp_gradient.  A refused lp_gradient discards the pending gradient.
    lp_gradients gives the pending dL/dw of a parameter, or NULL. */
-LP_API lp_status lp_gradient(lp_net *net, float scale, lp_real *loss);
-LP_API lp_status lp_step(lp_net *net, float lr);
+LP_API lp_status      lp_gradient(lp_net *net, float scale, lp_real *loss);
+LP_API lp_status      lp_step(lp_net *net, float lr);
 LP_API const lp_real *lp_gradients(lp_net *net, lp_tensor *parameter);
 
 /* Compares backward with central differences on the minibatch in the inputs, signed, and changes
@@ -595,8 +609,8 @@ LP_API lp_status lp_state_load(lp_net *net, const void *from, size_t bytes);
    once: CPUID takes 20 us under a hypervisor, a product of two 256 x 256 matrices 150.  Names:
    "auto", "scalar", "scalar-fma", "avx2", "avx512", "neon". */
 typedef struct lpi_kernels lp_kernels;
-LP_API const lp_kernels *lp_find_kernels(lp_isa isa);
-LP_API const char       *lp_isa_name(lp_isa isa);
+LP_API const lp_kernels   *lp_find_kernels(lp_isa isa);
+LP_API const char         *lp_isa_name(lp_isa isa);
 /* C [m,n] = A [m,k] B [k,n] + (accumulate ? C : 0) with element (i,j) of A at a[i*rsa + j*csa], of
    B likewise, C row-major with ldc >= n.  One thread; work: lp_gemm_work(m, n, k) elements of
    yours.  Returns LP_ERR_ARGUMENT if a pointer is NULL, a size negative or ldc too small. */
@@ -611,7 +625,7 @@ LP_API uint64_t lp_random(uint64_t seed, uint64_t stream, uint64_t index);
 LP_API double   lp_random_uniform(uint64_t seed, uint64_t stream, uint64_t index);
 LP_API double   lp_random_normal(uint64_t seed, uint64_t stream, uint64_t index);
 /* A random order of 0..n-1 in order [n] (Fisher and Yates). */
-LP_API void     lp_shuffle(uint64_t seed, uint64_t stream, int32_t *order, int n);
+LP_API void lp_shuffle(uint64_t seed, uint64_t stream, int32_t *order, int n);
 
 #ifdef __cplusplus
 }
@@ -719,8 +733,9 @@ static void lpi_hugepage(void *p, size_t n)
 #define LPI_NEON
 #include <arm_neon.h>
 #endif
-#if defined(LPI_SIMD) || (!defined(LP_REAL) && !defined(LPI_X86) && defined(LPI_GNUC) \
-                          && (defined(__FP_FAST_FMAF) || defined(__aarch64__)))
+#if defined(LPI_SIMD) \
+    || (!defined(LP_REAL) && !defined(LPI_X86) && defined(LPI_GNUC) \
+        && (defined(__FP_FAST_FMAF) || defined(__aarch64__)))
 #define LPI_HAS_FMA
 #endif
 /* A build whose only kernels are one scalar set calls them directly: see LPI_CALL. */
@@ -844,8 +859,7 @@ static void lpi_run_lane(void *p, int lane)
         loop->fn(loop->arg, item, lane);
     }
 #else
-    for (int item = lane; item < loop->items; item += loop->lanes)
-        loop->fn(loop->arg, item, lane);
+    for (int item = lane; item < loop->items; item += loop->lanes) loop->fn(loop->arg, item, lane);
 #endif
     lpi_fp_leave(fp);
 }
@@ -1183,6 +1197,7 @@ typedef struct lpi_pre {
 } lpi_pre;
 
 /* The kernels: X(returns, name, (parameters)), those that only training needs T(...). */
+/* clang-format off */
 #define LPI_KERNEL_LIST(X, T)                                                                     \
     /* rows of B, rsb apart -> a panel [rows, width], width one or two vectors */                 \
     X(void, panel, (lpi_n rows, lpi_n width, const lp_real *b, lpi_n rsb, lp_real *out))          \
@@ -1226,21 +1241,22 @@ typedef struct lpi_pre {
     T(void, adam, (lpi_n n, const lpi_rule *r, const lp_real *g, lp_real *m, lp_real *v,          \
                    lp_real *w))                                                                   \
     LPI_WINOGRAD_LIST(X, T)
+/* clang-format on */
 
 /* Winograd transforms of one tile for c channels, c a multiple of 16: see >>winograd.  Pixels are c
    apart, lines of them `line`; taps of weights `tap`; planes of the 6 x 6 tile `plane`. */
 #ifdef LP_NO_WINOGRAD
 #define LPI_WINOGRAD_LIST(X, T)
 #else
-#define LPI_WINOGRAD_LIST(X, T)                                                                   \
-    X(void, wino_input, (lpi_n c, const lp_real *x, lpi_n line, lp_real *v, lpi_n plane))         \
-    X(void, wino_output, (lpi_n c, const lp_real *m, lpi_n plane, const lp_real *bias,            \
-                          lp_real *y, lpi_n line))                                                \
-    X(void, wino_weights, (lpi_n c, const lp_real *w, lpi_n tap, lp_real *u, lpi_n plane))        \
-    T(void, wino_output_grad, (lpi_n c, const lp_real *dy, lpi_n line, lp_real *z, lpi_n plane))  \
-    T(void, wino_input_grad, (lpi_n c, const lp_real *dv, lpi_n plane, lp_real *dx, lpi_n line))  \
-    T(void, wino_weights_grad, (lpi_n c, const lp_real *du, lpi_n plane, int accumulate,          \
-                                lp_real *dw, lpi_n tap))
+#define LPI_WINOGRAD_LIST(X, T) \
+    X(void, wino_input, (lpi_n c, const lp_real *x, lpi_n line, lp_real *v, lpi_n plane)) \
+    X(void, wino_output, \
+      (lpi_n c, const lp_real *m, lpi_n plane, const lp_real *bias, lp_real *y, lpi_n line)) \
+    X(void, wino_weights, (lpi_n c, const lp_real *w, lpi_n tap, lp_real *u, lpi_n plane)) \
+    T(void, wino_output_grad, (lpi_n c, const lp_real *dy, lpi_n line, lp_real *z, lpi_n plane)) \
+    T(void, wino_input_grad, (lpi_n c, const lp_real *dv, lpi_n plane, lp_real *dx, lpi_n line)) \
+    T(void, wino_weights_grad, \
+      (lpi_n c, const lp_real *du, lpi_n plane, int accumulate, lp_real *dw, lpi_n tap))
 #endif
 
 #define LPI_MAX_MR 12
@@ -1250,17 +1266,21 @@ typedef struct lpi_kernels {
     int         width, mr;           /* vector width; tallest tile                              */
     lpi_tile_fn tile[2][LPI_MAX_MR]; /* [vectors - 1][rows - 1]                                 */
 #ifndef LPI_ONE_SET
-#define LPI_MEMBER(returns, name, parameters) returns (*name) parameters;
+#define LPI_MEMBER(returns, name, parameters) returns(*name) parameters;
     LPI_KERNEL_LIST(LPI_MEMBER, LPI_MEMBER)
 #endif
 } lpi_kernels;
 
-/* LPI_CALL(kernels, name)(arguments) calls a kernel: by the set's pointer or, in a build with one
-   set, by its name, so that kernels which nobody calls are left out. */
+/* LPI_CALL(kernels, name, arguments) calls a kernel, LPI_KERNEL_OF(kernels, name) is a pointer to
+   it: by way of the set or, in a build with one set, by its name, so that kernels which nobody
+   calls are left out. */
 #ifdef LPI_ONE_SET
-#define LPI_CALL(kernels, name) ((void)(kernels), LPI_CAT(lpi_##name##_, LPI_ONE_SET))
+#define LPI_KERNEL_OF(kernels, name) ((void)(kernels), LPI_CAT(lpi_##name##_, LPI_ONE_SET))
+#define LPI_CALL(kernels, name, ...) \
+    ((void)(kernels), LPI_CAT(lpi_##name##_, LPI_ONE_SET)(__VA_ARGS__))
 #else
-#define LPI_CALL(kernels, name) ((kernels)->name)
+#define LPI_KERNEL_OF(kernels, name) ((kernels)->name)
+#define LPI_CALL(kernels, name, ...) ((kernels)->name(__VA_ARGS__))
 #endif
 
 /* The sum of the virtual lanes, in a fixed order. */
@@ -1282,8 +1302,8 @@ static lp_real lpi_sqrt1(lp_real x)
     return (lp_real)lpi_sqrt((double)x);
 #endif
 }
-static int     lpi_round1(lp_real x) { return x != x ? 0 : (int)(x + (x < 0 ? -0.5f : 0.5f)); }
-static float   lpi_power2(int k) /* 2^k, k in -126..127 */
+static int   lpi_round1(lp_real x) { return x != x ? 0 : (int)(x + (x < 0 ? -0.5f : 0.5f)); }
+static float lpi_power2(int k) /* 2^k, k in -126..127 */
 {
     uint32_t u = (uint32_t)(k + 127) << 23;
     float    f;
@@ -1301,6 +1321,8 @@ LPI_UNUSED static lp_real lpi_scale1(lp_real p, lp_real k)
 #endif /* first part of the implementation */
 
 #ifdef LPI_ISA_NAME /* ---------------------------------------- compiled once per instruction set */
+/* clang-format does not see through macros whose arguments are statements. */
+/* clang-format off */
 
 #define LPI_K(name) LPI_CAT(lpi_##name##_, LPI_ISA_NAME)
 #define LPI_KERNEL LPI_NOINLINE static LPI_UNUSED LPI_TARGET
@@ -2046,6 +2068,7 @@ static const lpi_kernels LPI_K(kernels) = {
 #undef LPI_SCALE
 #undef LPI_HEIGHTS
 #undef LPI_LD_ROW
+/* clang-format on */
 #endif /* LPI_ISA_NAME */
 
 #if defined(LP_IMPLEMENTATION) && !defined(LPI_ISA_NAME) && !defined(LPI_IMPLEMENTED_2)
@@ -2094,8 +2117,8 @@ static int lpi_best_isa(void)
     (void)hi;
     if ((lo & 0x06) != 0x06) return LP_ISA_SCALAR;
     __cpuid_count(7, 0, a, b, c, d);
-    if (!(b >> 5 & 1)) return LP_ISA_SCALAR_FMA;                                  /* AVX2 */
-    return (b >> 16 & 1) && (lo & 0xE6) == 0xE6 ? LP_ISA_AVX512 : LP_ISA_AVX2;    /* AVX512F */
+    if (!(b >> 5 & 1)) return LP_ISA_SCALAR_FMA;                               /* AVX2 */
+    return (b >> 16 & 1) && (lo & 0xE6) == 0xE6 ? LP_ISA_AVX512 : LP_ISA_AVX2; /* AVX512F */
 }
 #elif defined(LPI_NEON)
 static int lpi_best_isa(void) { return LP_ISA_NEON; }
@@ -2129,8 +2152,8 @@ LP_API const lp_kernels *lp_find_kernels(lp_isa isa)
 
 LP_API const char *lp_isa_name(lp_isa isa)
 {
-    static const char *const name[LP_ISA_COUNT] = {"auto", "scalar", "scalar-fma", "avx2",
-                                                   "avx512", "neon"};
+    static const char *const name[LP_ISA_COUNT] = { "auto", "scalar", "scalar-fma",
+                                                    "avx2", "avx512", "neon" };
     return (int)isa >= 0 && isa < LP_ISA_COUNT ? name[isa] : "unknown";
 }
 
@@ -2171,7 +2194,7 @@ static void lpi_pack(const lpi_kernels *kernels, const lp_real *b, lpi_n rsb, lp
         lp_real       *p = out + j * total + at * width;
         lpi_n          valid = lpi_minp(width, n - j);
         if (csb == 1 && valid == width) {
-            LPI_CALL(kernels, panel)(k, width, from, rsb, p);
+            LPI_CALL(kernels, panel, k, width, from, rsb, p);
             continue;
         }
         for (lpi_n i = 0; i < k; i++, p += width, from += rsb) {
@@ -2247,8 +2270,7 @@ static void lpi_gemm_block(const lpi_kernels *kernels, lpi_n m, lpi_n nc, const 
         lpi_n          i = lpi_cut(m, tiles, t, &h);
         const lp_real *rows = a + i * rsa;
         lpi_soon       next = { rows + h * rsa, NULL };
-        for (lpi_n r = 0; r < h && copy; r++)
-            lpi_copy(copy + r * w->rsa, rows + r * rsa, w->len);
+        for (lpi_n r = 0; r < h && copy; r++) lpi_copy(copy + r * w->rsa, rows + r * rsa, w->len);
         for (lpi_n j = 0, width; j < nc; j += width, next.a += rsa) {
             lp_real *to = c + i * ldc + j;
             width = lpi_panel_width(kernels, nc - j);
@@ -2301,16 +2323,16 @@ LP_API lp_status lp_gemm(const lp_kernels *kernels, int m, int n, int k, const l
    its part of B for itself. */
 typedef struct lpi_gemm_job {
     const lpi_kernels *kernels;
-    lpi_n          m, n, k, rsa, csa, rsb, csb, ldc, scratch, items;
-    const lp_real *a, *b;
-    lp_real       *c, *work;
-    int            accumulate;
+    lpi_n              m, n, k, rsa, csa, rsb, csb, ldc, scratch, items;
+    const lp_real     *a, *b;
+    lp_real           *c, *work;
+    int                accumulate;
 } lpi_gemm_job;
 
 static void lpi_gemm_item(void *arg, int item, int lane)
 {
     const lpi_gemm_job *g = (const lpi_gemm_job *)arg;
-    lpi_n i = 0, m = g->m, j = 0, n = g->n, panel = 2 * LPI_MAX_W;
+    lpi_n               i = 0, m = g->m, j = 0, n = g->n, panel = 2 * LPI_MAX_W;
     if (m >= n) i = lpi_cut(g->m, g->items, item, &m);
     else {
         j = lpi_cut(lpi_ceil_div(g->n, panel), g->items, item, &n) * panel;
@@ -2367,11 +2389,11 @@ static void lpi_gemm_packed(const lpi_kernels *kernels, lpi_n m, lpi_n n, lpi_n 
    3x3 kernels with stride 1 go through >>winograd instead, where the shape allows. */
 
 typedef struct lpi_geom {
-    int n, h, w, c;      /* input  [n, h, w, c]                 */
-    int oh, ow, f;       /* output [n, oh, ow, f]               */
-    int kh, kw, stride;  /* kernel [kh, kw, c, f]               */
-    int top, left;       /* zero rows above, columns to the left */
-    int winograd;        /* by shape: see >>winograd */
+    int n, h, w, c;     /* input  [n, h, w, c]                 */
+    int oh, ow, f;      /* output [n, oh, ow, f]               */
+    int kh, kw, stride; /* kernel [kh, kw, c, f]               */
+    int top, left;      /* zero rows above, columns to the left */
+    int winograd;       /* by shape: see >>winograd */
 } lpi_geom;
 
 static lpi_n lpi_padded_size(const lpi_geom *g)
@@ -2414,29 +2436,29 @@ static void lpi_pad(const lpi_kernels *kernels, const lp_real *image, const lpi_
         }
         lpi_zero(to, x0 * c);
         const lp_real *line = image + (from * w + x0 - left) * c;
-        if (pre && pre->scale)
-            LPI_CALL(kernels, scale_shift)(x1 - x0, c, line, pre->scale, pre->shift, pre->relu,
-                                           to + x0 * c);
-        else lpi_copy(to + x0 * c, line, (x1 - x0) * c);
+        if (pre && pre->scale) {
+            LPI_CALL(kernels, scale_shift, x1 - x0, c, line, pre->scale, pre->shift, pre->relu,
+                     to + x0 * c);
+        } else lpi_copy(to + x0 * c, line, (x1 - x0) * c);
         lpi_zero(to + x1 * c, (pw - x1) * c);
     }
 }
 
 typedef struct lpi_conv_job {
-    const lpi_geom *g;
+    const lpi_geom    *g;
     const lpi_kernels *kernels;
-    const lp_real  *x, *w, *bias, *dy; /* bias [f] or NULL */
-    lpi_pre         pre;               /* applied to x                                          */
-    const lp_real  *plus;              /* added to y, or NULL                                   */
-    lp_real        *moments;           /* [n, 2, f]: mean, M2 of each image of y; or NULL       */
-    lp_real        *sums;              /* [n, 2, c]: see lpi_conv_wrote_grad; or NULL           */
-    const lpi_bn   *bn;
-    lp_real        *y, *dx, *dw;
-    int             lanes;                 /* for which the workspace was planned               */
-    int             groups, parts, add_dx, add_dw; /* add: to what is there                     */
-    lp_real        *work;                  /* lpi_conv_workspace elements, of which:            */
-    lp_real        *packed, *partial;      /* filters; of dW: [groups, kh, kw, c, f]            */
-    lp_real        *padded, *panel;        /* for each lane: an image, a panel of dY            */
+    const lp_real     *x, *w, *bias, *dy; /* bias [f] or NULL */
+    lpi_pre            pre;     /* applied to x                                          */
+    const lp_real     *plus;    /* added to y, or NULL                                   */
+    lp_real           *moments; /* [n, 2, f]: mean, M2 of each image of y; or NULL       */
+    lp_real           *sums;    /* [n, 2, c]: see lpi_conv_wrote_grad; or NULL           */
+    const lpi_bn      *bn;
+    lp_real           *y, *dx, *dw;
+    int                lanes;               /* for which the workspace was planned               */
+    int      groups, parts, add_dx, add_dw; /* add: to what is there                     */
+    lp_real *work;                          /* lpi_conv_workspace elements, of which:            */
+    lp_real *packed, *partial;              /* filters; of dW: [groups, kh, kw, c, f]            */
+    lp_real *padded, *panel;                /* for each lane: an image, a panel of dY            */
 } lpi_conv_job;
 
 /* The workspace; filters and partial sums are not needed at the same time. */
@@ -2469,9 +2491,9 @@ static const lp_real *lpi_conv_padded(const lpi_conv_job *j, lpi_n image, int la
 LPI_TRAINING_ONLY void lpi_moments_of(const lpi_kernels *kernels, lpi_n rows, lpi_n c,
                                       const lp_real *x, lp_real *out)
 {
-    LPI_CALL(kernels, col_sum)(rows, c, x, out);
+    LPI_CALL(kernels, col_sum, rows, c, x, out);
     for (lpi_n j = 0; j < c; j++) out[j] /= (lp_real)rows;
-    LPI_CALL(kernels, col_square)(rows, c, x, out, out + c);
+    LPI_CALL(kernels, col_square, rows, c, x, out, out + c);
 }
 
 /* Is called when an image of y is complete and still in cache: adds the residual, and takes the
@@ -2481,7 +2503,7 @@ static void lpi_conv_wrote(const lpi_conv_job *job, lpi_n image)
     const lpi_geom *g = job->g;
     lpi_n           pixels = (lpi_n)g->oh * g->ow, size = pixels * g->f;
     lp_real        *y = job->y + image * size;
-    if (job->plus) LPI_CALL(job->kernels, add)(size, y, job->plus + image * size, y);
+    if (job->plus) LPI_CALL(job->kernels, add, size, y, job->plus + image * size, y);
     if (LPI_TRAINS && job->moments)
         lpi_moments_of(job->kernels, pixels, g->f, y, job->moments + image * 2 * g->f);
 }
@@ -2493,8 +2515,8 @@ LPI_TRAINING_ONLY void lpi_conv_wrote_grad(const lpi_conv_job *job, lpi_n image)
     lpi_n           pixels = (lpi_n)g->h * g->w, at = image * pixels * g->c;
     if (!job->sums) return;
     lp_real *sums = job->sums + image * 2 * g->c;
-    LPI_CALL(job->kernels, bn_sums)(pixels, g->c, job->x + at, job->dx + at, job->bn,
-                                    job->pre.relu, sums, sums + g->c);
+    LPI_CALL(job->kernels, bn_sums, pixels, g->c, job->x + at, job->dx + at, job->bn, job->pre.relu,
+             sums, sums + g->c);
 }
 
 static void lpi_conv_forward_image(void *arg, int image, int lane)
@@ -2561,7 +2583,7 @@ LPI_TRAINING_ONLY void lpi_conv_fold_item(void *arg, int item, LPI_UNUSED int la
     lpi_n size = lpi_weight_size(job->g), i = (lpi_n)item * 4096, n = lpi_minp(4096, size - i);
     for (int q = 0; q < job->groups; q++)
         if (q == 0 && !job->add_dw) lpi_copy(job->dw + i, job->partial + i, n);
-        else LPI_CALL(job->kernels, add)(n, job->dw + i, job->partial + q * size + i, job->dw + i);
+        else LPI_CALL(job->kernels, add, n, job->dw + i, job->partial + q * size + i, job->dw + i);
 }
 LPI_TRAINING_ONLY void lpi_conv_fold(const lpi_team *team, lpi_conv_job *job)
 {
@@ -2793,7 +2815,7 @@ static lpi_wino lpi_wino_begin(const lpi_conv_job *job, int backward, lpi_carver
 }
 
 /* The tiles of an image, by their first pixel; p moves on with them. */
-#define LPI_EACH_TILE(g, y, x, p, step)   \
+#define LPI_EACH_TILE(g, y, x, p, step) \
     for (lpi_n y = 0; y < (g)->h; y += 4) \
         for (lpi_n x = 0; x < (g)->w; x += 4, p += step)
 
@@ -2806,7 +2828,7 @@ static void lpi_wino_read(const lpi_wino *w, lpi_n image, lpi_n at, int lane)
     const lp_real  *from = w->job.x + image * g->h * g->w * g->c;
     lpi_pad(w->job.kernels, from, &w->job.pre, g->h, g->w, g->c, 1, 1, g->h + 2, g->w + 2, x);
     LPI_EACH_TILE(g, i, j, v, g->c)
-        LPI_CALL(w->job.kernels, wino_input)(g->c, x + i * line + j * g->c, line, v, w->plane_x);
+    LPI_CALL(w->job.kernels, wino_input, g->c, x + i * line + j * g->c, line, v, w->plane_x);
 }
 
 /* U, packed in panels, of w [9, k, n]; or U^T of w [9, n, k].  item: 64 rows of a panel, so that
@@ -2839,8 +2861,8 @@ static void lpi_wino_pack_item(void *arg, int item, LPI_UNUSED int lane)
             w = part, tap = 16 * width, step = width;
         }
         for (lpi_n r = 0; r < 16; r++)
-            LPI_CALL(p->kernels, wino_weights)(columns, w + r * step, tap,
-                                               p->u + j * p->k + (k + r) * width, p->plane);
+            LPI_CALL(p->kernels, wino_weights, columns, w + r * step, tap,
+                     p->u + j * p->k + (k + r) * width, p->plane);
     }
 }
 
@@ -2858,8 +2880,8 @@ static void lpi_wino_forward_item(void *arg, int item, int lane)
 {
     const lpi_wino  own = lpi_wino_at((const lpi_wino *)arg, lane), *w = &own;
     const lpi_geom *g = w->job.g;
-    lpi_n first = item * w->block, count = lpi_minp(w->block, g->n - first);
-    lpi_n line = (lpi_n)g->w * g->f;
+    lpi_n           first = item * w->block, count = lpi_minp(w->block, g->n - first);
+    lpi_n           line = (lpi_n)g->w * g->f;
     for (lpi_n i = 0; i < count; i++) lpi_wino_read(w, first + i, i, 0);
     for (lpi_n q = 0; q < 36; q++)
         lpi_gemm_packed(w->job.kernels, count * w->tiles, g->f, g->c, w->v + q * w->plane_x, g->c,
@@ -2867,8 +2889,8 @@ static void lpi_wino_forward_item(void *arg, int item, int lane)
     lp_real *m = w->z, *y = w->job.y + first * g->h * line;
     for (lpi_n image = first; image < first + count; image++, y += g->h * line) {
         LPI_EACH_TILE(g, i, j, m, g->f)
-            LPI_CALL(w->job.kernels, wino_output)(g->f, m, w->plane_y, w->job.bias,
-                                                  y + i * line + j * g->f, line);
+        LPI_CALL(w->job.kernels, wino_output, g->f, m, w->plane_y, w->job.bias,
+                 y + i * line + j * g->f, line);
         lpi_conv_wrote(&w->job, image);
     }
 }
@@ -2891,20 +2913,19 @@ LPI_TRAINING_ONLY void lpi_wino_backward_read(void *arg, int item, int lane)
     lp_real        *z = w->z + item * w->tiles * g->f;
     if (w->job.dw) lpi_wino_read(w, w->first + item, item, lane);
     LPI_EACH_TILE(g, i, j, z, g->f)
-        LPI_CALL(w->job.kernels, wino_output_grad)(g->f, dy + i * line + j * g->f, line, z,
-                                                   w->plane_y);
+    LPI_CALL(w->job.kernels, wino_output_grad, g->f, dy + i * line + j * g->f, line, z, w->plane_y);
 }
 
 /* dU += V^T Z of a plane, then dV = Z U^T. */
 LPI_TRAINING_ONLY void lpi_wino_backward_plane(void *arg, int item, LPI_UNUSED int lane)
 {
-    const lpi_wino  *w = (const lpi_wino *)arg;
-    const lpi_geom  *g = w->job.g;
+    const lpi_wino    *w = (const lpi_wino *)arg;
+    const lpi_geom    *g = w->job.g;
     const lpi_kernels *kernels = w->job.kernels;
-    lpi_n            tiles = w->count * w->tiles;
-    const lpi_window window = { 1, tiles, 1, g->c, 0 };
-    lp_real         *v = w->v + item * w->plane_x, *z = w->z + item * w->plane_y;
-    lp_real         *du = w->du + item * w->plane_w;
+    lpi_n              tiles = w->count * w->tiles;
+    const lpi_window   window = { 1, tiles, 1, g->c, 0 };
+    lp_real           *v = w->v + item * w->plane_x, *z = w->z + item * w->plane_y;
+    lp_real           *du = w->du + item * w->plane_w;
     for (lpi_n j = 0, width; j < g->f && w->job.dw; j += width) {
         width = lpi_panel_width(kernels, g->f - j);
         lpi_tiles(kernels, g->c, g->f - j, &window, v, z + j, g->f, du + j, g->f,
@@ -2925,11 +2946,11 @@ LPI_TRAINING_ONLY void lpi_wino_backward_write(void *arg, int item, int lane)
     const lp_real  *dv = w->v + item * w->tiles * g->c;
     lpi_zero(sum, w->padded);
     LPI_EACH_TILE(g, i, j, dv, g->c)
-        LPI_CALL(w->job.kernels, wino_input_grad)(g->c, dv, w->plane_x,
-                                                  sum + i * line + j * g->c, line);
+    LPI_CALL(w->job.kernels, wino_input_grad, g->c, dv, w->plane_x, sum + i * line + j * g->c,
+             line);
     for (lpi_n y = 0; y < g->h; y++) {
         const lp_real *from = sum + (y + 1) * line + g->c;
-        if (w->job.add_dx) LPI_CALL(w->job.kernels, add)(size, dx + y * size, from, dx + y * size);
+        if (w->job.add_dx) LPI_CALL(w->job.kernels, add, size, dx + y * size, from, dx + y * size);
         else lpi_copy(dx + y * size, from, size);
     }
     lpi_conv_wrote_grad(&w->job, w->first + item);
@@ -2940,8 +2961,8 @@ LPI_TRAINING_ONLY void lpi_wino_fold_item(void *arg, int item, LPI_UNUSED int la
 {
     const lpi_wino *w = (const lpi_wino *)arg;
     lpi_n           f = w->job.g->f;
-    LPI_CALL(w->job.kernels, wino_weights_grad)(f, w->du + item * f, w->plane_w, w->job.add_dw,
-                                                w->job.dw + item * f, w->job.g->c * f);
+    LPI_CALL(w->job.kernels, wino_weights_grad, f, w->du + item * f, w->plane_w, w->job.add_dw,
+             w->job.dw + item * f, w->job.g->c * f);
 }
 
 /* A group of images, by a team that shares the scratch. */
@@ -2980,7 +3001,8 @@ LPI_TRAINING_ONLY void lpi_wino_backward(const lpi_team *team, const lpi_conv_jo
     } else lpi_wino_backward_group(team, &w);
 }
 
-#define LPI_IF_WINOGRAD(g, ...) if ((g)->winograd) __VA_ARGS__
+#define LPI_IF_WINOGRAD(g, ...) \
+    if ((g)->winograd) __VA_ARGS__
 #else
 #define LPI_IF_WINOGRAD(g, ...)
 #endif /* LP_NO_WINOGRAD */
@@ -3004,13 +3026,19 @@ static lpi_n lpi_conv_workspace(const lpi_geom *g, int lanes, int training)
 }
 static void lpi_conv_forward(const lpi_team *team, lpi_conv_job *job, int n)
 {
-    LPI_IF_WINOGRAD(job->g, { lpi_wino_forward(team, job); return; })
+    LPI_IF_WINOGRAD(job->g, {
+        lpi_wino_forward(team, job);
+        return;
+    })
     lpi_direct_forward(team, job, n);
 }
 /* dW and dX, each unless NULL; g->n is the number of images in use. */
 LPI_TRAINING_ONLY void lpi_conv_backward(const lpi_team *team, lpi_conv_job *job)
 {
-    LPI_IF_WINOGRAD(job->g, { lpi_wino_backward(team, job); return; })
+    LPI_IF_WINOGRAD(job->g, {
+        lpi_wino_backward(team, job);
+        return;
+    })
     lpi_carver c = { job->work, 0 };
     lpi_direct_carve(job, &c, 1);
     if (job->dw) lpi_direct_weights(team, job);
@@ -3042,19 +3070,19 @@ LPI_TRAINING_ONLY void lpi_conv_backward(const lpi_team *team, lpi_conv_job *job
 
 typedef struct lpi_lstm {
     const lpi_kernels *kernels;
-    lpi_n          rows, length, in, units, k, items;
-    int            stored;                  /* all positions are stored                         */
-    const lp_real *x, *dy, *state;          /* [rows, length, in], [.., units], h c [2, cap, u] */
-    const int32_t *token;                   /* [rows, length], x then is E [words, in]; or NULL */
-    lpi_n          words;
-    lp_real       *table;                   /* T; in backward dT                                */
-    lp_real       *y, *dx, *next;           /* next: like state, after the last position        */
-    lpi_n          capacity;
-    lp_real       *cat, *gates, *cells;
-    lp_real       *packed, *packed_ih, *bias;    /* bias [4u]: b_ih + b_hh                      */
-    lp_real       *dh, *dc;                 /* [rows, units]                                    */
-    lp_real       *dw, *gemm;               /* [k, 4u]; scratch of matrix products              */
-    int            accumulate;              /* dx is added to                                   */
+    lpi_n              rows, length, in, units, k, items;
+    int                stored;         /* all positions are stored                         */
+    const lp_real     *x, *dy, *state; /* [rows, length, in], [.., units], h c [2, cap, u] */
+    const int32_t     *token;          /* [rows, length], x then is E [words, in]; or NULL */
+    lpi_n              words;
+    lp_real           *table;         /* T; in backward dT                                */
+    lp_real           *y, *dx, *next; /* next: like state, after the last position        */
+    lpi_n              capacity;
+    lp_real           *cat, *gates, *cells;
+    lp_real           *packed, *packed_ih, *bias; /* bias [4u]: b_ih + b_hh                      */
+    lp_real           *dh, *dc;    /* [rows, units]                                    */
+    lp_real           *dw, *gemm;  /* [k, 4u]; scratch of matrix products              */
+    int                accumulate; /* dx is added to                                   */
 } lpi_lstm;
 
 /* The sizes alone.  words: 0 if x is not looked up; stored: positions are kept for backward. */
@@ -3131,7 +3159,7 @@ static void lpi_lstm_pack(const lpi_lstm *l, const lp_real *w_ih, const lp_real 
 {
     lpi_n    u4 = 4 * l->units;
     lp_real *bias = l->bias;
-    LPI_CALL(l->kernels, add)(u4, b_ih, b_hh, bias);
+    LPI_CALL(l->kernels, add, u4, b_ih, b_hh, bias);
     lpi_pack(l->kernels, w_hh, u4, 1, l->units, u4, l->packed, l->k, 0);
     for (lpi_n i = 0; i < l->words; i++) lpi_copy(l->table + i * u4, bias, u4);
     if (l->token) return;
@@ -3159,11 +3187,11 @@ static void lpi_lstm_forward_item(void *arg, int item, LPI_UNUSED int lane)
             lpi_copy(cat + u, l->x + (b * l->length + t) * l->in, l->in);
             cat[l->k - 1] = 1;
         }
-        lpi_gemm_packed(l->kernels, rows, 4 * u, l->k, lpi_lstm_cat(l, t, first), l->k,
-                        l->packed, lpi_lstm_gates(l, t, first), 4 * u, l->token != NULL);
+        lpi_gemm_packed(l->kernels, rows, 4 * u, l->k, lpi_lstm_cat(l, t, first), l->k, l->packed,
+                        lpi_lstm_gates(l, t, first), 4 * u, l->token != NULL);
         for (lpi_n b = first; b < end; b++)
-            LPI_CALL(l->kernels, lstm_cell)(u, lpi_lstm_gates(l, t, b), lpi_lstm_cell(l, t, b),
-                              lpi_lstm_cell(l, t + 1, b), l->y + (b * l->length + t) * u);
+            LPI_CALL(l->kernels, lstm_cell, u, lpi_lstm_gates(l, t, b), lpi_lstm_cell(l, t, b),
+                     lpi_lstm_cell(l, t + 1, b), l->y + (b * l->length + t) * u);
     }
     for (lpi_n b = first; b < end; b++) {
         lpi_copy(l->next + b * u, l->y + (b * l->length + l->length - 1) * u, u);
@@ -3181,10 +3209,10 @@ LPI_TRAINING_ONLY void lpi_lstm_backward_item(void *arg, int item, LPI_UNUSED in
     for (lpi_n t = l->length - 1; t >= 0; t--) {
         lp_real *da = lpi_lstm_gates(l, t, first);
         for (lpi_n b = first; b < first + rows; b++) {
-            LPI_CALL(l->kernels, add)(u, l->dh + b * u, l->dy + (b * l->length + t) * u,
-                                      l->dh + b * u);
-            LPI_CALL(l->kernels, lstm_cell_grad)(u, lpi_lstm_gates(l, t, b), lpi_lstm_cell(l, t, b),
-                                   lpi_lstm_cell(l, t + 1, b), l->dh + b * u, l->dc + b * u);
+            LPI_CALL(l->kernels, add, u, l->dh + b * u, l->dy + (b * l->length + t) * u,
+                     l->dh + b * u);
+            LPI_CALL(l->kernels, lstm_cell_grad, u, lpi_lstm_gates(l, t, b), lpi_lstm_cell(l, t, b),
+                     lpi_lstm_cell(l, t + 1, b), l->dh + b * u, l->dc + b * u);
         }
         if (t > 0)
             lpi_gemm_packed(l->kernels, rows, u, 4 * u, da, 4 * u, l->packed, l->dh + first * u, u,
@@ -3201,13 +3229,13 @@ enum { LPI_TABLE_COLUMNS = 256 };
 LPI_TRAINING_ONLY void lpi_lstm_table_item(void *arg, int item, LPI_UNUSED int lane)
 {
     const lpi_lstm *l = (const lpi_lstm *)arg;
-    lpi_n u4 = 4 * l->units, j = (lpi_n)item * LPI_TABLE_COLUMNS;
-    lpi_n n = lpi_minp(LPI_TABLE_COLUMNS, u4 - j);
+    lpi_n           u4 = 4 * l->units, j = (lpi_n)item * LPI_TABLE_COLUMNS;
+    lpi_n           n = lpi_minp(LPI_TABLE_COLUMNS, u4 - j);
     for (lpi_n i = 0; i < l->words; i++) lpi_zero(l->table + i * u4 + j, n);
     for (lpi_n t = 0; t < l->length; t++)
         for (lpi_n b = 0; b < l->rows; b++) {
             lp_real *sum = l->table + l->token[b * l->length + t] * u4 + j;
-            LPI_CALL(l->kernels, add)(n, sum, lpi_lstm_gates(l, t, b) + j, sum);
+            LPI_CALL(l->kernels, add, n, sum, lpi_lstm_gates(l, t, b) + j, sum);
         }
 }
 
@@ -3221,8 +3249,8 @@ LPI_TRAINING_ONLY void lpi_lstm_table_item(void *arg, int item, LPI_UNUSED int l
    declarations say which memory forward and backward use; from them alone, and from what fusion
    makes of them, >>plan derives how long everything lives.
 
-   How to add an op: write one region in >>ops, after the model of softplus, which stands at the head
-   of that section. */
+   How to add an op: write one region in >>ops; what it takes is said at the head of that section.
+   */
 
 typedef struct lpi_tensor lpi_tensor;
 typedef struct lpi_node   lpi_node;
@@ -3241,15 +3269,15 @@ struct lpi_tensor {
     int         kind, batched; /* batched: dim[0] follows lp_set_batch                          */
     int         is_labels;     /* holds int32 labels, not numbers                               */
     int         keep, frozen, needs_grad;
-    unsigned    family;        /* LP_LATE_... bits that make this parameter late                */
-    lp_role     role;          /* BASE or LATE once compiled                                    */
+    unsigned    family; /* LP_LATE_... bits that make this parameter late                */
+    lp_role     role;   /* BASE or LATE once compiled                                    */
     lp_init     init;
-    float       scale;         /* of the initial values                                         */
-    int         index;         /* its place in the list: stream of its initial values           */
-    ptrdiff_t   offset;        /* of a parameter in theta or phi                                */
+    float       scale;          /* of the initial values                                         */
+    int         index;          /* its place in the list: stream of its initial values           */
+    ptrdiff_t   offset;         /* of a parameter in theta or phi                                */
     ptrdiff_t   row_size, size; /* elements per dim[0], and in all                              */
-    lpi_node   *node;          /* producer                                                      */
-    lpi_tensor *alias;         /* whose values these are (reshape), or NULL                     */
+    lpi_node   *node;           /* producer                                                      */
+    lpi_tensor *alias;          /* whose values these are (reshape), or NULL                     */
     int         users;
     lpi_storage value, again, grad; /* of a result; again: where backward computes it again     */
     lpi_tensor *next;
@@ -3265,43 +3293,49 @@ typedef struct lpi_sizes {
 
 /* What an op with running statistics does with them.  `stats` below is node->stats in a slab. */
 typedef struct lpi_running {
-    void (*start)(const lpi_node *node, lp_real *stats);           /* initial values            */
-    void (*average)(lp_net *net, const lpi_node *node);            /* LP_AVERAGE_AFFINE         */
-    int (*finite)(const lpi_node *node);                           /* those of the minibatch?   */
+    void (*start)(const lpi_node *node, lp_real *stats); /* initial values            */
+    void (*average)(lp_net *net, const lpi_node *node);  /* LP_AVERAGE_AFFINE         */
+    int (*finite)(const lpi_node *node);                 /* those of the minibatch?   */
     void (*commit)(lp_net *net, const lpi_node *node, double momentum); /* towards these        */
 } lpi_running;
 
 /* Uses of memory: values of inputs 0.., the output, what is saved. */
 enum {
-    LPI_X0 = 1, LPI_X1 = 2, LPI_X2 = 4, LPI_X3 = 8, LPI_X4 = 16, LPI_MAX_IN = 6,
-    LPI_Y = 1 << LPI_MAX_IN, LPI_SAVED = 2 << LPI_MAX_IN
+    LPI_X0 = 1,
+    LPI_X1 = 2,
+    LPI_X2 = 4,
+    LPI_X3 = 8,
+    LPI_X4 = 16,
+    LPI_MAX_IN = 6,
+    LPI_Y = 1 << LPI_MAX_IN,
+    LPI_SAVED = 2 << LPI_MAX_IN
 };
 /* Properties of an op.  Fusion asks for these, never for a certain op. */
 enum {
-    LPI_LOSS = 1,           /* y is a scalar to be minimised; x0 are the logits                 */
-    LPI_IN_PLACE = 2,       /* forward may write y over x0                                      */
-    LPI_GRAD_IN_PLACE = 4,  /* backward may write dx0 over dy                                   */
-    LPI_ALIAS = 8,          /* y is x0 in other dimensions: it needs no memory of its own       */
-    LPI_LINEAR = 16,        /* inputs from 1 on are the weights of a linear layer               */
-    LPI_SCALES = 32,        /* y is x0 with other factors: x0 is the weight behind the weight   */
-    LPI_IS_SUM = 64,        /* y = x0 + x1                                                      */
-    LPI_IS_RELU = 128,      /* y = relu(x0)                                                     */
-    LPI_IS_LOOKUP = 256,    /* y = rows of x1 with the numbers x0                               */
-    LPI_IS_AFFINE = 512,    /* y = x0 scale + shift, or relu of it: a BatchNorm                 */
+    LPI_LOSS = 1,            /* y is a scalar to be minimised; x0 are the logits                 */
+    LPI_IN_PLACE = 2,        /* forward may write y over x0                                      */
+    LPI_GRAD_IN_PLACE = 4,   /* backward may write dx0 over dy                                   */
+    LPI_ALIAS = 8,           /* y is x0 in other dimensions: it needs no memory of its own       */
+    LPI_LINEAR = 16,         /* inputs from 1 on are the weights of a linear layer               */
+    LPI_SCALES = 32,         /* y is x0 with other factors: x0 is the weight behind the weight   */
+    LPI_IS_SUM = 64,         /* y = x0 + x1                                                      */
+    LPI_IS_RELU = 128,       /* y = relu(x0)                                                     */
+    LPI_IS_LOOKUP = 256,     /* y = rows of x1 with the numbers x0                               */
+    LPI_IS_AFFINE = 512,     /* y = x0 scale + shift, or relu of it: a BatchNorm                 */
     LPI_READS_AFFINE = 1024, /* can compute such an x0 itself while it reads                    */
-    LPI_LARGEST = 4096,     /* pooling: the maximum, not the mean                               */
-    LPI_REPEATABLE = 2048   /* forward may run again before backward (lp_desc.recompute)        */
+    LPI_LARGEST = 4096,      /* pooling: the maximum, not the mean                               */
+    LPI_REPEATABLE = 2048    /* forward may run again before backward (lp_desc.recompute)        */
 };
 
 typedef struct lpi_op {
     const char *name;
     lp_status (*forward)(lp_net *net, lpi_node *node);
-    void (*backward)(lp_net *net, lpi_node *node);   /* NULL under LP_NO_TRAINING               */
+    void (*backward)(lp_net *net, lpi_node *node); /* NULL under LP_NO_TRAINING               */
     void (*sizes)(const lp_net *net, const lpi_node *node, int training, lpi_sizes *sizes);
-    void (*absorb)(lp_net *net, lpi_node *node);     /* fusion; these two may be NULL           */
-    const lpi_running *running;                      /* or NULL                                 */
-    unsigned forward_uses, backward_uses, flags;
-    size_t   own;                                    /* bytes of node->own                      */
+    void (*absorb)(lp_net *net, lpi_node *node); /* fusion; these two may be NULL           */
+    const lpi_running *running;                  /* or NULL                                 */
+    unsigned           forward_uses, backward_uses, flags;
+    size_t             own; /* bytes of node->own                      */
 } lpi_op;
 
 /* One use of memory by a node, in forward, in backward, and after the pass (by statistics). */
@@ -3321,11 +3355,11 @@ struct lpi_node {
     lpi_use       use[LPI_MAX_USES];
     int           uses;
     int           add[LPI_MAX_IN]; /* the gradient of input i is added to                       */
-    int           skip, live;    /* absorbed by another node; leads to the loss                 */
+    int           skip, live;      /* absorbed by another node; leads to the loss                 */
     lpi_storage   saved;
-    lpi_node     *again;         /* whose forward runs again before this backward, or NULL      */
-    ptrdiff_t     stats, carry;  /* offsets, or -1                                              */
-    void         *own;           /* what builder and fusion remember                            */
+    lpi_node     *again;        /* whose forward runs again before this backward, or NULL      */
+    ptrdiff_t     stats, carry; /* offsets, or -1                                              */
+    void         *own;          /* what builder and fusion remember                            */
     lpi_node     *next;
 };
 
@@ -3337,54 +3371,54 @@ typedef struct lpi_interval {
 struct lp_net {
     lp_desc           desc;
     lpi_arena         arena;
-    void             *arena_memory;          /* ours to free, or NULL                          */
-    lp_status         failed;                /* first error of the builders                    */
+    void             *arena_memory; /* ours to free, or NULL                          */
+    lp_status         failed;       /* first error of the builders                    */
     char              error[320];
     const lp_kernels *kernels;
     lpi_team          team;
     int               crew_running;
-    lpi_fp            fp;                    /* the caller's, while an entry point runs        */
+    lpi_fp            fp; /* the caller's, while an entry point runs        */
 
     lpi_tensor *tensors, **tensors_end;
     lpi_node   *nodes, **nodes_end;
     int         tensor_count, node_count;
-    int         capacity, rows;              /* batch                                          */
+    int         capacity, rows; /* batch                                          */
     lpi_tensor *loss, *logits;
-    lpi_node  **order;                       /* [node_count]; NULL where a node was absorbed   */
-    int         closed, compiled;            /* no more builders; memory is there              */
+    lpi_node  **order;            /* [node_count]; NULL where a node was absorbed   */
+    int         closed, compiled; /* no more builders; memory is there              */
 
     /* The vectors.  phi, stats: a slab for each member; mean_phi, mean_stats: their average.  */
     ptrdiff_t n_theta, n_phi, n_stats, n_carry, vectors; /* elements; vectors: of the state    */
     lp_real  *theta, *phi, *stats, *optim_theta, *optim_phi, *delta, *carry, *swa;
     lp_real  *mean_phi, *mean_stats, *g_theta, *g_phi, *carry_next;
-    lp_real  *now_phi, *now_stats;           /* the slab in use: of one member or the average  */
+    lp_real  *now_phi, *now_stats; /* the slab in use: of one member or the average  */
     lpi_interval *trainable_theta, *trainable_phi;
     int           intervals_theta, intervals_phi;
     void         *memory;
     int           memory_owned;
     size_t        memory_bytes;
     lp_real      *workspace;
-    ptrdiff_t     workspace_size;            /* what the running node may ask for              */
+    ptrdiff_t     workspace_size; /* what the running node may ask for              */
 #ifdef LPI_CHECKED
-    struct lpi_plan *plan;                   /* for the poison: see >>run                      */
+    struct lpi_plan *plan; /* for the poison: see >>run                      */
     lp_real         *slots;
 #endif
 
-    int      training;                       /* this pass: minibatch statistics, dropout       */
-    double   loss_value, loss_scale;         /* dL/dL: scale of this minibatch's gradient      */
-    double   loss_lines;                     /* cross entropy: labelled lines                  */
+    int      training;               /* this pass: minibatch statistics, dropout       */
+    double   loss_value, loss_scale; /* dL/dL: scale of this minibatch's gradient      */
+    double   loss_lines;             /* cross entropy: labelled lines                  */
     int64_t  step;
-    int      members, member;                /* K in force; whose turn it is                   */
-    int      begun;                          /* lp_late_begin was called                       */
-    int      pending;                        /* minibatches in g_theta, g_phi                  */
-    double   norm2;                          /* |g_theta|^2 + |g_phi|^2                        */
-    int64_t  updates_theta, updates_phi;     /* since their optimiser vectors were zero; phi:
+    int      members, member;            /* K in force; whose turn it is                   */
+    int      begun;                      /* lp_late_begin was called                       */
+    int      pending;                    /* minibatches in g_theta, g_phi                  */
+    double   norm2;                      /* |g_theta|^2 + |g_phi|^2                        */
+    int64_t  updates_theta, updates_phi; /* since their optimiser vectors were zero; phi:
                                                 of all members together                        */
-    int64_t  draw, passes;                   /* key of dropout; training passes by lp_forward  */
+    int64_t  draw, passes;               /* key of dropout; training passes by lp_forward  */
     int64_t  swa_count;
     int      swapped;
-    int64_t  average_step;                   /* step at which the average was taken, or -1     */
-    int64_t *estimated;                      /* [K] images seen by lp_bn_estimate              */
+    int64_t  average_step; /* step at which the average was taken, or -1     */
+    int64_t *estimated;    /* [K] images seen by lp_bn_estimate              */
 };
 
 /* ---- sentences */
@@ -3408,7 +3442,8 @@ static size_t lpi_format(char *out, size_t cap, const char *fmt, va_list ap)
         else if (*fmt == 'd' || *fmt == 'l') {
             int64_t  v = *fmt == 'd' ? va_arg(ap, int) : va_arg(ap, int64_t);
             uint64_t u = v < 0 ? (uint64_t)0 - (uint64_t)v : (uint64_t)v;
-            do digits[--at] = (char)('0' + (int)(u % 10)); while (u /= 10);
+            do digits[--at] = (char)('0' + (int)(u % 10));
+            while (u /= 10);
             if (v < 0) digits[--at] = '-';
             s = digits + at;
         } else if (*fmt == 't') {
@@ -3416,7 +3451,8 @@ static size_t lpi_format(char *out, size_t cap, const char *fmt, va_list ap)
             digits[--at] = ']';
             for (int i = t->pub.rank - 1; i >= 0; i--) {
                 int v = t->pub.dim[i];
-                do digits[--at] = (char)('0' + v % 10); while (v /= 10);
+                do digits[--at] = (char)('0' + v % 10);
+                while (v /= 10);
                 if (i > 0) digits[--at] = ',';
             }
             digits[--at] = '[';
@@ -3440,14 +3476,17 @@ static lp_status lpi_fail(lp_net *net, lp_status status, const char *fmt, ...)
 /* The same for builders: the first one sticks. */
 #define LPI_BUILD_FAIL(net, ...) ((net)->failed = lpi_fail(net, __VA_ARGS__), (lp_tensor *)NULL)
 #define LPI_REFUSE(net, condition, ...) \
-    do { if (condition) return LPI_BUILD_FAIL(net, __VA_ARGS__); } while (0)
+    do { \
+        if (condition) return LPI_BUILD_FAIL(net, __VA_ARGS__); \
+    } while (0)
 
 static void *lpi_arena_full(lp_net *net, const char *at)
 {
     if (!net->failed)
         net->failed = lpi_fail(net, LP_ERR_MEMORY,
                                "the graph's arena is full at \"%s\": raise lp_desc.graph_bytes "
-                               "(now %l)", at, (int64_t)net->arena.size);
+                               "(now %l)",
+                               at, (int64_t)net->arena.size);
     return NULL;
 }
 
@@ -3468,13 +3507,13 @@ static const char *lpi_name(lp_net *net, const char *fmt, ...)
 
 /* ---- the frame of the entry points
 
-   Each begins with lpi_enter, which checks what it needs and sets the floating-point mode, and returns
-   by lpi_leave, which restores it; none calls another between the two. */
+   Each begins with lpi_enter, which checks what it needs and sets the floating-point mode, and
+   returns by lpi_leave, which restores it; none calls another between the two. */
 enum {
-    LPI_TRAINING = 1, /* the net was compiled for training                                      */
-    LPI_SETTLED = 2,  /* not between lp_gradient and lp_step                                    */
+    LPI_TRAINING = 1,  /* the net was compiled for training                                      */
+    LPI_SETTLED = 2,   /* not between lp_gradient and lp_step                                    */
     LPI_UNSWAPPED = 4, /* the SWA mean is not swapped in                                        */
-    LPI_SWA = 8       /* there is memory for SWA                                                */
+    LPI_SWA = 8        /* there is memory for SWA                                                */
 };
 static lp_status lpi_enter(lp_net *net, unsigned needs, const char *name)
 {
@@ -3485,11 +3524,11 @@ static lp_status lpi_enter(lp_net *net, unsigned needs, const char *name)
         return lpi_fail(net, LP_ERR_ORDER, "%s: training, but the net was compiled for inference",
                         name);
     if ((needs & LPI_SWA) && !net->desc.swa)
-        return lpi_fail(net, LP_ERR_ORDER,
-                        "%s: stochastic weight averaging needs lp_desc.swa = 1", name);
+        return lpi_fail(net, LP_ERR_ORDER, "%s: stochastic weight averaging needs lp_desc.swa = 1",
+                        name);
     if ((needs & LPI_UNSWAPPED) && net->swapped)
-        return lpi_fail(net, LP_ERR_ORDER,
-                        "%s while the SWA mean is swapped in: call lp_swa_swap", name);
+        return lpi_fail(net, LP_ERR_ORDER, "%s while the SWA mean is swapped in: call lp_swa_swap",
+                        name);
     if ((needs & LPI_SETTLED) && net->pending)
         return lpi_fail(net, LP_ERR_ORDER, "%s between lp_gradient and lp_step", name);
     net->fp = lpi_fp_enter();
@@ -3510,8 +3549,7 @@ static lpi_tensor *lpi_find_named(const lp_net *net, const char *name, int resul
     return NULL;
 }
 
-static lpi_tensor *lpi_new_tensor(lp_net *net, const char *name, int kind, int rank,
-                                  const int *dim)
+static lpi_tensor *lpi_new_tensor(lp_net *net, const char *name, int kind, int rank, const int *dim)
 {
     int64_t size = 1;
     if (net->failed) return NULL;
@@ -3522,7 +3560,7 @@ static lpi_tensor *lpi_new_tensor(lp_net *net, const char *name, int kind, int r
     for (int i = 0; i < rank && !net->failed; i++) {
         if (dim[i] < 1)
             (void)LPI_BUILD_FAIL(net, LP_ERR_SHAPE, "\"%s\": dimension %d is %d, expected >= 1",
-                                  name, i, dim[i]);
+                                 name, i, dim[i]);
         else if ((size *= dim[i]) > 2147483647)
             (void)LPI_BUILD_FAIL(net, LP_ERR_SHAPE, "\"%s\" has 2^31 elements or more", name);
     }
@@ -3575,7 +3613,7 @@ static lp_tensor *lpi_out(lpi_node *node) { return node ? &node->out->pub : NULL
 /* The same for an op of one or two operands whose result has the shape of the first. */
 static lp_tensor *lpi_shaped(lp_net *net, const lpi_op *op, lp_tensor *a, lp_tensor *b)
 {
-    lp_tensor *in[2] = {a, b};
+    lp_tensor *in[2] = { a, b };
     return lpi_out(lpi_new_node(net, op, NULL, 2, in, a->rank, a->dim));
 }
 
@@ -3595,11 +3633,10 @@ static int lpi_building(lp_net *net, const lp_tensor *x, const char *what, const
 {
     if (!net || net->failed) return 0;
     if (net->closed) return lpi_closed(net, what) != NULL;
-    if (label && !*label)
-        net->failed = lpi_fail(net, LP_ERR_NAME, "a %s layer has no name", what);
+    if (label && !*label) net->failed = lpi_fail(net, LP_ERR_NAME, "a %s layer has no name", what);
     else if (!x)
-        net->failed = lpi_fail(net, LP_ERR_ARGUMENT, "%s \"%s\": an input is NULL", what,
-                               lpi_label(label));
+        net->failed =
+            lpi_fail(net, LP_ERR_ARGUMENT, "%s \"%s\": an input is NULL", what, lpi_label(label));
     else if (x->priv->node && (x->priv->node->op->flags & LPI_LOSS))
         net->failed = lpi_fail(net, LP_ERR_ARGUMENT, "%s \"%s\": a loss cannot be an input", what,
                                lpi_label(label));
@@ -3693,8 +3730,8 @@ static lp_tensor *lpi_layer_parameter(lp_net *net, const char *label, const char
                                       const int *dim, lp_init init, float scale)
 {
     if (!net || net->failed) return NULL;
-    return lp_parameter(net, lpi_name(net, "%s.%s", lpi_label(label), name), rank, dim, init,
-                        scale, LP_ROLE_AUTO);
+    return lp_parameter(net, lpi_name(net, "%s.%s", lpi_label(label), name), rank, dim, init, scale,
+                        LP_ROLE_AUTO);
 }
 
 /* A layer's weight matrix, with its rank-1 factors when that family was chosen. */
@@ -3731,7 +3768,7 @@ LPI_TRAINING_ONLY int lpi_adds(const lp_net *net, const lpi_node *node, int i)
     return node->add[i] || (node->in[i]->kind == LPI_PARAMETER && net->pending > 0);
 }
 LPI_TRAINING_ONLY int lpi_wants(const lpi_node *node, int i) { return node->in[i]->needs_grad; }
-static int lpi_rows(const lp_net *net, const lpi_tensor *t)
+static int            lpi_rows(const lp_net *net, const lpi_tensor *t)
 {
     return t->batched ? net->rows : t->pub.dim[0];
 }
@@ -3804,7 +3841,8 @@ static void lpi_take_over(lp_net *net, lpi_node *node, lpi_node *other)
 
    To add one, take gelu, the first, as a model:
      1. State the equation and its gradient.
-     2. forward writes node->out from node->in: lpi_value gives their memory, lpi_count, lpi_lines and
+     2. forward writes node->out from node->in: lpi_value gives their memory, lpi_count, lpi_lines
+     and
         lpi_rows how much of it is in use.  It returns LP_OK, or fails with a sentence.
      3. backward writes the gradient of each input that lpi_wants, overwriting it, or adding where
         lpi_adds, in descending order of inputs (one tensor may stand in two places).
@@ -3812,7 +3850,8 @@ static void lpi_take_over(lp_net *net, lpi_node *node, lpi_node *other)
         output.  >>plan gives memory to these uses and to no others; what is forgotten here is NaN
         in a build with LP_ASSERT, and tests/graphs.c finds it.
      5. The builder checks shapes, in words, and makes the node.
-     6. Declare the builder among "Ops without parameters"; add the op to reference/plain.h and a line
+     6. Declare the builder among "Ops without parameters"; add the op to reference/plain.h and a
+     line
         for it to tests/graphs.c and tests/gradcheck.c.
    An op that needs memory of its own says so in sizes(), and asks lpi_scratch for scratch; one with
    parameters creates them by lpi_layer_parameter; random ops key their stream by node->index. */
@@ -3867,7 +3906,7 @@ static void lpi_copy_unary(lpi_n n, const lp_real *x, lp_real *y) { lpi_copy(y, 
 static void lpi_add_run(const lp_net *net, lpi_n n, const lp_real *a, const lp_real *b, lp_real *y)
 {
     lpi_map m = lpi_map_of(n, a, b, y);
-    m.binary = LPI_CALL(net->kernels, add);
+    m.binary = LPI_KERNEL_OF(net->kernels, add);
     lpi_map_run(net, &m);
 }
 /* dx = dy or dx += dy. */
@@ -3880,8 +3919,8 @@ LPI_TRAINING_ONLY void lpi_pass_grad(const lp_net *net, lpi_n n, const lp_real *
     else if (dx != dy) lpi_map_run(net, &m);
 }
 
-/* Forward and backward of an op y = f(x), element by element; the derivative is computed from dy and
-   `of`, x or y. */
+/* Forward and backward of an op y = f(x), element by element; the derivative is computed from dy
+   and `of`, x or y. */
 static lp_status lpi_map_forward(lp_net *net, lpi_node *node, lpi_unary_fn f)
 {
     lpi_map m = lpi_map_of(lpi_count(net, node->out), lpi_value(net, node->in[0]), NULL,
@@ -3893,8 +3932,8 @@ static lp_status lpi_map_forward(lp_net *net, lpi_node *node, lpi_unary_fn f)
 LPI_TRAINING_ONLY void lpi_map_backward(lp_net *net, lpi_node *node, lpi_gradient_fn f,
                                         lpi_tensor *of)
 {
-    lpi_map m = lpi_map_of(lpi_count(net, node->out), lpi_value(net, of),
-                           lpi_grad(net, node->out), lpi_grad(net, node->in[0]));
+    lpi_map m = lpi_map_of(lpi_count(net, node->out), lpi_value(net, of), lpi_grad(net, node->out),
+                           lpi_grad(net, node->in[0]));
     m.gradient = f;
     m.accumulate = lpi_adds(net, node, 0);
     lpi_map_run(net, &m);
@@ -3909,7 +3948,7 @@ typedef struct lpi_visit {
 } lpi_visit;
 static void lpi_for_lines(lp_net *net, lpi_node *node, lpi_item_fn fn)
 {
-    lpi_visit v = {net, node, lpi_lines(net, node->out)};
+    lpi_visit v = { net, node, lpi_lines(net, node->out) };
     lpi_for(&net->team, (int)lpi_ceil_div(v.lines, LPI_LINES), fn, &v);
 }
 
@@ -3947,7 +3986,7 @@ LPI_TRAINING_ONLY void lpi_col_sum_item(void *arg, int item, LPI_UNUSED int lane
 {
     const lpi_columns *m = (const lpi_columns *)arg;
     lpi_n              rows, at = lpi_block_at(m, item, &rows);
-    LPI_CALL(m->kernels, col_sum)(rows, m->c, m->x + at, m->part + (lpi_n)item * 2 * m->c);
+    LPI_CALL(m->kernels, col_sum, rows, m->c, m->x + at, m->part + (lpi_n)item * 2 * m->c);
 }
 LPI_TRAINING_ONLY lpi_n lpi_col_sums_scratch(lpi_n rows, lpi_n c)
 {
@@ -3969,8 +4008,8 @@ LPI_TRAINING_ONLY void lpi_col_sums(lp_net *net, lpi_n rows, lpi_n c, const lp_r
     }
 }
 
-/* C [m, n] = (or +=) A [m, k] B [k, n] by all threads, element (i,j) of A at a[i*rsa + j*csa]; work:
-   lpi_multiply_scratch elements. */
+/* C [m, n] = (or +=) A [m, k] B [k, n] by all threads, element (i,j) of A at a[i*rsa + j*csa];
+   work: lpi_multiply_scratch elements. */
 static lpi_n lpi_multiply_scratch(const lp_net *net, lpi_n n, lpi_n k)
 {
     return net->desc.threads * lpi_gemm_scratch(n, k);
@@ -4000,24 +4039,28 @@ static lpi_geom lpi_geom_of(const int *x, const int *y, int kh, int kw, int stri
 }
 
 /* An op's row, by its name, of which its functions are called lpi_NAME_forward and so on: uses of
-   memory in forward and in backward, flags, size of what is its own, sizes(), absorb(), statistics. */
+   memory in forward and in backward, flags, size of what is its own, sizes(), absorb(), statistics.
+   */
 #define LPI_OP(NAME, ...) LPI_OP_AS(NAME, NAME, __VA_ARGS__)
+/* clang-format off */
 #define LPI_OP_AS(NAME, FUNCTIONS, FORWARD, BACKWARD, FLAGS, OWN, SIZES, ABSORB, RUNNING)        \
     static const lpi_op lpi_op_##NAME = {                                                       \
         #NAME, lpi_##FUNCTIONS##_forward, LPI_BACK(lpi_##FUNCTIONS##_backward), SIZES, ABSORB,  \
         RUNNING, FORWARD, BACKWARD, FLAGS, OWN}
+/* clang-format on */
 
 /* ---- gelu: y = x F(x), F the distribution function of the standard normal (Hendrycks and Gimpel
    2016);  dx = dy (F(x) + x f(x)),  f its density.  F(-x) = e^(-x^2 / 2) t P(t) for x >= 0, with
-   t = 1 / (1 + 0.35 x) and P of degree 10 fitted for the smallest largest relative error (1.3e-8). */
+   t = 1 / (1 + 0.35 x) and P of degree 10 fitted for the smallest largest relative error (1.3e-8).
+   */
 
 static double lpi_normal_cdf(double x)
 {
-    static const double p[11] = {
-        0.13962979999433017, 0.13962923692470183,  0.12255290265951554, 0.08778659993172207,
-        0.04840250744905988, -0.02839415768498495, 0.06956693191618162, -0.22591689958482103,
-        0.23588462631595938, -0.10845549329218523, 0.01931393873685708};
-    double t = 1 / (1 + 0.35 * (x < 0 ? -x : x)), tail = 0;
+    static const double p[11] = { 0.13962979999433017,  0.13962923692470183,  0.12255290265951554,
+                                  0.08778659993172207,  0.04840250744905988,  -0.02839415768498495,
+                                  0.06956693191618162,  -0.22591689958482103, 0.23588462631595938,
+                                  -0.10845549329218523, 0.01931393873685708 };
+    double              t = 1 / (1 + 0.35 * (x < 0 ? -x : x)), tail = 0;
     for (int i = 10; i >= 0; i--) tail = tail * t + p[i];
     tail *= t * lpi_exp(-0.5 * x * x);
     return x < 0 ? tail : 1 - tail;
@@ -4056,21 +4099,21 @@ LP_API lp_tensor *lp_gelu(lp_net *net, lp_tensor *x)
 /* ---- relu: y = x < 0 ? 0 : x;  sigmoid: y = 1 / (1 + e^-x);  tanh.  Their kernels stand in
    >>kernels; backward reads y. */
 
-#define LPI_ACTIVATION(NAME, FLAGS)                                                             \
-    static lp_status lpi_##NAME##_forward(lp_net *net, lpi_node *node)                          \
-    {                                                                                           \
-        return lpi_map_forward(net, node, LPI_CALL(net->kernels, NAME));                        \
-    }                                                                                           \
-    LPI_TRAINING_ONLY void lpi_##NAME##_backward(lp_net *net, lpi_node *node)                   \
-    {                                                                                           \
-        lpi_map_backward(net, node, LPI_CALL(net->kernels, NAME##_grad), node->out);            \
-    }                                                                                           \
-    LPI_OP(NAME, LPI_X0 | LPI_Y, LPI_Y, LPI_IN_PLACE | LPI_GRAD_IN_PLACE | (FLAGS), 0, NULL,    \
-           NULL, NULL);                                                                         \
-    LP_API lp_tensor *lp_##NAME(lp_net *net, lp_tensor *x)                                      \
-    {                                                                                           \
-        if (!lpi_building(net, x, #NAME, NULL)) return NULL;                                    \
-        return lpi_shaped(net, &lpi_op_##NAME, x, NULL);                                        \
+#define LPI_ACTIVATION(NAME, FLAGS) \
+    static lp_status lpi_##NAME##_forward(lp_net *net, lpi_node *node) \
+    { \
+        return lpi_map_forward(net, node, LPI_KERNEL_OF(net->kernels, NAME)); \
+    } \
+    LPI_TRAINING_ONLY void lpi_##NAME##_backward(lp_net *net, lpi_node *node) \
+    { \
+        lpi_map_backward(net, node, LPI_KERNEL_OF(net->kernels, NAME##_grad), node->out); \
+    } \
+    LPI_OP(NAME, LPI_X0 | LPI_Y, LPI_Y, LPI_IN_PLACE | LPI_GRAD_IN_PLACE | (FLAGS), 0, NULL, NULL, \
+           NULL); \
+    LP_API lp_tensor *lp_##NAME(lp_net *net, lp_tensor *x) \
+    { \
+        if (!lpi_building(net, x, #NAME, NULL)) return NULL; \
+        return lpi_shaped(net, &lpi_op_##NAME, x, NULL); \
     }
 LPI_ACTIVATION(relu, LPI_IS_RELU)
 LPI_ACTIVATION(sigmoid, 0)
@@ -4108,10 +4151,10 @@ LP_API lp_tensor *lp_add(lp_net *net, lp_tensor *a, lp_tensor *b)
 
 typedef struct lpi_product {
     const lp_kernels *kernels;
-    lpi_n          n, repeats;
-    const lp_real *a, *b;
-    lp_real       *y;
-    int            sum, accumulate; /* sum: y [n] = sum of a o b, b repeated with a              */
+    lpi_n             n, repeats;
+    const lp_real    *a, *b;
+    lp_real          *y;
+    int sum, accumulate; /* sum: y [n] = sum of a o b, b repeated with a              */
 } lpi_product;
 
 static void lpi_product_item(void *arg, int item, LPI_UNUSED int lane)
@@ -4120,8 +4163,9 @@ static void lpi_product_item(void *arg, int item, LPI_UNUSED int lane)
     lpi_n              i = (lpi_n)item * LPI_CHUNK, n = lpi_minp(LPI_CHUNK, p->n - i);
     for (lpi_n q = 0; q < p->repeats; q++, i += p->n) {
         lpi_n once = i - q * p->n;
-        if (p->sum) LPI_CALL(p->kernels, mul)(n, p->a + i, p->b + i, p->accumulate || q > 0, p->y + once);
-        else LPI_CALL(p->kernels, mul)(n, p->a + i, p->b + once, p->accumulate, p->y + i);
+        if (p->sum)
+            LPI_CALL(p->kernels, mul, n, p->a + i, p->b + i, p->accumulate || q > 0, p->y + once);
+        else LPI_CALL(p->kernels, mul, n, p->a + i, p->b + once, p->accumulate, p->y + i);
     }
 }
 
@@ -4160,7 +4204,8 @@ LP_API lp_tensor *lp_mul(lp_net *net, lp_tensor *a, lp_tensor *b)
     for (int i = 1; i <= b->rank && fits; i++) fits = a->dim[a->rank - i] == b->dim[b->rank - i];
     LPI_REFUSE(net, !fits && !lpi_same_shape(a, b), LP_ERR_SHAPE,
                "mul: \"%s\" %t and \"%s\" %t: expected the same shape, or the last dimensions of "
-               "the first", a->name, a->priv, b->name, b->priv);
+               "the first",
+               a->name, a->priv, b->name, b->priv);
     return lpi_shaped(net, &lpi_op_mul, a, b);
 }
 
@@ -4172,7 +4217,7 @@ static lp_status lpi_outer_forward(lp_net *net, lpi_node *node)
     const lp_real *a = lpi_value(net, node->in[0]), *b = lpi_value(net, node->in[1]);
     lp_real       *y = lpi_value(net, node->out);
     lpi_zero(y, m * n);
-    for (lpi_n i = 0; i < m; i++) LPI_CALL(net->kernels, axpy)(n, a[i], b, y + i * n);
+    for (lpi_n i = 0; i < m; i++) LPI_CALL(net->kernels, axpy, n, a[i], b, y + i * n);
     return LP_OK;
 }
 LPI_TRAINING_ONLY void lpi_outer_backward(lp_net *net, lpi_node *node)
@@ -4183,13 +4228,14 @@ LPI_TRAINING_ONLY void lpi_outer_backward(lp_net *net, lpi_node *node)
     if (lpi_wants(node, 1)) {
         lp_real *db = lpi_grad(net, node->in[1]);
         if (!lpi_adds(net, node, 1)) lpi_zero(db, n);
-        for (lpi_n i = 0; i < m; i++) LPI_CALL(net->kernels, axpy)(n, a[i], dy + i * n, db);
+        for (lpi_n i = 0; i < m; i++) LPI_CALL(net->kernels, axpy, n, a[i], dy + i * n, db);
     }
     if (lpi_wants(node, 0)) {
         lp_real *da = lpi_grad(net, node->in[0]);
         int      accumulate = lpi_adds(net, node, 0);
         for (lpi_n i = 0; i < m; i++)
-            da[i] = (lp_real)(LPI_CALL(net->kernels, dot)(n, dy + i * n, b) + (accumulate ? (double)da[i] : 0));
+            da[i] = (lp_real)(LPI_CALL(net->kernels, dot, n, dy + i * n, b)
+                              + (accumulate ? (double)da[i] : 0));
     }
 }
 
@@ -4201,9 +4247,10 @@ LP_API lp_tensor *lp_outer(lp_net *net, lp_tensor *a, lp_tensor *b)
     LPI_REFUSE(net, a->rank != 1 || b->rank != 1 || a->priv->batched || b->priv->batched,
                LP_ERR_SHAPE,
                "outer: \"%s\" %t and \"%s\" %t: expected two vectors [m] and [n] that do not "
-               "follow the batch", a->name, a->priv, b->name, b->priv);
-    int        dim[2] = {a->dim[0], b->dim[0]};
-    lp_tensor *in[2] = {a, b};
+               "follow the batch",
+               a->name, a->priv, b->name, b->priv);
+    int        dim[2] = { a->dim[0], b->dim[0] };
+    lp_tensor *in[2] = { a, b };
     return lpi_out(lpi_new_node(net, &lpi_op_outer, NULL, 2, in, 2, dim));
 }
 
@@ -4243,9 +4290,11 @@ LP_API lp_tensor *lp_reshape(lp_net *net, lp_tensor *x, int rank, const int *dim
     LPI_REFUSE(net, rank < 1 || rank > 4 || !dim, LP_ERR_ARGUMENT,
                "reshape of \"%s\": rank %d, expected 1..4", x->name, rank);
     for (int i = 0; i < rank; i++) size = dim[i] < 1 || size > x->priv->size ? -1 : size * dim[i];
-    LPI_REFUSE(net, size != x->priv->size || (x->priv->batched && dim[0] != x->dim[0]), LP_ERR_SHAPE,
-               "reshape of \"%s\" %t: expected dimensions of as many elements, and the first to stay "
-               "where it follows the batch", x->name, x->priv);
+    LPI_REFUSE(
+        net, size != x->priv->size || (x->priv->batched && dim[0] != x->dim[0]), LP_ERR_SHAPE,
+        "reshape of \"%s\" %t: expected dimensions of as many elements, and the first to stay "
+        "where it follows the batch",
+        x->name, x->priv);
     return lpi_out(lpi_new_node(net, &lpi_op_reshape, NULL, 1, &x, rank, dim));
 }
 
@@ -4279,7 +4328,7 @@ LPI_TRAINING_ONLY void lpi_concat_backward(lp_net *net, lpi_node *node)
         if (!lpi_adds(net, node, i)) lpi_copy_lines(lines, part, dy, width, dx, part);
         else
             for (lpi_n l = 0; l < lines; l++)
-                LPI_CALL(net->kernels, add)(part, dx + l * part, dy + l * width, dx + l * part);
+                LPI_CALL(net->kernels, add, part, dx + l * part, dy + l * width, dx + l * part);
     }
 }
 LPI_OP(concat, LPI_X0 | LPI_X1 | LPI_Y, 0, 0, 0, NULL, NULL, NULL);
@@ -4290,14 +4339,16 @@ LP_API lp_tensor *lp_concat(lp_net *net, lp_tensor *a, lp_tensor *b)
     int fits = a->rank == b->rank && a->priv->batched == b->priv->batched
                && (a->rank > 1 || !a->priv->batched);
     for (int i = 0; i + 1 < a->rank; i++) fits &= a->dim[i] == b->dim[i];
-    LPI_REFUSE(net, !fits, LP_ERR_SHAPE,
-               "concat: \"%s\" %t and \"%s\" %t differ in more than the last dimension, or only one "
-               "follows the batch", a->name, a->priv, b->name, b->priv);
-    lp_tensor *in[2] = {a, b};
-    int        dim[4] = {a->dim[0], a->dim[1], a->dim[2], a->dim[3]};
+    LPI_REFUSE(
+        net, !fits, LP_ERR_SHAPE,
+        "concat: \"%s\" %t and \"%s\" %t differ in more than the last dimension, or only one "
+        "follows the batch",
+        a->name, a->priv, b->name, b->priv);
+    lp_tensor *in[2] = { a, b };
+    int        dim[4] = { a->dim[0], a->dim[1], a->dim[2], a->dim[3] };
     int64_t    width = (int64_t)dim[a->rank - 1] + b->dim[a->rank - 1];
-    LPI_REFUSE(net, width > 2147483647, LP_ERR_SHAPE, "concat: \"%s\" %t and \"%s\" %t are too wide",
-               a->name, a->priv, b->name, b->priv);
+    LPI_REFUSE(net, width > 2147483647, LP_ERR_SHAPE,
+               "concat: \"%s\" %t and \"%s\" %t are too wide", a->name, a->priv, b->name, b->priv);
     dim[a->rank - 1] = (int)width;
     return lpi_out(lpi_new_node(net, &lpi_op_concat, NULL, 2, in, a->rank, dim));
 }
@@ -4334,7 +4385,7 @@ LPI_TRAINING_ONLY void lpi_gather_backward(lp_net *net, lpi_node *node)
     if (!lpi_adds(net, node, 1)) lpi_zero(dtable, node->in[1]->size);
     for (lpi_n i = 0; i < n; i++) {
         lp_real *sum = dtable + token[i] * width;
-        LPI_CALL(net->kernels, add)(width, sum, dy + i * width, sum);
+        LPI_CALL(net->kernels, add, width, sum, dy + i * width, sum);
     }
 }
 LPI_OP(gather, LPI_X0 | LPI_X1 | LPI_Y, LPI_X0, LPI_IS_LOOKUP, 0, NULL, NULL, NULL);
@@ -4350,7 +4401,7 @@ LP_API lp_tensor *lp_gather(lp_net *net, lp_tensor *tokens, lp_tensor *table, co
                table->priv);
     int dim[3] = { tokens->dim[0], tokens->dim[1], table->dim[1] }, rank = tokens->rank + 1;
     if (rank == 2) dim[1] = dim[2];
-    lp_tensor *in[2] = {tokens, table};
+    lp_tensor *in[2] = { tokens, table };
     return lpi_out(lpi_new_node(net, &lpi_op_gather, label, 2, in, rank, dim));
 }
 
@@ -4409,24 +4460,24 @@ LP_API lp_tensor *lp_matmul(lp_net *net, lp_tensor *x, lp_tensor *w, lp_tensor *
     if (!lpi_building(net, x, "matmul", label)) return NULL;
     if (!lpi_building(net, w, "matmul", label)) return NULL;
     const char *who = label ? label : "matmul";
-    int sequence = x->rank == 3, in = sequence ? x->dim[2] : (int)x->priv->row_size;
+    int         sequence = x->rank == 3, in = sequence ? x->dim[2] : (int)x->priv->row_size;
     LPI_REFUSE(net, w->rank != 2 || w->priv->batched || in != w->dim[0], LP_ERR_SHAPE,
                "linear \"%s\": input \"%s\" %t does not fit weight \"%s\" %t (expected [n, in] or "
-               "[n, length, in], and [in, out])", who, x->name, x->priv, w->name, w->priv);
-    LPI_REFUSE(net, bias && !lpi_is_weight(bias, 1, w->dim[1], 1),
-               LP_ERR_SHAPE,
+               "[n, length, in], and [in, out])",
+               who, x->name, x->priv, w->name, w->priv);
+    LPI_REFUSE(net, bias && !lpi_is_weight(bias, 1, w->dim[1], 1), LP_ERR_SHAPE,
                "linear \"%s\": bias \"%s\" %t does not fit weight \"%s\" %t", who, bias->name,
                bias->priv, w->name, w->priv);
-    lp_tensor *inputs[3] = {x, w, bias};
-    int        dim[3] = {x->dim[0], sequence ? x->dim[1] : w->dim[1], w->dim[1]};
+    lp_tensor *inputs[3] = { x, w, bias };
+    int        dim[3] = { x->dim[0], sequence ? x->dim[1] : w->dim[1], w->dim[1] };
     return lpi_out(lpi_new_node(net, &lpi_op_matmul, label, 3, inputs, 2 + sequence, dim));
 }
 
 LP_API lp_tensor *lp_linear(lp_net *net, lp_tensor *x, const char *label, int out)
 {
     if (!lpi_building(net, x, "linear", lpi_label(label))) return NULL;
-    LPI_REFUSE(net, out < 1, LP_ERR_ARGUMENT,
-               "linear \"%s\": %d outputs, expected >= 1", lpi_label(label), out);
+    LPI_REFUSE(net, out < 1, LP_ERR_ARGUMENT, "linear \"%s\": %d outputs, expected >= 1",
+               lpi_label(label), out);
     int        dim[2] = { x->rank == 3 ? x->dim[2] : (int)x->priv->row_size, out };
     lp_tensor *w = lpi_layer_weight(net, label, "weight", 2, dim, LP_INIT_KAIMING, 1);
     lp_tensor *b = lpi_layer_parameter(net, label, "bias", 1, &out, LP_INIT_ZERO, 1);
@@ -4497,7 +4548,7 @@ LPI_TRAINING_ONLY void lpi_layernorm_weights_item(void *arg, int item, LPI_UNUSE
     const lp_real   *x = lpi_value(v->net, v->node->in[0]), *dy = lpi_grad(v->net, v->node->out);
     const lp_real   *saved = v->node->saved.at;
     for (lpi_n end = lpi_minp(j + LPI_LINES, c); j < end; j++) {
-        double sum[3] = {0, 0, 0}; /* [1]: dgamma, [2]: dbeta */
+        double sum[3] = { 0, 0, 0 }; /* [1]: dgamma, [2]: dbeta */
         for (lpi_n i = 0; i < v->lines; i++) {
             double unit = ((double)x[i * c + j] - (double)saved[2 * i]) * (double)saved[2 * i + 1];
             sum[1] += (double)dy[i * c + j] * unit;
@@ -4512,7 +4563,7 @@ LPI_TRAINING_ONLY void lpi_layernorm_weights_item(void *arg, int item, LPI_UNUSE
 }
 LPI_TRAINING_ONLY void lpi_layernorm_backward(lp_net *net, lpi_node *node)
 {
-    lpi_visit v = {net, node, lpi_lines(net, node->out)};
+    lpi_visit v = { net, node, lpi_lines(net, node->out) };
     lpi_for(&net->team, (int)lpi_ceil_div(lpi_last(node->out), LPI_LINES),
             lpi_layernorm_weights_item, &v);
     if (lpi_wants(node, 0)) lpi_for_lines(net, node, lpi_layernorm_grad_item);
@@ -4532,7 +4583,7 @@ static lpi_node *lpi_normalisation(lp_net *net, const lpi_op *op, lp_tensor *x, 
     int        c = x->dim[x->rank - 1];
     lp_tensor *w = lpi_layer_parameter(net, label, "weight", 1, &c, LP_INIT_ONE, 1);
     lp_tensor *b = lpi_layer_parameter(net, label, "bias", 1, &c, LP_INIT_ZERO, 1);
-    lp_tensor *in[3] = {x, w, b};
+    lp_tensor *in[3] = { x, w, b };
     return b ? lpi_new_node(net, op, label, 3, in, x->rank, x->dim) : NULL;
 }
 LP_API lp_tensor *lp_layernorm(lp_net *net, lp_tensor *x, const char *label)
@@ -4540,9 +4591,9 @@ LP_API lp_tensor *lp_layernorm(lp_net *net, lp_tensor *x, const char *label)
     return lpi_out(lpi_normalisation(net, &lpi_op_layernorm, x, label));
 }
 
-/* ---- lstm: see >>lstm.  Inputs x, w_ih, w_hh, b_ih, b_hh.  An embedding that is read by nothing else
-   is absorbed if its words are few beside the positions of 16 streams (not of the capacity's: bits
-   would depend on it); input 0 is then the table:
+/* ---- lstm: see >>lstm.  Inputs x, w_ih, w_hh, b_ih, b_hh.  An embedding that is read by nothing
+   else is absorbed if its words are few beside the positions of 16 streams (not of the capacity's:
+   bits would depend on it); input 0 is then the table:
 
        tokens --> [gather] --> x --> [lstm] --> h        =>    tokens --> [lstm] --> h
        table  ------^                                          table  ------^                */
@@ -4551,7 +4602,6 @@ typedef struct lpi_lstm_own {
     lpi_tensor *tokens; /* of the absorbed embedding, or NULL */
     int         words;  /* of its table, or 0                 */
 } lpi_lstm_own;
-
 
 /* How the node looks at a minibatch, training or not; without memory. */
 static lpi_lstm lpi_lstm_shape(const lpi_node *node, int training)
@@ -4564,7 +4614,7 @@ static lpi_lstm lpi_lstm_of(const lp_net *net, const lpi_node *node)
 {
     const lpi_tensor *tokens = ((const lpi_lstm_own *)node->own)->tokens;
     lpi_lstm          l = lpi_lstm_shape(node, !net->desc.inference);
-    lpi_carver        c = {node->saved.at, 0};
+    lpi_carver        c = { node->saved.at, 0 };
     lpi_lstm_carve_saved(&l, &c);
     l.kernels = net->kernels;
     l.rows = lpi_rows(net, node->out);
@@ -4587,7 +4637,7 @@ static void lpi_lstm_sizes_of(const lp_net *net, const lpi_node *node, int train
 {
     lpi_lstm   l = lpi_lstm_shape(node, training);
     lpi_n      lanes = net->desc.threads;
-    lpi_carver saved = {NULL, 0}, forward = saved, through = saved, weights = saved;
+    lpi_carver saved = { NULL, 0 }, forward = saved, through = saved, weights = saved;
     lpi_lstm_carve_saved(&l, &saved);
     lpi_lstm_carve_forward(&l, &forward, lanes);
     if (training) lpi_lstm_carve_through(&l, &through);
@@ -4602,9 +4652,8 @@ static lp_status lpi_lstm_forward(lp_net *net, lpi_node *node)
     lpi_lstm            l = lpi_lstm_of(net, node);
     lp_real            *w_ih = lpi_value(net, node->in[1]);
     lpi_n               u4 = 4 * l.units;
-    lpi_carver          c = {net->workspace, 0};
-    if (own->tokens
-        && lpi_check_tokens(net, own->tokens, l.rows * l.length, own->words) != LP_OK)
+    lpi_carver          c = { net->workspace, 0 };
+    if (own->tokens && lpi_check_tokens(net, own->tokens, l.rows * l.length, own->words) != LP_OK)
         return LP_ERR_LABEL;
     lpi_lstm_carve_forward(&l, &c, net->desc.threads);
     (void)lpi_scratch(net, c.used);
@@ -4616,7 +4665,8 @@ static lp_status lpi_lstm_forward(lp_net *net, lpi_node *node)
     return LP_OK;
 }
 
-/* dW_hh = H^T dA;  dT, and from it dW_ih = E^T dT, the gradients of the biases, and dE = dT W_ih^T. */
+/* dW_hh = H^T dA;  dT, and from it dW_ih = E^T dT, the gradients of the biases, and dE = dT W_ih^T.
+   */
 LPI_TRAINING_ONLY void lpi_lstm_backward_words(lp_net *net, const lpi_node *node, lpi_lstm *l)
 {
     lpi_n u4 = 4 * l->units, n = l->words;
@@ -4640,7 +4690,7 @@ LPI_TRAINING_ONLY void lpi_lstm_backward(lp_net *net, lpi_node *node)
 {
     lpi_lstm   l = lpi_lstm_of(net, node);
     lpi_n      u4 = 4 * l.units;
-    lpi_carver through = {net->workspace, 0}, weights = through;
+    lpi_carver through = { net->workspace, 0 }, weights = through;
     l.dy = lpi_grad(net, node->out);
     lpi_lstm_carve_through(&l, &through);
     (void)lpi_scratch(net, through.used);
@@ -4698,15 +4748,17 @@ LP_API lp_tensor *lp_lstm_sequence(lp_net *net, lp_tensor *x, lp_tensor *w_ih, l
     LPI_REFUSE(net, x->rank != 3 || !x->priv->batched, LP_ERR_SHAPE,
                "lstm \"%s\": input \"%s\" %t, expected sequences [n, length, in]", who, x->name,
                x->priv);
-    LPI_REFUSE(net, units > 536870911 || !lpi_is_weight(w_hh, 2, units, 4 * units)
-               || !lpi_is_weight(w_ih, 2, x->dim[2], 4 * units)
-               || !lpi_is_weight(bias_ih, 1, 4 * units, 1)
-               || !lpi_is_weight(bias_hh, 1, 4 * units, 1), LP_ERR_SHAPE,
+    LPI_REFUSE(net,
+               units > 536870911 || !lpi_is_weight(w_hh, 2, units, 4 * units)
+                   || !lpi_is_weight(w_ih, 2, x->dim[2], 4 * units)
+                   || !lpi_is_weight(bias_ih, 1, 4 * units, 1)
+                   || !lpi_is_weight(bias_hh, 1, 4 * units, 1),
+               LP_ERR_SHAPE,
                "lstm \"%s\": input \"%s\" %t, weights %t and %t, biases %t and %t do not fit "
-               "(expected [n,length,in], [in,4u], [u,4u], [4u], [4u])", who, x->name, x->priv,
-               w_ih->priv, w_hh->priv, bias_ih->priv, bias_hh->priv);
-    lp_tensor *in[5] = {x, w_ih, w_hh, bias_ih, bias_hh};
-    int        dim[3] = {x->dim[0], x->dim[1], units};
+               "(expected [n,length,in], [in,4u], [u,4u], [4u], [4u])",
+               who, x->name, x->priv, w_ih->priv, w_hh->priv, bias_ih->priv, bias_hh->priv);
+    lp_tensor *in[5] = { x, w_ih, w_hh, bias_ih, bias_hh };
+    int        dim[3] = { x->dim[0], x->dim[1], units };
     return lpi_out(lpi_new_node(net, &lpi_op_lstm, label, 5, in, 3, dim));
 }
 
@@ -4733,8 +4785,8 @@ LP_API lp_tensor *lp_lstm(lp_net *net, lp_tensor *x, const char *label, int unit
      dbeta = sum dy,  dgamma = s sum dy (x - mean),
      dx = gamma s (dy - dbeta/n - x^ dgamma/n) = ka dy + kb (x - mean) + kc.
 
-   It absorbs a ReLU behind it, and convolutions around it do parts of its work while their data is in
-   cache (see conv2d): what they may take over is said by lpi_batchnorm_own.
+   It absorbs a ReLU behind it, and convolutions around it do parts of its work while their data is
+   in cache (see conv2d): what they may take over is said by lpi_batchnorm_own.
 
        x --> [batchnorm] --> h --> [relu] --> y        =>    x --> [batchnorm, relu] --> y       */
 
@@ -4764,8 +4816,9 @@ static lpi_bn_saved lpi_bn_saved_of(const lpi_node *node)
 {
     lpi_n        c = lpi_last(node->out);
     lp_real     *p = node->saved.at;
-    lpi_bn_saved s = {{p, p + c, p + 2 * c, p + 3 * c, p + 4 * c, p + 5 * c}, p + 6 * c, p + 7 * c,
-                      p + 8 * c};
+    lpi_bn_saved s = {
+        { p, p + c, p + 2 * c, p + 3 * c, p + 4 * c, p + 5 * c }, p + 6 * c, p + 7 * c, p + 8 * c
+    };
     return s;
 }
 
@@ -4793,7 +4846,8 @@ static void lpi_bn_apply_item(void *arg, int item, LPI_UNUSED int lane)
 {
     const lpi_columns *m = (const lpi_columns *)arg;
     lpi_n              rows, at = lpi_block_at(m, item, &rows);
-    LPI_CALL(m->kernels, scale_shift)(rows, m->c, m->x + at, m->bn->scale, m->bn->shift, m->relu, m->y + at);
+    LPI_CALL(m->kernels, scale_shift, rows, m->c, m->x + at, m->bn->scale, m->bn->shift, m->relu,
+             m->y + at);
 }
 
 LPI_TRAINING_ONLY void lpi_bn_moments_item(void *arg, int item, LPI_UNUSED int lane)
@@ -4854,14 +4908,16 @@ LPI_TRAINING_ONLY void lpi_bn_sums_item(void *arg, int item, LPI_UNUSED int lane
     const lpi_columns *m = (const lpi_columns *)arg;
     lpi_n              rows, at = lpi_block_at(m, item, &rows);
     lp_real           *part = m->part + (lpi_n)item * 2 * m->c;
-    LPI_CALL(m->kernels, bn_sums)(rows, m->c, m->x + at, m->dy + at, m->bn, m->relu, part, part + m->c);
+    LPI_CALL(m->kernels, bn_sums, rows, m->c, m->x + at, m->dy + at, m->bn, m->relu, part,
+             part + m->c);
 }
 
 LPI_TRAINING_ONLY void lpi_bn_grad_item(void *arg, int item, LPI_UNUSED int lane)
 {
     const lpi_columns *m = (const lpi_columns *)arg;
     lpi_n              rows, at = lpi_block_at(m, item, &rows);
-    LPI_CALL(m->kernels, bn_grad)(rows, m->c, m->x + at, m->dy + at, m->bn, m->relu, m->accumulate, m->y + at);
+    LPI_CALL(m->kernels, bn_grad, rows, m->c, m->x + at, m->dy + at, m->bn, m->relu, m->accumulate,
+             m->y + at);
 }
 
 LPI_TRAINING_ONLY void lpi_batchnorm_backward(lp_net *net, lpi_node *node)
@@ -4956,9 +5012,9 @@ static void lpi_batchnorm_absorb(lp_net *net, lpi_node *node)
     lpi_own_batchnorm(node)->relu = 1;
     lpi_take_over(net, node, relu);
 }
-static const lpi_running lpi_batchnorm_running = {lpi_batchnorm_start, lpi_batchnorm_average,
-                                                  LPI_BACK(lpi_batchnorm_finite),
-                                                  LPI_BACK(lpi_batchnorm_commit)};
+static const lpi_running lpi_batchnorm_running = { lpi_batchnorm_start, lpi_batchnorm_average,
+                                                   LPI_BACK(lpi_batchnorm_finite),
+                                                   LPI_BACK(lpi_batchnorm_commit) };
 LPI_OP(batchnorm, LPI_X0 | LPI_X1 | LPI_X2 | LPI_Y | LPI_SAVED, LPI_X0 | LPI_X1 | LPI_SAVED,
        LPI_GRAD_IN_PLACE | LPI_IS_AFFINE, sizeof(lpi_batchnorm_own), lpi_batchnorm_sizes,
        lpi_batchnorm_absorb, &lpi_batchnorm_running);
@@ -4971,7 +5027,8 @@ LP_API lp_tensor *lp_batchnorm(lp_net *net, lp_tensor *x, const char *label)
 }
 
 /* ---- conv2d: see >>conv.  It absorbs a sum behind it of which it computes the later operand, the
-   BatchNorm before it whose output only convolutions read, and parts of the work of both BatchNorms:
+   BatchNorm before it whose output only convolutions read, and parts of the work of both
+   BatchNorms:
 
        x --> [batchnorm] --> h --> [conv2d] --> a --> [add] --> y --> [batchnorm]
                                                  r ----^
@@ -4982,8 +5039,8 @@ LP_API lp_tensor *lp_batchnorm(lp_net *net, lp_tensor *x, const char *label)
 
    h is not stored: the convolution computes it again while it reads x, forward and backward.  The
    moments of y are taken image by image while y is in cache, and in backward the sums over dh and x
-   likewise, by the convolution that completes dh.  The gradient of r lies where that of y does: only
-   this node reads it. */
+   likewise, by the convolution that completes dh.  The gradient of r lies where that of y does:
+   only this node reads it. */
 
 typedef struct lpi_conv2d_own {
     lpi_geom  geom;
@@ -5064,9 +5121,9 @@ LPI_TRAINING_ONLY void lpi_conv2d_backward(lp_net *net, lpi_node *node)
 static void lpi_conv2d_sizes(const lp_net *net, const lpi_node *node, int training, lpi_sizes *s)
 {
     lpi_n f = lpi_last(node->out), rows = node->out->size / f;
-    s->scratch = lpi_maxp(training ? lpi_blocks(rows, f) * 2 * f : 0,
-                          lpi_conv_workspace(&lpi_own_conv2d(node)->geom, net->desc.threads,
-                                             training));
+    s->scratch =
+        lpi_maxp(training ? lpi_blocks(rows, f) * 2 * f : 0,
+                 lpi_conv_workspace(&lpi_own_conv2d(node)->geom, net->desc.threads, training));
 }
 
 static void lpi_conv2d_absorb_sum(lp_net *net, lpi_node *node)
@@ -5125,23 +5182,24 @@ LP_API lp_tensor *lp_conv2d(lp_net *net, lp_tensor *x, lp_tensor *w, lp_tensor *
     LPI_REFUSE(net, x->rank != 4 || w->rank != 4 || w->priv->batched || x->dim[3] != w->dim[2],
                LP_ERR_SHAPE,
                "conv \"%s\": input \"%s\" %t does not fit weight \"%s\" %t (expected [n,h,w,c] and "
-               "[kh,kw,c,filters])", who, x->name, x->priv, w->name, w->priv);
+               "[kh,kw,c,filters])",
+               who, x->name, x->priv, w->name, w->priv);
     int kh = w->dim[0], kw = w->dim[1], f = w->dim[3];
     LPI_REFUSE(net, kh > 7 || kw > 7 || stride < 1 || stride > 7 || pad < LP_SAME || pad > 7,
                LP_ERR_ARGUMENT,
                "conv \"%s\": kernel %dx%d, stride %d, pad %d; expected kernels and strides 1..7, "
-               "pad 0..7 or LP_SAME", who, kh, kw, stride, pad);
-    LPI_REFUSE(net, bias && !lpi_is_weight(bias, 1, f, 1),
-               LP_ERR_SHAPE,
+               "pad 0..7 or LP_SAME",
+               who, kh, kw, stride, pad);
+    LPI_REFUSE(net, bias && !lpi_is_weight(bias, 1, f, 1), LP_ERR_SHAPE,
                "conv \"%s\": bias \"%s\" %t does not fit weight \"%s\" %t", who, bias->name,
                bias->priv, w->name, w->priv);
     int64_t h = (int64_t)x->dim[1] + (pad == LP_SAME ? kh - 1 : 2 * pad);
     int64_t wide = (int64_t)x->dim[2] + (pad == LP_SAME ? kw - 1 : 2 * pad);
     LPI_REFUSE(net, h < kh || wide < kw, LP_ERR_SHAPE,
-               "conv \"%s\": padded input \"%s\" %t is smaller than weight \"%s\" %t", who,
-               x->name, x->priv, w->name, w->priv);
+               "conv \"%s\": padded input \"%s\" %t is smaller than weight \"%s\" %t", who, x->name,
+               x->priv, w->name, w->priv);
     int dim[4] = { x->dim[0], (int)((h - kh) / stride + 1), (int)((wide - kw) / stride + 1), f };
-    lp_tensor *in[3] = {x, w, bias};
+    lp_tensor *in[3] = { x, w, bias };
     lpi_node  *node = lpi_new_node(net, &lpi_op_conv2d, label, 3, in, 4, dim);
     if (!node) return NULL;
     lpi_geom g = lpi_geom_of(x->dim, dim, kh, kw, stride);
@@ -5160,9 +5218,8 @@ LP_API lp_tensor *lp_conv(lp_net *net, lp_tensor *x, const char *label, int filt
                           int stride)
 {
     if (!lpi_building(net, x, "conv", lpi_label(label))) return NULL;
-    LPI_REFUSE(net, x->rank != 4, LP_ERR_SHAPE,
-               "conv \"%s\": input \"%s\" %t, expected [n,h,w,c]", lpi_label(label), x->name,
-               x->priv);
+    LPI_REFUSE(net, x->rank != 4, LP_ERR_SHAPE, "conv \"%s\": input \"%s\" %t, expected [n,h,w,c]",
+               lpi_label(label), x->name, x->priv);
     LPI_REFUSE(net, kernel < 1 || kernel > 7 || filters < 1, LP_ERR_ARGUMENT,
                "conv \"%s\": kernel %d, filters %d; expected kernel 1..7, filters >= 1",
                lpi_label(label), kernel, filters);
@@ -5171,7 +5228,8 @@ LP_API lp_tensor *lp_conv(lp_net *net, lp_tensor *x, const char *label, int filt
     return w ? lp_conv2d(net, x, w, NULL, label, stride, LP_SAME) : NULL;
 }
 
-/* ---- pooling over k x k windows; node->own is an lpi_geom, whose top is the padding (max only).  item: an image */
+/* ---- pooling over k x k windows; node->own is an lpi_geom, whose top is the padding (max only).
+   item: an image */
 
 typedef struct lpi_pool_job {
     const lpi_geom *g;
@@ -5270,20 +5328,20 @@ LPI_TRAINING_ONLY void lpi_pool_backward(lp_net *net, lpi_node *node)
 LPI_OP_AS(avgpool, pool, LPI_X0 | LPI_Y, 0, 0, sizeof(lpi_geom), NULL, NULL, NULL);
 LPI_OP_AS(maxpool, pool, LPI_X0 | LPI_Y, LPI_X0, LPI_LARGEST, sizeof(lpi_geom), NULL, NULL, NULL);
 
-static lp_tensor *lpi_pooling(lp_net *net, const lpi_op *op, lp_tensor *x, int kh, int kw, int stride,
-                              int pad, int rank)
+static lp_tensor *lpi_pooling(lp_net *net, const lpi_op *op, lp_tensor *x, int kh, int kw,
+                              int stride, int pad, int rank)
 {
     const char *what = op->name;
     if (!lpi_building(net, x, what, NULL)) return NULL;
-    LPI_REFUSE(net, x->rank != 4, LP_ERR_SHAPE,
-               "%s: input \"%s\" %t, expected [n,h,w,c]", what, x->name, x->priv);
-    LPI_REFUSE(net, kh < 1 || stride < 1 || pad < 0 || pad > kh / 2
-               || kh > x->dim[1] + (int64_t)2 * pad || kw > x->dim[2] + (int64_t)2 * pad
-               || pad > 32767, LP_ERR_ARGUMENT,
-               "%s: window %dx%d, stride %d, pad %d do not fit input \"%s\" %t", what, kh, kw,
-               stride, pad, x->name, x->priv);
-    int dim[4] = {x->dim[0], (x->dim[1] + 2 * pad - kh) / stride + 1,
-                  (x->dim[2] + 2 * pad - kw) / stride + 1, x->dim[3]};
+    LPI_REFUSE(net, x->rank != 4, LP_ERR_SHAPE, "%s: input \"%s\" %t, expected [n,h,w,c]", what,
+               x->name, x->priv);
+    LPI_REFUSE(net,
+               kh < 1 || stride < 1 || pad < 0 || pad > kh / 2 || kh > x->dim[1] + (int64_t)2 * pad
+                   || kw > x->dim[2] + (int64_t)2 * pad || pad > 32767,
+               LP_ERR_ARGUMENT, "%s: window %dx%d, stride %d, pad %d do not fit input \"%s\" %t",
+               what, kh, kw, stride, pad, x->name, x->priv);
+    int      dim[4] = { x->dim[0], (x->dim[1] + 2 * pad - kh) / stride + 1,
+                        (x->dim[2] + 2 * pad - kw) / stride + 1, x->dim[3] };
     lpi_geom g = lpi_geom_of(x->dim, dim, kh, kw, stride);
     g.top = g.left = pad;
     if (rank == 2) dim[1] = dim[3];
@@ -5344,8 +5402,10 @@ LP_API lp_tensor *lp_subsample(lp_net *net, lp_tensor *x, int stride, int channe
     if (!lpi_building(net, x, "subsample", NULL)) return NULL;
     LPI_REFUSE(net, x->rank != 4 || stride < 1 || channels < x->dim[3], LP_ERR_SHAPE,
                "subsample: input \"%s\" %t, stride %d, %d channels; expected [n,h,w,c], stride >= "
-               "1, channels >= c", x->name, x->priv, stride, channels);
-    int dim[4] = {x->dim[0], (x->dim[1] - 1) / stride + 1, (x->dim[2] - 1) / stride + 1, channels};
+               "1, channels >= c",
+               x->name, x->priv, stride, channels);
+    int       dim[4] = { x->dim[0], (x->dim[1] - 1) / stride + 1, (x->dim[2] - 1) / stride + 1,
+                         channels };
     lpi_node *node = lpi_new_node(net, &lpi_op_subsample, NULL, 1, &x, 4, dim);
     if (!node) return NULL;
     *(lpi_geom *)node->own = lpi_geom_of(x->dim, dim, 1, 1, stride);
@@ -5353,20 +5413,22 @@ LP_API lp_tensor *lp_subsample(lp_net *net, lp_tensor *x, int stride, int channe
 }
 
 /* ---- dropout (Srivastava et al. 2014): the mask is a function of (seed, step, draw, node,
-   element); `draw` tells apart the minibatches of an accumulated step and the passes without a step.
-   node->own is p, a float */
+   element); `draw` tells apart the minibatches of an accumulated step and the passes without a
+   step. node->own is p, a float */
 
 static int lpi_drops(const lp_net *net, const lpi_node *node, lpi_n i)
 {
     uint64_t seed = lpi_mix(lpi_mix(net->desc.seed + (uint64_t)net->step) + (uint64_t)net->draw);
-    return lp_random_uniform(seed, 1000u + (uint64_t)node->index, (uint64_t)i) < (double)*(const float *)node->own;
+    return lp_random_uniform(seed, 1000u + (uint64_t)node->index, (uint64_t)i)
+           < (double)*(const float *)node->own;
 }
 
 static lp_status lpi_dropout_forward(lp_net *net, lpi_node *node)
 {
     lpi_n          n = lpi_count(net, node->out);
     const lp_real *x = lpi_value(net, node->in[0]);
-    lp_real       *y = lpi_value(net, node->out), scale = (lp_real)(1 / (1 - (double)*(const float *)node->own));
+    lp_real       *y = lpi_value(net, node->out),
+            scale = (lp_real)(1 / (1 - (double)*(const float *)node->own));
     for (lpi_n i = 0; i < n; i++)
         y[i] = !lpi_is_training(net) ? x[i] : lpi_drops(net, node, i) ? 0 : x[i] * scale;
     return LP_OK;
@@ -5375,8 +5437,9 @@ LPI_TRAINING_ONLY void lpi_dropout_backward(lp_net *net, lpi_node *node)
 {
     lpi_n          n = lpi_count(net, node->out);
     const lp_real *dy = lpi_grad(net, node->out);
-    lp_real *dx = lpi_grad(net, node->in[0]), scale = (lp_real)(1 / (1 - (double)*(const float *)node->own));
-    int      accumulate = lpi_adds(net, node, 0);
+    lp_real       *dx = lpi_grad(net, node->in[0]),
+            scale = (lp_real)(1 / (1 - (double)*(const float *)node->own));
+    int accumulate = lpi_adds(net, node, 0);
     for (lpi_n i = 0; i < n; i++) {
         lp_real g = lpi_drops(net, node, i) ? 0 : dy[i] * scale;
         dx[i] = accumulate ? dx[i] + g : g;
@@ -5389,8 +5452,8 @@ LPI_OP(dropout, LPI_X0 | LPI_Y, 0, LPI_IN_PLACE | LPI_GRAD_IN_PLACE, sizeof(floa
 LP_API lp_tensor *lp_dropout(lp_net *net, lp_tensor *x, float p)
 {
     if (!lpi_building(net, x, "dropout", NULL)) return NULL;
-    LPI_REFUSE(net, !(p >= 0 && p < 1), LP_ERR_ARGUMENT,
-               "dropout of \"%s\": p must be in [0, 1)", x->name);
+    LPI_REFUSE(net, !(p >= 0 && p < 1), LP_ERR_ARGUMENT, "dropout of \"%s\": p must be in [0, 1)",
+               x->name);
     lpi_node *node = lpi_new_node(net, &lpi_op_dropout, NULL, 1, &x, x->rank, x->dim);
     if (node) *(float *)node->own = p;
     return lpi_out(node);
@@ -5398,17 +5461,18 @@ LP_API lp_tensor *lp_dropout(lp_net *net, lp_tensor *x, float p)
 
 /* ---- cross entropy: L = mean over labelled lines of -sum_c t_c ln p_c, p = softmax(z),
    t = (1-s) onehot + s/classes; dz = (p - t) / lines.  With top = max z and S = sum e^(z - top):
-   p_c = e^(z_c - top) / S, -ln p_c = ln S + top - z_c.  item: LPI_LINES lines.  node->own is s, a float */
+   p_c = e^(z_c - top) / S, -ln p_c = ln S + top - z_c.  item: LPI_LINES lines.  node->own is s, a
+   float */
 
 typedef struct lpi_softmax {
     const lp_kernels *kernels;
-    lpi_n          lines, classes;
-    const lp_real *z;
-    const int32_t *label;  /* [lines]                                                           */
-    lp_real       *out;    /* dz, or probabilities, [lines, classes]                            */
-    double        *loss;   /* [items] sums                                                      */
-    double         smooth, scale; /* s; factor on p - t                                         */
-    int            accumulate;
+    lpi_n             lines, classes;
+    const lp_real    *z;
+    const int32_t    *label; /* [lines]                                                           */
+    lp_real          *out;   /* dz, or probabilities, [lines, classes]                            */
+    double           *loss;  /* [items] sums                                                      */
+    double smooth, scale;    /* s; factor on p - t                                         */
+    int    accumulate;
 } lpi_softmax;
 static lpi_softmax lpi_softmax_of(const lp_net *net, lpi_tensor *z)
 {
@@ -5437,7 +5501,7 @@ static void lpi_cross_entropy_item(void *arg, int item, LPI_UNUSED int lane)
         const lp_real *z = j->z + i * j->classes;
         lp_real        top;
         if (j->label[i] == LP_IGNORE) continue;
-        double lse = lpi_log(LPI_CALL(j->kernels, sum_exp)(j->classes, z, &top));
+        double lse = lpi_log(LPI_CALL(j->kernels, sum_exp, j->classes, z, &top));
         lse += (double)top;
         loss += (1 - j->smooth) * (lse - (double)z[j->label[i]]);
         for (lpi_n c = 0; c < j->classes && j->smooth > 0; c++)
@@ -5480,9 +5544,9 @@ static void lpi_softmax_item(void *arg, int item, LPI_UNUSED int lane)
             if (!j->accumulate) lpi_zero(out, j->classes);
             continue;
         }
-        double sum = LPI_CALL(j->kernels, sum_exp)(j->classes, z, &top);
-        LPI_CALL(j->kernels, softmax)(j->classes, z, top, (lp_real)(j->scale / sum),
-                        (lp_real)(-j->scale * j->smooth / (double)j->classes), j->accumulate, out);
+        double sum = LPI_CALL(j->kernels, sum_exp, j->classes, z, &top);
+        LPI_CALL(j->kernels, softmax, j->classes, z, top, (lp_real)(j->scale / sum),
+                 (lp_real)(-j->scale * j->smooth / (double)j->classes), j->accumulate, out);
         if (j->label) out[j->label[i]] -= (lp_real)(j->scale * (1 - j->smooth));
     }
 }
@@ -5517,14 +5581,14 @@ LP_API lp_tensor *lp_cross_entropy(lp_net *net, lp_tensor *logits, lp_tensor *la
                && (labels->rank == 1 || logits->dim[1] == labels->dim[1]);
     LPI_REFUSE(net, !fits, LP_ERR_SHAPE,
                "cross_entropy: logits \"%s\" %t do not fit labels \"%s\" %t (expected [n, classes] "
-               "and [n], or [n, length, classes] and [n, length])", logits->name, logits->priv,
-               labels->name, labels->priv);
+               "and [n], or [n, length, classes] and [n, length])",
+               logits->name, logits->priv, labels->name, labels->priv);
     LPI_REFUSE(net, !logits->priv->batched, LP_ERR_SHAPE,
                "cross_entropy: logits \"%s\" %t do not follow the batch, as labels \"%s\" do",
                logits->name, logits->priv, labels->name);
     LPI_REFUSE(net, !(smoothing >= 0 && smoothing < 1), LP_ERR_ARGUMENT,
                "cross_entropy of \"%s\": smoothing must be in [0, 1)", logits->name);
-    lp_tensor *in[2] = {logits, labels};
+    lp_tensor *in[2] = { logits, labels };
     lpi_node  *node = lpi_new_node(net, &lpi_op_cross_entropy, "loss", 2, in, 1, &one);
     if (node) *(float *)node->own = smoothing;
     return lpi_out(node);
@@ -5563,25 +5627,25 @@ LPI_OP(mse, LPI_X0 | LPI_X1 | LPI_Y, LPI_X0 | LPI_X1, LPI_LOSS, 0, NULL, NULL, N
 
 LP_API lp_tensor *lp_mean_squared_error(lp_net *net, lp_tensor *a, lp_tensor *b)
 {
-    int one = 1;
+    int         one = 1;
     const char *what = "mean_squared_error";
-    if (!lpi_building(net, a, what, NULL) || !lpi_building(net, b, what, NULL))
-        return NULL;
+    if (!lpi_building(net, a, what, NULL) || !lpi_building(net, b, what, NULL)) return NULL;
     LPI_REFUSE(net, a->priv->kind == LPI_INPUT, LP_ERR_ARGUMENT,
                "mean_squared_error: the prediction \"%s\" is an input; is it the target?", a->name);
     LPI_REFUSE(net, !lpi_same_shape(a, b), LP_ERR_SHAPE,
                "mean_squared_error: \"%s\" %t and \"%s\" %t have different shapes, or only one "
-               "follows the batch", a->name, a->priv, b->name, b->priv);
-    lp_tensor *in[2] = {a, b};
+               "follows the batch",
+               a->name, a->priv, b->name, b->priv);
+    lp_tensor *in[2] = { a, b };
     return lpi_out(lpi_new_node(net, &lpi_op_mse, "loss", 2, in, 1, &one));
 }
 
 /* -------------------------------------------------------------------------------- >>plan
    Closing the graph, and memory from lifetimes.
 
-   Node i of n runs forward at time i and backward at time 2n-1-i.  Each storage lives from the first
-   to the last time at which a node declares to use it; of a net with four nodes, where backward of
-   conv reads x, of relu y, of fc y and of the loss z:
+   Node i of n runs forward at time i and backward at time 2n-1-i.  Each storage lives from the
+   first to the last time at which a node declares to use it; of a net with four nodes, where
+   backward of conv reads x, of relu y, of fc y and of the loss z:
 
        time         0     1     2     3  |  4      5     6     7
        node       conv  relu    fc  loss | loss    fc  relu  conv      x, an input, lives always
@@ -5592,10 +5656,11 @@ LP_API lp_tensor *lp_mean_squared_error(lp_net *net, lp_tensor *a, lp_tensor *b)
 
    Gradients live from the first node that writes them, in backward order, to the producer of their
    tensor.  In-place ops hand their slot on.  A value that backward computes again has two lives and
-   two slots, and what it is computed from lives until then.  Slots are packed, largest first, each at
-   the lowest address that is free during its life: gradients come to lie where activations died.
+   two slots, and what it is computed from lives until then.  Slots are packed, largest first, each
+   at the lowest address that is free during its life: gradients come to lie where activations died.
 
-       memory = theta | phi x K | statistics x K | optimiser, delta, carry, SWA | average | gradients
+       memory = theta | phi x K | statistics x K | optimiser, delta, carry, SWA | average |
+       gradients
                 | carry to be | slots | workspace of the hungriest node */
 
 typedef struct lpi_slot {
@@ -5614,7 +5679,7 @@ typedef struct lpi_plan {
 
 static lpi_sizes lpi_sizes_of(const lp_net *net, const lpi_node *node, int training)
 {
-    lpi_sizes s = {0, 0, 0, 0};
+    lpi_sizes s = { 0, 0, 0, 0 };
     if (node->op->sizes) node->op->sizes(net, node, training, &s);
     return s;
 }
@@ -5653,13 +5718,13 @@ static int lpi_goes_back(const lpi_node *node)
     return node && node->live && node->out->needs_grad;
 }
 
-/* Nodes that backward runs again (lp_desc.recompute) rather than keep what they computed: each whose
-   inputs are kept.  The first node to need the value, in backward order, has it made. */
+/* Nodes that backward runs again (lp_desc.recompute) rather than keep what they computed: each
+   whose inputs are kept.  The first node to need the value, in backward order, has it made. */
 static void lpi_choose_again(lp_net *net)
 {
     for (lpi_node *node = net->nodes; node; node = node->next) {
         lpi_storage *y = &node->out->value;
-        int fit = !node->skip && (node->flags & LPI_REPEATABLE) && lpi_goes_back(node)
+        int          fit = !node->skip && (node->flags & LPI_REPEATABLE) && lpi_goes_back(node)
                   && !node->out->keep;
         for (int i = 0; i < node->uses && fit; i++)
             fit = !((node->use[i].when & LPI_FORWARD) && node->use[i].storage->later);
@@ -5692,8 +5757,8 @@ static void lpi_assign(lp_net *net)
     net->n_carry = lpi_round_up(net->n_carry, 16);
 }
 
-/* Whose gradient is wanted: trainable parameters and what is computed from them.  Which nodes lead to
-   the loss. */
+/* Whose gradient is wanted: trainable parameters and what is computed from them.  Which nodes lead
+   to the loss. */
 static void lpi_mark_nodes(lp_net *net, lpi_node *last)
 {
     for (lpi_tensor *t = net->tensors; t; t = t->next)
@@ -5708,8 +5773,8 @@ static void lpi_mark_nodes(lp_net *net, lpi_node *last)
             if (net->order[i]->in[q]->node) net->order[i]->in[q]->node->live = 1;
 }
 
-/* The parameters of the linear layer that feeds the loss, or behind their rank-1 factors: the family
-   head.  Returns how many. */
+/* The parameters of the linear layer that feeds the loss, or behind their rank-1 factors: the
+   family head.  Returns how many. */
 static int lpi_mark_head(lp_net *net)
 {
     lpi_node *head = net->logits->node;
@@ -5738,7 +5803,8 @@ static lp_status lpi_close(lp_net *net, lp_tensor *loss)
     if (!is_loss && !net->desc.inference)
         return lpi_fail(net, LP_ERR_ARGUMENT,
                         "\"%s\" is not a loss: training needs cross entropy or mean squared "
-                        "error (or set lp_desc.inference)", loss->name);
+                        "error (or set lp_desc.inference)",
+                        loss->name);
     net->loss = loss->priv;
     net->logits = is_loss ? last->in[0] : net->loss;
     net->loss->keep = net->logits->keep = 1;
@@ -5758,7 +5824,8 @@ static lp_status lpi_close(lp_net *net, lp_tensor *loss)
     if (net->n_phi == 0 && net->desc.late.members > 1)
         return net->failed = lpi_fail(net, LP_ERR_ARGUMENT,
                                       "lp_desc.late.members is %d, but no parameter belongs to the "
-                                      "chosen families", net->desc.late.members);
+                                      "chosen families",
+                                      net->desc.late.members);
     net->closed = 1;
     return LP_OK;
 }
@@ -5903,7 +5970,8 @@ static lp_status lpi_check_size(lp_net *net)
     }
     if (most > PTRDIFF_MAX / 2 / (int64_t)sizeof(lp_real))
         return lpi_fail(net, LP_ERR_MEMORY,
-                        "the net needs up to %l elements, more than this machine can address", most);
+                        "the net needs up to %l elements, more than this machine can address",
+                        most);
     return LP_OK;
 }
 
@@ -5943,8 +6011,8 @@ static lp_real *lpi_lay_out(lp_net *net, const lpi_plan *plan, lpi_carver *c)
         lpi_carve(c, training * lpi_optim_vectors(&net->desc.optim_late) * k * net->n_phi);
     net->delta = lpi_carve(c, training && net->n_phi ? net->n_theta : 0);
     net->carry = lpi_carve(c, net->n_carry);
-    net->swa = lpi_carve(c, training && net->desc.swa
-                                ? net->n_theta + k * (net->n_phi + net->n_stats) : 0);
+    net->swa = lpi_carve(
+        c, training && net->desc.swa ? net->n_theta + k * (net->n_phi + net->n_stats) : 0);
     net->vectors = c->used;
     net->mean_phi = lpi_carve(c, k > 1 ? net->n_phi : 0);
     net->mean_stats = lpi_carve(c, k > 1 ? net->n_stats : 0);
@@ -5959,7 +6027,7 @@ static lp_real *lpi_lay_out(lp_net *net, const lpi_plan *plan, lpi_carver *c)
 static size_t lpi_plan_bytes(const lp_net *net, const lpi_plan *plan)
 {
     lp_net     copy = *net; /* its pointers are of no use */
-    lpi_carver c = {NULL, 0};
+    lpi_carver c = { NULL, 0 };
     (void)lpi_lay_out(&copy, plan, &c);
     return (size_t)c.used * sizeof(lp_real) + LPI_ALIGN;
 }
@@ -5992,7 +6060,7 @@ static void lpi_place(lpi_storage *s, const lpi_plan *plan, lp_real *slots)
 /* Points every vector, tensor and saved buffer into memory. */
 static void lpi_place_all(lp_net *net, const lpi_plan *plan, lp_real *memory)
 {
-    lpi_carver c = {memory, 0};
+    lpi_carver c = { memory, 0 };
     lp_real   *slots = lpi_lay_out(net, plan, &c);
     for (lpi_node *node = net->nodes; node; node = node->next) lpi_place(&node->saved, plan, slots);
     for (lpi_tensor *t = net->tensors; t; t = t->next) {
@@ -6171,7 +6239,7 @@ LP_API const char *lp_status_text(lp_status status)
 LP_API const char *lp_error(const lp_net *net) { return net ? net->error : "the net is NULL"; }
 
 /* The first bad value of the descriptor, in words, or NULL.  (NaN is in no range.) */
-#define LPI_RANGE(value, low, high, what)                                                       \
+#define LPI_RANGE(value, low, high, what) \
     if (!((value) >= (low) && (value) <= (high))) return what
 static const char *lpi_check_optim(const lp_optim *o)
 {
@@ -6179,8 +6247,7 @@ static const char *lpi_check_optim(const lp_optim *o)
     LPI_RANGE(o->momentum, 0, 1 - 1e-7f, "lp_optim.momentum must be in [0, 1)");
     LPI_RANGE(o->nesterov, 0, 1, "lp_optim.nesterov must be 0 or 1");
     LPI_RANGE(o->weight_decay, 0, 1e6f, "lp_optim.weight_decay must be in [0, 1e6]");
-    LPI_RANGE((int)o->rule, LP_SGD, LP_ADAMW,
-              "lp_optim.rule must be LP_SGD, LP_ADAM or LP_ADAMW");
+    LPI_RANGE((int)o->rule, LP_SGD, LP_ADAMW, "lp_optim.rule must be LP_SGD, LP_ADAM or LP_ADAMW");
     if (o->rule == LP_SGD) return NULL;
     LPI_RANGE(o->beta1, 0, 1 - 1e-7f, "lp_optim.beta1 and beta2 must be in [0, 1)");
     LPI_RANGE(o->beta2, 0, 1 - 1e-7f, "lp_optim.beta1 and beta2 must be in [0, 1)");
@@ -6299,9 +6366,9 @@ LP_API lp_info lp_get_info(const lp_net *net)
 }
 
 /* --------------------------------------------------------------------------------- >>run
-   A pass visits the nodes in order, backward in reverse.  Selecting a model moves two pointers.  In a
-   build with LP_ASSERT, memory that dies is filled with NaN at that moment: an op that uses more than
-   it declares is found out. */
+   A pass visits the nodes in order, backward in reverse.  Selecting a model moves two pointers.  In
+   a build with LP_ASSERT, memory that dies is filled with NaN at that moment: an op that uses more
+   than it declares is found out. */
 
 static void lpi_view(lp_net *net, int member)
 {
@@ -6386,8 +6453,8 @@ LP_API lp_status lp_set_batch(lp_net *net, int rows)
     if (st != LP_OK) return st;
     if (rows < 1 || rows > net->capacity)
         return lpi_leave(net, lpi_fail(net, LP_ERR_ARGUMENT,
-                                      "%d rows, expected 1..%d, the batch capacity", rows,
-                                      net->capacity));
+                                       "%d rows, expected 1..%d, the batch capacity", rows,
+                                       net->capacity));
     net->rows = rows;
     return lpi_leave(net, LP_OK);
 }
@@ -6467,7 +6534,7 @@ static double lpi_square(lp_net *net, const lp_real *x, lpi_n n)
     double  sum = 0;
     lpi_n   chunks = lpi_ceil_div(n, LPI_CHUNK);
     lpi_map m = lpi_map_of(n, x, NULL, NULL);
-    m.dot = LPI_CALL(net->kernels, dot);
+    m.dot = LPI_KERNEL_OF(net->kernels, dot);
     m.sum = (double *)(void *)lpi_scratch(net, 2 * chunks);
     lpi_map_run(net, &m);
     for (lpi_n i = 0; i < chunks; i++) sum += m.sum[i];
@@ -6542,7 +6609,8 @@ static lp_status lpi_gradient(lp_net *net, double scale)
     return LP_OK;
 }
 
-/* The same, and what follows from it but the update; a refused minibatch discards what was pending. */
+/* The same, and what follows from it but the update; a refused minibatch discards what was pending.
+   */
 static lp_status lpi_add_gradient(lp_net *net, double scale, lp_real *loss)
 {
     lp_status st = lpi_gradient(net, scale);
@@ -6607,21 +6675,22 @@ static lpi_rule lpi_rule_of(const lp_optim *o, double lr, double clip, int64_t t
 
 typedef struct lpi_update {
     const lp_kernels *kernels;
-    lpi_rule       rule;
-    const lp_real *g;
+    lpi_rule          rule;
+    const lp_real    *g;
     lp_real          *m, *v, *w; /* v: Adam only, else NULL */
-    lpi_n          n;
+    lpi_n             n;
 } lpi_update;
 
 static void lpi_update_item(void *arg, int item, LPI_UNUSED int lane)
 {
     const lpi_update *u = (const lpi_update *)arg;
     lpi_n             i = (lpi_n)item * LPI_CHUNK, n = lpi_minp(LPI_CHUNK, u->n - i);
-    if (u->v) LPI_CALL(u->kernels, adam)(n, &u->rule, u->g + i, u->m + i, u->v + i, u->w + i);
-    else LPI_CALL(u->kernels, sgd)(n, &u->rule, u->g + i, u->m + i, u->w + i);
+    if (u->v) LPI_CALL(u->kernels, adam, n, &u->rule, u->g + i, u->m + i, u->v + i, u->w + i);
+    else LPI_CALL(u->kernels, sgd, n, &u->rule, u->g + i, u->m + i, u->w + i);
 }
 
-/* w follows g in the trainable intervals; `vectors` [n] are the optimiser's, or, for Adam, [2, n]. */
+/* w follows g in the trainable intervals; `vectors` [n] are the optimiser's, or, for Adam, [2, n].
+   */
 static void lpi_update_run(const lp_net *net, const lp_optim *optim, const lpi_rule *rule,
                            const lpi_interval *interval, int intervals, lpi_n n, const lp_real *g,
                            lp_real *vectors, lp_real *w)
@@ -6657,8 +6726,8 @@ static void lpi_update_phi(lp_net *net, double lr, double clip)
 }
 
 /* --------------------------------------------------------------------------- >>latephase
-   Algorithm 1 of the paper (von Oswald et al. 2021), with its symbols; L(M; theta, phi) is the loss of
-   minibatch M, U_theta and U_phi are the optimisers.
+   Algorithm 1 of the paper (von Oswald et al. 2021), with its symbols; L(M; theta, phi) is the loss
+   of minibatch M, U_theta and U_phi are the optimisers.
 
       1  train theta, phi as usual until step T0
       2  phi_k <- phi + (sigma0 / Z) eps_k  for k = 1..K               eps_k ~ N(0, I)
@@ -6672,8 +6741,8 @@ static void lpi_update_phi(lp_net *net, double lr, double clip)
      10  phi <- (1/K) sum_k phi_k                                       one plain model again
 
    Lines 1 and 3 to 9 are lp_train_step, which takes one minibatch at a call: lpi_step below is what
-   it does with the gradient.  Line 2 is lp_late_begin, line 10 lp_late_average.  Z is 1 / rms of the
-   tensor.  In code members count from 0. */
+   it does with the gradient.  Line 2 is lp_late_begin, line 10 lp_late_average.  Z is 1 / rms of
+   the tensor.  In code members count from 0. */
 
 /* Line 2 for one member: phi_k += sigma0 rms(tensor) eps, tensor by tensor. */
 static void lpi_perturb(lp_net *net, int k)
@@ -6731,19 +6800,19 @@ static void lpi_step(lp_net *net, double lr)
 {
     double norm = lpi_sqrt(net->norm2), clip = 1, gamma = (double)net->desc.late.gamma;
     if (net->desc.clip > 0 && norm > (double)net->desc.clip)
-        clip = (double)net->desc.clip / (norm + 1e-6);                     /* as PyTorch does */
+        clip = (double)net->desc.clip / (norm + 1e-6); /* as PyTorch does */
     net->pending = 0;
     net->step++;
-    lpi_update_phi(net, lr, clip);                                         /* 8               */
+    lpi_update_phi(net, lr, clip); /* 8               */
     if (!net->begun) {
-        lpi_update_theta(net, lr, clip, net->g_theta);                     /* 1               */
+        lpi_update_theta(net, lr, clip, net->g_theta); /* 1               */
         return;
     }
-    if (net->member == 0) lpi_zero(net->delta, net->n_theta);              /* 4               */
-    lpi_vector_run(net, LPI_CALL(net->kernels, axpy), net->n_theta, (lp_real)(gamma * clip),
-                   net->g_theta, net->delta);                              /* 7               */
-    if (++net->member < net->members) return;                              /* 5               */
-    lpi_update_theta(net, lr, 1, net->delta);                              /* 9               */
+    if (net->member == 0) lpi_zero(net->delta, net->n_theta); /* 4               */
+    lpi_vector_run(net, LPI_KERNEL_OF(net->kernels, axpy), net->n_theta, (lp_real)(gamma * clip),
+                   net->g_theta, net->delta); /* 7               */
+    if (++net->member < net->members) return; /* 5               */
+    lpi_update_theta(net, lr, 1, net->delta); /* 9               */
     net->member = 0;
 }
 
@@ -6769,7 +6838,7 @@ LP_API lp_status lp_train_step(lp_net *net, float lr, lp_real *loss)
     lp_status st = lpi_enter(net, needs, "lp_train_step");
     if (st != LP_OK) return st;
     st = lpi_check_rate(net, lr);
-    if (st == LP_OK) st = lpi_add_gradient(net, 1, loss);                  /* 6               */
+    if (st == LP_OK) st = lpi_add_gradient(net, 1, loss); /* 6               */
     if (st == LP_OK) lpi_step(net, (double)lr);
     return lpi_leave(net, st);
 }
@@ -6786,7 +6855,7 @@ LP_API lp_status lp_late_average(lp_net *net, lp_average how)
     if (st != LP_OK) return lpi_leave(net, st);
 
     if (net->members > 1) {
-        lpi_average(net, how);                                             /* 10              */
+        lpi_average(net, how); /* 10              */
         lpi_copy(net->phi, net->mean_phi, net->n_phi);
         lpi_copy(net->stats, net->mean_stats, net->n_stats);
     }
@@ -6845,8 +6914,10 @@ LP_API lp_status lp_bn_estimate(lp_net *net, int which)
     net->draw = ((int64_t)1 << 32) + net->estimated[which];
     st = lpi_forward(net, 1, 0);
     if (st == LP_OK && !lpi_statistics_finite(net))
-        st = lpi_fail(net, LP_ERR_NONFINITE, "lp_bn_estimate, member %d: the statistics of this "
-                      "minibatch are not finite; nothing was changed", which);
+        st = lpi_fail(net, LP_ERR_NONFINITE,
+                      "lp_bn_estimate, member %d: the statistics of this "
+                      "minibatch are not finite; nothing was changed",
+                      which);
     if (st == LP_OK) {
         int64_t n = net->estimated[which] += net->rows;
         lpi_commit_statistics(net, (double)net->rows / (double)n);
@@ -6877,7 +6948,7 @@ LP_API lp_status lp_swa_add(lp_net *net)
     lp_real t = 1 / (lp_real)++net->swa_count;
     for (int i = 0; i < 3; i++) {
         if (i == 2 || net->swa_count == 1) lpi_copy(mean[i], now[i], size[i]);
-        else lpi_vector_run(net, LPI_CALL(net->kernels, lerp), size[i], t, now[i], mean[i]);
+        else lpi_vector_run(net, LPI_KERNEL_OF(net->kernels, lerp), size[i], t, now[i], mean[i]);
     }
     return lpi_leave(net, LP_OK);
 }
@@ -7002,7 +7073,8 @@ LP_API lp_tensor *lp_wrn(lp_net *net, lp_tensor *x, int depth, int width, int cl
     LPI_REFUSE(net, depth < 10 || (depth - 4) % 6 != 0 || width < 1 || width > 1024 || classes < 1,
                LP_ERR_ARGUMENT,
                "lp_wrn: depth %d, width %d, classes %d; expected depth 6n+4 >= 10, width 1..1024, "
-               "classes >= 1", depth, width, classes);
+               "classes >= 1",
+               depth, width, classes);
     int        n = (depth - 4) / 6;
     lp_tensor *h = lp_conv(net, x, "conv0", 16, 3, 1);
     for (int i = 0; h && i < 3 * n; i++)
@@ -7046,7 +7118,8 @@ LP_API lp_tensor *lp_char_lstm(lp_net *net, lp_tensor *tokens, int vocabulary, i
     LPI_REFUSE(net, vocabulary < 1 || embedding < 1 || units < 1 || layers < 1 || layers > 64,
                LP_ERR_ARGUMENT,
                "lp_char_lstm: vocabulary %d, embedding %d, units %d, layers %d; expected all >= 1, "
-               "layers <= 64", vocabulary, embedding, units, layers);
+               "layers <= 64",
+               vocabulary, embedding, units, layers);
     lp_tensor *h = lp_embedding(net, tokens, "embed", vocabulary, embedding);
     for (int i = 0; h && i < layers; i++) h = lp_lstm(net, h, lpi_name(net, "lstm%d", i), units);
     int        dim[2] = { units, vocabulary };
@@ -7077,10 +7150,10 @@ static lp_status lpi_check_direction(lp_net *net, lpi_tensor *t, int check, doub
 {
     lp_status st = lpi_gradient(net, 1);
     if (st != LP_OK) return st;
-    double norm = lpi_sqrt(lpi_square(net, net->g_theta, net->n_theta)
-                           + lpi_square(net, net->g_phi, net->n_phi));
+    double   norm = lpi_sqrt(lpi_square(net, net->g_theta, net->n_theta)
+                             + lpi_square(net, net->g_phi, net->n_phi));
     lp_real *w = lpi_value(net, t), *g = lpi_grad(net, t);
-    double   analytic = 0, loss[2] = {0, 0};
+    double   analytic = 0, loss[2] = { 0, 0 };
     for (lpi_n i = 0; i < t->size; i++) {
         double d = lpi_direction(net, t, check, i, g[i]);
         analytic += (double)g[i] * d;
@@ -7096,7 +7169,8 @@ static lp_status lpi_check_direction(lp_net *net, lpi_tensor *t, int check, doub
     if (st == LP_OK && !(lpi_finite(loss[0]) && lpi_finite(loss[1])))
         st = lpi_fail(net, LP_ERR_NONFINITE,
                       "lp_gradient_check: the loss is not finite after a step in \"%s\"; is h too "
-                      "large?  Nothing was changed", t->pub.name);
+                      "large?  Nothing was changed",
+                      t->pub.name);
     if (st != LP_OK) return st;
     double numeric = (loss[0] - loss[1]) / (2 * h), difference = analytic - numeric,
            floor = 1e-3 * norm + 1e-5 * (loss[0] < 0 ? -loss[0] : loss[0]);
@@ -7114,8 +7188,9 @@ LP_API lp_status lp_gradient_check(lp_net *net, int checks, double h, double *wo
     lp_status st = lpi_enter(net, needs, "lp_gradient_check");
     if (st != LP_OK) return st;
     if (checks < 1 || !(h > 0) || !worst)
-        return lpi_leave(net, lpi_fail(net, LP_ERR_ARGUMENT, "lp_gradient_check: checks >= 1, h > 0 "
-                                      "and worst are needed"));
+        return lpi_leave(net, lpi_fail(net, LP_ERR_ARGUMENT,
+                                       "lp_gradient_check: checks >= 1, h > 0 "
+                                       "and worst are needed"));
     double norm2 = net->norm2;
     *worst = 0;
     if (where) *where = "";
@@ -7137,8 +7212,8 @@ LP_API lp_status lp_gradient_check(lp_net *net, int checks, double h, double *wo
    A snapshot is a header and the block of vectors, theta first, SWA last. */
 
 typedef struct lpi_state {
-    uint32_t magic, real;    /* "LPS2", sizeof(lp_real)             */
-    uint64_t names;          /* hash of all parameters' names, shapes, roles */
+    uint32_t magic, real; /* "LPS2", sizeof(lp_real)             */
+    uint64_t names;       /* hash of all parameters' names, shapes, roles */
     int64_t  n_theta, n_phi, n_stats, vectors;
     int64_t  step, members, member, begun, swa_count, swapped, updates_theta, updates_phi;
 } lpi_state;
@@ -7158,9 +7233,13 @@ static uint64_t lpi_hash_names(const lp_net *net)
 
 static lpi_state lpi_state_now(const lp_net *net)
 {
-    lpi_state s = { 0x4C505332u, (uint32_t)sizeof(lp_real), lpi_hash_names(net), net->n_theta,
-                    net->n_phi, net->n_stats, net->vectors, net->step, net->members, net->member,
-                    net->begun, net->swa_count, net->swapped, net->updates_theta,
+    lpi_state s = { 0x4C505332u,         (uint32_t)sizeof(lp_real),
+                    lpi_hash_names(net), net->n_theta,
+                    net->n_phi,          net->n_stats,
+                    net->vectors,        net->step,
+                    net->members,        net->member,
+                    net->begun,          net->swa_count,
+                    net->swapped,        net->updates_theta,
                     net->updates_phi };
     return s;
 }
@@ -7203,12 +7282,13 @@ LP_API lp_status lp_state_load(lp_net *net, const void *from, size_t bytes)
     if (st != LP_OK) return st;
     if (!from || bytes != lp_state_bytes(net))
         return lpi_leave(net, lpi_fail(net, LP_ERR_ARGUMENT,
-                                      "lp_state_load: %l bytes, but a state of this net has %l",
-                                      (int64_t)bytes, (int64_t)lp_state_bytes(net)));
+                                       "lp_state_load: %l bytes, but a state of this net has %l",
+                                       (int64_t)bytes, (int64_t)lp_state_bytes(net)));
     lpi_memcpy(&s, from, sizeof s);
     if (!lpi_state_sound(net, &s))
-        return lpi_leave(net, lpi_fail(net, LP_ERR_ARGUMENT, "lp_state_load: these bytes are not a "
-                                      "state of a net like this one"));
+        return lpi_leave(net, lpi_fail(net, LP_ERR_ARGUMENT,
+                                       "lp_state_load: these bytes are not a "
+                                       "state of a net like this one"));
     lpi_memcpy(net->theta, (const char *)from + sizeof s, (size_t)net->vectors * sizeof(lp_real));
     net->step = s.step;
     net->members = (int)s.members;

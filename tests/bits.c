@@ -229,15 +229,15 @@ static uint64_t column_kernels(const lpi_kernels *kernels, int n, int c)
     fill(x, n * c, 1), fill(dy, n * c, 2);
     for (int i = 0; i < 6; i++) fill(v[i], c, 10 + (uint64_t)i);
     uint64_t h = TEST_FNV;
-    LPI_CALL(kernels, col_sum)(n, c, x, out[0]);
-    LPI_CALL(kernels, col_square)(n, c, x, v[0], out[1]);
+    LPI_CALL(kernels, col_sum, n, c, x, out[0]);
+    LPI_CALL(kernels, col_square, n, c, x, v[0], out[1]);
     h = test_hash_words(test_hash_words(h, out[0], (size_t)c), out[1], (size_t)c);
     for (int relu = 0; relu < 2; relu++) {
-        LPI_CALL(kernels, scale_shift)(n, c, x, v[1], v[2], relu, y);
+        LPI_CALL(kernels, scale_shift, n, c, x, v[1], v[2], relu, y);
         h = test_hash_words(h, y, (size_t)(n * c));
-        LPI_CALL(kernels, bn_sums)(n, c, x, dy, &bn, relu, out[0], out[1]);
+        LPI_CALL(kernels, bn_sums, n, c, x, dy, &bn, relu, out[0], out[1]);
         h = test_hash_words(test_hash_words(h, out[0], (size_t)c), out[1], (size_t)c);
-        LPI_CALL(kernels, bn_grad)(n, c, x, dy, &bn, relu, relu, y);
+        LPI_CALL(kernels, bn_grad, n, c, x, dy, &bn, relu, relu, y);
         h = test_hash_words(h, y, (size_t)(n * c));
     }
     return h;
@@ -252,20 +252,20 @@ static uint64_t vector_kernels(const lpi_kernels *kernels, int n)
     lpi_rule rule[3] = { lpi_rule_of(&nesterov, 0.1, 1, 1), lpi_rule_of(&plain, 0.1, 0.3, 1),
                          lpi_rule_of(&adam, 0.1, 0.7, 5) };
     fill(a, n, 3), fill(b, n, 4), fill(y, n, 5), fill(w, n, 6);
-    LPI_CALL(kernels, relu_grad)(n, a, b, 1, y);
-    LPI_CALL(kernels, axpy)(n, 0.3f, a, y);
-    LPI_CALL(kernels, lerp)(n, 0.2f, b, y);
-    LPI_CALL(kernels, sgd)(n, &rule[0], a, y, w);
-    LPI_CALL(kernels, sgd)(n, &rule[1], b, y, w);
+    LPI_CALL(kernels, relu_grad, n, a, b, 1, y);
+    LPI_CALL(kernels, axpy, n, 0.3f, a, y);
+    LPI_CALL(kernels, lerp, n, 0.2f, b, y);
+    LPI_CALL(kernels, sgd, n, &rule[0], a, y, w);
+    LPI_CALL(kernels, sgd, n, &rule[1], b, y, w);
     uint64_t h = test_hash_words(test_hash_words(TEST_FNV, y, (size_t)n), w, (size_t)n);
-    LPI_CALL(kernels, mul)(n, b, b, 0, w);
-    LPI_CALL(kernels, adam)(n, &rule[2], a, y, w, b);
+    LPI_CALL(kernels, mul, n, b, b, 0, w);
+    LPI_CALL(kernels, adam, n, &rule[2], a, y, w, b);
     h = test_hash_words(test_hash_words(h, w, (size_t)n), b, (size_t)n);
-    LPI_CALL(kernels, mul)(n, a, b, 1, w);
+    LPI_CALL(kernels, mul, n, a, b, 1, w);
     h = test_hash_words(h, w, (size_t)n);
-    LPI_CALL(kernels, relu)(n, a, y);
-    LPI_CALL(kernels, add)(n, y, b, w);
-    double square = LPI_CALL(kernels, dot)(n, w, w) + LPI_CALL(kernels, dot)(n, a, w);
+    LPI_CALL(kernels, relu, n, a, y);
+    LPI_CALL(kernels, add, n, y, b, w);
+    double square = LPI_CALL(kernels, dot, n, w, w) + LPI_CALL(kernels, dot, n, a, w);
     h = test_hash_words(h, w, (size_t)n);
     return h ^ lpi_to_bits(square);
 }
@@ -277,22 +277,22 @@ static uint64_t function_kernels(const lpi_kernels *kernels, int n)
     uint64_t h = TEST_FNV;
     fill(a, n, 11), fill(b, n, 12), fill(y, n, 13);
     for (int i = 0; i < n; i++) a[i] *= 10;
-    double sum = LPI_CALL(kernels, sum_exp)(n, a, &top);
+    double sum = LPI_CALL(kernels, sum_exp, n, a, &top);
     for (int accumulate = 0; accumulate < 2; accumulate++) {
-        LPI_CALL(kernels, sigmoid_grad)(n, b, a, accumulate, y);
+        LPI_CALL(kernels, sigmoid_grad, n, b, a, accumulate, y);
         h = test_hash_words(h, y, (size_t)n);
-        LPI_CALL(kernels, tanh_grad)(n, b, a, accumulate, y);
+        LPI_CALL(kernels, tanh_grad, n, b, a, accumulate, y);
         h = test_hash_words(h, y, (size_t)n);
-        LPI_CALL(kernels, softmax)(n, a, top, 0.3f, -0.01f, accumulate, y);
+        LPI_CALL(kernels, softmax, n, a, top, 0.3f, -0.01f, accumulate, y);
         h = test_hash_words(h, y, (size_t)n);
     }
-    LPI_CALL(kernels, exp)(n, a, y);
+    LPI_CALL(kernels, exp, n, a, y);
     h = test_hash_words(h, y, (size_t)n);
-    LPI_CALL(kernels, sigmoid)(n, a, y);
+    LPI_CALL(kernels, sigmoid, n, a, y);
     h = test_hash_words(h, y, (size_t)n);
-    LPI_CALL(kernels, tanh)(n, b, y);
+    LPI_CALL(kernels, tanh, n, b, y);
     h = test_hash_words(h, y, (size_t)n);
-    LPI_CALL(kernels, tanh)(n, a, y);
+    LPI_CALL(kernels, tanh, n, a, y);
     h = test_hash_words(h, y, (size_t)n);
     return test_hash_words(h, &top, 1) ^ lpi_to_bits(sum);
 }
@@ -302,10 +302,10 @@ static uint64_t lstm_kernels(const lpi_kernels *kernels, int n)
 {
     static float gates[4 * MOST], c0[MOST], c[MOST], y[MOST], dh[MOST], dc[MOST];
     fill(gates, 4 * n, 14), fill(c0, n, 15), fill(dh, n, 16), fill(dc, n, 17);
-    LPI_CALL(kernels, lstm_cell)(n, gates, c0, c, y);
+    LPI_CALL(kernels, lstm_cell, n, gates, c0, c, y);
     uint64_t h = test_hash_words(TEST_FNV, gates, (size_t)(4 * n));
     h = test_hash_words(test_hash_words(h, c, (size_t)n), y, (size_t)n);
-    LPI_CALL(kernels, lstm_cell_grad)(n, gates, c0, c, dh, dc);
+    LPI_CALL(kernels, lstm_cell_grad, n, gates, c0, c, dh, dc);
     h = test_hash_words(h, gates, (size_t)(4 * n));
     return test_hash_words(h, dc, (size_t)n);
 }

@@ -55,14 +55,14 @@ void inside_for(const lp_net *net, int items, void (*item)(void *arg, int item, 
 
 inside_function inside_function_of(const lp_kernels *kernels, int i)
 {
-    return i == 0   ? LPI_CALL(kernels, exp)
-           : i == 1 ? LPI_CALL(kernels, sigmoid)
-                    : LPI_CALL(kernels, tanh);
+    return i == 0   ? LPI_KERNEL_OF(kernels, exp)
+           : i == 1 ? LPI_KERNEL_OF(kernels, sigmoid)
+                    : LPI_KERNEL_OF(kernels, tanh);
 }
 
 double inside_sum_exp(const lp_kernels *kernels, ptrdiff_t n, const lp_real *x, lp_real *top)
 {
-    return LPI_CALL(kernels, sum_exp)(n, x, top);
+    return LPI_CALL(kernels, sum_exp, n, x, top);
 }
 
 int inside_late(const lp_tensor *t) { return t->priv->role == LP_ROLE_LATE; }
