@@ -2292,7 +2292,7 @@ static int reduce_record(graph *g, int i, int how)
 {
     record *r = &g->r[i];
     if (how < MOST_IN) {
-        if (is_leaf(r) || r->made || how >= r->inputs) return 0; /* made: its layer makes it anyway */
+        if (is_leaf(r) || r->made || how >= r->inputs) return 0; /* a layer makes it anyway */
         if (!same_shape(r, &g->r[r->in[how]])) return 0;
         int to = r->in[how];
         for (int k = i + 1; k < g->records; k++)
