@@ -73,16 +73,17 @@ typedef struct preset {
 } preset;
 
 static const char *const preset_names[] = {
-    "none", "cifar10_bn", "cifar10_bn_swa", "cifar10_wrn14_bn_swa",
-    "cifar100_bn", "cifar100_bn_swa", "cifar100_wrn14_bn_swa", NULL};
+    "none",        "cifar10_bn",      "cifar10_bn_swa",        "cifar10_wrn14_bn_swa",
+    "cifar100_bn", "cifar100_bn_swa", "cifar100_wrn14_bn_swa", NULL
+};
 static const preset presets[] = {
-    {CIFAR10, "wrn-16-1", 15, 7.5, 13.5, 0.001, 9, 0, 0, 1},
-    {CIFAR10, "wrn-28-10", 200, 100, 180, 0.001, 120, 0, 0, 1},
-    {CIFAR10, "wrn-28-10", 200, 80, 144, 0.05, 100, 161, 0, 1},
-    {CIFAR10, "wrn-28-14", 300, 80, 240, 0.05, 120, 241, 16, 1},
-    {CIFAR100, "wrn-28-10", 200, 100, 180, 0.001, 120, 0, 0, 10},
-    {CIFAR100, "wrn-28-10", 200, 80, 144, 0.05, 100, 161, 0, 1},
-    {CIFAR100, "wrn-28-14", 300, 80, 240, 0.05, 120, 241, 16, 1},
+    { CIFAR10, "wrn-16-1", 15, 7.5, 13.5, 0.001, 9, 0, 0, 1 },
+    { CIFAR10, "wrn-28-10", 200, 100, 180, 0.001, 120, 0, 0, 1 },
+    { CIFAR10, "wrn-28-10", 200, 80, 144, 0.05, 100, 161, 0, 1 },
+    { CIFAR10, "wrn-28-14", 300, 80, 240, 0.05, 120, 241, 16, 1 },
+    { CIFAR100, "wrn-28-10", 200, 100, 180, 0.001, 120, 0, 0, 10 },
+    { CIFAR100, "wrn-28-10", 200, 80, 144, 0.05, 100, 161, 0, 1 },
+    { CIFAR100, "wrn-28-14", 300, 80, 240, 0.05, 120, 241, 16, 1 },
 };
 
 /* Milestones scale with the number of epochs; epochs 0 means the preset's own.  A preset has the
@@ -90,7 +91,7 @@ static const preset presets[] = {
 static options default_options(int preset_index, int epochs, double decay)
 {
     const preset *p = &presets[preset_index];
-    options o;
+    options       o;
     memset(&o, 0, sizeof o);
     if (!epochs) epochs = p->epochs;
     double scale = (double)epochs / p->epochs;
@@ -107,8 +108,7 @@ static options default_options(int preset_index, int epochs, double decay)
     o.lr_to = p->lr_to * scale;
     o.lr_end = p->lr_end;
     o.t0 = late_t0(epochs, p->t0, p->epochs);
-    if (p->swa_from)
-        o.swa_from = (int)((long long)(p->swa_from - 1) * epochs / p->epochs) + 1;
+    if (p->swa_from) o.swa_from = (int)((long long)(p->swa_from - 1) * epochs / p->epochs) + 1;
     o.cutout = p->cutout;
     o.gamma = 1;
     o.decay = decay;
@@ -160,7 +160,7 @@ static void parse_options(options *o, int argc, char **argv, int print_help)
 static void parse_net(options *o)
 {
     char again[32] = "";
-    int depth = 0, width = 0, blocks_fit = 0;
+    int  depth = 0, width = 0, blocks_fit = 0;
     if (sscanf(o->net, "wrn-%4d-%3d", &depth, &width) == 2) {
         snprintf(again, sizeof again, "wrn-%d-%d", depth, width);
         blocks_fit = depth >= 10 && depth % 6 == 4 && width >= 1;
@@ -169,8 +169,10 @@ static void parse_net(options *o)
         blocks_fit = depth >= 8 && depth % 6 == 2;
     }
     if (!blocks_fit || strcmp(again, o->net) != 0)
-        die(EXIT_USAGE, "--net %s: expected wrn-D-W with D = 10, 16, 22, ... and W >= 1, or "
-            "resnet-D with D = 8, 14, 20, ...", o->net);
+        die(EXIT_USAGE,
+            "--net %s: expected wrn-D-W with D = 10, 16, 22, ... and W >= 1, or "
+            "resnet-D with D = 8, 14, 20, ...",
+            o->net);
     o->depth = depth;
     o->width = width;
 }
@@ -178,9 +180,9 @@ static void parse_net(options *o)
 /* "bn,head" -> LP_LATE_BN | LP_LATE_HEAD. */
 static void parse_late(options *o)
 {
-    static const char *const names[] = {"none", "bn", "head", "full"};
-    static const unsigned families[] = {LP_LATE_NONE, LP_LATE_BN, LP_LATE_HEAD, LP_LATE_FULL};
-    int items = 0, known = 0, none = 0;
+    static const char *const names[] = { "none", "bn", "head", "full" };
+    static const unsigned    families[] = { LP_LATE_NONE, LP_LATE_BN, LP_LATE_HEAD, LP_LATE_FULL };
+    int                      items = 0, known = 0, none = 0;
     o->families = 0;
     for (const char *item = o->late; item; items++) {
         size_t length = strcspn(item, ",");
@@ -200,8 +202,10 @@ static void check_options(options *o)
 {
     common_check(&o->common);
     if (!o->data)
-        die(EXIT_USAGE, "--data is missing: expected the directory of the CIFAR files "
-            "(data_scripts/get_%s.sh fetches them)", cifar_names[o->dataset]);
+        die(EXIT_USAGE,
+            "--data is missing: expected the directory of the CIFAR files "
+            "(data_scripts/get_%s.sh fetches them)",
+            cifar_names[o->dataset]);
     parse_net(o);
     parse_late(o);
     int begin = o->families ? o->t0 : 0;
@@ -219,7 +223,7 @@ static void check_options(options *o)
 static options read_options(int argc, char **argv)
 {
     const double decay = 5e-4;
-    options first = default_options(0, 0, decay);
+    options      first = default_options(0, 0, decay);
     first.common.epochs = 0;
     parse_options(&first, argc, argv, 0);
     options o = default_options(first.preset, first.common.epochs, first.decay);
@@ -270,14 +274,13 @@ static lp_desc describe_net(const options *o)
 static trainer build(const options *o, const image_set *train, const image_set *test)
 {
     const cifar_format *format = &cifar_formats[o->dataset];
-    lp_desc desc = describe_net(o);
-    augmentation a = augmentation_default(desc.seed, format->mean, format->deviation);
+    lp_desc             desc = describe_net(o);
+    augmentation        a = augmentation_default(desc.seed, format->mean, format->deviation);
     a.cutout = o->cutout;
-    trainer t = trainer_create(&desc, o->batch, &a, train, test);
+    trainer    t = trainer_create(&desc, o->batch, &a, train, test);
     lp_tensor *image = o->half ? lp_avgpool2d(t.net, t.image, 2, 2) : t.image;
-    lp_tensor *logits = o->width
-        ? lp_wrn(t.net, image, o->depth, o->width, format->classes)
-        : lp_resnet_cifar(t.net, image, o->depth, format->classes);
+    lp_tensor *logits = o->width ? lp_wrn(t.net, image, o->depth, o->width, format->classes)
+                                 : lp_resnet_cifar(t.net, image, o->depth, format->classes);
     trainer_compile(&t, logits);
     return t;
 }
@@ -295,20 +298,19 @@ static void print_setup(const options *o, const trainer *t)
     printf("\n%s, %d thread%s, %.0f MB\n", lp_isa_name(info.isa), o->common.threads,
            o->common.threads > 1 ? "s" : "", (double)info.bytes / 1e6);
     fflush(stdout);
-    if (o->families)
-        late_note_turns(t->net, o->members, minibatches_after_t0(o, t->train->count));
+    if (o->families) late_note_turns(t->net, o->members, minibatches_after_t0(o, t->train->count));
 }
 
 /* ------------------------------------------------------------------------- training */
 
-static void report_epoch(trainer *t, const options *o, FILE *csv, int epoch, double lr,
-                         double loss, const lp_metrics *test)
+static void report_epoch(trainer *t, const options *o, FILE *csv, int epoch, double lr, double loss,
+                         const lp_metrics *test)
 {
     int members = lp_get_info(t->net).members;
     progress_clear(&t->bar);
     if (!o->common.quiet)
-        printf("epoch %3d/%d  lr %.5f  loss %.4f  test acc %5.2f %%  nll %.4f  members %d\n",
-               epoch, o->common.epochs, lr, loss, percent(test), lp_nll(test), members);
+        printf("epoch %3d/%d  lr %.5f  loss %.4f  test acc %5.2f %%  nll %.4f  members %d\n", epoch,
+               o->common.epochs, lr, loss, percent(test), lp_nll(test), members);
     fflush(stdout);
     if (!csv) return;
     fprintf(csv, "%d,%.7g,%.6f,%.4f,%.6f,%d,%.3f\n", epoch, lr, loss, percent(test), lp_nll(test),
@@ -326,8 +328,8 @@ static lp_metrics train_all(trainer *t, const options *o, FILE *csv)
             at_t0 = test;
             trainer_check(t, lp_late_begin(t->net));
         }
-        double lr = (double)lp_lr_linear((float)o->lr, (float)o->lr_end, o->lr_from, o->lr_to,
-                                         epoch - 1);
+        double lr =
+            (double)lp_lr_linear((float)o->lr, (float)o->lr_end, o->lr_from, o->lr_to, epoch - 1);
         snprintf(t->bar.phase, sizeof t->bar.phase, "epoch %d/%d", epoch, o->common.epochs);
         double loss = train_epoch(t, epoch, lr);
         if (o->swa_from && epoch >= o->swa_from) trainer_check(t, lp_swa_add(t->net));
@@ -348,11 +350,11 @@ static void print_row(const char *name, const char *suffix, const lp_metrics *m)
 
 static void print_members(trainer *t, const char *suffix)
 {
-    double acc[2] = {1e9, -1}, nll[2] = {1e9, -1}; /* smallest, largest */
-    int members = lp_get_info(t->net).members;
+    double acc[2] = { 1e9, -1 }, nll[2] = { 1e9, -1 }; /* smallest, largest */
+    int    members = lp_get_info(t->net).members;
     for (int k = 0; k < members; k++) {
         lp_metrics m = evaluate(t, t->test, k);
-        double a = percent(&m), n = lp_nll(&m);
+        double     a = percent(&m), n = lp_nll(&m);
         if (a < acc[0]) acc[0] = a;
         if (a > acc[1]) acc[1] = a;
         if (n < nll[0]) nll[0] = n;
@@ -397,24 +399,25 @@ static outcome print_table(trainer *t, const options *o, const lp_metrics *at_t0
 
 int main(int argc, char **argv)
 {
-    options o = read_options(argc, argv);
+    options             o = read_options(argc, argv);
     const cifar_format *format = &cifar_formats[o.dataset];
-    image_set train = cifar_read_train(format, o.data, o.limit_train);
-    image_set test = cifar_read_test(format, o.data, o.limit_test);
+    image_set           train = cifar_read_train(format, o.data, o.limit_train);
+    image_set           test = cifar_read_test(format, o.data, o.limit_test);
     if (o.batch > train.count)
         die(EXIT_USAGE, "--batch %d: expected at most %d, the number of training images", o.batch,
             train.count);
     choose_members(&o, train.count);
     trainer t = build(&o, &train, &test);
-    FILE *csv = csv_open(o.common.csv,
-                         "epoch,lr,train_loss,test_acc,test_nll,members,train_seconds");
+    FILE   *csv =
+        csv_open(o.common.csv, "epoch,lr,train_loss,test_acc,test_nll,members,train_seconds");
     print_setup(&o, &t);
 
     lp_metrics at_t0 = train_all(&t, &o, csv);
-    outcome r = print_table(&t, &o, &at_t0);
+    outcome    r = print_table(&t, &o, &at_t0);
     printf("\nresult dataset=%s net=%s late=%s seed=%d test_acc=%.2f test_nll=%.4f "
-           "ensemble_acc=%.2f train_img_s=%.1f\n", format->name, o.net, o.late, o.common.seed,
-           percent(&r.averaged), lp_nll(&r.averaged), percent(&r.ensemble), t.images / t.seconds);
+           "ensemble_acc=%.2f train_img_s=%.1f\n",
+           format->name, o.net, o.late, o.common.seed, percent(&r.averaged), lp_nll(&r.averaged),
+           percent(&r.ensemble), t.images / t.seconds);
 
     output_check();
     csv_close(csv, o.common.csv);

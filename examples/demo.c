@@ -50,7 +50,7 @@ typedef struct options {
 
 static options read_options(int argc, char **argv)
 {
-    options o = {common_default(30), 3, 5};
+    options          o = { common_default(30), 3, 5 };
     const cli_option table[] = {
         option_int("--seeds", "N", "repetitions, with seeds --seed, --seed + 1, ...", &o.seeds, 1,
                    MAX_SEEDS),
@@ -74,8 +74,8 @@ static options read_options(int argc, char **argv)
 
 enum { CLASS_WAVES = 3, CLUTTER_WAVES = 6 };
 #define DATA_SEED UINT64_C(2021)
-#define CLUTTER   1.5f /* strength of those, relative to the class's own */
-#define NOISE     3.0f /* standard deviation, likewise                    */
+#define CLUTTER 1.5f /* strength of those, relative to the class's own */
+#define NOISE 3.0f   /* standard deviation, likewise                    */
 
 /* Random numbers drawn one after the other from one stream. */
 typedef struct dice {
@@ -100,7 +100,7 @@ typedef struct wave {
 static wave roll_wave(dice *d)
 {
     const float cycle = 4294967296.0f / SIDE; /* one period per image */
-    wave w;
+    wave        w;
     w.step_x = (uint32_t)(int64_t)(cycle * roll_uniform(d, -4, 4));
     w.step_y = (uint32_t)(int64_t)(cycle * roll_uniform(d, -4, 4));
     w.phase = 0;
@@ -116,7 +116,7 @@ static void draw_wave(float *canvas, const wave *w, uint32_t phase, float streng
         for (uint32_t x = 0; x < SIDE; x++) {
             uint32_t angle = phase + x * w->step_x + y * w->step_y;
             uint32_t away = angle < 0x80000000u ? angle : 0u - angle;
-            float height = (float)away / 1073741824.0f - 1;
+            float    height = (float)away / 1073741824.0f - 1;
             for (int c = 0; c < CHANNELS; c++) *canvas++ += strength * height * w->colour[c];
         }
 }
@@ -130,7 +130,7 @@ static void draw_random(float *canvas, const wave *w, dice *d, float strength)
 /* One image of the class with these waves, as bytes [SIDE, SIDE, CHANNELS]. */
 static void draw_image(uint8_t *pixels, const wave *waves, dice *d)
 {
-    float canvas[IMAGE_BYTES] = {0};
+    float canvas[IMAGE_BYTES] = { 0 };
     for (int i = 0; i < CLASS_WAVES; i++) draw_random(canvas, &waves[i], d, 1);
     for (int i = 0; i < CLUTTER_WAVES; i++) {
         wave clutter = roll_wave(d);
@@ -145,15 +145,15 @@ static void draw_image(uint8_t *pixels, const wave *waves, dice *d)
 /* Images first .. first+count-1 of the data set; image i belongs to class i mod 10. */
 static image_set draw_set(int first, int count)
 {
-    image_set s = {0, CLASSES, NULL, NULL};
-    wave waves[CLASSES][CLASS_WAVES];
-    dice d = {0, 0};
+    image_set s = { 0, CLASSES, NULL, NULL };
+    wave      waves[CLASSES][CLASS_WAVES];
+    dice      d = { 0, 0 };
     for (int c = 0; c < CLASSES; c++)
         for (int i = 0; i < CLASS_WAVES; i++) waves[c][i] = roll_wave(&d);
     image_set_grow(&s, count);
     for (s.count = 0; s.count < count; s.count++) {
-        dice own = {1 + (uint64_t)(first + s.count), 0};
-        int label = (first + s.count) % CLASSES;
+        dice own = { 1 + (uint64_t)(first + s.count), 0 };
+        int  label = (first + s.count) % CLASSES;
         s.labels[s.count] = label;
         draw_image(s.pixels + (size_t)s.count * IMAGE_BYTES, waves[label], &own);
     }
@@ -165,8 +165,8 @@ static image_set draw_set(int first, int count)
 /* The net sees the images at half size, which makes it four times faster. */
 static trainer build(const options *o, int seed, const image_set *train, const image_set *test)
 {
-    static const float mean[] = {0.5f, 0.5f, 0.5f}, deviation[] = {0.25f, 0.25f, 0.25f};
-    lp_desc desc = lp_desc_default();
+    static const float mean[] = { 0.5f, 0.5f, 0.5f }, deviation[] = { 0.25f, 0.25f, 0.25f };
+    lp_desc            desc = lp_desc_default();
     desc.seed = (uint64_t)seed;
     desc.threads = o->common.threads;
     desc.isa = (lp_isa)o->common.isa;
@@ -174,16 +174,16 @@ static trainer build(const options *o, int seed, const image_set *train, const i
     desc.swa = 1;
     augmentation a = augmentation_default(desc.seed, mean, deviation);
     a.flip = 0; /* a mirrored texture is another texture */
-    trainer t = trainer_create(&desc, BATCH, &a, train, test);
+    trainer    t = trainer_create(&desc, BATCH, &a, train, test);
     lp_tensor *half = lp_avgpool2d(t.net, t.image, 2, 2);
     trainer_compile(&t, lp_wrn(t.net, half, 10, 1, CLASSES));
     return t;
 }
 
 enum { SGD, SWA, LATE, LATE_SWA, ENSEMBLE, METHODS };
-static const char *const method_names[METHODS] = {
-    "SGD", "SWA", "late-phase", "late-phase + SWA", "late-phase ensemble"};
-static const char *const method_keys[METHODS] = {"sgd", "swa", "late", "late_swa", "ensemble"};
+static const char *const method_names[METHODS] = { "SGD", "SWA", "late-phase", "late-phase + SWA",
+                                                   "late-phase ensemble" };
+static const char *const method_keys[METHODS] = { "sgd", "swa", "late", "late_swa", "ensemble" };
 
 /* The whole comparison.  Accuracies are in percent, per method and run (seed). */
 typedef struct experiment {
@@ -272,7 +272,7 @@ static void run_seed(experiment *e, int run)
 
 static void print_row(const experiment *e, int method)
 {
-    int n = e->o.seeds;
+    int    n = e->o.seeds;
     double paired[MAX_SEEDS];
     for (int i = 0; i < n; i++) paired[i] = e->nll[method][i] - e->nll[SGD][i];
     summary acc = summarise(e->acc[method], n), nll = summarise(e->nll[method], n);

@@ -63,10 +63,10 @@
 /* -------------------------------------------------------------------------- options */
 
 enum { LATE_RANK1, LATE_HEAD, LATE_NONE };
-static const char *const late_names[] = {"rank1", "head", "none", NULL};
-static const unsigned    late_families[] = {LP_LATE_RANK1, LP_LATE_HEAD, LP_LATE_NONE};
+static const char *const late_names[] = { "rank1", "head", "none", NULL };
+static const unsigned    late_families[] = { LP_LATE_RANK1, LP_LATE_HEAD, LP_LATE_NONE };
 enum { ADAM, SGD };
-static const char *const optim_names[] = {"adam", "sgd", NULL};
+static const char *const optim_names[] = { "adam", "sgd", NULL };
 
 typedef struct options {
     common_options common;
@@ -79,10 +79,11 @@ typedef struct options {
 } options;
 
 /* What to train on without FILE: these, from the directory of the repository. */
-static const char *const own_files[] = {
-    "README.md", "latephase.h", "examples/options.h", "examples/progress.h", "examples/images.h",
-    "examples/text.h", "examples/trainer.h", "examples/cifar.c", "examples/demo.c",
-    "examples/enwik8.c"};
+static const char *const own_files[] = { "README.md",          "latephase.h",
+                                         "examples/options.h", "examples/progress.h",
+                                         "examples/images.h",  "examples/text.h",
+                                         "examples/trainer.h", "examples/cifar.c",
+                                         "examples/demo.c",    "examples/enwik8.c" };
 enum { OWN_FILES = sizeof own_files / sizeof *own_files };
 
 /* Net, minibatch and sample: as in the paper, or small. */
@@ -179,7 +180,7 @@ static int has_members(const options *o) { return o->late != LATE_NONE && o->mem
 static void check_options(const options *o)
 {
     const char *unit = o->steps ? "steps" : "epochs";
-    int total = o->steps ? o->steps : o->common.epochs, begin = has_members(o) ? o->t0 : 0;
+    int         total = o->steps ? o->steps : o->common.epochs, begin = has_members(o) ? o->t0 : 0;
     common_check(&o->common);
     if (has_members(o) && o->t0 >= total)
         die(EXIT_USAGE, "--t0 %d: expected less than --%s %d", o->t0, unit, total);
@@ -229,8 +230,10 @@ static text read_text(const options *o)
     if (o->files.count) return text_read(o->files.word, o->files.count, o->files.word[0]);
     for (int i = 0; i < OWN_FILES; i++)
         if (access(own_files[i], R_OK) != 0)
-            die(EXIT_USAGE, "%s: not found; expected FILE, or to be run in the directory of "
-                "latephase.h to learn that", own_files[i]);
+            die(EXIT_USAGE,
+                "%s: not found; expected FILE, or to be run in the directory of "
+                "latephase.h to learn that",
+                own_files[i]);
     return text_read(own_files, OWN_FILES, "this repository");
 }
 
@@ -239,9 +242,11 @@ static void check_text(const options *o, const text *t)
 {
     long long needed = (long long)o->batch * o->length + 1;
     if ((long long)t->train.end < needed)
-        die(EXIT_USAGE, "%s: the training part, 90 %%, has %zu bytes, expected at least %lld for "
-            "--batch %d and --length %d", o->files.count ? o->files.word[0] : "this repository",
-            t->train.end, needed, o->batch, o->length);
+        die(EXIT_USAGE,
+            "%s: the training part, 90 %%, has %zu bytes, expected at least %lld for "
+            "--batch %d and --length %d",
+            o->files.count ? o->files.word[0] : "this repository", t->train.end, needed, o->batch,
+            o->length);
     for (const char *c = o->prompt ? o->prompt : ""; *c; c++)
         if (t->symbol[(unsigned char)*c] == UNSEEN)
             die(EXIT_USAGE, "--prompt: byte 0x%02x at place %d does not occur in the training part",
@@ -292,13 +297,13 @@ typedef struct run {
     text       text;
     schedule   plan;
     lp_net    *net;
-    lp_tensor *inputs, *targets;     /* [batch, length]                              */
-    lp_real   *saved;                /* the carried state during an evaluation       */
+    lp_tensor *inputs, *targets; /* [batch, length]                              */
+    lp_real   *saved;            /* the carried state during an evaluation       */
     FILE      *csv;
     progress   bar;
-    double     lr;                   /* in force                                     */
-    double     loss, minibatches;    /* sum of losses and number since the last report */
-    double     seconds, characters;  /* spent and seen in training                   */
+    double     lr;                  /* in force                                     */
+    double     loss, minibatches;   /* sum of losses and number since the last report */
+    double     seconds, characters; /* spent and seen in training                   */
 } run;
 
 static void check(run *r, lp_status status)
@@ -329,14 +334,14 @@ static lp_desc describe_net(const options *o)
 static void build(run *r)
 {
     const options *o = &r->o;
-    lp_desc desc = describe_net(o);
-    size_t states;
+    lp_desc        desc = describe_net(o);
+    size_t         states;
     r->net = lp_create(&desc);
     if (!r->net) die(EXIT_FAILED, "out of memory for the graph");
     r->inputs = lp_tokens(r->net, "inputs", o->batch, o->length);
     r->targets = lp_tokens(r->net, "targets", o->batch, o->length);
-    lp_tensor *logits = lp_char_lstm(r->net, r->inputs, r->text.symbols, o->embedding, o->units,
-                                     o->layers);
+    lp_tensor *logits =
+        lp_char_lstm(r->net, r->inputs, r->text.symbols, o->embedding, o->units, o->layers);
     check(r, lp_compile(r->net, lp_cross_entropy(r->net, logits, r->targets, 0), NULL, 0));
     lp_carry(r->net, &states);
     r->saved = (lp_real *)allocate(states, sizeof *r->saved);
@@ -345,7 +350,7 @@ static void build(run *r)
 static void print_setup(const run *r, const char *name)
 {
     const options *o = &r->o;
-    lp_info info = lp_get_info(r->net);
+    lp_info        info = lp_get_info(r->net);
     if (o->common.quiet) return;
     printf("%s, %zu training, %zu validation and %zu test bytes, %d symbols\n", name,
            r->text.train.end, r->text.valid.end - r->text.valid.first,
@@ -364,8 +369,8 @@ static void print_setup(const run *r, const char *name)
 
 /* ----------------------------------------------------------------------- evaluation */
 
-#define LN_2        0.69314718055994531 /* nats per bit                            */
-#define UNSEEN_BITS 24.0                /* of a byte that is not in the vocabulary */
+#define LN_2 0.69314718055994531 /* nats per bit                            */
+#define UNSEEN_BITS 24.0         /* of a byte that is not in the vocabulary */
 
 /* One chunk of every stream of a part; adds the nats of the bytes that the net knows. */
 static int evaluate_chunk(run *r, text_part part, size_t offset, int streams, int which,
@@ -385,11 +390,11 @@ static int evaluate_chunk(run *r, text_part part, size_t offset, int streams, in
 static double evaluate(run *r, text_part part, int which)
 {
     size_t size = part.end - part.first, states, known = 0;
-    int streams = r->o.eval_streams < r->o.batch ? r->o.eval_streams : r->o.batch;
+    int    streams = r->o.eval_streams < r->o.batch ? r->o.eval_streams : r->o.batch;
     double nats = 0;
     snprintf(r->bar.phase, sizeof r->bar.phase, "testing");
     if (size < (size_t)streams) streams = (int)size;
-    size_t longest = (size + (size_t)streams - 1) / (size_t)streams;
+    size_t   longest = (size + (size_t)streams - 1) / (size_t)streams;
     lp_real *carry = lp_carry(r->net, &states);
     memcpy(r->saved, carry, states * sizeof *carry);
     memset(carry, 0, states * sizeof *carry);
@@ -423,10 +428,10 @@ static score evaluate_all(run *r, int which)
 static void train_minibatch(run *r, int64_t step)
 {
     const options *o = &r->o;
-    double start = seconds_now();
-    size_t chunk = (size_t)(step % r->plan.epoch), states;
-    lp_info info = lp_get_info(r->net);
-    lp_real loss = 0, *carry = lp_carry(r->net, &states);
+    double         start = seconds_now();
+    size_t         chunk = (size_t)(step % r->plan.epoch), states;
+    lp_info        info = lp_get_info(r->net);
+    lp_real        loss = 0, *carry = lp_carry(r->net, &states);
     if (chunk == 0) memset(carry, 0, states * sizeof *carry);
     text_load_chunk(&r->text, chunk, o->batch, o->length, r->inputs->labels, r->targets->labels);
     r->lr = (double)lp_lr_linear((float)o->lr, (float)o->lr_end, r->plan.lr_from, r->plan.lr_to,
@@ -444,7 +449,7 @@ static void train_minibatch(run *r, int64_t step)
 /* Training loss since the last report, and the first bytes of the validation part. */
 static void report(run *r, int64_t done)
 {
-    lp_info info = lp_get_info(r->net);
+    lp_info   info = lp_get_info(r->net);
     text_part part = r->text.valid;
     if (part.end - part.first > (size_t)r->o.eval_limit)
         part.end = part.first + (size_t)r->o.eval_limit;
@@ -467,7 +472,7 @@ static void report(run *r, int64_t done)
 static score train_all(run *r)
 {
     const schedule *s = &r->plan;
-    score at_t0 = {0, 0};
+    score           at_t0 = { 0, 0 };
     r->bar = progress_start((double)s->steps * r->o.batch * r->o.length, "char", r->o.common.quiet);
     for (int64_t step = 0; step < s->steps; step++) {
         if (has_members(&r->o) && step == s->t0) {
@@ -498,9 +503,9 @@ static void print_row(run *r, const char *name, const char *suffix, score s)
 /* The best and the worst member on the test part. */
 static void print_members(run *r, const char *suffix)
 {
-    int members = lp_get_info(r->net).members;
+    int    members = lp_get_info(r->net).members;
     double least = 0, most = 0;
-    char full[64];
+    char   full[64];
     for (int k = 0; k < members; k++) {
         double bpc = evaluate(r, r->text.test, k);
         if (k == 0 || bpc < least) least = bpc;
@@ -525,10 +530,11 @@ static score print_models(run *r, const char *suffix)
 static void print_unseen(const run *r)
 {
     const text *t = &r->text;
-    size_t valid = text_unseen(t, t->valid), test = text_unseen(t, t->test);
+    size_t      valid = text_unseen(t, t->valid), test = text_unseen(t, t->test);
     if (valid + test == 0) return;
     printf("bytes that the training part lacks: %zu in validation, %zu in test, %.0f bits each, "
-           "%.4f and %.4f of the BPC\n", valid, test, UNSEEN_BITS,
+           "%.4f and %.4f of the BPC\n",
+           valid, test, UNSEEN_BITS,
            UNSEEN_BITS * (double)valid / (double)(t->valid.end - t->valid.first),
            UNSEEN_BITS * (double)test / (double)(t->test.end - t->test.first));
 }
@@ -570,9 +576,9 @@ static void writer_copy(const writer *w, lp_net *from, double temperature)
     lp_tensor *p;
     for (int i = 0; (p = lp_parameter_at(w->net, i)) != NULL; i++) {
         const lp_real *source = lp_values(from, lp_find(from, p->name), LP_SINGLE);
-        lp_real *target = lp_values(w->net, p, LP_SINGLE);
-        double scale = strncmp(p->name, "out.", 4) == 0 ? 1 / temperature : 1;
-        size_t n = 1;
+        lp_real       *target = lp_values(w->net, p, LP_SINGLE);
+        double         scale = strncmp(p->name, "out.", 4) == 0 ? 1 / temperature : 1;
+        size_t         n = 1;
         for (int d = 0; d < p->rank; d++) n *= (size_t)p->dim[d];
         if (!source || !target) die(EXIT_FAILED, "the sample: no values of %s", p->name);
         for (size_t j = 0; j < n; j++) target[j] = (lp_real)(scale * (double)source[j]);
@@ -582,15 +588,15 @@ static void writer_copy(const writer *w, lp_net *from, double temperature)
 static writer writer_create(run *r)
 {
     const options *o = &r->o;
-    writer w = {&r->text, NULL, NULL, NULL};
-    lp_desc desc = describe_net(o);
+    writer         w = { &r->text, NULL, NULL, NULL };
+    lp_desc        desc = describe_net(o);
     desc.inference = 1;
     desc.late.members = 1;
     w.net = lp_create(&desc);
     if (!w.net) die(EXIT_FAILED, "out of memory for the sample");
     w.input = lp_tokens(w.net, "inputs", 1, 1);
-    lp_tensor *logits = lp_char_lstm(w.net, w.input, w.text->symbols, o->embedding, o->units,
-                                     o->layers);
+    lp_tensor *logits =
+        lp_char_lstm(w.net, w.input, w.text->symbols, o->embedding, o->units, o->layers);
     lp_tensor *target = lp_tokens(w.net, "targets", 1, 1);
     writer_check(&w, lp_compile(w.net, lp_cross_entropy(w.net, logits, target, 0), NULL, 0));
     w.probs = (lp_real *)allocate((size_t)w.text->symbols, sizeof *w.probs);
@@ -607,7 +613,7 @@ static void writer_read(const writer *w, int32_t symbol)
 /* The symbol at which the running sum of the probabilities passes u in [0, 1). */
 static int32_t writer_choose(const writer *w, double u)
 {
-    double sum = 0;
+    double  sum = 0;
     int32_t last = 0;
     for (int c = 0; c < w->text->symbols; c++) sum += (double)w->probs[c];
     u *= sum;
@@ -635,15 +641,15 @@ static void print_sample(run *r)
     if (has_members(o)) check(r, lp_late_average(r->net, LP_AVERAGE_AFFINE));
     writer w = writer_create(r);
     printf("\n%d characters at temperature %g:\n\n", o->generate, o->temperature);
-    if (!o->prompt) writer_read(&w, r->text.symbol['\n'] == UNSEEN ? r->text.common
-                                                                  : r->text.symbol['\n']);
+    if (!o->prompt)
+        writer_read(&w, r->text.symbol['\n'] == UNSEEN ? r->text.common : r->text.symbol['\n']);
     for (const char *c = o->prompt ? o->prompt : ""; *c; c++) {
         put_byte((unsigned char)*c);
         writer_read(&w, r->text.symbol[(unsigned char)*c]);
     }
     for (int i = 0; i < o->generate; i++) {
-        int32_t symbol = writer_choose(&w, lp_random_uniform((uint64_t)o->common.seed,
-                                                            STREAM_SAMPLE, (uint64_t)i));
+        int32_t symbol = writer_choose(
+            &w, lp_random_uniform((uint64_t)o->common.seed, STREAM_SAMPLE, (uint64_t)i));
         put_byte(r->text.spelt[symbol]);
         writer_read(&w, symbol);
     }
@@ -656,14 +662,14 @@ static void print_result(const run *r, const char *name, score s)
 {
     const options *o = &r->o;
     printf("\nresult dataset=%s late=%s test_bpc=%.4f valid_bpc=%.4f train_char_s=%.0f units=%d "
-           "members=%d steps=%lld seed=%d\n", name, late_names[o->late], s.test, s.valid,
-           r->characters / r->seconds, o->units, has_members(o) ? o->members : 1,
-           (long long)r->plan.steps, o->common.seed);
+           "members=%d steps=%lld seed=%d\n",
+           name, late_names[o->late], s.test, s.valid, r->characters / r->seconds, o->units,
+           has_members(o) ? o->members : 1, (long long)r->plan.steps, o->common.seed);
 }
 
 int main(int argc, char **argv)
 {
-    run r;
+    run  r;
     char name[128];
     memset(&r, 0, sizeof r);
     r.o = read_options(argc, argv);
@@ -673,8 +679,8 @@ int main(int argc, char **argv)
     r.plan = make_schedule(&r.o, &r.text);
     choose_members(&r.o, &r.plan);
     build(&r);
-    r.csv = csv_open(r.o.common.csv,
-                     "step,lr,train_bpc,valid_bpc,members,gradient_norm,train_seconds");
+    r.csv =
+        csv_open(r.o.common.csv, "step,lr,train_bpc,valid_bpc,members,gradient_norm,train_seconds");
     print_setup(&r, name);
 
     score at_t0 = train_all(&r);

@@ -42,20 +42,31 @@ static inline void image_set_free(image_set *s)
 typedef struct cifar_format {
     const char *name;
     int         classes, label_bytes;
-    int         limit[2];        /* label byte i is below limit[i]; the last is the class */
+    int         limit[2]; /* label byte i is below limit[i]; the last is the class */
     const char *train[5], *test;
     float       mean[CHANNELS], deviation[CHANNELS]; /* of pixel / 255 over the training set */
 } cifar_format;
 
 enum { CIFAR10, CIFAR100 };
-static const char *const cifar_names[] = {"cifar10", "cifar100", NULL};
+static const char *const  cifar_names[] = { "cifar10", "cifar100", NULL };
 static const cifar_format cifar_formats[] = {
-    {"cifar10", 10, 1, {10, 0},
-     {"data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin",
-      "data_batch_5.bin"}, "test_batch.bin",
-     {0.4914f, 0.4822f, 0.4465f}, {0.2023f, 0.1994f, 0.2010f}},
-    {"cifar100", 100, 2, {20, 100}, {"train.bin", NULL, NULL, NULL, NULL}, "test.bin",
-     {0.5071f, 0.4867f, 0.4408f}, {0.2675f, 0.2565f, 0.2761f}},
+    { "cifar10",
+      10,
+      1,
+      { 10, 0 },
+      { "data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin",
+        "data_batch_5.bin" },
+      "test_batch.bin",
+      { 0.4914f, 0.4822f, 0.4465f },
+      { 0.2023f, 0.1994f, 0.2010f } },
+    { "cifar100",
+      100,
+      2,
+      { 20, 100 },
+      { "train.bin", NULL, NULL, NULL, NULL },
+      "test.bin",
+      { 0.5071f, 0.4867f, 0.4408f },
+      { 0.2675f, 0.2565f, 0.2761f } },
 };
 
 /* Number of records in the file, by its size; -1: there is no such file. */
@@ -84,10 +95,10 @@ static inline void cifar_append(image_set *s, const cifar_format *f, const uint8
 {
     for (int i = 0; i < f->label_bytes; i++)
         if (record[i] >= f->limit[i])
-            die(EXIT_USAGE, "%s: record %d has label %d, expected 0 to %d", path, number,
-                record[i], f->limit[i] - 1);
+            die(EXIT_USAGE, "%s: record %d has label %d, expected 0 to %d", path, number, record[i],
+                f->limit[i] - 1);
     const uint8_t *plane = record + f->label_bytes;
-    uint8_t *pixels = s->pixels + (size_t)s->count * IMAGE_BYTES;
+    uint8_t       *pixels = s->pixels + (size_t)s->count * IMAGE_BYTES;
     for (int i = 0; i < PLANE; i++)
         for (int c = 0; c < CHANNELS; c++) pixels[i * CHANNELS + c] = plane[c * PLANE + i];
     s->labels[s->count++] = record[f->label_bytes - 1];
@@ -98,9 +109,9 @@ static inline void cifar_append(image_set *s, const cifar_format *f, const uint8
 static inline int cifar_read_file(image_set *s, const cifar_format *f, const char *dir,
                                   const char *name, int limit)
 {
-    char path[4096];
+    char    path[4096];
     uint8_t record[2 + IMAGE_BYTES];
-    size_t record_bytes = (size_t)(f->label_bytes + IMAGE_BYTES);
+    size_t  record_bytes = (size_t)(f->label_bytes + IMAGE_BYTES);
     if (snprintf(path, sizeof path, "%s/%s", dir, name) >= (int)sizeof path)
         die(EXIT_USAGE, "--data: the name of the directory is too long");
     int records = cifar_records(path, (int)record_bytes);
@@ -129,20 +140,20 @@ static inline void cifar_check_directory(const char *dir)
 /* At most `limit` training images, from all training files there are. */
 static inline image_set cifar_read_train(const cifar_format *f, const char *dir, int limit)
 {
-    image_set s = {0, f->classes, NULL, NULL};
-    int files = 0;
+    image_set s = { 0, f->classes, NULL, NULL };
+    int       files = 0;
     cifar_check_directory(dir);
     for (int i = 0; i < 5 && f->train[i]; i++)
         files += cifar_read_file(&s, f, dir, f->train[i], limit);
     if (!files)
-        die(EXIT_USAGE, "%s/%s: no such file; expected the binary version of %s", dir,
-            f->train[0], f->name);
+        die(EXIT_USAGE, "%s/%s: no such file; expected the binary version of %s", dir, f->train[0],
+            f->name);
     return s;
 }
 
 static inline image_set cifar_read_test(const cifar_format *f, const char *dir, int limit)
 {
-    image_set s = {0, f->classes, NULL, NULL};
+    image_set s = { 0, f->classes, NULL, NULL };
     cifar_check_directory(dir);
     if (!cifar_read_file(&s, f, dir, f->test, limit))
         die(EXIT_USAGE, "%s/%s: no such file; expected the binary version of %s", dir, f->test,
@@ -156,7 +167,7 @@ static inline image_set cifar_read_test(const cifar_format *f, const char *dir, 
    image i in epoch e is a function of (seed, e, i): neither threads nor the split into minibatches
    matter. */
 
-#define STREAM_ORDER   (UINT64_C(1) << 40) /* random streams, one per epoch behind each of these */
+#define STREAM_ORDER (UINT64_C(1) << 40) /* random streams, one per epoch behind each of these */
 #define STREAM_AUGMENT (UINT64_C(2) << 40)
 
 typedef struct augmentation {
@@ -192,11 +203,11 @@ static inline void image_normalise(const augmentation *a, const uint8_t *in, lp_
 static inline void image_crop(const augmentation *a, const uint8_t *in, int dy, int dx, int flip,
                               lp_real *out)
 {
-    static const uint8_t black[CHANNELS] = {0};
+    static const uint8_t black[CHANNELS] = { 0 };
     for (int y = 0; y < SIDE; y++)
         for (int x = 0; x < SIDE; x++) {
-            int sy = y + dy, sx = (flip ? SIDE - 1 - x : x) + dx;
-            int inside = sy >= 0 && sy < SIDE && sx >= 0 && sx < SIDE;
+            int            sy = y + dy, sx = (flip ? SIDE - 1 - x : x) + dx;
+            int            inside = sy >= 0 && sy < SIDE && sx >= 0 && sx < SIDE;
             const uint8_t *pixel = inside ? in + (sy * SIDE + sx) * CHANNELS : black;
             for (int c = 0; c < CHANNELS; c++) *out++ = a->value[c][pixel[c]];
         }
@@ -222,10 +233,10 @@ static inline void image_augment(const augmentation *a, const image_set *s, int 
                                  lp_real *out)
 {
     const uint8_t *in = s->pixels + (size_t)index * IMAGE_BYTES;
-    uint64_t stream = STREAM_AUGMENT + (uint64_t)epoch;
-    uint64_t bits = lp_random(a->seed, stream, 2 * (uint64_t)index);
-    int dy = random_part(bits, 0, 2 * a->pad + 1) - a->pad;
-    int dx = random_part(bits, 1, 2 * a->pad + 1) - a->pad;
+    uint64_t       stream = STREAM_AUGMENT + (uint64_t)epoch;
+    uint64_t       bits = lp_random(a->seed, stream, 2 * (uint64_t)index);
+    int            dy = random_part(bits, 0, 2 * a->pad + 1) - a->pad;
+    int            dx = random_part(bits, 1, 2 * a->pad + 1) - a->pad;
     image_crop(a, in, dy, dx, a->flip && random_part(bits, 2, 2), out);
     if (a->cutout) {
         bits = lp_random(a->seed, stream, 2 * (uint64_t)index + 1);

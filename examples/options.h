@@ -78,42 +78,42 @@ typedef struct cli_option {
 
 static inline cli_option option_flag(const char *name, const char *help, int *target)
 {
-    cli_option o = {name, "", help, OPTION_FLAG, target, 0, 0, NULL};
+    cli_option o = { name, "", help, OPTION_FLAG, target, 0, 0, NULL };
     return o;
 }
 
 static inline cli_option option_int(const char *name, const char *value, const char *help,
                                     int *target, int min, int max)
 {
-    cli_option o = {name, value, help, OPTION_INT, target, min, max, NULL};
+    cli_option o = { name, value, help, OPTION_INT, target, min, max, NULL };
     return o;
 }
 
 static inline cli_option option_real(const char *name, const char *value, const char *help,
                                      double *target, double min, double max)
 {
-    cli_option o = {name, value, help, OPTION_REAL, target, min, max, NULL};
+    cli_option o = { name, value, help, OPTION_REAL, target, min, max, NULL };
     return o;
 }
 
 static inline cli_option option_text(const char *name, const char *value, const char *help,
                                      const char **target)
 {
-    cli_option o = {name, value, help, OPTION_TEXT, (void *)target, 0, 0, NULL};
+    cli_option o = { name, value, help, OPTION_TEXT, (void *)target, 0, 0, NULL };
     return o;
 }
 
 static inline cli_option option_choice(const char *name, const char *value, const char *help,
                                        int *target, const char *const *choices)
 {
-    cli_option o = {name, value, help, OPTION_CHOICE, target, 0, 0, choices};
+    cli_option o = { name, value, help, OPTION_CHOICE, target, 0, 0, choices };
     return o;
 }
 
 /* A program without this row takes options alone. */
 static inline cli_option option_words(const char *value, const char *help, cli_words *target)
 {
-    cli_option o = {"", value, help, OPTION_WORDS, target, 0, 0, NULL};
+    cli_option o = { "", value, help, OPTION_WORDS, target, 0, 0, NULL };
     return o;
 }
 
@@ -126,7 +126,7 @@ static inline void option_list_choices(const cli_option *o, char *text, size_t s
     text[0] = 0;
     for (int i = 0; o->choices[i] && used < size; i++) {
         const char *separator = i == 0 ? "" : o->choices[i + 1] ? ", " : " or ";
-        int n = snprintf(text + used, size - used, "%s%s", separator, o->choices[i]);
+        int         n = snprintf(text + used, size - used, "%s%s", separator, o->choices[i]);
         used += n > 0 ? (size_t)n : 0;
     }
 }
@@ -258,24 +258,26 @@ typedef struct common_options {
 
 static inline common_options common_default(int epochs)
 {
-    common_options c = {0, 1, 0, LP_ISA_AUTO, NULL, 0, 0};
+    common_options c = { 0, 1, 0, LP_ISA_AUTO, NULL, 0, 0 };
     c.epochs = epochs;
     c.threads = lp_desc_default().threads;
     return c;
 }
 
-static const char *const isa_choices[] = {"auto", "scalar", "scalar-fma", "avx2", "avx512", "neon",
-                                          NULL};
+static const char *const isa_choices[] = { "auto",   "scalar", "scalar-fma", "avx2",
+                                           "avx512", "neon",   NULL };
 
 /* Rows of the table; c is a common_options *. */
-#define COMMON_OPTIONS(c)                                                                       \
-    option_int("--epochs", "N", "training epochs", &(c)->epochs, 1, 100000),                    \
-    option_int("--seed", "N", "seed of weights, order, augmentation", &(c)->seed, 0, 1000000000), \
-    option_int("--threads", "N", "threads; results do not depend on it", &(c)->threads, 1, 256), \
-    option_choice("--isa", "NAME", "instruction set: ", &(c)->isa, isa_choices),                \
-    option_text("--csv", "FILE", "write a table of the course of training", &(c)->csv),         \
-    option_flag("--quiet", "no progress, only the final table and result", &(c)->quiet),        \
-    option_flag("--help", "this text", &(c)->help)
+#define COMMON_OPTIONS(c) \
+    option_int("--epochs", "N", "training epochs", &(c)->epochs, 1, 100000), \
+        option_int("--seed", "N", "seed of weights, order, augmentation", &(c)->seed, 0, \
+                   1000000000), \
+        option_int("--threads", "N", "threads; results do not depend on it", &(c)->threads, 1, \
+                   256), \
+        option_choice("--isa", "NAME", "instruction set: ", &(c)->isa, isa_choices), \
+        option_text("--csv", "FILE", "write a table of the course of training", &(c)->csv), \
+        option_flag("--quiet", "no progress, only the final table and result", &(c)->quiet), \
+        option_flag("--help", "this text", &(c)->help)
 
 /* What the table cannot say: the processor must have the instruction set. */
 static inline void common_check(const common_options *c)
@@ -314,8 +316,11 @@ static inline int late_choose(long long t0, long long minibatches, int most, int
     if (members > 1 || quiet) return members;
     fputs("note: training is plain, without late-phase weights: ", stderr);
     if (t0 == 0) fputs("there is nothing before T0 (--members K insists)\n", stderr);
-    else fprintf(stderr, "the %lld minibatches after T0 leave two members fewer than %d turns "
-                 "(--members K insists)\n", minibatches, LP_TURNS_LEAST);
+    else
+        fprintf(stderr,
+                "the %lld minibatches after T0 leave two members fewer than %d turns "
+                "(--members K insists)\n",
+                minibatches, LP_TURNS_LEAST);
     return members;
 }
 
@@ -324,9 +329,10 @@ static inline void late_note_turns(const lp_net *net, int members, long long min
 {
     long long turns = (long long)lp_late_turns(net, (int64_t)minibatches);
     if (members < 2 || turns >= LP_TURNS_LEAST) return;
-    fprintf(stderr, "note: %d members have %lld turn%s in the %lld minibatches after T0; with "
-            "fewer than %d they tend to lose to plain training: --members %d would do\n", members,
-            turns, turns == 1 ? "" : "s", minibatches, LP_TURNS_LEAST,
+    fprintf(stderr,
+            "note: %d members have %lld turn%s in the %lld minibatches after T0; with "
+            "fewer than %d they tend to lose to plain training: --members %d would do\n",
+            members, turns, turns == 1 ? "" : "s", minibatches, LP_TURNS_LEAST,
             late_members(minibatches, members));
 }
 

@@ -28,7 +28,7 @@ static inline double seconds_now(void)
 
 static inline progress progress_start(double total, const char *unit, int quiet)
 {
-    progress p = {0, 0, 0, NULL, "", 0, 0, 0, 0};
+    progress p = { 0, 0, 0, NULL, "", 0, 0, 0, 0 };
     p.quiet = quiet;
     p.terminal = isatty(STDERR_FILENO);
     p.unit = unit;
@@ -48,7 +48,7 @@ static inline void progress_clear(progress *p)
 static inline void progress_lead(char *text, size_t size, double share, int bar)
 {
     static const char done[] = "##########", open[] = "..........";
-    int n = (int)(10 * share);
+    int               n = (int)(10 * share);
     if (bar) snprintf(text, size, "[%.*s%.*s]", n, done, 10 - n, open);
     else snprintf(text, size, "%.0f %%", 100 * share);
 }
@@ -64,7 +64,7 @@ static inline void progress_time(char *text, size_t size, double seconds)
 static inline void progress_step(progress *p, int units, double loss, double lr, int member,
                                  int members)
 {
-    char lead[32], left[32], of[32] = "", line[256];
+    char   lead[32], left[32], of[32] = "", line[256];
     double now = seconds_now(), pause = p->terminal ? 0.1 : 30;
     p->done += units;
     if (p->quiet || now - p->shown < pause) return;

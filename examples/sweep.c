@@ -26,9 +26,9 @@
 
 enum { BATCH = 128, MAX_SEEDS = 100 };
 enum { SGD, SWA, LATE, ENSEMBLE, METHODS };
-static const char *const method_names[METHODS] = {
-    "SGD", "SWA", "late-phase", "late-phase ensemble"};
-static const char *const method_keys[METHODS] = {"sgd", "swa", "late", "ensemble"};
+static const char *const method_names[METHODS] = { "SGD", "SWA", "late-phase",
+                                                   "late-phase ensemble" };
+static const char *const method_keys[METHODS] = { "sgd", "swa", "late", "ensemble" };
 
 typedef struct options {
     common_options common;
@@ -62,15 +62,16 @@ static void parse_options(options *o, int argc, char **argv, int print_help)
 /* The number of epochs sets T0's default, so it is read first. */
 static options read_options(int argc, char **argv)
 {
-    options first = {common_default(15), NULL, 3, MAX_IMAGES, MAX_IMAGES, 0, 0, 1};
+    options first = { common_default(15), NULL, 3, MAX_IMAGES, MAX_IMAGES, 0, 0, 1 };
     options o = first;
     parse_options(&first, argc, argv, 0);
     o.t0 = late_t0(first.common.epochs, 3, 5);
     parse_options(&o, argc, argv, first.common.help);
     if (o.common.help) exit(0);
     common_check(&o.common);
-    if (!o.data) die(EXIT_USAGE, "--data is missing: expected the directory of the CIFAR files "
-                     "(data_scripts/get_cifar10.sh fetches them)");
+    if (!o.data)
+        die(EXIT_USAGE, "--data is missing: expected the directory of the CIFAR files "
+                        "(data_scripts/get_cifar10.sh fetches them)");
     if (o.t0 < 1 || o.t0 >= o.common.epochs)
         die(EXIT_USAGE, "--t0 %d: expected 1 to %d, less than --epochs", o.t0, o.common.epochs - 1);
     return o;
@@ -91,7 +92,7 @@ typedef struct experiment {
 static trainer build(const options *o, int seed, const image_set *train, const image_set *test)
 {
     const cifar_format *format = &cifar_formats[CIFAR10];
-    lp_desc desc = lp_desc_default();
+    lp_desc             desc = lp_desc_default();
     desc.seed = (uint64_t)seed;
     desc.threads = o->common.threads;
     desc.isa = (lp_isa)o->common.isa;
@@ -99,8 +100,8 @@ static trainer build(const options *o, int seed, const image_set *train, const i
     desc.late.gamma = (float)o->gamma;
     desc.swa = 1;
     augmentation a = augmentation_default(desc.seed, format->mean, format->deviation);
-    trainer t = trainer_create(&desc, BATCH, &a, train, test);
-    lp_tensor *half = lp_avgpool2d(t.net, t.image, 2, 2);
+    trainer      t = trainer_create(&desc, BATCH, &a, train, test);
+    lp_tensor   *half = lp_avgpool2d(t.net, t.image, 2, 2);
     trainer_compile(&t, lp_wrn(t.net, half, 10, 1, format->classes));
     return t;
 }
@@ -162,11 +163,11 @@ static void run_seed(experiment *e, int run)
 /* --------------------------------------------------------------------------- result */
 
 /* "+0.12 +- 0.03": mean and standard error of a method's differences from SGD. */
-static void print_difference(const experiment *e, double values[][MAX_SEEDS], int method,
-                             int width, int digits)
+static void print_difference(const experiment *e, double values[][MAX_SEEDS], int method, int width,
+                             int digits)
 {
     double paired[MAX_SEEDS];
-    int n = e->o.seeds;
+    int    n = e->o.seeds;
     for (int i = 0; i < n; i++) paired[i] = values[method][i] - values[SGD][i];
     summary s = summarise(paired, n);
     printf("  %+*.*f +- %.*f", width, digits, s.mean, digits, s.deviation / square_root(n));

@@ -19,7 +19,7 @@ typedef struct text_part {
 
 typedef struct text {
     size_t    size;
-    uint8_t  *byte;          /* [size]                                                  */
+    uint8_t  *byte; /* [size]                                                  */
     text_part train, valid, test;
     int       symbols;       /* size of the vocabulary                                  */
     int32_t   symbol[BYTES]; /* of a byte; UNSEEN: it does not occur in the training part */
@@ -32,8 +32,7 @@ typedef struct text {
 static inline size_t text_file_size(const char *path)
 {
     struct stat info;
-    if (stat(path, &info) != 0)
-        die(EXIT_USAGE, "%s: cannot be read: %s", path, strerror(errno));
+    if (stat(path, &info) != 0) die(EXIT_USAGE, "%s: cannot be read: %s", path, strerror(errno));
     if (!S_ISREG(info.st_mode)) die(EXIT_USAGE, "%s: expected a file", path);
     if (info.st_size == 0) die(EXIT_USAGE, "%s: the file is empty", path);
     if (info.st_size > MAX_TEXT)
@@ -72,7 +71,7 @@ static inline void text_split(text *t)
 /* The vocabulary, and with it the symbol of every byte. */
 static inline void text_count_symbols(text *t)
 {
-    size_t count[BYTES] = {0}, most = 0;
+    size_t count[BYTES] = { 0 }, most = 0;
     for (size_t i = t->train.first; i < t->train.end; i++) count[t->byte[i]]++;
     t->symbols = 0;
     for (int b = 0; b < BYTES; b++) {
@@ -94,8 +93,10 @@ static inline text text_read(const char *const *path, int count, const char *nam
     text_split(&t);
     text_count_symbols(&t);
     if (t.symbols < 2)
-        die(EXIT_USAGE, "%s: the training part repeats byte 0x%02x, expected at least two "
-            "different bytes", name, (unsigned)t.byte[0]);
+        die(EXIT_USAGE,
+            "%s: the training part repeats byte 0x%02x, expected at least two "
+            "different bytes",
+            name, (unsigned)t.byte[0]);
     return t;
 }
 
@@ -150,7 +151,7 @@ static inline int text_load_part(const text *t, text_part part, size_t offset, i
                                  int32_t *inputs, int32_t *targets)
 {
     uint64_t size = part.end - part.first;
-    int counted = 0;
+    int      counted = 0;
     for (int i = 0; i < rows; i++) {
         size_t at = part.first + (size_t)(size * (uint64_t)i / (uint64_t)rows) + offset;
         size_t end = part.first + (size_t)(size * ((uint64_t)i + 1) / (uint64_t)rows);

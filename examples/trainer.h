@@ -10,13 +10,13 @@
 
 typedef struct trainer {
     lp_net          *net;
-    lp_tensor       *image, *label;   /* inputs [batch, SIDE, SIDE, CHANNELS], [batch]          */
-    int              batch;           /* capacity                                               */
-    uint64_t         seed;            /* of the order of images                                 */
-    augmentation     augment;         /* of training images                                     */
+    lp_tensor       *image, *label; /* inputs [batch, SIDE, SIDE, CHANNELS], [batch]          */
+    int              batch;         /* capacity                                               */
+    uint64_t         seed;          /* of the order of images                                 */
+    augmentation     augment;       /* of training images                                     */
     const image_set *train, *test;
-    int32_t         *order;           /* [train->count] images in the order of this epoch       */
-    lp_real         *probs;           /* [batch, classes]                                       */
+    int32_t         *order; /* [train->count] images in the order of this epoch       */
+    lp_real         *probs; /* [batch, classes]                                       */
     progress         bar;
     double           seconds, images; /* spent and seen in training                             */
 } trainer;
@@ -85,7 +85,7 @@ static inline double train_epoch(trainer *t, int epoch, double lr)
     double sum = 0, start = seconds_now();
     lp_shuffle(t->seed, STREAM_ORDER + (uint64_t)epoch, t->order, t->train->count);
     for (int first = 0; first < t->train->count; first += t->batch) {
-        int rows = minibatch_rows(t, t->train, first);
+        int     rows = minibatch_rows(t, t->train, first);
         lp_info info = lp_get_info(t->net);
         lp_real loss = 0;
         trainer_load(t, epoch, first, rows);
@@ -149,8 +149,8 @@ typedef struct summary {
 
 static inline summary summarise(const double *x, int n)
 {
-    summary s = {0, 0};
-    double squares = 0;
+    summary s = { 0, 0 };
+    double  squares = 0;
     for (int i = 0; i < n; i++) s.mean += x[i] / n;
     for (int i = 0; i < n; i++) squares += (x[i] - s.mean) * (x[i] - s.mean);
     if (n > 1 && squares > 0) s.deviation = square_root(squares / (n - 1));

@@ -156,16 +156,18 @@ static inline void plain_mul_back(const plain_real *a, const plain_real *b, cons
 static inline void plain_outer(const plain_real *a, const plain_real *b, int m, int n,
                                plain_real *y)
 {
-    for (int i = 0; i < m; i++) for (int j = 0; j < n; j++) y[i * n + j] = a[i] * b[j];
+    for (int i = 0; i < m; i++)
+        for (int j = 0; j < n; j++) y[i * n + j] = a[i] * b[j];
 }
 
 static inline void plain_outer_back(const plain_real *a, const plain_real *b, const plain_real *dy,
                                     int m, int n, plain_real *da, plain_real *db)
 {
-    for (int i = 0; i < m; i++) for (int j = 0; j < n; j++) {
-        if (da) da[i] += dy[i * n + j] * b[j];
-        if (db) db[j] += dy[i * n + j] * a[i];
-    }
+    for (int i = 0; i < m; i++)
+        for (int j = 0; j < n; j++) {
+            if (da) da[i] += dy[i * n + j] * b[j];
+            if (db) db[j] += dy[i * n + j] * a[i];
+        }
 }
 
 /* A line of y is a line of a, then one of b.  a [lines,p], b [lines,q], y [lines,p+q] */
@@ -219,25 +221,27 @@ static inline void plain_dropout_back(const unsigned char *kept, plain_real p, c
 static inline void plain_linear(const plain_real *x, const plain_real *w, const plain_real *bias,
                                 int n, int in, int out, plain_real *y)
 {
-    for (int i = 0; i < n; i++) for (int o = 0; o < out; o++) {
-        plain_real sum = bias ? bias[o] : 0;
-        for (int k = 0; k < in; k++) sum += x[i * in + k] * w[k * out + o];
-        y[i * out + o] = sum;
-    }
+    for (int i = 0; i < n; i++)
+        for (int o = 0; o < out; o++) {
+            plain_real sum = bias ? bias[o] : 0;
+            for (int k = 0; k < in; k++) sum += x[i * in + k] * w[k * out + o];
+            y[i * out + o] = sum;
+        }
 }
 
 static inline void plain_linear_back(const plain_real *x, const plain_real *w, const plain_real *dy,
                                      int n, int in, int out, plain_real *dx, plain_real *dw,
                                      plain_real *db)
 {
-    for (int i = 0; i < n; i++) for (int o = 0; o < out; o++) {
-        plain_real d = dy[i * out + o];
-        for (int k = 0; k < in; k++) {
-            if (dx) dx[i * in + k] += d * w[k * out + o];
-            if (dw) dw[k * out + o] += d * x[i * in + k];
+    for (int i = 0; i < n; i++)
+        for (int o = 0; o < out; o++) {
+            plain_real d = dy[i * out + o];
+            for (int k = 0; k < in; k++) {
+                if (dx) dx[i * in + k] += d * w[k * out + o];
+                if (dw) dw[k * out + o] += d * x[i * in + k];
+            }
+            if (db) db[o] += d;
         }
-        if (db) db[o] += d;
-    }
 }
 
 /* Embedding (gather): line i of y is line token_i of the table;  dtable[token_i] += dy_i.
@@ -296,17 +300,20 @@ static inline ptrdiff_t plain_output(const plain_geometry *g, int i, int oy, int
 static inline void plain_conv(const plain_geometry *g, const plain_real *x, const plain_real *w,
                               const plain_real *bias, plain_real *y)
 {
-    for (int i = 0; i < g->n; i++) for (int oy = 0; oy < g->oh; oy++)
-    for (int ox = 0; ox < g->ow; ox++) {
-        plain_real *out = y + plain_output(g, i, oy, ox); /* [f] */
-        for (int f = 0; f < g->f; f++) out[f] = bias ? bias[f] : 0;
-        for (int ky = 0; ky < g->kh; ky++) for (int kx = 0; kx < g->kw; kx++) {
-            ptrdiff_t at = plain_pixel(g, i, oy, ox, ky, kx);
-            const plain_real *tap = w + (ptrdiff_t)(ky * g->kw + kx) * g->c * g->f; /* [c,f] */
-            for (int c = 0; c < g->c && at >= 0; c++)
-                for (int f = 0; f < g->f; f++) out[f] += x[at + c] * tap[c * g->f + f];
-        }
-    }
+    for (int i = 0; i < g->n; i++)
+        for (int oy = 0; oy < g->oh; oy++)
+            for (int ox = 0; ox < g->ow; ox++) {
+                plain_real *out = y + plain_output(g, i, oy, ox); /* [f] */
+                for (int f = 0; f < g->f; f++) out[f] = bias ? bias[f] : 0;
+                for (int ky = 0; ky < g->kh; ky++)
+                    for (int kx = 0; kx < g->kw; kx++) {
+                        ptrdiff_t         at = plain_pixel(g, i, oy, ox, ky, kx);
+                        const plain_real *tap =
+                            w + (ptrdiff_t)(ky * g->kw + kx) * g->c * g->f; /* [c,f] */
+                        for (int c = 0; c < g->c && at >= 0; c++)
+                            for (int f = 0; f < g->f; f++) out[f] += x[at + c] * tap[c * g->f + f];
+                    }
+            }
 }
 
 /* The same walk: dx[i,py,px,c] += sum_f dy w,  dw[ky,kx,c,f] += x dy,  db_f += dy. */
@@ -314,19 +321,22 @@ static inline void plain_conv_back(const plain_geometry *g, const plain_real *x,
                                    const plain_real *w, const plain_real *dy, plain_real *dx,
                                    plain_real *dw, plain_real *db)
 {
-    for (int i = 0; i < g->n; i++) for (int oy = 0; oy < g->oh; oy++)
-    for (int ox = 0; ox < g->ow; ox++) {
-        const plain_real *d = dy + plain_output(g, i, oy, ox); /* [f] */
-        for (int f = 0; f < g->f && db; f++) db[f] += d[f];
-        for (int ky = 0; ky < g->kh; ky++) for (int kx = 0; kx < g->kw; kx++) {
-            ptrdiff_t at = plain_pixel(g, i, oy, ox, ky, kx), tap = (ky * g->kw + kx) * g->c;
-            for (int c = 0; c < g->c && at >= 0; c++) {
-                ptrdiff_t line = (tap + c) * g->f; /* of w, dw: [f] */
-                for (int f = 0; f < g->f && dx; f++) dx[at + c] += d[f] * w[line + f];
-                for (int f = 0; f < g->f && dw; f++) dw[line + f] += d[f] * x[at + c];
+    for (int i = 0; i < g->n; i++)
+        for (int oy = 0; oy < g->oh; oy++)
+            for (int ox = 0; ox < g->ow; ox++) {
+                const plain_real *d = dy + plain_output(g, i, oy, ox); /* [f] */
+                for (int f = 0; f < g->f && db; f++) db[f] += d[f];
+                for (int ky = 0; ky < g->kh; ky++)
+                    for (int kx = 0; kx < g->kw; kx++) {
+                        ptrdiff_t at = plain_pixel(g, i, oy, ox, ky, kx),
+                                  tap = (ky * g->kw + kx) * g->c;
+                        for (int c = 0; c < g->c && at >= 0; c++) {
+                            ptrdiff_t line = (tap + c) * g->f; /* of w, dw: [f] */
+                            for (int f = 0; f < g->f && dx; f++) dx[at + c] += d[f] * w[line + f];
+                            for (int f = 0; f < g->f && dw; f++) dw[line + f] += d[f] * x[at + c];
+                        }
+                    }
             }
-        }
-    }
 }
 
 /* ---- pools over kh x kw windows; x [n,h,w,c], y [n,oh,ow,c] */
@@ -337,27 +347,32 @@ static inline ptrdiff_t plain_largest(const plain_geometry *g, const plain_real 
                                       int ox, int c)
 {
     ptrdiff_t best = -1;
-    for (int ky = 0; ky < g->kh; ky++) for (int kx = 0; kx < g->kw; kx++) {
-        ptrdiff_t at = plain_pixel(g, i, oy, ox, ky, kx);
-        if (at >= 0 && (best < 0 || x[at + c] > x[best])) best = at + c;
-    }
+    for (int ky = 0; ky < g->kh; ky++)
+        for (int kx = 0; kx < g->kw; kx++) {
+            ptrdiff_t at = plain_pixel(g, i, oy, ox, ky, kx);
+            if (at >= 0 && (best < 0 || x[at + c] > x[best])) best = at + c;
+        }
     return best;
 }
 
 /* y = the largest x of the window, which gets the gradient. */
 static inline void plain_maxpool(const plain_geometry *g, const plain_real *x, plain_real *y)
 {
-    for (int i = 0; i < g->n; i++) for (int oy = 0; oy < g->oh; oy++)
-    for (int ox = 0; ox < g->ow; ox++) for (int c = 0; c < g->c; c++)
-        y[plain_output(g, i, oy, ox) + c] = x[plain_largest(g, x, i, oy, ox, c)];
+    for (int i = 0; i < g->n; i++)
+        for (int oy = 0; oy < g->oh; oy++)
+            for (int ox = 0; ox < g->ow; ox++)
+                for (int c = 0; c < g->c; c++)
+                    y[plain_output(g, i, oy, ox) + c] = x[plain_largest(g, x, i, oy, ox, c)];
 }
 
 static inline void plain_maxpool_back(const plain_geometry *g, const plain_real *x,
                                       const plain_real *dy, plain_real *dx)
 {
-    for (int i = 0; i < g->n; i++) for (int oy = 0; oy < g->oh; oy++)
-    for (int ox = 0; ox < g->ow; ox++) for (int c = 0; c < g->c; c++)
-        dx[plain_largest(g, x, i, oy, ox, c)] += dy[plain_output(g, i, oy, ox) + c];
+    for (int i = 0; i < g->n; i++)
+        for (int oy = 0; oy < g->oh; oy++)
+            for (int ox = 0; ox < g->ow; ox++)
+                for (int c = 0; c < g->c; c++)
+                    dx[plain_largest(g, x, i, oy, ox, c)] += dy[plain_output(g, i, oy, ox) + c];
 }
 
 /* y = the mean of the window, no padding; the global pool [n,h,w,c] -> [n,c] has a window of
@@ -365,23 +380,29 @@ static inline void plain_maxpool_back(const plain_geometry *g, const plain_real 
 static inline void plain_avgpool(const plain_geometry *g, const plain_real *x, plain_real *y)
 {
     plain_real share = (plain_real)1 / (plain_real)(g->kh * g->kw);
-    for (int i = 0; i < g->n; i++) for (int oy = 0; oy < g->oh; oy++)
-    for (int ox = 0; ox < g->ow; ox++) for (int c = 0; c < g->c; c++) {
-        plain_real sum = 0;
-        for (int ky = 0; ky < g->kh; ky++) for (int kx = 0; kx < g->kw; kx++)
-            sum += x[plain_pixel(g, i, oy, ox, ky, kx) + c];
-        y[plain_output(g, i, oy, ox) + c] = sum * share;
-    }
+    for (int i = 0; i < g->n; i++)
+        for (int oy = 0; oy < g->oh; oy++)
+            for (int ox = 0; ox < g->ow; ox++)
+                for (int c = 0; c < g->c; c++) {
+                    plain_real sum = 0;
+                    for (int ky = 0; ky < g->kh; ky++)
+                        for (int kx = 0; kx < g->kw; kx++)
+                            sum += x[plain_pixel(g, i, oy, ox, ky, kx) + c];
+                    y[plain_output(g, i, oy, ox) + c] = sum * share;
+                }
 }
 
 static inline void plain_avgpool_back(const plain_geometry *g, const plain_real *dy, plain_real *dx)
 {
     plain_real share = (plain_real)1 / (plain_real)(g->kh * g->kw);
-    for (int i = 0; i < g->n; i++) for (int oy = 0; oy < g->oh; oy++)
-    for (int ox = 0; ox < g->ow; ox++) for (int c = 0; c < g->c; c++)
-        for (int ky = 0; ky < g->kh; ky++) for (int kx = 0; kx < g->kw; kx++)
-            dx[plain_pixel(g, i, oy, ox, ky, kx) + c] +=
-                dy[plain_output(g, i, oy, ox) + c] * share;
+    for (int i = 0; i < g->n; i++)
+        for (int oy = 0; oy < g->oh; oy++)
+            for (int ox = 0; ox < g->ow; ox++)
+                for (int c = 0; c < g->c; c++)
+                    for (int ky = 0; ky < g->kh; ky++)
+                        for (int kx = 0; kx < g->kw; kx++)
+                            dx[plain_pixel(g, i, oy, ox, ky, kx) + c] +=
+                                dy[plain_output(g, i, oy, ox) + c] * share;
 }
 
 /* Subsample (option A of He et al. 2016): every stride-th pixel, f >= c channels, those of x in the
@@ -390,18 +411,24 @@ static inline void plain_subsample(const plain_geometry *g, const plain_real *x,
 {
     int front = (g->f - g->c) / 2;
     plain_zero(y, plain_output(g, g->n, 0, 0));
-    for (int i = 0; i < g->n; i++) for (int oy = 0; oy < g->oh; oy++)
-    for (int ox = 0; ox < g->ow; ox++) for (int c = 0; c < g->c; c++)
-        y[plain_output(g, i, oy, ox) + front + c] = x[plain_pixel(g, i, oy, ox, 0, 0) + c];
+    for (int i = 0; i < g->n; i++)
+        for (int oy = 0; oy < g->oh; oy++)
+            for (int ox = 0; ox < g->ow; ox++)
+                for (int c = 0; c < g->c; c++)
+                    y[plain_output(g, i, oy, ox) + front + c] =
+                        x[plain_pixel(g, i, oy, ox, 0, 0) + c];
 }
 
 static inline void plain_subsample_back(const plain_geometry *g, const plain_real *dy,
                                         plain_real *dx)
 {
     int front = (g->f - g->c) / 2;
-    for (int i = 0; i < g->n; i++) for (int oy = 0; oy < g->oh; oy++)
-    for (int ox = 0; ox < g->ow; ox++) for (int c = 0; c < g->c; c++)
-        dx[plain_pixel(g, i, oy, ox, 0, 0) + c] += dy[plain_output(g, i, oy, ox) + front + c];
+    for (int i = 0; i < g->n; i++)
+        for (int oy = 0; oy < g->oh; oy++)
+            for (int ox = 0; ox < g->ow; ox++)
+                for (int c = 0; c < g->c; c++)
+                    dx[plain_pixel(g, i, oy, ox, 0, 0) + c] +=
+                        dy[plain_output(g, i, oy, ox) + front + c];
 }
 
 /* ---- normalisation: x^ = (x - mean) / s, s = sqrt(variance + eps), y = gamma x^ + beta.
@@ -430,9 +457,10 @@ static inline void plain_batchnorm(const plain_real *x, int lines, int c, const 
                                    const plain_real *variance, const plain_real *gamma,
                                    const plain_real *beta, plain_real *y)
 {
-    for (int i = 0; i < lines; i++) for (int j = 0; j < c; j++)
-        y[i * c + j] =
-            gamma[j] * (x[i * c + j] - mean[j]) / plain_sqrt(variance[j] + PLAIN_EPS) + beta[j];
+    for (int i = 0; i < lines; i++)
+        for (int j = 0; j < c; j++)
+            y[i * c + j] =
+                gamma[j] * (x[i * c + j] - mean[j]) / plain_sqrt(variance[j] + PLAIN_EPS) + beta[j];
 }
 
 /* Of training; with dgamma = sum dy x^ and dbeta = sum dy of one channel:
@@ -451,8 +479,9 @@ static inline void plain_batchnorm_back(const plain_real *x, int lines, int c,
         if (dgamma) dgamma[j] += dot;
         if (dbeta) dbeta[j] += sum;
         for (int i = 0; i < lines && dx; i++)
-            dx[i * c + j] += gamma[j] / s * (dy[i * c + j] - sum / (plain_real)lines
-                             - (x[i * c + j] - mean[j]) / s * dot / (plain_real)lines);
+            dx[i * c + j] += gamma[j] / s
+                             * (dy[i * c + j] - sum / (plain_real)lines
+                                - (x[i * c + j] - mean[j]) / s * dot / (plain_real)lines);
     }
 }
 
@@ -489,7 +518,7 @@ static inline void plain_layernorm_back(const plain_real *x, int lines, int c,
 {
     for (int i = 0; i < lines; i++) {
         const plain_real *d = dy + i * c; /* [c] */
-        plain_real mean, variance, sum = 0, dot = 0;
+        plain_real        mean, variance, sum = 0, dot = 0;
         plain_moments(x + i * c, c, 1, &mean, &variance);
         plain_real s = plain_sqrt(variance + PLAIN_EPS);
         for (int j = 0; j < c; j++) {
@@ -516,7 +545,7 @@ static inline void plain_layernorm_back(const plain_real *x, int lines, int c,
    every row, with the state that the row starts from.  gates [n,length,4u] holds the gates, after
    backward the gradients of their arguments.  db [4u] is the gradient of either bias. */
 typedef struct plain_lstm {
-    int n, length, in, units;
+    int         n, length, in, units;
     plain_real *x, *w_ih, *w_hh, *b_ih, *b_hh, *h, *c, *gates;
     plain_real *dx, *dw_ih, *dw_hh, *db;
 } plain_lstm;
@@ -528,7 +557,7 @@ typedef struct plain_lstm_at {
 
 static inline plain_lstm_at plain_lstm_of(const plain_lstm *l, int i, int t)
 {
-    ptrdiff_t at = (ptrdiff_t)i * l->length + t, state = ((ptrdiff_t)i * (l->length + 1) + t);
+    ptrdiff_t     at = (ptrdiff_t)i * l->length + t, state = ((ptrdiff_t)i * (l->length + 1) + t);
     plain_lstm_at p;
     p.x = l->x + at * l->in, p.dx = l->dx ? l->dx + at * l->in : NULL;
     p.h = l->h + state * l->units, p.c = l->c + state * l->units;
@@ -539,26 +568,27 @@ static inline plain_lstm_at plain_lstm_of(const plain_lstm *l, int i, int t)
 static inline void plain_lstm_forward(const plain_lstm *l)
 {
     int u = l->units, u4 = 4 * u;
-    for (int i = 0; i < l->n; i++) for (int t = 0; t < l->length; t++) {
-        plain_lstm_at p = plain_lstm_of(l, i, t);
-        for (int j = 0; j < u4; j++) {
-            plain_real a = l->b_ih[j] + l->b_hh[j];
-            for (int k = 0; k < l->in; k++) a += p.x[k] * l->w_ih[k * u4 + j];
-            for (int k = 0; k < u; k++) a += p.h[k] * l->w_hh[k * u4 + j];
-            p.gates[j] = j / u == 2 ? plain_tanh_of(a) : plain_sigmoid_of(a);
+    for (int i = 0; i < l->n; i++)
+        for (int t = 0; t < l->length; t++) {
+            plain_lstm_at p = plain_lstm_of(l, i, t);
+            for (int j = 0; j < u4; j++) {
+                plain_real a = l->b_ih[j] + l->b_hh[j];
+                for (int k = 0; k < l->in; k++) a += p.x[k] * l->w_ih[k * u4 + j];
+                for (int k = 0; k < u; k++) a += p.h[k] * l->w_hh[k * u4 + j];
+                p.gates[j] = j / u == 2 ? plain_tanh_of(a) : plain_sigmoid_of(a);
+            }
+            for (int j = 0; j < u; j++) {
+                p.c[u + j] = p.gates[u + j] * p.c[j] + p.gates[j] * p.gates[2 * u + j];
+                p.h[u + j] = p.gates[3 * u + j] * plain_tanh_of(p.c[u + j]);
+            }
         }
-        for (int j = 0; j < u; j++) {
-            p.c[u + j] = p.gates[u + j] * p.c[j] + p.gates[j] * p.gates[2 * u + j];
-            p.h[u + j] = p.gates[3 * u + j] * plain_tanh_of(p.c[u + j]);
-        }
-    }
 }
 
 /* One position: dh, dc [u] of its h and c in, of those before out. */
 static inline void plain_lstm_back_at(const plain_lstm *l, plain_lstm_at p, plain_real *dh,
                                       plain_real *dc)
 {
-    int u = l->units, u4 = 4 * u;
+    int         u = l->units, u4 = 4 * u;
     plain_real *a = p.gates;
     for (int j = 0; j < u; j++) {
         plain_real i = a[j], f = a[u + j], g = a[2 * u + j], o = a[3 * u + j];
@@ -599,7 +629,8 @@ static inline void plain_lstm_back(const plain_lstm *l, const plain_real *dy, pl
 static inline plain_real plain_log_sum_exp(const plain_real *z, int classes)
 {
     plain_real top = z[0], sum = 0;
-    for (int c = 1; c < classes; c++) if (z[c] > top) top = z[c];
+    for (int c = 1; c < classes; c++)
+        if (z[c] > top) top = z[c];
     for (int c = 0; c < classes; c++) sum += plain_exp(z[c] - top);
     return top + plain_log(sum);
 }
@@ -653,8 +684,9 @@ static inline void plain_cross_entropy_back(const plain_real *z, const int32_t *
         if (label[i] == PLAIN_IGNORE) continue;
         plain_real whole = plain_log_sum_exp(z + i * classes, classes);
         for (int c = 0; c < classes; c++)
-            dz[i * classes + c] += dloss / lines * (plain_exp(z[i * classes + c] - whole)
-                                   - plain_target(c, label[i], classes, smoothing));
+            dz[i * classes + c] += dloss / lines
+                                   * (plain_exp(z[i * classes + c] - whole)
+                                      - plain_target(c, label[i], classes, smoothing));
     }
 }
 

@@ -17,21 +17,36 @@ enum { PIXELS = SIDE * SIDE, FLAT = PIXELS * F };
 
 /* The parameters, one behind the other in one array.  Those from CONV_V on are there in the family
    rank1 only: v and u of each matrix. */
-enum { CONV, BN1_W, BN1_B, MATRIX, BN2_W, BN2_B, HEAD_W, HEAD_B,
-       CONV_V, CONV_U, MATRIX_V, MATRIX_U, HEAD_V, HEAD_U, PARAMETERS };
+enum {
+    CONV,
+    BN1_W,
+    BN1_B,
+    MATRIX,
+    BN2_W,
+    BN2_B,
+    HEAD_W,
+    HEAD_B,
+    CONV_V,
+    CONV_U,
+    MATRIX_V,
+    MATRIX_U,
+    HEAD_V,
+    HEAD_U,
+    PARAMETERS
+};
 typedef struct param {
     const char *name;
     int         at, size;
     unsigned    family;
 } param;
 static const param table[PARAMETERS] = {
-    { "conv1.weight", 0, 9 * IN * F, 0 },
+    { "conv1.weight", 0, 9 * IN *F, 0 },
     { "bn1.weight", 72, F, LP_LATE_BN },
     { "bn1.bias", 76, F, LP_LATE_BN },
-    { "matrix", 80, FLAT * MID, 0 },
+    { "matrix", 80, FLAT *MID, 0 },
     { "bn2.weight", 400, MID, LP_LATE_BN },
     { "bn2.bias", 405, MID, LP_LATE_BN },
-    { "fc.weight", 410, MID * CLASSES, LP_LATE_HEAD },
+    { "fc.weight", 410, MID *CLASSES, LP_LATE_HEAD },
     { "fc.bias", 425, CLASSES, LP_LATE_HEAD },
     { "conv1.weight.v", 428, IN, LP_LATE_RANK1 },
     { "conv1.weight.u", 430, F, LP_LATE_RANK1 },
@@ -52,8 +67,8 @@ typedef struct plain {
     double  square[MOST_K][WEIGHTS];                  /* Adam's second moment; mom is the first */
     double  stats[MOST_K][STATS], delta[WEIGHTS], norm;
     int     updates_late[MOST_K], updates_base;
-    int     members, k, begun, frozen;                /* frozen: a parameter's number, or -1    */
-    int     parameters;                               /* those there are, of PARAMETERS         */
+    int     members, k, begun, frozen; /* frozen: a parameter's number, or -1    */
+    int     parameters;                /* those there are, of PARAMETERS         */
 } plain;
 
 typedef struct batch {
@@ -140,8 +155,8 @@ static plain_geometry geometry(const batch *b)
 static void plain_forward(pass *s, batch *b, const double *stats)
 {
     plain_geometry g = geometry(b);
-    double *w = s->w, *st = s->stats;
-    int n = b->rows, pixels = n * PIXELS;
+    double        *w = s->w, *st = s->stats;
+    int            n = b->rows, pixels = n * PIXELS;
     if (stats) memcpy(st, stats, sizeof s->stats);
     plain_conv(&g, b->x, w + table[CONV].at, NULL, s->conv);
     if (!stats) plain_moments(s->conv, pixels, F, st, st + F);
@@ -163,18 +178,18 @@ static double plain_backward(pass *s, batch *b, double *g)
         double z[CAP * CLASSES], r2[CAP * MID], mid[CAP * MID], r1[CAP * FLAT], conv[CAP * FLAT];
     } d;
     plain_geometry geo = geometry(b);
-    double *w = s->w, *st = s->stats + 2 * F;
-    int n = b->rows;
+    double        *w = s->w, *st = s->stats + 2 * F;
+    int            n = b->rows;
     memset(&d, 0, sizeof d);
     memset(g, 0, WEIGHTS * sizeof *g);
     plain_cross_entropy_back(s->z, b->label, n, CLASSES, 0, 1, d.z);
-    plain_linear_back(s->r2, w + table[HEAD_W].at, d.z, n, MID, CLASSES, d.r2,
-                      g + table[HEAD_W].at, g + table[HEAD_B].at);
+    plain_linear_back(s->r2, w + table[HEAD_W].at, d.z, n, MID, CLASSES, d.r2, g + table[HEAD_W].at,
+                      g + table[HEAD_B].at);
     relu_back(s->n2, n * MID, d.r2);
     plain_batchnorm_back(s->mid, n, MID, st, st + MID, w + table[BN2_W].at, d.r2, d.mid,
                          g + table[BN2_W].at, g + table[BN2_B].at);
-    plain_linear_back(s->r1, w + table[MATRIX].at, d.mid, n, FLAT, MID, d.r1,
-                      g + table[MATRIX].at, NULL);
+    plain_linear_back(s->r1, w + table[MATRIX].at, d.mid, n, FLAT, MID, d.r1, g + table[MATRIX].at,
+                      NULL);
     relu_back(s->n1, n * FLAT, d.r1);
     plain_batchnorm_back(s->conv, n * PIXELS, F, s->stats, s->stats + F, w + table[BN1_W].at, d.r1,
                          d.conv, g + table[BN1_W].at, g + table[BN1_B].at);
@@ -195,9 +210,9 @@ static void mix_statistics(double *running, const double *now, int rows, double 
 
 /* The weights, moments and gradient of one tensor. */
 typedef struct tensors {
-    double *w, *mom, *square;
+    double       *w, *mom, *square;
     const double *g;
-    int     size;
+    int           size;
 } tensors;
 
 static void sgd(const lp_optim *o, double lr, tensors t)
@@ -230,7 +245,7 @@ static void adam(const lp_optim *o, double lr, int n, tensors t)
 static void plain_update(plain *p, int late, int k, double lr, const double *g)
 {
     const lp_optim *o = late ? &p->desc.optim_late : &p->desc.optim_base;
-    int n = late ? ++p->updates_late[k] : ++p->updates_base;
+    int             n = late ? ++p->updates_late[k] : ++p->updates_base;
     for (int i = 0; i < p->parameters; i++) {
         int     at = table[i].at;
         tensors t = { p->w[k] + at, p->mom[k] + at, p->square[k] + at, g + at, table[i].size };
@@ -244,8 +259,9 @@ static void plain_update(plain *p, int late, int k, double lr, const double *g)
 static void clip(plain *p, double *g)
 {
     double sum = 0, most = (double)p->desc.clip;
-    for (int i = 0; i < p->parameters; i++) for (int j = 0; j < table[i].size; j++)
-        if (i != p->frozen) sum += g[table[i].at + j] * g[table[i].at + j];
+    for (int i = 0; i < p->parameters; i++)
+        for (int j = 0; j < table[i].size; j++)
+            if (i != p->frozen) sum += g[table[i].at + j] * g[table[i].at + j];
     p->norm = sqrt(sum);
     for (int j = 0; j < WEIGHTS && most > 0 && p->norm > most; j++) g[j] *= most / (p->norm + 1e-6);
 }
@@ -253,7 +269,7 @@ static void clip(plain *p, double *g)
 /* One minibatch of Algorithm 1; returns the loss. */
 static double plain_step(plain *p, batch *b, double lr)
 {
-    static pass s;
+    static pass   s;
     static double g[WEIGHTS];
     weights_of(p, p->k, s.w);
     plain_forward(&s, b, NULL);
@@ -390,7 +406,7 @@ static void start_values(both *t)
 static both both_new(const lp_desc *desc, int frozen)
 {
     both t;
-    int dim[2] = { FLAT, MID };
+    int  dim[2] = { FLAT, MID };
     t.net = lp_create(desc);
     t.x = lp_input(t.net, "image", CAP, SIDE, SIDE, IN);
     t.y = lp_labels(t.net, "label", CAP);
@@ -434,15 +450,15 @@ static void fill(both *t, batch *b, int step, int rows)
 }
 
 /* Every fourth minibatch is shorter. */
-static int rows_of(int step) { return step % 4 == 3 ? 5 : CAP; }
+static int   rows_of(int step) { return step % 4 == 3 ? 5 : CAP; }
 static float rate_of(int step) { return 0.04f / (1 + 0.25f * (float)step); }
 
 static void step_both(both *t, int step)
 {
     static batch b;
-    lp_real loss = 0;
+    lp_real      loss = 0;
     fill(t, &b, step, rows_of(step));
-    double want = plain_step(t->p, &b, (double)rate_of(step));
+    double    want = plain_step(t->p, &b, (double)rate_of(step));
     lp_status st = lp_train_step(t->net, rate_of(step), &loss);
     test_report(st == LP_OK, __FILE__, __LINE__, "step %d: %s", step, lp_error(t->net));
     CHECK_NEAR(loss, want, tolerance() * 4);
@@ -473,7 +489,7 @@ static void same_statistics(both *t, int k, double limit)
 {
     static const char *const name[] = { "bn1", "bn2" };
     for (int i = 0; i < 2; i++) {
-        layer l = layer_of(i);
+        layer          l = layer_of(i);
         const lp_real *s = lp_statistics(t->net, name[i], k);
         same(s, t->p->stats[k] + l.mean, l.c, limit, "mean", k);
         same(s + l.c, t->p->stats[k] + l.var, l.c, limit, "variance", k);
@@ -490,8 +506,8 @@ static const lp_real *moments(const both *t, int i, int k, int second)
 static void compare_squares(const both *t, int i, int k)
 {
     const lp_real *got = moments(t, i, k, 1);
-    lp_real root[FLAT * MID];
-    double  want[FLAT * MID];
+    lp_real        root[FLAT * MID];
+    double         want[FLAT * MID];
     for (int j = 0; j < table[i].size; j++) {
         root[j] = (lp_real)sqrt((double)got[j]);
         want[j] = sqrt(t->p->square[is_late(t->p, i) ? k : 0][table[i].at + j]);
@@ -513,7 +529,8 @@ static void compare_one(both *t, int i, int k)
     same(moments(t, i, k, 0), p->mom[owner] + r->at, r->size, tolerance(), r->name, k);
     if (o->rule != LP_SGD) compare_squares(t, i, k);
     if (p->k && !is_late(p, i))
-        same(inside_delta(t->net, tensor(t, i)), p->delta + r->at, r->size, tolerance(), r->name, k);
+        same(inside_delta(t->net, tensor(t, i)), p->delta + r->at, r->size, tolerance(), r->name,
+             k);
 }
 
 /* Everything that training has: weights, moments, statistics, the unfinished turn. */
@@ -540,7 +557,7 @@ static void begin_both(both *t)
 static void whole_run(const lp_desc *d, int frozen)
 {
     both t = both_new(d, frozen);
-    int turns = test_small ? 3 : 5, end = 4 + turns * d->late.members;
+    int  turns = test_small ? 3 : 5, end = 4 + turns * d->late.members;
     test_context("families=%u K=%d gamma=%g rules=%d %d nesterov=%d clip=%g frozen=%d",
                  d->late.families, d->late.members, (double)d->late.gamma, d->optim_base.rule,
                  d->optim_late.rule, d->optim_base.nesterov, (double)d->clip, frozen);
@@ -556,19 +573,25 @@ static void whole_run(const lp_desc *d, int frozen)
 }
 
 enum { FAMILIES = 7 };
-static const unsigned families[FAMILIES] = {
-    LP_LATE_BN, LP_LATE_HEAD, LP_LATE_BN | LP_LATE_HEAD, LP_LATE_FULL, LP_LATE_RANK1,
-    LP_LATE_RANK1 | LP_LATE_HEAD | LP_LATE_BN, LP_LATE_RANK1 | LP_LATE_FULL };
+static const unsigned families[FAMILIES] = { LP_LATE_BN,
+                                             LP_LATE_HEAD,
+                                             LP_LATE_BN | LP_LATE_HEAD,
+                                             LP_LATE_FULL,
+                                             LP_LATE_RANK1,
+                                             LP_LATE_RANK1 | LP_LATE_HEAD | LP_LATE_BN,
+                                             LP_LATE_RANK1 | LP_LATE_FULL };
 
 /* Any slip in the order of Algorithm 1, in a momentum, a decay, a rate or a statistic. */
 static void turns(void)
 {
-    for (int f = 0; f < FAMILIES; f++) for (int k = 1; k <= 3; k += 2) for (int o = 0; o < 4; o++) {
-        lp_desc d = desc_of(families[f], k);
-        d.optim_base.nesterov = o & 1;
-        d.optim_late.nesterov = o >> 1;
-        whole_run(&d, -1);
-    }
+    for (int f = 0; f < FAMILIES; f++)
+        for (int k = 1; k <= 3; k += 2)
+            for (int o = 0; o < 4; o++) {
+                lp_desc d = desc_of(families[f], k);
+                d.optim_base.nesterov = o & 1;
+                d.optim_late.nesterov = o >> 1;
+                whole_run(&d, -1);
+            }
 }
 
 /* gamma must scale the sum of the gradients, not the rate (weight decay would scale too). */
@@ -602,17 +625,19 @@ static void bare_and_frozen(void)
    (per member, per update of theta), moments that outlive T0, or decay in the wrong place. */
 static void turns_adam(void)
 {
-    static const lp_rule rule[6][2] = { { LP_ADAM, LP_ADAM }, { LP_ADAMW, LP_ADAMW },
+    static const lp_rule rule[6][2] = { { LP_ADAM, LP_ADAM },  { LP_ADAMW, LP_ADAMW },
                                         { LP_ADAM, LP_ADAMW }, { LP_ADAMW, LP_ADAM },
-                                        { LP_ADAM, LP_SGD }, { LP_SGD, LP_ADAM } };
-    for (int f = 0; f < FAMILIES; f++) for (int k = 1; k <= 3; k += 2) for (int i = 0; i < 6; i++) {
-        lp_desc d = desc_of(families[f], k);
-        d.optim_base.rule = rule[i][0], d.optim_late.rule = rule[i][1];
-        whole_run(&d, -1);
-        if (f != 2 || k == 1) continue;
-        whole_run(&d, CONV);
-        whole_run(&d, BN2_B);
-    }
+                                        { LP_ADAM, LP_SGD },   { LP_SGD, LP_ADAM } };
+    for (int f = 0; f < FAMILIES; f++)
+        for (int k = 1; k <= 3; k += 2)
+            for (int i = 0; i < 6; i++) {
+                lp_desc d = desc_of(families[f], k);
+                d.optim_base.rule = rule[i][0], d.optim_late.rule = rule[i][1];
+                whole_run(&d, -1);
+                if (f != 2 || k == 1) continue;
+                whole_run(&d, CONV);
+                whole_run(&d, BN2_B);
+            }
 }
 
 /* Betas of zero have no history: m = g, v = g^2, and no bias to correct. */
@@ -629,38 +654,40 @@ static void adam_without_history(void)
 static void turns_clipped(void)
 {
     static const float limit[3] = { 0.1f, 1.2f, 1e6f };
-    for (int f = 0; f < FAMILIES; f++) for (int i = 0; i < 3; i++)
-    for (int rule = 0; rule < 2; rule++) {
-        lp_desc d = desc_of(families[f], 3);
-        d.clip = limit[i];
-        d.late.gamma = 0.5f;
-        d.optim_base.rule = d.optim_late.rule = rule ? LP_ADAM : LP_SGD;
-        whole_run(&d, -1);
-        if (f == 4) whole_run(&d, MATRIX); /* a gradient that is not used has no length */
-    }
+    for (int f = 0; f < FAMILIES; f++)
+        for (int i = 0; i < 3; i++)
+            for (int rule = 0; rule < 2; rule++) {
+                lp_desc d = desc_of(families[f], 3);
+                d.clip = limit[i];
+                d.late.gamma = 0.5f;
+                d.optim_base.rule = d.optim_late.rule = rule ? LP_ADAM : LP_SGD;
+                whole_run(&d, -1);
+                if (f == 4) whole_run(&d, MATRIX); /* a gradient that is not used has no length */
+            }
 }
 
 /* Of an accumulated gradient it is the sum that is clipped, once: without momentum and decay the
    step is `clip` times the rate long. */
 static void clip_of_sum(void)
 {
-    lp_desc d = desc_of(LP_LATE_BN, 3);
+    lp_desc      d = desc_of(LP_LATE_BN, 3);
     static batch b;
-    double before[PARAMETERS][FLAT * MID], sum = 0, norm;
+    double       before[PARAMETERS][FLAT * MID], sum = 0, norm;
     d.clip = 0.25f;
     d.optim_base.momentum = d.optim_base.weight_decay = 0, d.optim_base.lr_scale = 1;
     d.optim_late = d.optim_base;
     both t = both_new(&d, -1);
-    for (int i = 0; i < t.p->parameters; i++) for (int j = 0; j < table[i].size; j++)
-        before[i][j] = (double)weight(&t, i, 0)[j];
+    for (int i = 0; i < t.p->parameters; i++)
+        for (int j = 0; j < table[i].size; j++) before[i][j] = (double)weight(&t, i, 0)[j];
     fill(&t, &b, 1, CAP);
     CHECK_INT(lp_gradient(t.net, 1, NULL), LP_OK);
     norm = lp_get_info(t.net).gradient_norm;
     CHECK_INT(lp_gradient(t.net, 1, NULL), LP_OK); /* the same again */
     CHECK_NEAR(lp_get_info(t.net).gradient_norm, 2 * norm, 1e-5 * norm);
     CHECK_INT(lp_step(t.net, 0.5f), LP_OK);
-    for (int i = 0; i < t.p->parameters; i++) for (int j = 0; j < table[i].size; j++)
-        sum += pow((double)weight(&t, i, 0)[j] - before[i][j], 2);
+    for (int i = 0; i < t.p->parameters; i++)
+        for (int j = 0; j < table[i].size; j++)
+            sum += pow((double)weight(&t, i, 0)[j] - before[i][j], 2);
     CHECK_NEAR(sqrt(sum), 0.5 * 0.25, 1e-5);
     both_free(&t);
 }
@@ -671,8 +698,8 @@ enum { RANK1_FAMILY, RANK1_BY_HAND, RANK1_PLAIN };
 static lp_net *rank1_net(int kind, lp_tensor **x, lp_tensor **y)
 {
     static const int in = 6, out = 3;
-    int     dim[2] = { 6, 3 };
-    lp_desc d = desc_of(kind == RANK1_FAMILY ? LP_LATE_RANK1 : LP_LATE_NONE, 1);
+    int              dim[2] = { 6, 3 };
+    lp_desc          d = desc_of(kind == RANK1_FAMILY ? LP_LATE_RANK1 : LP_LATE_NONE, 1);
     d.optim_late = d.optim_base;
     d.optim_base.rule = d.optim_late.rule = LP_ADAMW;
     lp_net *net = lp_create(&d);
@@ -698,12 +725,12 @@ static lp_net *rank1_net(int kind, lp_tensor **x, lp_tensor **y)
 static void rank1_of_one(void)
 {
     lp_tensor *x[3], *y[3];
-    lp_net *net[3];
-    lp_real *value[2][4], *w, p[24], q[24];
+    lp_net    *net[3];
+    lp_real   *value[2][4], *w, p[24], q[24];
     for (int i = 0; i < 3; i++) net[i] = rank1_net(i, &x[i], &y[i]);
     CHECK_INT(lp_late_begin(net[0]), LP_OK);
-    for (int i = 0; i < 2; i++) for (int step = 0; step < 6; step++)
-        CHECK_INT(lp_train_step(net[i], 0.1f, NULL), LP_OK);
+    for (int i = 0; i < 2; i++)
+        for (int step = 0; step < 6; step++) CHECK_INT(lp_train_step(net[i], 0.1f, NULL), LP_OK);
     for (int j = 0; j < 4; j++) { /* weight, v, u, bias */
         lp_tensor *t = lp_parameter_at(net[0], j);
         for (int i = 0; i < 2; i++) value[i][j] = lp_values(net[i], lp_parameter_at(net[i], j), 0);
@@ -722,17 +749,18 @@ static void rank1_of_one(void)
 /* The rate in force when the turn ends moves theta: earlier ones of the turn must not. */
 static void rate_at_turn_end(void)
 {
-    lp_desc d = desc_of(LP_LATE_BN, 3);
-    both t = both_new(&d, -1);
-    static batch b;
+    lp_desc            d = desc_of(LP_LATE_BN, 3);
+    both               t = both_new(&d, -1);
+    static batch       b;
     static const float lr[] = { 0.09f, 0, 0.03f };
     train(&t, 0, 2);
     begin_both(&t);
-    for (int turn = 0; turn < 3; turn++) for (int k = 0; k < 3; k++) {
-        fill(&t, &b, 40 + 3 * turn + k, CAP);
-        plain_step(t.p, &b, (double)lr[k]);
-        CHECK_INT(lp_train_step(t.net, lr[k], NULL), LP_OK);
-    }
+    for (int turn = 0; turn < 3; turn++)
+        for (int k = 0; k < 3; k++) {
+            fill(&t, &b, 40 + 3 * turn + k, CAP);
+            plain_step(t.p, &b, (double)lr[k]);
+            CHECK_INT(lp_train_step(t.net, lr[k], NULL), LP_OK);
+        }
     compare(&t);
     both_free(&t);
 }
@@ -741,24 +769,25 @@ static void rate_at_turn_end(void)
    in the slabs, momenta and the unfinished turn must be gone. */
 static void second_phase(void)
 {
-    for (int f = 0; f < FAMILIES; f++) for (int how = 0; how < 2; how++) {
-        lp_desc d = desc_of(families[f], 3);
-        if (f % 2) d.optim_base.rule = d.optim_late.rule = LP_ADAM;
-        both t = both_new(&d, -1);
-        test_context("families=%u how=%d", families[f], how);
-        train(&t, 0, 2);
-        begin_both(&t);
-        train(&t, 2, 10); /* two turns and two thirds */
-        CHECK_INT(lp_late_average(t.net, how ? LP_AVERAGE_MEAN : LP_AVERAGE_AFFINE), LP_OK);
-        plain_average(t.p, how ? LP_AVERAGE_MEAN : LP_AVERAGE_AFFINE);
-        compare(&t);
-        train(&t, 10, 13);
-        compare(&t);
-        begin_both(&t);
-        train(&t, 13, 18);
-        compare(&t);
-        both_free(&t);
-    }
+    for (int f = 0; f < FAMILIES; f++)
+        for (int how = 0; how < 2; how++) {
+            lp_desc d = desc_of(families[f], 3);
+            if (f % 2) d.optim_base.rule = d.optim_late.rule = LP_ADAM;
+            both t = both_new(&d, -1);
+            test_context("families=%u how=%d", families[f], how);
+            train(&t, 0, 2);
+            begin_both(&t);
+            train(&t, 2, 10); /* two turns and two thirds */
+            CHECK_INT(lp_late_average(t.net, how ? LP_AVERAGE_MEAN : LP_AVERAGE_AFFINE), LP_OK);
+            plain_average(t.p, how ? LP_AVERAGE_MEAN : LP_AVERAGE_AFFINE);
+            compare(&t);
+            train(&t, 10, 13);
+            compare(&t);
+            begin_both(&t);
+            train(&t, 13, 18);
+            compare(&t);
+            both_free(&t);
+        }
 }
 
 /* ------------------------------------------------------------------------- noise at T0 */
@@ -773,12 +802,14 @@ typedef struct noise {
 static noise noise_of(const both *t, int i, double unit)
 {
     noise s = { 0, 0, 0, 0, 0, 0 };
-    for (int k = 0; k < MANY; k++) for (int j = 0; j < table[i].size; j++) {
-        double was = t->p->w[0][table[i].at + j];
-        double e = ((double)weight(t, i, k)[j] - was) / unit;
-        s.n++, s.sum += e, s.square += e * e, s.cube += e * e * e;
-        if (k + 1 < MANY) s.next += e * ((double)weight(t, i, k + 1)[j] - was) / unit, s.pairs++;
-    }
+    for (int k = 0; k < MANY; k++)
+        for (int j = 0; j < table[i].size; j++) {
+            double was = t->p->w[0][table[i].at + j];
+            double e = ((double)weight(t, i, k)[j] - was) / unit;
+            s.n++, s.sum += e, s.square += e * e, s.cube += e * e * e;
+            if (k + 1 < MANY)
+                s.next += e * ((double)weight(t, i, k + 1)[j] - was) / unit, s.pairs++;
+        }
     return s;
 }
 
@@ -811,9 +842,10 @@ static void noise_is_normal(const both *t, int i, double sigma0)
 static void noise_differs(const both *t, int i, int j)
 {
     double sum = 0, n = 0;
-    for (int k = 0; k < MANY; k++) for (int e = 0; e < table[i].size; e++, n++)
-        sum += ((double)weight(t, i, k)[e] - t->p->w[0][table[i].at + e]) / rms_of(t, i)
-               * ((double)weight(t, j, k)[e] - t->p->w[0][table[j].at + e]) / rms_of(t, j);
+    for (int k = 0; k < MANY; k++)
+        for (int e = 0; e < table[i].size; e++, n++)
+            sum += ((double)weight(t, i, k)[e] - t->p->w[0][table[i].at + e]) / rms_of(t, i)
+                   * ((double)weight(t, j, k)[e] - t->p->w[0][table[j].at + e]) / rms_of(t, j);
     CHECK_NEAR(sum / n / 0.25, 0, 5 / sqrt(n)); /* sigma0 = 0.5 */
 }
 
@@ -860,21 +892,23 @@ static void noise_at_begin(void)
 /* Training from noisy copies is the same algorithm; a frozen parameter is spared by the noise. */
 static void turns_from_noise(void)
 {
-    for (int f = 0; f < FAMILIES; f++) for (int frozen = -1; frozen <= BN2_B; frozen += BN2_B + 1) {
-        lp_desc d = desc_of(families[f], 3);
-        d.late.sigma0 = 0.3f;
-        if (f % 2 == 0) d.optim_late.rule = LP_ADAM;
-        both t = both_new(&d, frozen);
-        test_context("families=%u sigma0=0.3 frozen=%d", families[f], frozen);
-        train(&t, 0, 3);
-        begin_both(&t);
-        for (int k = 0; k < 3; k++) for (int i = 0; i < t.p->parameters; i++)
-            for (int j = 0; j < table[i].size && is_late(t.p, i) && i != frozen; j++)
-                t.p->w[k][table[i].at + j] = (double)weight(&t, i, k)[j];
-        train(&t, 3, 14);
-        compare(&t);
-        both_free(&t);
-    }
+    for (int f = 0; f < FAMILIES; f++)
+        for (int frozen = -1; frozen <= BN2_B; frozen += BN2_B + 1) {
+            lp_desc d = desc_of(families[f], 3);
+            d.late.sigma0 = 0.3f;
+            if (f % 2 == 0) d.optim_late.rule = LP_ADAM;
+            both t = both_new(&d, frozen);
+            test_context("families=%u sigma0=0.3 frozen=%d", families[f], frozen);
+            train(&t, 0, 3);
+            begin_both(&t);
+            for (int k = 0; k < 3; k++)
+                for (int i = 0; i < t.p->parameters; i++)
+                    for (int j = 0; j < table[i].size && is_late(t.p, i) && i != frozen; j++)
+                        t.p->w[k][table[i].at + j] = (double)weight(&t, i, k)[j];
+            train(&t, 3, 14);
+            compare(&t);
+            both_free(&t);
+        }
 }
 
 /* -------------------------------------------------------------------------- averaging */
@@ -890,7 +924,7 @@ static void scatter(both *t)
                 t->p->w[k][table[i].at + j] = (double)v;
             }
         for (int i = 0; i < 2; i++) {
-            layer l = layer_of(i);
+            layer    l = layer_of(i);
             lp_real *s = lp_statistics(t->net, i ? "bn2" : "bn1", k);
             for (int j = 0; j < 2 * l.c; j++) {
                 double r = test_random(900 + (uint64_t)(k * 2 + i), (uint64_t)j);
@@ -904,7 +938,7 @@ static void scatter(both *t)
 static both scattered(unsigned late, int members)
 {
     lp_desc d = desc_of(late, members);
-    both t = both_new(&d, -1);
+    both    t = both_new(&d, -1);
     train(&t, 0, 1);
     begin_both(&t);
     scatter(&t);
@@ -914,19 +948,21 @@ static both scattered(unsigned late, int members)
 /* The collapse in both forms: values, and the averaged model read while training goes on. */
 static void collapse(void)
 {
-    for (int f = 0; f < FAMILIES; f++) for (int k = 1; k <= MOST_K; k += 2)
-    for (int how = 0; how < 2; how++) {
-        both t = scattered(families[f], k);
-        lp_real averaged[FLAT * MID];
-        test_context("families=%u K=%d how=%d", families[f], k, how);
-        memcpy(averaged, lp_values(t.net, tensor(&t, BN2_W), LP_AVERAGED), MID * sizeof *averaged);
-        CHECK_INT(lp_get_info(t.net).members, k);
-        CHECK_INT(lp_late_average(t.net, how ? LP_AVERAGE_MEAN : LP_AVERAGE_AFFINE), LP_OK);
-        plain_average(t.p, how ? LP_AVERAGE_MEAN : LP_AVERAGE_AFFINE);
-        compare(&t);
-        if (!how) CHECK_BITS(averaged, weight(&t, BN2_W, 0), MID * sizeof *averaged);
-        both_free(&t);
-    }
+    for (int f = 0; f < FAMILIES; f++)
+        for (int k = 1; k <= MOST_K; k += 2)
+            for (int how = 0; how < 2; how++) {
+                both    t = scattered(families[f], k);
+                lp_real averaged[FLAT * MID];
+                test_context("families=%u K=%d how=%d", families[f], k, how);
+                memcpy(averaged, lp_values(t.net, tensor(&t, BN2_W), LP_AVERAGED),
+                       MID * sizeof *averaged);
+                CHECK_INT(lp_get_info(t.net).members, k);
+                CHECK_INT(lp_late_average(t.net, how ? LP_AVERAGE_MEAN : LP_AVERAGE_AFFINE), LP_OK);
+                plain_average(t.p, how ? LP_AVERAGE_MEAN : LP_AVERAGE_AFFINE);
+                compare(&t);
+                if (!how) CHECK_BITS(averaged, weight(&t, BN2_W, 0), MID * sizeof *averaged);
+                both_free(&t);
+            }
 }
 
 /* What the collapse is for: BN layer i of the average maps x to the mean of the K outputs. */
@@ -934,22 +970,25 @@ static void collapse_is_mean_map(void)
 {
     both t = scattered(LP_LATE_BN, MOST_K);
     for (int i = 0; i < 2; i++) {
-        layer l = layer_of(i);
+        layer          l = layer_of(i);
         const lp_real *g = lp_values(t.net, tensor(&t, i ? BN2_W : BN1_W), LP_AVERAGED);
         const lp_real *b = lp_values(t.net, tensor(&t, i ? BN2_B : BN1_B), LP_AVERAGED);
         const lp_real *s = lp_statistics(t.net, i ? "bn2" : "bn1", LP_AVERAGED);
-        for (int j = 0; j < l.c; j++) for (int x = -2; x <= 2; x++) {
-            double want = 0, largest = 1;
-            double got = ((double)x - (double)s[j]) / sqrt((double)s[l.c + j] + PLAIN_EPS)
-                         * (double)g[j] + (double)b[j];
-            for (int k = 0; k < MOST_K; k++) {
-                double y = t.p->w[k][l.w + j] * (x - t.p->stats[k][l.mean + j])
-                           / sqrt(t.p->stats[k][l.var + j] + PLAIN_EPS) + t.p->w[k][l.b + j];
-                want += y / MOST_K;
-                largest = fmax(largest, fabs(y));
+        for (int j = 0; j < l.c; j++)
+            for (int x = -2; x <= 2; x++) {
+                double want = 0, largest = 1;
+                double got =
+                    ((double)x - (double)s[j]) / sqrt((double)s[l.c + j] + PLAIN_EPS) * (double)g[j]
+                    + (double)b[j];
+                for (int k = 0; k < MOST_K; k++) {
+                    double y = t.p->w[k][l.w + j] * (x - t.p->stats[k][l.mean + j])
+                                   / sqrt(t.p->stats[k][l.var + j] + PLAIN_EPS)
+                               + t.p->w[k][l.b + j];
+                    want += y / MOST_K;
+                    largest = fmax(largest, fabs(y));
+                }
+                CHECK_NEAR(got, want, 1e-5 * largest);
             }
-            CHECK_NEAR(got, want, 1e-5 * largest);
-        }
     }
     both_free(&t);
 }
@@ -957,10 +996,10 @@ static void collapse_is_mean_map(void)
 /* The average is computed when asked for: never one of before the last change of a member. */
 static void average_is_fresh(void)
 {
-    both t = scattered(LP_LATE_BN | LP_LATE_HEAD, 3);
+    both         t = scattered(LP_LATE_BN | LP_LATE_HEAD, 3);
     static batch b;
     for (int step = 0; step < 12; step++) {
-        double want[2 * F] = { 0 };
+        double  want[2 * F] = { 0 };
         lp_real got[2 * F];
         fill(&t, &b, step, CAP);
         lp_statistics(t.net, "bn1", LP_AVERAGED); /* now it is computed, and about to be stale */
@@ -968,8 +1007,9 @@ static void average_is_fresh(void)
         if (step % 3 == 1) CHECK_INT(lp_step(t.net, 0.1f), LP_OK);
         if (step % 3 == 2) CHECK_INT(lp_bn_estimate(t.net, 1), LP_OK);
         memcpy(got, lp_statistics(t.net, "bn1", LP_AVERAGED), sizeof got);
-        for (int k = 0; k < 3; k++) for (int j = 0; j < 2 * F; j++)
-            want[j] += (double)lp_statistics(t.net, "bn1", k)[j] / 3;
+        for (int k = 0; k < 3; k++)
+            for (int j = 0; j < 2 * F; j++)
+                want[j] += (double)lp_statistics(t.net, "bn1", k)[j] / 3;
         test_context("step %d", step);
         same(got, want, F, 1e-6, "mean", -1);
         same(got + F, want + F, F, 1e-6, "variance", -1);
@@ -980,9 +1020,9 @@ static void average_is_fresh(void)
 /* ... nor of before the caller wrote into a member. */
 static void average_sees_writing(void)
 {
-    both t = scattered(LP_LATE_BN | LP_LATE_HEAD, 3);
+    both       t = scattered(LP_LATE_BN | LP_LATE_HEAD, 3);
     lp_tensor *w = tensor(&t, HEAD_W);
-    double was = (double)lp_values(t.net, w, LP_AVERAGED)[0];
+    double     was = (double)lp_values(t.net, w, LP_AVERAGED)[0];
     lp_values(t.net, w, 1)[0] += 3;
     CHECK_NEAR(lp_values(t.net, w, LP_AVERAGED)[0], was + 1, 1e-5);
     was = (double)lp_statistics(t.net, "bn2", LP_AVERAGED)[0];
@@ -995,11 +1035,11 @@ static void average_sees_writing(void)
    the average its own, and the ensemble is the mean of the members' probabilities. */
 static void predictions_of(unsigned late)
 {
-    static pass s;
+    static pass  s;
     static batch b;
-    both t = scattered(late, 3);
-    lp_real got[CAP * CLASSES];
-    double p[CAP * CLASSES], mean[CAP * CLASSES] = { 0 };
+    both         t = scattered(late, 3);
+    lp_real      got[CAP * CLASSES];
+    double       p[CAP * CLASSES], mean[CAP * CLASSES] = { 0 };
     fill(&t, &b, 3, 5);
     for (int k = 0; k <= 3; k++) {
         if (k == 3) plain_average(t.p, LP_AVERAGE_AFFINE);
@@ -1024,9 +1064,9 @@ static void predictions(void)
 /* Shows minibatch `step` to member k; adds rows times its statistics to sum. */
 static void estimate_one(both *t, int k, int step, int rows, double *sum)
 {
-    static pass s;
+    static pass  s;
     static batch b;
-    double now[STATS] = { 0 };
+    double       now[STATS] = { 0 };
     fill(t, &b, step, rows);
     weights_of(t->p, k, s.w);
     plain_forward(&s, &b, NULL);
@@ -1040,18 +1080,20 @@ static void estimate_one(both *t, int k, int step, int rows, double *sum)
 /* Adds every weight of every member to sum. */
 static void swa_sum(const both *t, double sum[MOST_K][WEIGHTS])
 {
-    for (int k = 0; k < t->p->members; k++) for (int i = 0; i < t->p->parameters; i++)
-        for (int j = 0; j < table[i].size; j++)
-            sum[k][table[i].at + j] += (double)weight(t, i, k)[j];
+    for (int k = 0; k < t->p->members; k++)
+        for (int i = 0; i < t->p->parameters; i++)
+            for (int j = 0; j < table[i].size; j++)
+                sum[k][table[i].at + j] += (double)weight(t, i, k)[j];
 }
 
 static void swa_compare(const both *t, double sum[MOST_K][WEIGHTS], int count)
 {
-    for (int k = 0; k < t->p->members; k++) for (int i = 0; i < t->p->parameters; i++) {
-        double want[FLAT * MID];
-        for (int j = 0; j < table[i].size; j++) want[j] = sum[k][table[i].at + j] / count;
-        same(weight(t, i, k), want, table[i].size, 1e-6, table[i].name, k);
-    }
+    for (int k = 0; k < t->p->members; k++)
+        for (int i = 0; i < t->p->parameters; i++) {
+            double want[FLAT * MID];
+            for (int j = 0; j < table[i].size; j++) want[j] = sum[k][table[i].at + j] / count;
+            same(weight(t, i, k), want, table[i].size, 1e-6, table[i].name, k);
+        }
 }
 
 /* One stretch of training with the mean taken at the ends of five epochs, looked at each time:
@@ -1077,7 +1119,7 @@ static void swa_mean(void)
 {
     for (int f = 0; f < FAMILIES; f++) {
         lp_desc d = desc_of(families[f], 3);
-        both t = both_new(&d, -1);
+        both    t = both_new(&d, -1);
         test_context("families=%u", families[f]);
         swa_stretch(&t, 0);
         begin_both(&t);
@@ -1093,8 +1135,8 @@ static void swa_mean(void)
 static void swa_then_average(void)
 {
     static double sum[MOST_K][WEIGHTS];
-    lp_desc d = desc_of(LP_LATE_BN | LP_LATE_HEAD, 3);
-    both t = both_new(&d, -1);
+    lp_desc       d = desc_of(LP_LATE_BN | LP_LATE_HEAD, 3);
+    both          t = both_new(&d, -1);
     memset(sum, 0, sizeof sum);
     begin_both(&t);
     for (int count = 0; count < 4; count++) {
@@ -1103,7 +1145,8 @@ static void swa_then_average(void)
         swa_sum(&t, sum);
     }
     CHECK_INT(lp_swa_swap(t.net), LP_OK);
-    for (int k = 0; k < 3; k++) for (int j = 0; j < WEIGHTS; j++) t.p->w[k][j] = sum[k][j] / 4;
+    for (int k = 0; k < 3; k++)
+        for (int j = 0; j < WEIGHTS; j++) t.p->w[k][j] = sum[k][j] / 4;
     CHECK_INT(lp_bn_reset(t.net), LP_OK);
     for (int k = 0; k < 3; k++) {
         double stats[STATS] = { 0 };
@@ -1125,8 +1168,8 @@ static void swa_then_average(void)
 static void estimate(void)
 {
     static const int rows[] = { 8, 3, 7, 2, 8, 5 };
-    lp_desc d = desc_of(LP_LATE_BN | LP_LATE_HEAD, 3);
-    both t = both_new(&d, -1);
+    lp_desc          d = desc_of(LP_LATE_BN | LP_LATE_HEAD, 3);
+    both             t = both_new(&d, -1);
     train(&t, 0, 2);
     begin_both(&t);
     scatter(&t);
@@ -1148,11 +1191,26 @@ static void estimate(void)
 }
 
 static const test_case cases[] = {
-    T(turns), T(gamma_scales), T(bare_and_frozen), T(turns_adam), T(adam_without_history),
-    T(turns_clipped), T(clip_of_sum), T(rank1_of_one), T(rate_at_turn_end), T(second_phase),
-    T(noise_at_begin), T(turns_from_noise), T(collapse), T(collapse_is_mean_map),
-    T(average_is_fresh), T(average_sees_writing), T(predictions), T(swa_mean),
-    T(swa_then_average), T(estimate),
+    T(turns),
+    T(gamma_scales),
+    T(bare_and_frozen),
+    T(turns_adam),
+    T(adam_without_history),
+    T(turns_clipped),
+    T(clip_of_sum),
+    T(rank1_of_one),
+    T(rate_at_turn_end),
+    T(second_phase),
+    T(noise_at_begin),
+    T(turns_from_noise),
+    T(collapse),
+    T(collapse_is_mean_map),
+    T(average_is_fresh),
+    T(average_sees_writing),
+    T(predictions),
+    T(swa_mean),
+    T(swa_then_average),
+    T(estimate),
 };
 
 int main(int argc, char **argv)

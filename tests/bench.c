@@ -51,11 +51,11 @@ static void *need(size_t bytes)
 static void bench_gemm(lp_isa isa, int m, int n, int k)
 {
     const lp_kernels *kernels = lp_find_kernels(isa);
-    float *a = (float *)need(sizeof(float) * (size_t)m * (size_t)k);
-    float *b = (float *)need(sizeof(float) * (size_t)k * (size_t)n);
-    float *c = (float *)need(sizeof(float) * (size_t)m * (size_t)n);
-    float *work = (float *)need(sizeof(float) * lp_gemm_work(m, n, k));
-    double flop = 2.0 * m * n * k, best = 1e9;
+    float            *a = (float *)need(sizeof(float) * (size_t)m * (size_t)k);
+    float            *b = (float *)need(sizeof(float) * (size_t)k * (size_t)n);
+    float            *c = (float *)need(sizeof(float) * (size_t)m * (size_t)n);
+    float            *work = (float *)need(sizeof(float) * lp_gemm_work(m, n, k));
+    double            flop = 2.0 * m * n * k, best = 1e9;
     for (long i = 0; i < (long)m * k; i++) a[i] = (float)(i % 17) * 0.1f - 0.8f;
     for (long i = 0; i < (long)k * n; i++) b[i] = (float)(i % 13) * 0.1f - 0.6f;
     for (int r = 0; r < (flop < 1e9 ? 50 : 8); r++) {
@@ -64,8 +64,8 @@ static void bench_gemm(lp_isa isa, int m, int n, int k)
         t = now() - t;
         if (t < best) best = t;
     }
-    printf("result bench=sgemm isa=%s m=%d n=%d k=%d gflop_s=%.1f\n",
-           lp_isa_name(kernels->isa), m, n, k, flop / best * 1e-9);
+    printf("result bench=sgemm isa=%s m=%d n=%d k=%d gflop_s=%.1f\n", lp_isa_name(kernels->isa), m,
+           n, k, flop / best * 1e-9);
     fflush(stdout);
     free(a), free(b), free(c), free(work);
 }
@@ -152,7 +152,8 @@ static void bench_pair(const char *name, model a, model b)
     qsort(ratio, 11, sizeof ratio[0], by_value);
     double more = (double)lp_get_info(a.net).bytes / (double)lp_get_info(b.net).bytes;
     printf("result bench=late net=%s members=%d pairs=11 cost_ratio=%.4f min=%.4f max=%.4f "
-           "memory_ratio=%.4f\n", name, members, ratio[5], ratio[0], ratio[10], more);
+           "memory_ratio=%.4f\n",
+           name, members, ratio[5], ratio[0], ratio[10], more);
     fflush(stdout);
     drop(&a), drop(&b);
 }
@@ -169,12 +170,12 @@ static void bench_late_wrn(lp_desc desc)
    algorithm; the team of threads is borrowed from a net. */
 static void bench_conv(lp_desc desc, int c, int hw, int n)
 {
-    model         m = build_wrn(desc, 10, 1, 2);
+    model              m = build_wrn(desc, 10, 1, 2);
     const lpi_kernels *kernels = m.net->kernels;
-    lpi_geom      g = { n, hw, hw, c, hw, hw, c, 3, 3, 1, 1, 1, 0 };
-    lpi_conv_job  job;
+    lpi_geom           g = { n, hw, hw, c, hw, hw, c, 3, 3, 1, 1, 1, 0 };
+    lpi_conv_job       job;
     size_t size = (size_t)n * (size_t)(hw * hw) * (size_t)c, taps = (size_t)(9 * c) * (size_t)c;
-    double        flop = 2e-9 * (double)size * 9 * c, best[3] = { 1e9, 1e9, 1e9 };
+    double flop = 2e-9 * (double)size * 9 * c, best[3] = { 1e9, 1e9, 1e9 };
     g.winograd = !desc.direct_conv && lpi_winograd_fits(&g);
     float *x = (float *)need(size * sizeof *x), *y = (float *)need(size * sizeof *y);
     float *w = (float *)need(taps * sizeof *w);
@@ -202,8 +203,8 @@ static void bench_conv(lp_desc desc, int c, int hw, int n)
     printf(
         "result bench=conv3x3 c=%d hw=%d n=%d threads=%d isa=%s winograd=%d fwd=%.0f bwd_data=%.0f "
         "bwd_weights=%.0f\n",
-        c, hw, n, desc.threads, lp_isa_name(kernels->isa), g.winograd, flop / best[0], flop / best[1],
-        flop / best[2]);
+        c, hw, n, desc.threads, lp_isa_name(kernels->isa), g.winograd, flop / best[0],
+        flop / best[1], flop / best[2]);
     fflush(stdout);
     free(x), free(y), free(w), free(work);
     drop(&m);
@@ -211,8 +212,9 @@ static void bench_conv(lp_desc desc, int c, int hw, int n)
 
 static void bench_convs(lp_desc desc)
 {
-    static const int shape[][3] = {{16, 32, 128}, {32, 16, 128}, {64, 32, 32},  {128, 16, 32},
-                                   {256, 8, 32},  {160, 32, 16}, {320, 16, 16}, {640, 8, 16}};
+    static const int shape[][3] = { { 16, 32, 128 }, { 32, 16, 128 }, { 64, 32, 32 },
+                                    { 128, 16, 32 }, { 256, 8, 32 },  { 160, 32, 16 },
+                                    { 320, 16, 16 }, { 640, 8, 16 } };
     for (int i = 0; i < 8; i++) bench_conv(desc, shape[i][0], shape[i][1], shape[i][2]);
 }
 
@@ -295,17 +297,17 @@ int main(int argc, char **argv)
             bench_conv(desc, d, w, b), done++;
         else if (strcmp(argv[i], "--direct") == 0) desc.direct_conv = 1;
         else if (strcmp(argv[i], "--recompute") == 0) desc.recompute = 1;
-        else if (strcmp(argv[i], "late") == 0)
-            bench_late_wrn(desc), bench_late_lstm(desc), done++;
+        else if (strcmp(argv[i], "late") == 0) bench_late_wrn(desc), bench_late_lstm(desc), done++;
         else if (strcmp(argv[i], "late-lstm") == 0) bench_late_lstm(desc), done++;
         else if (sscanf(argv[i], "wrn-%d-%d-%d", &d, &w, &b) == 3) bench_wrn(desc, d, w, b), done++;
         else if (sscanf(argv[i], "lstm-%d-%d-%d", &d, &w, &b) == 3)
             bench_lstm(desc, d, w, b), done++;
         else {
-            fprintf(stderr,
-                    "bench: unknown argument %s; expected --threads N, --isa NAME, sgemm, conv, "
-                    "conv-C-HW-N, --direct, --recompute, late, late-lstm, wrn-D-W-B or lstm-U-B-L\n",
-                    argv[i]);
+            fprintf(
+                stderr,
+                "bench: unknown argument %s; expected --threads N, --isa NAME, sgemm, conv, "
+                "conv-C-HW-N, --direct, --recompute, late, late-lstm, wrn-D-W-B or lstm-U-B-L\n",
+                argv[i]);
             return 2;
         }
     }

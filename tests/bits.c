@@ -225,7 +225,7 @@ static void fill(float *v, int n, uint64_t seed)
 static uint64_t column_kernels(const lpi_kernels *kernels, int n, int c)
 {
     static float x[MOST], dy[MOST], y[MOST], v[6][40], out[2][40];
-    lpi_bn bn = { v[0], v[1], v[2], v[3], v[4], v[5] };
+    lpi_bn       bn = { v[0], v[1], v[2], v[3], v[4], v[5] };
     fill(x, n * c, 1), fill(dy, n * c, 2);
     for (int i = 0; i < 6; i++) fill(v[i], c, 10 + (uint64_t)i);
     uint64_t h = TEST_FNV;
@@ -246,7 +246,7 @@ static uint64_t column_kernels(const lpi_kernels *kernels, int n, int c)
 static uint64_t vector_kernels(const lpi_kernels *kernels, int n)
 {
     static float a[MOST], b[MOST], y[MOST], w[MOST];
-    lp_optim nesterov = lp_sgd_default(), plain = nesterov, adam = lp_adam_default();
+    lp_optim     nesterov = lp_sgd_default(), plain = nesterov, adam = lp_adam_default();
     nesterov.lr_scale = 0.7f, nesterov.weight_decay = plain.weight_decay = 0.01f;
     plain.nesterov = 0;
     lpi_rule rule[3] = { lpi_rule_of(&nesterov, 0.1, 1, 1), lpi_rule_of(&plain, 0.1, 0.3, 1),
@@ -274,7 +274,7 @@ static uint64_t vector_kernels(const lpi_kernels *kernels, int n)
 static uint64_t function_kernels(const lpi_kernels *kernels, int n)
 {
     static float a[MOST], b[MOST], y[MOST], top;
-    uint64_t h = TEST_FNV;
+    uint64_t     h = TEST_FNV;
     fill(a, n, 11), fill(b, n, 12), fill(y, n, 13);
     for (int i = 0; i < n; i++) a[i] *= 10;
     double sum = LPI_CALL(kernels, sum_exp, n, a, &top);
@@ -323,7 +323,7 @@ static uint64_t gemm_kernel(const lpi_kernels *kernels, int m, int n, int k)
 static void all_kernels(void)
 {
     static const int channels[] = { 1, 3, 8, 16, 17, 33 }, sizes[] = { 1, 5, 16, 37, 2048, 2099 };
-    static const int gemm[][3] = { { 1, 1, 1 }, { 5, 3, 7 }, { 12, 32, 64 }, { 13, 33, 65 },
+    static const int gemm[][3] = { { 1, 1, 1 },     { 5, 3, 7 },     { 12, 32, 64 }, { 13, 33, 65 },
                                    { 64, 70, 800 }, { 25, 16, 385 }, { 7, 15, 256 } };
     const lpi_kernels *want = lp_find_kernels(reference());
     for (int isa = LP_ISA_SCALAR_FMA; isa < LP_ISA_COUNT; isa++) {
@@ -331,7 +331,8 @@ static void all_kernels(void)
         if (!kernels) continue;
         for (int i = 0; i < 6; i++) {
             test_context("isa=%s c=%d n=%d", lp_isa_name((lp_isa)isa), channels[i], sizes[i]);
-            CHECK(column_kernels(kernels, 61, channels[i]) == column_kernels(want, 61, channels[i]));
+            CHECK(column_kernels(kernels, 61, channels[i])
+                  == column_kernels(want, 61, channels[i]));
             CHECK(vector_kernels(kernels, sizes[i]) == vector_kernels(want, sizes[i]));
             CHECK(function_kernels(kernels, sizes[i]) == function_kernels(want, sizes[i]));
             CHECK(lstm_kernels(kernels, sizes[i]) == lstm_kernels(want, sizes[i]));
@@ -364,10 +365,11 @@ static void floating_point_environment(void)
 #endif
 }
 
-static const test_case cases[] = { T(all_kernels), T(rows), T(text_rows), T(wide), T(threads),
-                                    T(text_threads), T(hash_sees_steps),
-                                    T(floating_point_environment) };
-int main(int argc, char **argv)
+static const test_case cases[] = { T(all_kernels),     T(rows),
+                                   T(text_rows),       T(wide),
+                                   T(threads),         T(text_threads),
+                                   T(hash_sees_steps), T(floating_point_environment) };
+int                    main(int argc, char **argv)
 {
     return test_main(argc, argv, "bits", cases, sizeof cases / sizeof cases[0]);
 }

@@ -28,7 +28,7 @@ static fixture begin(int rows)
 /* Inputs are parameters here, so that their gradient is checked too; they follow the batch. */
 static lp_tensor *variable(fixture *f, const char *name, int a, int b, int c, int d)
 {
-    int dim[4] = { a, b, c, d };
+    int        dim[4] = { a, b, c, d };
     lp_tensor *t = lp_parameter(f->net, name, d ? 4 : 2, dim, LP_INIT_KAIMING, 1, LP_ROLE_BASE);
     inside_follow_batch(t);
     return t;
@@ -144,7 +144,7 @@ static void dropout(void)
 
 static void mean_squared_error(void)
 {
-    fixture f = begin(4);
+    fixture    f = begin(4);
     lp_tensor *a = variable(&f, "a", 4, 9, 1, 0), *b = variable(&f, "b", 4, 9, 1, 0);
     check_loss(&f, lp_mean_squared_error(f.net, a, b), 6);
 }
@@ -153,8 +153,10 @@ static void wrn(void)
 {
     if (test_small) return;
     fixture f = begin(4);
-    check_loss(&f, lp_cross_entropy(f.net, lp_wrn(f.net, variable(&f, "x", 4, 8, 8, 3), 10, 1, 3),
-                                    f.labels, 0), in_double() ? 3 : 1);
+    check_loss(&f,
+               lp_cross_entropy(f.net, lp_wrn(f.net, variable(&f, "x", 4, 8, 8, 3), 10, 1, 3),
+                                f.labels, 0),
+               in_double() ? 3 : 1);
 }
 
 static void resnet(void)
@@ -252,8 +254,8 @@ static void lstm_case(unsigned families, int rows, int length, int layers, int c
     f.net = lp_create(&d);
     lp_tensor *x = lp_tokens(f.net, "x", rows, length);
     f.labels = lp_tokens(f.net, "labels", rows, length);
-    lp_tensor *logits = lp_char_lstm(f.net, x, 3, 4, 5, layers);
-    lp_tensor *loss = lp_cross_entropy(f.net, logits, f.labels, 0.05f);
+    lp_tensor  *logits = lp_char_lstm(f.net, x, 3, 4, 5, layers);
+    lp_tensor  *loss = lp_cross_entropy(f.net, logits, f.labels, 0.05f);
     double      worst = 1, limit = in_double() ? 1e-6 : 3e-2;
     const char *where = "?";
     size_t      n = 0;
@@ -275,12 +277,29 @@ static void lstm_case(unsigned families, int rows, int length, int layers, int c
 static void lstm(void) { lstm_case(LP_LATE_NONE, 3, 7, 2, in_double() ? 12 : 2); }
 static void lstm_rank1(void) { lstm_case(LP_LATE_RANK1, 4, 5, 2, in_double() ? 12 : 2); }
 
-static const test_case cases[] = {T(conv),           T(conv_explicit),      T(linear), T(batchnorm),
-                                  T(shared_tensors), T(same_tensor_twice),  T(pools),  T(subsample),
-                                  T(dropout),        T(mean_squared_error), T(wrn),    T(resnet),
-                                  T(activations),    T(products),           T(outer),  T(rank1), T(gelu), T(concat), T(reshape), T(layernorm),
-                                  T(lstm),           T(lstm_rank1)};
-int main(int argc, char **argv)
+static const test_case cases[] = { T(conv),
+                                   T(conv_explicit),
+                                   T(linear),
+                                   T(batchnorm),
+                                   T(shared_tensors),
+                                   T(same_tensor_twice),
+                                   T(pools),
+                                   T(subsample),
+                                   T(dropout),
+                                   T(mean_squared_error),
+                                   T(wrn),
+                                   T(resnet),
+                                   T(activations),
+                                   T(products),
+                                   T(outer),
+                                   T(rank1),
+                                   T(gelu),
+                                   T(concat),
+                                   T(reshape),
+                                   T(layernorm),
+                                   T(lstm),
+                                   T(lstm_rank1) };
+int                    main(int argc, char **argv)
 {
     return test_main(argc, argv, "gradcheck", cases, sizeof cases / sizeof cases[0]);
 }

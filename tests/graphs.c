@@ -18,14 +18,22 @@
    program that has the expected values in it.
 
        cc -O2 tests/graphs.c -o graphs -lpthread -lm
-       graphs [--count N] [--seed S] [--graph I] [--small] [--all] [--filter NAME] [--coverage]
-              [--print I]        --filter: of graphs that hold op NAME, or of property NAME
+       graphs [--count N] [--seconds S] [--seed S] [--graph I] [--small] [--all] [--filter NAME]
+              [--coverage] [--print I]   --filter: of graphs that hold op NAME, or of property NAME;
+                                         --seconds: no new graph after that time
+
+   The library asserts here, and fills with NaN what dies (GRAPHS_PLAIN: does not).
 
    To add an op: one region under "the ops", with its draw, build, forward and backward, and one row
    in `ops`.  draw picks inputs among the records so far (pick), makes weights (weight) and appends;
    it returns -1 if nothing fits.  GRAPHS_OLD_OPS leaves out gelu, concat, reshape, layernorm. */
 #include "test.h"
 #include "../reference/plain.h"
+#include <assert.h>
+#include <time.h>
+#ifndef GRAPHS_PLAIN
+#define LP_ASSERT(c) assert(c)
+#endif
 #define LP_IMPLEMENTATION
 #ifdef GRAPHS_HEADER
 #include GRAPHS_HEADER
@@ -40,45 +48,45 @@ enum { MOST_RECORDS = 160, MOST_IN = 5, MOST_STEPS = 6, MOST_PARTS = 2 };
 typedef struct record {
     int     op, id, inputs, in[MOST_IN]; /* id: of its name and its numbers; in: other records  */
     int     rank, dim[4], batched;
-    int     ints, ignore;      /* labels, tokens: in [0, ints); ignore: some are LP_IGNORE       */
-    int     layer, made;       /* built by lp_conv, ...; made by such a layer, found by its name */
-    int     a[3];              /* the op's own: stride, padding, window                          */
-    float   p;                 /* dropout, smoothing                                             */
+    int     ints, ignore; /* labels, tokens: in [0, ints); ignore: some are LP_IGNORE       */
+    int     layer, made;  /* built by lp_conv, ...; made by such a layer, found by its name */
+    int     a[3];         /* the op's own: stride, padding, window                          */
+    float   p;            /* dropout, smoothing                                             */
     int     keep, frozen;
     lp_role role;
-    double  centre, scale;     /* of a parameter's values: centre + scale u, u in (-1, 1)        */
+    double  centre, scale; /* of a parameter's values: centre + scale u, u in (-1, 1)        */
     char    name[48];
     /* the reference's */
-    size_t   size;
-    double  *value, *grad, *saved;
-    int32_t *label;
-    unsigned char *kept; /* dropout's mask */
-    ptrdiff_t carry;     /* LSTM: where its states begin in lp_carry */
-    int      node, needs; /* number among the ops; leads from a parameter */
+    size_t         size;
+    double        *value, *grad, *saved;
+    int32_t       *label;
+    unsigned char *kept;        /* dropout's mask */
+    ptrdiff_t      carry;       /* LSTM: where its states begin in lp_carry */
+    int            node, needs; /* number among the ops; leads from a parameter */
 } record;
 
 /* One minibatch of a step, and what follows it. */
 typedef struct step {
-    int      rows, parts;             /* minibatches accumulated                                */
-    uint64_t salt[MOST_PARTS];        /* of their data: chosen when first played                */
-    int      forward, training;       /* lp_forward after the step: 0 no; training or not       */
-    int      predict;                 /* lp_predict after it                                    */
+    int      rows, parts;       /* minibatches accumulated                                */
+    uint64_t salt[MOST_PARTS];  /* of their data: chosen when first played                */
+    int      forward, training; /* lp_forward after the step: 0 no; training or not       */
+    int      predict;           /* lp_predict after it                                    */
 } step;
 
 typedef struct graph {
     record   r[MOST_RECORDS];
     int      records, ids, loss;
-    int      batch, most;             /* capacity; elements of a tensor while drawing           */
+    int      batch, most; /* capacity; elements of a tensor while drawing           */
     uint64_t seed, index, rng;
     lp_desc  desc;
     step     script[MOST_STEPS];
-    int      steps, begin;            /* begin: the step before which the late phase begins, -1 */
+    int      steps, begin; /* begin: the step before which the late phase begins, -1 */
     /* of the evaluation that runs */
     int      rows, training;
-    double   noise;                   /* amplitude, 0: none                                     */
-    uint64_t jitter, decisions;       /* noise's generator; hash of relu's and maxpool's choices*/
+    double   noise;             /* amplitude, 0: none                                     */
+    uint64_t jitter, decisions; /* noise's generator; hash of relu's and maxpool's choices*/
     int      ties;
-    int64_t  now, draw;               /* dropout's key: step, draw                              */
+    int64_t  now, draw; /* dropout's key: step, draw                              */
     double  *carry;
     size_t   carried;
     double  *scratch;
@@ -93,15 +101,40 @@ typedef struct op_row {
     void (*backward)(graph *g, record *r);
 } op_row;
 
-enum { INPUT, INTS, PARAMETER, RELU, SIGMOID, TANH, ADD, MUL, OUTER, DROPOUT, MATMUL, GATHER, CONV,
-       MAXPOOL, AVGPOOL2D, AVGPOOL, SUBSAMPLE, BATCHNORM, LSTM, CROSS_ENTROPY, MSE,
-       GELU, CONCAT, RESHAPE, LAYERNORM, OPS };
+enum {
+    INPUT,
+    INTS,
+    PARAMETER,
+    RELU,
+    SIGMOID,
+    TANH,
+    ADD,
+    MUL,
+    OUTER,
+    DROPOUT,
+    MATMUL,
+    GATHER,
+    CONV,
+    MAXPOOL,
+    AVGPOOL2D,
+    AVGPOOL,
+    SUBSAMPLE,
+    BATCHNORM,
+    LSTM,
+    CROSS_ENTROPY,
+    MSE,
+    GELU,
+    CONCAT,
+    RESHAPE,
+    LAYERNORM,
+    OPS
+};
 static const op_row ops[OPS];
 
 #ifdef GRAPHS_OLD_OPS
 static const int new_ops = 0;
 #else
-static const int new_ops = 1;
+static const int    new_ops = 1;
 #endif
 
 /* ------------------------------------------------------------------------------ drawing */
@@ -117,11 +150,11 @@ static size_t product(int rank, const int *dim)
     return n;
 }
 static size_t row_of(const record *r) { return product(r->rank, r->dim) / (size_t)r->dim[0]; }
-static int last_of(const record *r) { return r->dim[r->rank - 1]; }
-static int is_leaf(const record *r) { return r->op <= PARAMETER; }
-static int is_loss(const record *r) { return r->op == CROSS_ENTROPY || r->op == MSE; }
-static int is_real(const record *r) { return !r->ints && !is_loss(r); }
-static int full(const graph *g) { return g->records > MOST_RECORDS - 24; }
+static int    last_of(const record *r) { return r->dim[r->rank - 1]; }
+static int    is_leaf(const record *r) { return r->op <= PARAMETER; }
+static int    is_loss(const record *r) { return r->op == CROSS_ENTROPY || r->op == MSE; }
+static int    is_real(const record *r) { return !r->ints && !is_loss(r); }
+static int    full(const graph *g) { return g->records > MOST_RECORDS - 24; }
 
 static int same_shape(const record *a, const record *b)
 {
@@ -140,7 +173,11 @@ static int append(graph *g, int op, int rank, const int *dim, int x0, int x1, in
     for (int i = 0; i < 4; i++) r->dim[i] = i < rank ? dim[i] : 1;
     for (int i = 0; i < 3 && in[i] >= 0; i++) r->in[r->inputs++] = in[i];
     r->batched = x0 >= 0 && g->r[x0].batched && op != CROSS_ENTROPY && op != MSE;
-    sprintf(r->name, "%c%d", op == INPUT ? 'x' : op == INTS ? 'y' : op == PARAMETER ? 'p' : 'L',
+    sprintf(r->name, "%c%d",
+            op == INPUT       ? 'x'
+            : op == INTS      ? 'y'
+            : op == PARAMETER ? 'p'
+                              : 'L',
             r->id);
     return g->records++;
 }
@@ -232,7 +269,7 @@ static int made(graph *g, const char *prefix, const char *name, int rank, const 
 static int rank1(graph *g, int w, int hidden)
 {
     const int *dim = g->r[w].dim;
-    int rank = g->r[w].rank, pair[2];
+    int        rank = g->r[w].rank, pair[2];
     pair[0] = dim[rank - 2], pair[1] = dim[rank - 1];
     char name[48];
     strcpy(name, g->r[w].name);
@@ -275,7 +312,9 @@ static int computed(graph *g, int rank, const int *dim, double centre, double sc
         a = weight(g, rank, dim, centre, scale, depth);
         b = rank > 1 && chance(g, 60) ? between(g, 1, rank - 1) : rank;
         return append(g, MUL, rank, dim, a, weight(g, b, dim + rank - b, 1, 0.5, depth), -1);
-    case 4: case 5: case 6:
+    case 4:
+    case 5:
+    case 6:
         a = weight(g, rank, dim, centre, scale, depth);
         return like(g, way == 4 ? TANH : way == 5 ? SIGMOID : chance(g, 50) ? RELU : TANH, a);
     case 7:
@@ -348,7 +387,8 @@ static double jitter(graph *g)
 static double largest(const double *x, size_t n)
 {
     double most = 0;
-    for (size_t i = 0; i < n; i++) if (fabs(x[i]) > most || x[i] != x[i]) most = fabs(x[i]);
+    for (size_t i = 0; i < n; i++)
+        if (fabs(x[i]) > most || x[i] != x[i]) most = fabs(x[i]);
     return most;
 }
 
@@ -356,7 +396,8 @@ static double largest(const double *x, size_t n)
 static void disturb(graph *g, double *x, size_t n, double size)
 {
     if (g->noise == 0) return;
-    for (size_t i = 0; i < n; i++) if (x[i] != 0) x[i] += g->noise * size * jitter(g);
+    for (size_t i = 0; i < n; i++)
+        if (x[i] != 0) x[i] += g->noise * size * jitter(g);
 }
 
 /* The same for elements whose exact zero is none in float. */
@@ -376,7 +417,11 @@ static const double TIE = 2e-6;
 #define NO_LAYER NULL
 
 static void backward_none(graph *g, record *r) { (void)g, (void)r; }
-static int draw_none(graph *g) { (void)g; return -1; }
+static int  draw_none(graph *g)
+{
+    (void)g;
+    return -1;
+}
 static void forward_none(graph *g, record *r) { (void)g, (void)r; }
 
 /* ---- inputs, labels and tokens, parameters */
@@ -385,9 +430,9 @@ BUILD build_input(lp_net *net, const record *r, lp_tensor **in)
 {
     const int *d = r->dim;
     (void)in;
-    return r->rank == 4 ? lp_input(net, r->name, d[0], d[1], d[2], d[3])
-         : r->rank == 3 ? lp_input_steps(net, r->name, d[0], d[1], d[2])
-                        : lp_input_rows(net, r->name, d[0], d[1]);
+    return r->rank == 4   ? lp_input(net, r->name, d[0], d[1], d[2], d[3])
+           : r->rank == 3 ? lp_input_steps(net, r->name, d[0], d[1], d[2])
+                          : lp_input_rows(net, r->name, d[0], d[1]);
 }
 BUILD build_ints(lp_net *net, const record *r, lp_tensor **in)
 {
@@ -428,7 +473,7 @@ static int draw_activation(graph *g, int op)
 static int draw_relu(graph *g) { return draw_activation(g, RELU); }
 static int draw_sigmoid(graph *g) { return draw_activation(g, SIGMOID); }
 static int draw_tanh(graph *g) { return draw_activation(g, TANH); }
-BUILD build_relu(lp_net *net, const record *r, lp_tensor **in)
+BUILD      build_relu(lp_net *net, const record *r, lp_tensor **in)
 {
     (void)r;
     return lp_relu(net, in[0]);
@@ -555,13 +600,13 @@ static void backward_outer(graph *g, record *r)
 static int draw_dropout(graph *g)
 {
     static const float p[4] = { 0, 0.1f, 0.3f, 0.5f };
-    int x = pick_any(g), y = x < 0 ? -1 : like(g, DROPOUT, x);
+    int                x = pick_any(g), y = x < 0 ? -1 : like(g, DROPOUT, x);
     if (y >= 0) g->r[y].p = p[below(g, 4)];
     return y;
 }
 /* The finaliser of splitmix64, without the step in front that test_mix makes. */
 static uint64_t finalise(uint64_t z) { return test_mix(z - UINT64_C(0x9E3779B97F4A7C15)); }
-BUILD build_dropout(lp_net *net, const record *r, lp_tensor **in)
+BUILD           build_dropout(lp_net *net, const record *r, lp_tensor **in)
 {
     return lp_dropout(net, in[0], r->p);
 }
@@ -570,8 +615,8 @@ static void forward_dropout(graph *g, record *r)
     size_t   n = in_use(g, r);
     uint64_t seed = finalise(finalise(g->desc.seed + (uint64_t)g->now) + (uint64_t)g->draw);
     for (size_t i = 0; i < n; i++)
-        r->kept[i] = !g->training
-                     || lp_random_uniform(seed, 1000u + (uint64_t)r->node, i) >= (double)r->p;
+        r->kept[i] =
+            !g->training || lp_random_uniform(seed, 1000u + (uint64_t)r->node, i) >= (double)r->p;
     plain_dropout(value_of(g, r, 0), r->kept, g->training ? (double)r->p : 0, (ptrdiff_t)n,
                   r->value);
 }
@@ -585,8 +630,8 @@ static void backward_dropout(graph *g, record *r)
 static int make_matmul(graph *g, int x, int out, int layer)
 {
     const record *r = &g->r[x];
-    int w, b = -1, y, in = r->rank == 3 ? r->dim[2] : (int)row_of(r), wd[2], yd[3];
-    char label[16];
+    int           w, b = -1, y, in = r->rank == 3 ? r->dim[2] : (int)row_of(r), wd[2], yd[3];
+    char          label[16];
     wd[0] = in, wd[1] = out;
     yd[0] = r->dim[0], yd[1] = r->rank == 3 ? r->dim[1] : out, yd[2] = out;
     sprintf(label, "L%d", g->ids++);
@@ -637,13 +682,14 @@ static int fit_tokens(const graph *g, const record *r, const void *arg)
 static int make_gather(graph *g, int tokens, int width, int layer)
 {
     const record *t = &g->r[tokens];
-    int table, y, wd[2], yd[3], rank = t->rank + 1;
-    char label[16];
+    int           table, y, wd[2], yd[3], rank = t->rank + 1;
+    char          label[16];
     wd[0] = t->ints, wd[1] = width;
     yd[0] = t->dim[0], yd[1] = rank == 3 ? t->dim[1] : width, yd[2] = width;
     sprintf(label, "L%d", g->ids++);
-    table = layer ? made(g, label, "weight", 2, wd, 0, 1.5)
-          : chance(g, 50) ? computed(g, 2, wd, 0, 1.5, 1) : weight(g, 2, wd, 0, 1.5, 2);
+    table = layer           ? made(g, label, "weight", 2, wd, 0, 1.5)
+            : chance(g, 50) ? computed(g, 2, wd, 0, 1.5, 1)
+                            : weight(g, 2, wd, 0, 1.5, 2);
     if (table < 0) table = weight(g, 2, wd, 0, 1.5, 2);
     y = append_a(g, GATHER, rank, yd, tokens, table, -1, t->ints, 0, 0);
     g->r[y].layer = layer;
@@ -681,10 +727,10 @@ static plain_geometry geometry(graph *g, const record *r)
 }
 static int make_conv(graph *g, int x, int f, int kh, int kw, int stride, int pad, int layer)
 {
-    const int *d = g->r[x].dim;
-    int w, b = -1, y, wd[4], yd[4];
+    const int     *d = g->r[x].dim;
+    int            w, b = -1, y, wd[4], yd[4];
     plain_geometry s = plain_shape(d[0], d[1], d[2], d[3], f, kh, kw, stride, pad);
-    char label[16];
+    char           label[16];
     if (d[1] + 2 * (pad < 0 ? kh : pad) < kh || d[2] + 2 * (pad < 0 ? kw : pad) < kw) return -1;
     wd[0] = kh, wd[1] = kw, wd[2] = d[3], wd[3] = f;
     yd[0] = d[0], yd[1] = s.oh, yd[2] = s.ow, yd[3] = f;
@@ -738,7 +784,7 @@ static void backward_conv(graph *g, record *r)
 static plain_geometry window(graph *g, const record *r)
 {
     const int *x = input(g, r, 0)->dim;
-    int kh = r->op == AVGPOOL ? x[1] : r->a[0], kw = r->op == AVGPOOL ? x[2] : r->a[0];
+    int        kh = r->op == AVGPOOL ? x[1] : r->a[0], kw = r->op == AVGPOOL ? x[2] : r->a[0];
     return plain_shape(r->batched ? g->rows : x[0], x[1], x[2], x[3], x[3], kh, kw,
                        r->op == AVGPOOL ? 1 : r->a[1], r->op == MAXPOOL ? r->a[2] : 0);
 }
@@ -747,7 +793,7 @@ static int draw_window(graph *g, int op)
     int four = 4, x = pick(g, fit_rank, &four), yd[4];
     if (x < 0) return -1;
     const int *d = g->r[x].dim;
-    int k = between(g, 1, 4), stride = between(g, 1, 3),
+    int        k = between(g, 1, 4), stride = between(g, 1, 3),
         pad = op == MAXPOOL ? below(g, k / 2 + 1) : 0;
     if (d[1] + 2 * pad < k || d[2] + 2 * pad < k) return -1;
     plain_geometry s = plain_shape(d[0], d[1], d[2], d[3], d[3], k, k, stride, pad);
@@ -787,17 +833,18 @@ static void note_choice(graph *g, const plain_geometry *s, const double *x, doub
 {
     ptrdiff_t best = plain_largest(s, x, i, oy, ox, c);
     decide(g, (uint64_t)best);
-    for (int ky = 0; ky < s->kh; ky++) for (int kx = 0; kx < s->kw; kx++) {
-        ptrdiff_t at = plain_pixel(s, i, oy, ox, ky, kx);
-        if (at < 0 || x[at + c] == x[best]) continue;
-        if (x[best] - x[at + c] < tie) g->ties++;
-    }
+    for (int ky = 0; ky < s->kh; ky++)
+        for (int kx = 0; kx < s->kw; kx++) {
+            ptrdiff_t at = plain_pixel(s, i, oy, ox, ky, kx);
+            if (at < 0 || x[at + c] == x[best]) continue;
+            if (x[best] - x[at + c] < tie) g->ties++;
+        }
 }
 static void forward_maxpool(graph *g, record *r)
 {
     plain_geometry s = window(g, r);
-    const double *x = value_of(g, r, 0);
-    double tie = TIE * largest(x, in_use(g, input(g, r, 0)));
+    const double  *x = value_of(g, r, 0);
+    double         tie = TIE * largest(x, in_use(g, input(g, r, 0)));
     plain_maxpool(&s, x, r->value);
     for (int i = 0; i < s.n; i++)
         for (int oy = 0; oy < s.oh; oy++)
@@ -823,7 +870,7 @@ static void backward_avgpool(graph *g, record *r)
 static int make_subsample(graph *g, int x, int stride, int channels)
 {
     const int *d = g->r[x].dim;
-    int yd[4];
+    int        yd[4];
     yd[0] = d[0], yd[1] = (d[1] - 1) / stride + 1, yd[2] = (d[2] - 1) / stride + 1,
     yd[3] = channels;
     return append_a(g, SUBSAMPLE, 4, yd, x, -1, -1, stride, channels, 0);
@@ -857,7 +904,7 @@ static void backward_subsample(graph *g, record *r)
 
 static int make_norm(graph *g, int op, int x)
 {
-    int y, w, b, c = last_of(&g->r[x]);
+    int  y, w, b, c = last_of(&g->r[x]);
     char label[16];
     sprintf(label, "L%d", g->ids++);
     w = made(g, label, "weight", 1, &c, 1, 0.5), b = made(g, label, "bias", 1, &c, 0, 0.5);
@@ -891,7 +938,7 @@ static double channel_largest(graph *g, const record *r, int j, const double *x)
 }
 static void forward_batchnorm(graph *g, record *r)
 {
-    int c = last_of(r), lines = lines_of(g, r);
+    int     c = last_of(r), lines = lines_of(g, r);
     double *s = r->saved, *x = value_of(g, r, 0), *gamma = value_of(g, r, 1);
     if (g->training) {
         plain_moments(x, lines, c, s, s + c);
@@ -899,13 +946,14 @@ static void forward_batchnorm(graph *g, record *r)
     } else memcpy(s, s + 2 * c, 2 * (size_t)c * sizeof *s);
     plain_batchnorm(x, lines, c, s, s + c, gamma, value_of(g, r, 2), r->value);
     for (int j = 0; j < c && g->noise > 0; j++)
-        shake_channel(g, r, j, r->value, fabs(gamma[j]) / sqrt(s[c + j] + PLAIN_EPS)
-                                         * (channel_largest(g, r, j, x) + fabs(s[j])));
+        shake_channel(g, r, j, r->value,
+                      fabs(gamma[j]) / sqrt(s[c + j] + PLAIN_EPS)
+                          * (channel_largest(g, r, j, x) + fabs(s[j])));
 }
 static void backward_batchnorm(graph *g, record *r)
 {
-    int c = last_of(r), lines = lines_of(g, r);
-    double *s = r->saved, *dx = grad_of(g, r, 0), *dgamma = grad_of(g, r, 1);
+    int           c = last_of(r), lines = lines_of(g, r);
+    double       *s = r->saved, *dx = grad_of(g, r, 0), *dgamma = grad_of(g, r, 1);
     const double *gamma = value_of(g, r, 1);
     plain_batchnorm_back(value_of(g, r, 0), lines, c, s, s + c, gamma, r->grad, dx, dgamma,
                          grad_of(g, r, 2));
@@ -922,9 +970,9 @@ static void backward_batchnorm(graph *g, record *r)
 static int make_lstm(graph *g, int x, int units, int layer)
 {
     const int *d = g->r[x].dim;
-    int w[4], y, ih[2], hh[2], yd[3], u4 = 4 * units;
-    double bound = 1 / sqrt(units);
-    char label[16];
+    int        w[4], y, ih[2], hh[2], yd[3], u4 = 4 * units;
+    double     bound = 1 / sqrt(units);
+    char       label[16];
     ih[0] = d[2], ih[1] = u4, hh[0] = units, hh[1] = u4;
     yd[0] = d[0], yd[1] = d[1], yd[2] = units;
     sprintf(label, "L%d", g->ids++);
@@ -958,7 +1006,7 @@ BUILD build_lstm(lp_net *net, const record *r, lp_tensor **in)
 static plain_lstm lstm_of(graph *g, record *r)
 {
     plain_lstm l;
-    size_t states = (size_t)r->dim[0] * (size_t)(r->dim[1] + 1) * (size_t)r->dim[2];
+    size_t     states = (size_t)r->dim[0] * (size_t)(r->dim[1] + 1) * (size_t)r->dim[2];
     l.n = g->rows, l.length = r->dim[1], l.in = input(g, r, 0)->dim[2], l.units = r->dim[2];
     l.x = value_of(g, r, 0), l.w_ih = value_of(g, r, 1), l.w_hh = value_of(g, r, 2);
     l.b_ih = value_of(g, r, 3), l.b_hh = value_of(g, r, 4);
@@ -970,7 +1018,7 @@ static plain_lstm lstm_of(graph *g, record *r)
 static void forward_lstm(graph *g, record *r)
 {
     plain_lstm l = lstm_of(g, r);
-    size_t u = (size_t)l.units, row = (size_t)l.length * u;
+    size_t     u = (size_t)l.units, row = (size_t)l.length * u;
     for (size_t i = 0; i < (size_t)l.n; i++) {
         double *h = g->carry + r->carry + i * u, *c = h + (size_t)r->dim[0] * u;
         memcpy(l.h + i * (row + u), h, u * sizeof *h);
@@ -987,7 +1035,7 @@ static void forward_lstm(graph *g, record *r)
 static void backward_lstm(graph *g, record *r)
 {
     plain_lstm l = lstm_of(g, r);
-    int u = l.units;
+    int        u = l.units;
     plain_zero(l.db, 4 * u);
     if (!l.dw_ih) l.dw_ih = g->scratch;
     if (!l.dw_hh) l.dw_hh = g->scratch;
@@ -1040,7 +1088,7 @@ static void backward_mse(graph *g, record *r)
 
 #ifndef GRAPHS_OLD_OPS
 static int draw_gelu(graph *g) { return draw_activation(g, GELU); }
-BUILD build_gelu(lp_net *net, const record *r, lp_tensor **in)
+BUILD      build_gelu(lp_net *net, const record *r, lp_tensor **in)
 {
     (void)r;
     return lp_gelu(net, in[0]);
@@ -1057,7 +1105,7 @@ static void backward_gelu(graph *g, record *r)
 static int fit_beside(const graph *g, const record *r, const void *other)
 {
     const record *a = (const record *)other;
-    int fit = is_real(r) && r->rank == a->rank && r->batched == a->batched;
+    int           fit = is_real(r) && r->rank == a->rank && r->batched == a->batched;
     (void)g;
     for (int i = 0; i + 1 < a->rank; i++) fit = fit && r->dim[i] == a->dim[i];
     return fit;
@@ -1132,7 +1180,7 @@ static void forward_layernorm(graph *g, record *r)
 }
 static void backward_layernorm(graph *g, record *r)
 {
-    int c = last_of(r);
+    int    c = last_of(r);
     double steepest = largest(value_of(g, r, 1), (size_t)c), mean, variance, least = HUGE_VAL;
     plain_layernorm_back(value_of(g, r, 0), lines_of(g, r), c, value_of(g, r, 1), r->grad,
                          grad_of(g, r, 0), grad_of(g, r, 1), grad_of(g, r, 2));
@@ -1147,8 +1195,13 @@ static void backward_layernorm(graph *g, record *r)
 /* ---- the table, in the order of the enumeration */
 
 #define OP(name, call, layer, share) \
-    { #name, call, layer, share, draw_##name, build_##name, forward_##name, backward_##name }
-#define LEAF(name) { #name, NULL, NULL, 0, draw_none, build_##name, forward_none, backward_none }
+    { \
+#name, call, layer, share, draw_##name, build_##name, forward_##name, backward_##name \
+    }
+#define LEAF(name) \
+    { \
+#name, NULL, NULL, 0, draw_none, build_##name, forward_none, backward_none \
+    }
 #define draw_outer draw_none
 #define draw_cross_entropy draw_none
 #define draw_mse draw_none
@@ -1287,11 +1340,17 @@ static void draw_some(graph *g)
     for (int i = 0; i < BLOCKS; i++) total += blocks[i].share;
     at = below(g, total);
     for (int i = 0; i < OPS; i++) {
-        if (at < ops[i].share) { ops[i].draw(g); return; }
+        if (at < ops[i].share) {
+            ops[i].draw(g);
+            return;
+        }
         at -= ops[i].share;
     }
     for (int i = 0; i < BLOCKS; at -= blocks[i].share, i++)
-        if (at < blocks[i].share) { blocks[i].draw(g); return; }
+        if (at < blocks[i].share) {
+            blocks[i].draw(g);
+            return;
+        }
 }
 
 /* ---------------------------------------------------------------------------- a whole graph */
@@ -1312,8 +1371,7 @@ static void draw_inputs(graph *g)
     else if (kind < 88) {
         make_ints(g, between(g, 1, 9), chance(g, 85) ? between(g, 2, 12) : 40, 0);
         draw_recurrent(g);
-    }
-    else make_input(g, 3, between(g, 1, 9), between(g, 1, 8), 1);
+    } else make_input(g, 3, between(g, 1, 9), between(g, 1, 8), 1);
     if (chance(g, 10)) make_ints(g, chance(g, 50) ? 0 : between(g, 1, 5), between(g, 1, 9), 0);
     if (chance(g, 10)) make_input(g, 2, between(g, 1, 9), 1, 1);
     if (chance(g, 4)) { /* images that do not follow the batch */
@@ -1363,7 +1421,10 @@ static int draw_squares(graph *g)
 static void draw_loss(graph *g)
 {
     static const float smoothing[4] = { 0, 0, 0.1f, 0.3f };
-    if (chance(g, 35)) { g->loss = draw_squares(g); return; }
+    if (chance(g, 35)) {
+        g->loss = draw_squares(g);
+        return;
+    }
     int one = 1, classes = chance(g, 10) ? between(g, 7, 40) : between(g, 2, 6);
     int z = draw_logits(g, classes);
     int y = make_ints(g, g->r[z].rank == 3 ? g->r[z].dim[1] : 0, classes, chance(g, 40));
@@ -1374,7 +1435,7 @@ static void draw_loss(graph *g)
 /* The families must find a parameter; head needs a linear layer in front of the loss. */
 static void settle_families(graph *g)
 {
-    unsigned *f = &g->desc.late.families, found = 0;
+    unsigned     *f = &g->desc.late.families, found = 0;
     const record *head = &g->r[g->r[g->loss].in[0]];
     if (!head->layer || head->op != MATMUL) *f &= ~(unsigned)LP_LATE_HEAD;
     for (int i = 0; i < g->records; i++) {
@@ -1437,7 +1498,10 @@ static void draw_once(graph *g)
 static double *zeros(size_t n)
 {
     double *p = (double *)calloc(n ? n : 1, sizeof *p);
-    if (!p) { puts("out of memory"); exit(2); }
+    if (!p) {
+        puts("out of memory");
+        exit(2);
+    }
     return p;
 }
 
@@ -1460,7 +1524,7 @@ static arrays of;
 static void prepare(graph *g)
 {
     size_t most = 64;
-    int nodes = 0;
+    int    nodes = 0;
     g->carried = 0;
     memset(&of, 0, sizeof of);
     for (int i = 0; i < g->records; i++) {
@@ -1547,7 +1611,7 @@ static void evaluate(graph *g, double scale, double noise)
     *g->r[g->loss].grad = scale;
     for (int i = g->records - 1; i >= 0; i--) {
         record *r = &g->r[i];
-        double size = r->needs ? largest(r->grad, in_use(g, r)) : 0;
+        double  size = r->needs ? largest(r->grad, in_use(g, r)) : 0;
         if (size == 0) continue;
         if (noise > 0) disturb(g, r->grad, in_use(g, r), size);
         if (!is_leaf(r)) ops[r->op].backward(g, r);
@@ -1556,10 +1620,10 @@ static void evaluate(graph *g, double scale, double noise)
 
 /* ---- what a pass is known by: groups of numbers, of the reference and of the library */
 
-enum { GRADIENT, FORWARD, PREDICT };           /* passes */
+enum { GRADIENT, FORWARD, PREDICT };                  /* passes */
 enum { LOSS, GRADS, STATISTICS, KEPT, CARRY, PROBS }; /* groups */
-static const char *const group_name[] = { "loss", "gradient of", "statistics of", "value of",
-                                          "lp_carry", "probabilities" };
+static const char *const group_name[] = { "loss",     "gradient of", "statistics of",
+                                          "value of", "lp_carry",    "probabilities" };
 enum { MOST_GROUPS = 2 * MOST_RECORDS };
 
 typedef struct group {
@@ -1602,9 +1666,7 @@ static const double *reference_of(graph *g, const group *one)
     case GRADS: return r->grad;
     case STATISTICS: return r->saved + 2 * last_of(r);
     case CARRY: return g->carry;
-    case PROBS:
-        plain_softmax(r->value, lines_of(g, r), last_of(r), of.probs);
-        return of.probs;
+    case PROBS: plain_softmax(r->value, lines_of(g, r), last_of(r), of.probs); return of.probs;
     default: return r->value;
     }
 }
@@ -1613,26 +1675,26 @@ static const double *reference_of(graph *g, const group *one)
 
 typedef struct variant {
     const char *name;
-    int      threads, recompute, keep_all, check; /* check: compare with the reference           */
-    lp_isa   isa;
-    size_t   offset;                              /* of the memory from an aligned address       */
-    int      snapshot, inference;
+    int    threads, recompute, keep_all, check; /* check: compare with the reference           */
+    lp_isa isa;
+    size_t offset; /* of the memory from an aligned address       */
+    int    snapshot, inference;
 } variant;
 
 typedef struct game {
-    graph      *g;
-    variant     v;
-    lp_net     *net;
-    lp_tensor  *t[MOST_RECORDS];
-    char       *block;
-    size_t      bytes;
-    lp_real     loss, *probs;
-    int         which, trainings;   /* training passes by lp_forward                           */
-    float      *log;                /* everything observed                                     */
-    size_t      logged, room;
-    int         failed, stopped;
-    char        why[300];
-    int         serial;             /* passes so far                                           */
+    graph     *g;
+    variant    v;
+    lp_net    *net;
+    lp_tensor *t[MOST_RECORDS];
+    char      *block;
+    size_t     bytes;
+    lp_real    loss, *probs;
+    int        which, trainings; /* training passes by lp_forward                           */
+    float     *log;              /* everything observed                                     */
+    size_t     logged, room;
+    int        failed, stopped;
+    char       why[300];
+    int        serial; /* passes so far                                           */
 } game;
 
 /* What the reference says of a pass, for the printed program: the sum of x_i (1 + i % 7). */
@@ -1647,7 +1709,7 @@ static struct {
 } claims;
 
 static struct {
-    long passes, redrawn, tied, groups, more;
+    long   passes, redrawn, tied, groups, more;
     double worst;
     char   worst_at[200];
 } tally;
@@ -1711,7 +1773,7 @@ static const size_t behind = GUARD;
 
 static int compile(game *p)
 {
-    size_t need[2] = { 0, 0 };
+    size_t     need[2] = { 0, 0 };
     lp_tensor *loss = p->t[p->g->loss];
     if (!good(p, lp_memory_required(p->net, loss, &need[0], &need[1]), "lp_memory_required"))
         return 0;
@@ -1739,7 +1801,7 @@ static void set_parameters(game *p)
     size_t n = 0;
     for (int k = 0; k < g->records; k++) {
         const record *r = &g->r[k];
-        lp_real *w = r->op == PARAMETER ? lp_values(p->net, p->t[k], 0) : NULL;
+        lp_real      *w = r->op == PARAMETER ? lp_values(p->net, p->t[k], 0) : NULL;
         if (r->op == PARAMETER && !w) fail(p, "lp_values of %s is NULL", r->name);
         for (size_t i = 0; w && i < r->size; i++) w[i] = parameter_number(g, r, i);
     }
@@ -1774,8 +1836,8 @@ static void stop(game *p)
    their own by the mean of their affine maps x a_k + b_k. */
 static void average_norm(game *p, const record *r, int members)
 {
-    int c = last_of(r), self = (int)(r - p->g->r);
-    lp_tensor *gamma = p->t[r->in[1]], *beta = p->t[r->in[2]];
+    int           c = last_of(r), self = (int)(r - p->g->r);
+    lp_tensor    *gamma = p->t[r->in[1]], *beta = p->t[r->in[2]];
     const double *running = of.clean[self];
     if (lp_values(p->net, gamma, 0) == lp_values(p->net, gamma, 1)) return;
     if (lp_values(p->net, beta, 0) == lp_values(p->net, beta, 1)) return;
@@ -1783,7 +1845,7 @@ static void average_norm(game *p, const record *r, int members)
         double a = 0, b = 0;
         for (int k = 0; k < members; k++) {
             const lp_real *s = lp_statistics(p->net, r->name, k);
-            double scale =
+            double         scale =
                 (double)lp_values(p->net, gamma, k)[j] / sqrt((double)s[c + j] + PLAIN_EPS);
             a += scale / members;
             b += ((double)lp_values(p->net, beta, k)[j] - (double)s[j] * scale) / members;
@@ -1796,7 +1858,7 @@ static void average_norm(game *p, const record *r, int members)
 static void read_average(game *p)
 {
     graph *g = p->g;
-    int members = lp_get_info(p->net).members;
+    int    members = lp_get_info(p->net).members;
     for (int i = 0; i < g->records; i++) {
         const record *r = &g->r[i];
         size_t n = r->op == BATCHNORM ? 2 * (size_t)last_of(r) : r->op == PARAMETER ? r->size : 0;
@@ -1817,10 +1879,11 @@ static void read_model(game *p, int which)
     graph *g = p->g;
     if (which == LP_AVERAGED) read_average(p);
     for (int k = 0; k < g->records && which != LP_AVERAGED; k++) {
-        const record *r = &g->r[k];
-        const lp_real *from = r->op == PARAMETER ? lp_values(p->net, p->t[k], which)
-                            : r->op == BATCHNORM ? lp_statistics(p->net, r->name, which) : NULL;
-        size_t n = r->op == BATCHNORM ? 2 * (size_t)last_of(r) : r->size;
+        const record  *r = &g->r[k];
+        const lp_real *from = r->op == PARAMETER   ? lp_values(p->net, p->t[k], which)
+                              : r->op == BATCHNORM ? lp_statistics(p->net, r->name, which)
+                                                   : NULL;
+        size_t         n = r->op == BATCHNORM ? 2 * (size_t)last_of(r) : r->size;
         for (size_t i = 0; from && i < n; i++) of.clean[k][i] = (double)from[i];
     }
     const lp_real *carry = lp_carry(p->net, NULL);
@@ -1857,11 +1920,14 @@ static const float *observe(game *p, const groups *s)
     if (p->logged + s->size > p->room) {
         p->room = 2 * (p->logged + s->size);
         p->log = (float *)realloc(p->log, p->room * sizeof *p->log);
-        if (!p->log) { puts("out of memory"); exit(2); }
+        if (!p->log) {
+            puts("out of memory");
+            exit(2);
+        }
     }
     float *at = p->log + p->logged;
     for (int i = 0; i < s->count; i++) {
-        const group *one = &s->list[i];
+        const group   *one = &s->list[i];
         const lp_real *from = library_of(p, one);
         if (!from) fail(p, "%s %s: NULL", group_name[one->what], p->g->r[one->record].name);
         for (size_t j = 0; j < one->n; j++) at[one->at + j] = from ? (float)from[j] : 0;
@@ -1874,12 +1940,12 @@ static const float *observe(game *p, const groups *s)
 
 /* The reference's numbers, and how far each group moves when the evaluation is disturbed. */
 typedef struct expected {
-    groups  s;
-    double *want, moved[MOST_GROUPS];
-    int     pass;
-    double  scale;
+    groups   s;
+    double  *want, moved[MOST_GROUPS];
+    int      pass;
+    double   scale;
     uint64_t decisions;
-    int     ties;
+    int      ties;
 } expected;
 
 static void evaluate_pass(game *p, expected *e, double noise)
@@ -1923,7 +1989,7 @@ static double error_of(const expected *e, int i, const float *got, double *error
 {
     const group  *one = &e->s.list[i];
     const double *want = e->want + one->at;
-    double held = one->what == GRADS ? of.held_moved[one->record] : 0, unit;
+    double        held = one->what == GRADS ? of.held_moved[one->record] : 0, unit;
     *error = 0;
     for (size_t j = 0; j < one->n; j++) {
         double sum = want[j] + (one->what == GRADS ? of.held[one->record][j] : 0);
@@ -1938,7 +2004,7 @@ static void put_claims(game *p, const expected *e)
 {
     for (int i = 0; i < e->s.count && claims.wanted; i++) {
         const group *one = &e->s.list[i];
-        claim c = { p->serial - 1, one->what, one->record, 0, 0 };
+        claim        c = { p->serial - 1, one->what, one->record, 0, 0 };
         double unit = (e->moved[i] + (one->what == GRADS ? of.held_moved[one->record] : 0)) / NOISE;
         unit += ROUNDING * largest(e->want + one->at, one->n);
         for (size_t j = 0; j < one->n; j++) {
@@ -1949,7 +2015,10 @@ static void put_claims(game *p, const expected *e)
         if (claims.count == claims.room) {
             claims.room = 2 * claims.room + 64;
             claims.list = (claim *)realloc(claims.list, claims.room * sizeof c);
-            if (!claims.list) { puts("out of memory"); exit(2); }
+            if (!claims.list) {
+                puts("out of memory");
+                exit(2);
+            }
         }
         claims.list[claims.count++] = c;
     }
@@ -1968,7 +2037,10 @@ static void compare(game *p, expected *e, const float *got)
             for (int more = 0; more < 24; more++) move(p, e);
             ratio = error_of(e, i, got, &error);
         }
-        if (e->ties) { tally.tied++; return; }
+        if (e->ties) {
+            tally.tied++;
+            return;
+        }
         tally.groups++;
         if (ratio > tally.worst) {
             tally.worst = ratio;
@@ -2084,11 +2156,11 @@ static void look(game *p, int which, int pass, int training)
 /* The members' mean probabilities, one lp_predict each, against LP_ENSEMBLE. */
 static void look_ensemble(game *p)
 {
-    graph *g = p->g;
+    graph        *g = p->g;
     const record *z = &g->r[g->r[g->loss].in[0]];
-    size_t n = in_use(g, z), any = 0;
-    int    members = lp_get_info(p->net).members;
-    double *mean = zeros(n), worst = 0;
+    size_t        n = in_use(g, z), any = 0;
+    int           members = lp_get_info(p->net).members;
+    double       *mean = zeros(n), worst = 0;
     lp_real *carry = lp_carry(p->net, &any), *before = (lp_real *)test_alloc(any * sizeof *before);
     memcpy(before, carry ? carry : before, any * sizeof *before);
     for (int k = 0; k < members; k++) {
@@ -2182,7 +2254,12 @@ static variant base_variant(const graph *g)
     return v;
 }
 
-static int vary_reference(graph *g, variant *v) { (void)g; v->check = 1; return 1; }
+static int vary_reference(graph *g, variant *v)
+{
+    (void)g;
+    v->check = 1;
+    return 1;
+}
 
 /* An LSTM that looks its words up sums in another order: then the reference decides. */
 static int vary_keep(graph *g, variant *v)
@@ -2192,7 +2269,12 @@ static int vary_keep(graph *g, variant *v)
         if (g->r[i].op == LSTM && g->r[g->r[i].in[0]].op == GATHER) v->check = 1;
     return 1;
 }
-static int vary_recompute(graph *g, variant *v) { (void)g; v->recompute = !v->recompute; return 1; }
+static int vary_recompute(graph *g, variant *v)
+{
+    (void)g;
+    v->recompute = !v->recompute;
+    return 1;
+}
 static int vary_threads(graph *g, variant *v)
 {
     static const int threads[3] = { 2, 3, 5 };
@@ -2223,20 +2305,27 @@ static int vary_snapshot(graph *g, variant *v)
     v->snapshot = 1 + (int)(g->index % (uint64_t)(g->steps - 1));
     return 1;
 }
-static int vary_inference(graph *g, variant *v) { (void)g; v->inference = 1; return 1; }
+static int vary_inference(graph *g, variant *v)
+{
+    (void)g;
+    v->inference = 1;
+    return 1;
+}
 
 typedef struct property {
     const char *name;
     int (*vary)(graph *g, variant *v); /* 0: not for this graph */
-    int percent;                       /* of the graphs         */
+    int  percent;                      /* of the graphs         */
     long run, failed;
 } property;
-static property properties[] = {
-    { "reference", vary_reference, 100, 0, 0 }, { "keep", vary_keep, 100, 0, 0 },
-    { "recompute", vary_recompute, 70, 0, 0 },  { "threads", vary_threads, 25, 0, 0 },
-    { "isa", vary_isa, 40, 0, 0 },              { "memory", vary_memory, 25, 0, 0 },
-    { "snapshot", vary_snapshot, 35, 0, 0 },    { "inference", vary_inference, 50, 0, 0 }
-};
+static property properties[] = { { "reference", vary_reference, 100, 0, 0 },
+                                 { "keep", vary_keep, 100, 0, 0 },
+                                 { "recompute", vary_recompute, 70, 0, 0 },
+                                 { "threads", vary_threads, 25, 0, 0 },
+                                 { "isa", vary_isa, 40, 0, 0 },
+                                 { "memory", vary_memory, 25, 0, 0 },
+                                 { "snapshot", vary_snapshot, 35, 0, 0 },
+                                 { "inference", vary_inference, 50, 0, 0 } };
 enum { PROPERTIES = sizeof properties / sizeof properties[0] };
 
 static int same_bits(game *a, const game *b)
@@ -2296,7 +2385,8 @@ static int reduce_record(graph *g, int i, int how)
         if (!same_shape(r, &g->r[r->in[how]])) return 0;
         int to = r->in[how];
         for (int k = i + 1; k < g->records; k++)
-            for (int q = 0; q < g->r[k].inputs; q++) if (g->r[k].in[q] == i) g->r[k].in[q] = to;
+            for (int q = 0; q < g->r[k].inputs; q++)
+                if (g->r[k].in[q] == i) g->r[k].in[q] = to;
         drop_dead(g);
         return 1;
     }
@@ -2323,8 +2413,10 @@ static int set_rows(graph *g, int batch)
 {
     if (batch >= g->batch) return 0;
     g->batch = batch;
-    for (int i = 0; i < g->records; i++) if (g->r[i].batched) g->r[i].dim[0] = batch;
-    for (int i = 0; i < g->steps; i++) if (g->script[i].rows > batch) g->script[i].rows = batch;
+    for (int i = 0; i < g->records; i++)
+        if (g->r[i].batched) g->r[i].dim[0] = batch;
+    for (int i = 0; i < g->steps; i++)
+        if (g->script[i].rows > batch) g->script[i].rows = batch;
     return 1;
 }
 
@@ -2361,9 +2453,9 @@ enum { GRAPH_WAYS = 11, RECORD_WAYS = MOST_IN + 5 };
 /* Does it fail still, and not because the library refuses what was made of the graph? */
 static int fails_alike(graph *g, const property *q, const char *first)
 {
-    static const char *const calls[] = {"lp_memory_required", "lp_compile", "lp_late_begin",
-                                        "lp_values"};
-    char why[300];
+    static const char *const calls[] = { "lp_memory_required", "lp_compile", "lp_late_begin",
+                                         "lp_values" };
+    char                     why[300];
     if (holds(g, q, why) != 0) return 0;
     for (int i = 0; i < 4; i++)
         if (!strncmp(why, calls[i], strlen(calls[i]))
@@ -2408,7 +2500,10 @@ static void print_call(const graph *g, const record *r)
 {
     const char *text = r->layer ? ops[r->op].layer : ops[r->op].call;
     for (; *text; text++) {
-        if (*text != '$') { putchar(*text); continue; }
+        if (*text != '$') {
+            putchar(*text);
+            continue;
+        }
         switch (*++text) {
         case 'n': printf("%s", r->name); break;
         case 'a': printf("%d", r->a[0]); break;
@@ -2428,7 +2523,7 @@ static void print_call(const graph *g, const record *r)
 static void print_record(const graph *g, int i)
 {
     const record *r = &g->r[i];
-    const int *d = r->dim;
+    const int    *d = r->dim;
     printf("    t[%d] = ", i);
     if (r->made) printf("lp_find(net, \"%s\")", r->name);
     else if (r->op == INPUT && r->rank == 4)
@@ -2486,7 +2581,7 @@ static void print_fills(const graph *g, uint64_t salt)
 static void print_claims(const graph *g, int serial)
 {
     for (size_t i = 0; i < claims.count; i++) {
-        const claim *c = &claims.list[i];
+        const claim  *c = &claims.list[i];
         const record *r = &g->r[c->record];
         if (c->serial != serial) continue;
         printf("    look(\"%s\", \"%s\", ", group_name[c->what], r->name);
@@ -2589,7 +2684,7 @@ static const char prelude[] =
 static void print_body(const graph *g, const variant *v, int evaluation)
 {
     const lp_desc *d = &g->desc;
-    int serial = 0;
+    int            serial = 0;
     printf("    d.seed = %llu, d.direct_conv = %d, d.clip = %g;\n", (unsigned long long)d->seed,
            d->direct_conv, (double)d->clip);
     printf("    d.late.families = %u, d.late.members = %d;\n    d.late.sigma0 = ", d->late.families,
@@ -2649,11 +2744,11 @@ static void print_program(graph *g, property *q)
 /* ------------------------------------------------------------------------------- the run */
 
 static struct {
-    int      count, program, coverage, all;
-    long     only;
-    uint64_t seed;
+    int         count, program, coverage, all;
+    long        only, seconds;
+    uint64_t    seed;
     const char *filter;
-} options = { 300, 0, 0, 0, -1, 1, "" };
+} options = { 300, 0, 0, 0, -1, 0, 1, "" };
 
 /* Are its values moderate? */
 static int sound(graph *g)
@@ -2703,7 +2798,10 @@ static void run_property(graph *g, property *q)
     int   ok = holds(g, q, why);
     if (ok < 0) return;
     q->run++;
-    if (ok) { passed++; return; }
+    if (ok) {
+        passed++;
+        return;
+    }
     failed++, q->failed++;
     printf("FAILED graph %llu (seed %llu), %s: %s\n", (unsigned long long)g->index,
            (unsigned long long)g->seed, q->name, why);
@@ -2728,33 +2826,33 @@ static void run_graph(graph *g)
 /* ---- what was covered */
 
 enum { COVERED = 26 };
-static const char *const cover_name[COVERED] = {"tensor read by several ops",
-                                                "parameter read by several ops",
-                                                "x + x",
-                                                "mul(x, x)",
-                                                "computed weight",
-                                                "computed bias of a convolution",
-                                                "computed embedding table",
-                                                "computed table read by an LSTM",
-                                                "BatchNorm read by several convolutions",
-                                                "BatchNorm, relu, convolution",
-                                                "BatchNorm behind a sum of a convolution",
-                                                "Winograd's convolution",
-                                                "Winograd, 64 tiles or more",
-                                                "dead op",
-                                                "kept",
-                                                "frozen",
-                                                "recompute",
-                                                "late members > 1",
-                                                "late phase begins",
-                                                "batch below capacity",
-                                                "two minibatches a step",
-                                                "labels ignored",
-                                                "smoothing",
-                                                "squared error",
-                                                "lp_forward in training",
-                                                "op on tensors without batch"};
-static long cover[COVERED], op_records[OPS], op_graphs[OPS], total_records;
+static const char *const cover_name[COVERED] = { "tensor read by several ops",
+                                                 "parameter read by several ops",
+                                                 "x + x",
+                                                 "mul(x, x)",
+                                                 "computed weight",
+                                                 "computed bias of a convolution",
+                                                 "computed embedding table",
+                                                 "computed table read by an LSTM",
+                                                 "BatchNorm read by several convolutions",
+                                                 "BatchNorm, relu, convolution",
+                                                 "BatchNorm behind a sum of a convolution",
+                                                 "Winograd's convolution",
+                                                 "Winograd, 64 tiles or more",
+                                                 "dead op",
+                                                 "kept",
+                                                 "frozen",
+                                                 "recompute",
+                                                 "late members > 1",
+                                                 "late phase begins",
+                                                 "batch below capacity",
+                                                 "two minibatches a step",
+                                                 "labels ignored",
+                                                 "smoothing",
+                                                 "squared error",
+                                                 "lp_forward in training",
+                                                 "op on tensors without batch" };
+static long              cover[COVERED], op_records[OPS], op_graphs[OPS], total_records;
 
 static int computed_input(const graph *g, const record *r, int i)
 {
@@ -2779,7 +2877,7 @@ static int readers(const graph *g, int x, int op)
 static void cover_record(const graph *g, int i, int *has)
 {
     const record *r = &g->r[i];
-    int n = users(g, i);
+    int           n = users(g, i);
     const record *x = r->inputs ? &g->r[r->in[0]] : NULL;
     has[0] |= n > 1 && r->op != PARAMETER, has[1] |= n > 1 && r->op == PARAMETER;
     has[13] |= n == 0 && !is_leaf(r) && !is_loss(r), has[14] |= r->keep, has[15] |= r->frozen;
@@ -2807,7 +2905,7 @@ static void cover_graph(const graph *g)
         op_records[g->r[i].op]++, seen[g->r[i].op] = 1;
     }
     for (int i = 0; i < g->steps; i++) {
-        has[19] |= g->script[i].rows < g->batch, has[20] |= g->script[i].parts > 1;
+        has[19] |= g->script[i].rows<g->batch, has[20] |= g->script[i].parts> 1;
         has[24] |= g->script[i].forward && g->script[i].training;
     }
     has[16] = g->desc.recompute, has[17] = g->begin >= 0 && g->desc.late.members > 1,
@@ -2842,6 +2940,8 @@ static int read_options(int argc, char **argv)
         else if (!strcmp(argv[i], "--coverage")) options.coverage = 1;
         else if (!value) return 0;
         else if (!strcmp(argv[i], "--count")) options.count = atoi(argv[++i]);
+        else if (!strcmp(argv[i], "--seconds"))
+            options.seconds = atol(argv[++i]), options.count = 1 << 30;
         else if (!strcmp(argv[i], "--seed")) options.seed = strtoull(argv[++i], NULL, 10);
         else if (!strcmp(argv[i], "--graph")) options.only = atol(argv[++i]);
         else if (!strcmp(argv[i], "--print")) options.only = atol(argv[++i]), options.program = 1;
@@ -2857,12 +2957,14 @@ int main(int argc, char **argv)
     setvbuf(stdout, NULL, _IOLBF, BUFSIZ);
     if (!read_options(argc, argv))
         return printf(
-                   "usage: %s [--count N] [--seed S] [--graph I] [--small | --all] [--filter NAME] "
-                   "[--coverage] [--print I]\n",
+                   "usage: %s [--count N] [--seconds S] [--seed S] [--graph I] [--small | --all] "
+                   "[--filter NAME] [--coverage] [--print I]\n",
                    argv[0]),
                2;
+    time_t start = time(NULL);
     for (long i = 0; i < options.count; i++) {
         if (options.only >= 0) i = options.only;
+        if (options.seconds && difftime(time(NULL), start) >= (double)options.seconds) break;
         draw_graph(&g, options.seed, (uint64_t)i);
         cover_graph(&g);
         if (options.program) {

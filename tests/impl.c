@@ -35,9 +35,10 @@ lp_real *inside_grad(lp_net *net, const lp_tensor *t) { return lpi_grad(net, t->
 
 void inside_follow_batch(lp_tensor *t) { t->priv->batched = 1; }
 
-ptrdiff_t inside_words(const lp_tensor *lstm) {
+ptrdiff_t inside_words(const lp_tensor *lstm)
+{
     return ((const lpi_lstm_own *)lstm->priv->node->own)->words;
- }
+}
 
 int inside_winograd(const lp_tensor *y) { return lpi_own_conv2d(y->priv->node)->geom.winograd; }
 
@@ -78,8 +79,7 @@ const lp_real *inside_moments(const lp_net *net, const lp_tensor *t, int k, int 
     int             late = inside_late(t);
     ptrdiff_t       n = late ? net->n_phi : net->n_theta;
     const lp_optim *o = late ? &net->desc.optim_late : &net->desc.optim_base;
-    const lp_real  *slab = late ? net->optim_phi + lpi_optim_vectors(o) * k * n
-                               : net->optim_theta;
+    const lp_real  *slab = late ? net->optim_phi + lpi_optim_vectors(o) * k * n : net->optim_theta;
     return slab + (second ? n : 0) + t->priv->offset;
 }
 

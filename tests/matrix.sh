@@ -66,7 +66,7 @@ c_warnings() {
     done
     try "declarations $cc" "$cc" -std=c99 $warn -I. -c "$t/decl.c" -o "$t/w.o"
     full || [ "$cc" = clang ] || return
-    for program in examples/cifar.c examples/demo.c examples/enwik8.c "$t/synopsis.c"; do
+    for program in examples/cifar.c examples/demo.c examples/enwik8.c examples/sweep.c "$t/synopsis.c"; do
         try "warnings $cc $program" "$cc" -std=c99 $warn -fsyntax-only -I. "$program"
     done
     for f in impl $suites gradcheck bits graphs bench size; do

@@ -45,7 +45,8 @@ static double *zeros(size_t n)
 
 static void copy(lp_real *to, const double *from, size_t n)
 {
-    if (CHECK(to != NULL)) for (size_t i = 0; i < n; i++) to[i] = (lp_real)from[i];
+    if (CHECK(to != NULL))
+        for (size_t i = 0; i < n; i++) to[i] = (lp_real)from[i];
 }
 
 static void set(lp_net *net, lp_tensor *parameter, const double *v)
@@ -56,7 +57,10 @@ static void set(lp_net *net, lp_tensor *parameter, const double *v)
 static lp_tensor *parameter(lp_net *net, const char *name, int rank, int a, int b, int c, int d)
 {
     int dim[4];
-    dim[0] = a; dim[1] = b; dim[2] = c; dim[3] = d;
+    dim[0] = a;
+    dim[1] = b;
+    dim[2] = c;
+    dim[3] = d;
     return lp_parameter(net, name, rank, dim, LP_INIT_KAIMING, 1, LP_ROLE_BASE);
 }
 
@@ -73,7 +77,7 @@ static fixture begin(lp_isa isa)
 /* Adds target and loss, compiles.  0 when something failed. */
 static int finish(fixture *f)
 {
-    lp_status st;
+    lp_status  st;
     const int *dim = f->y ? f->y->dim : NULL;
     lp_keep(f->net, f->y);
     if (!dim) return CHECK_TEXT(lp_error(f->net), "the builders succeed");
@@ -139,14 +143,16 @@ static lp_isa next_isa(lp_isa isa)
     while (i < LP_ISA_COUNT && (test_small || !lp_find_kernels((lp_isa)i))) i++;
     return (lp_isa)i;
 }
-#define EACH_ISA(isa) lp_isa isa = test_small ? LP_ISA_AUTO : LP_ISA_SCALAR; isa < LP_ISA_COUNT; \
-                      isa = next_isa(isa)
+#define EACH_ISA(isa) \
+    lp_isa isa = test_small ? LP_ISA_AUTO : LP_ISA_SCALAR; \
+    isa < LP_ISA_COUNT; \
+    isa = next_isa(isa)
 
 /* ---------------------------------------------------------------------------- convolution */
 
 typedef struct conv_reference {
     double *x, *w, *b, *t, *y, *dy, *dx, *dw, *db, loss;
-    size_t nx, nw, ny;
+    size_t  nx, nw, ny;
 } conv_reference;
 
 static conv_reference conv_reference_of(const plain_geometry *g, int bias)
@@ -179,7 +185,7 @@ static void conv_reference_free(conv_reference *r)
 static void conv_training(const plain_geometry *g, const conv_reference *r, int pad, int bias,
                           lp_isa isa)
 {
-    fixture f = begin(isa);
+    fixture    f = begin(isa);
     lp_tensor *w, *b;
     f.x = parameter(f.net, "x", 4, g->n, g->h, g->w, g->c);
     w = parameter(f.net, "w", 4, g->kh, g->kw, g->c, g->f);
@@ -203,7 +209,7 @@ static void conv_inference(const plain_geometry *g, const conv_reference *r, int
     lp_desc desc = lp_desc_default();
     desc.isa = isa;
     desc.inference = 1;
-    lp_net *net = lp_create(&desc);
+    lp_net    *net = lp_create(&desc);
     lp_tensor *x = lp_input(net, "x", g->n, g->h, g->w, g->c);
     lp_tensor *w = parameter(net, "w", 4, g->kh, g->kw, g->c, g->f);
     lp_tensor *b = bias ? parameter(net, "b", 1, g->f, 1, 1, 1) : NULL;
@@ -221,13 +227,13 @@ static void conv_inference(const plain_geometry *g, const conv_reference *r, int
 static void conv_case(int n, int h, int w, int c, int filters, int k, int stride, int pad)
 {
     plain_geometry g = plain_shape(n, h, w, c, filters, k, k, stride, pad);
-    int bias = (c + filters + k) % 2;
+    int            bias = (c + filters + k) % 2;
     conv_reference r;
     if (g.oh < 1 || g.ow < 1) return;
     r = conv_reference_of(&g, bias);
     for (EACH_ISA(isa)) {
-        test_context("%s: [%d,%d,%d,%d] filters %d kernel %d stride %d pad %d",
-                     lp_isa_name(isa), n, h, w, c, filters, k, stride, pad);
+        test_context("%s: [%d,%d,%d,%d] filters %d kernel %d stride %d pad %d", lp_isa_name(isa), n,
+                     h, w, c, filters, k, stride, pad);
         conv_training(&g, &r, pad, bias, isa);
         conv_inference(&g, &r, pad, bias, isa);
     }
@@ -239,11 +245,13 @@ static void conv_case(int n, int h, int w, int c, int filters, int k, int stride
 static void conv_all_kernels(void)
 {
     static const int channels[6] = { 1, 3, 5, 16, 17, 33 };
-    int turn = 0;
-    for (int k = 1; k <= 7; k++) for (int stride = 1; stride <= 3; stride++)
-    for (int pad = LP_SAME; pad <= k / 2; pad++, turn++)
-        if (!test_small || turn % 5 == 0)
-            conv_case(2, 9, 7, channels[turn % 6], channels[(turn / 2 + 3) % 6], k, stride, pad);
+    int              turn = 0;
+    for (int k = 1; k <= 7; k++)
+        for (int stride = 1; stride <= 3; stride++)
+            for (int pad = LP_SAME; pad <= k / 2; pad++, turn++)
+                if (!test_small || turn % 5 == 0)
+                    conv_case(2, 9, 7, channels[turn % 6], channels[(turn / 2 + 3) % 6], k, stride,
+                              pad);
 }
 
 /* Breaks when fast 3x3 convolution gets a tile border wrong: maps that divide by 4 and maps that
@@ -310,10 +318,10 @@ static void winograd_case(int n, int hw, int c, int f, int direct, lp_isa isa)
 /* Breaks when a transform's coefficient is off or an adjoint is not one: shapes of Wide ResNets. */
 static void conv_winograd_accuracy(void)
 {
-    static const int shape[][3] = { { 9, 16, 16 },  { 2, 32, 32 },  { 8, 16, 32 }, { 8, 8, 64 },
-                                    { 2, 8, 256 },  { 1, 32, 160 }, { 1, 16, 320 }, { 1, 8, 640 },
+    static const int shape[][3] = { { 9, 16, 16 }, { 2, 32, 32 },  { 8, 16, 32 },  { 8, 8, 64 },
+                                    { 2, 8, 256 }, { 1, 32, 160 }, { 1, 16, 320 }, { 1, 8, 640 },
                                     { 17, 32, 32 } /* a group has two blocks, the others one */ };
-    int count = (int)(sizeof shape / sizeof shape[0]);
+    int              count = (int)(sizeof shape / sizeof shape[0]);
     for (int i = 0; i < (test_small ? 3 : count); i++) {
         test_context("[%d,%d,%d,%d]", shape[i][0], shape[i][1], shape[i][1], shape[i][2]);
         winograd_case(shape[i][0], shape[i][1], shape[i][2], shape[i][2], 0, LP_ISA_AUTO);
@@ -338,31 +346,32 @@ static void last_lane(void *user, int lanes, lp_task task, void *arg)
 static void conv_fewer_threads(void)
 {
     enum { BEHIND = 4096 };
-    for (int training = 0; training < 2; training++) for (int n = 1; n <= 5; n++) {
-        lp_desc desc = lp_desc_default();
-        size_t  bytes[2], i;
-        desc.threads = 4;
-        desc.inference = !training;
-        desc.parallel_for = last_lane;
-        lp_net    *net = lp_create(&desc);
-        lp_tensor *x = lp_input(net, "x", n, 4, 4, 16), *t = lp_input(net, "t", n, 4, 4, 48);
-        x = lp_conv(net, lp_conv(net, x, "a", 16, 3, 1), "b", 48, 3, 1);
-        lp_tensor *loss = lp_mean_squared_error(net, x, t); /* needs no workspace of its own */
-        if (!CHECK_INT(lp_memory_required(net, loss, bytes + 1, bytes), LP_OK)) return;
-        char *memory = (char *)test_alloc(bytes[training] + BEHIND);
-        if (!CHECK_INT(lp_compile(net, loss, memory, bytes[training]), LP_OK)) return;
-        for (int lanes = 3; lanes > 0; lanes--) {
-            test_context("%d images, %d lanes of 4, training %d", n, lanes, training);
-            for (i = 0; i < BEHIND; i++) memory[bytes[training] + i] = 77;
-            inside_set_lanes(net, lanes);
-            CHECK_INT(training ? lp_train_step(net, 0.1f, NULL) : lp_forward(net, 0, 0, NULL),
-                      LP_OK);
-            for (i = 0; i < BEHIND && memory[bytes[training] + i] == 77; i++) continue;
-            CHECK(i == BEHIND);
+    for (int training = 0; training < 2; training++)
+        for (int n = 1; n <= 5; n++) {
+            lp_desc desc = lp_desc_default();
+            size_t  bytes[2], i;
+            desc.threads = 4;
+            desc.inference = !training;
+            desc.parallel_for = last_lane;
+            lp_net    *net = lp_create(&desc);
+            lp_tensor *x = lp_input(net, "x", n, 4, 4, 16), *t = lp_input(net, "t", n, 4, 4, 48);
+            x = lp_conv(net, lp_conv(net, x, "a", 16, 3, 1), "b", 48, 3, 1);
+            lp_tensor *loss = lp_mean_squared_error(net, x, t); /* needs no workspace of its own */
+            if (!CHECK_INT(lp_memory_required(net, loss, bytes + 1, bytes), LP_OK)) return;
+            char *memory = (char *)test_alloc(bytes[training] + BEHIND);
+            if (!CHECK_INT(lp_compile(net, loss, memory, bytes[training]), LP_OK)) return;
+            for (int lanes = 3; lanes > 0; lanes--) {
+                test_context("%d images, %d lanes of 4, training %d", n, lanes, training);
+                for (i = 0; i < BEHIND; i++) memory[bytes[training] + i] = 77;
+                inside_set_lanes(net, lanes);
+                CHECK_INT(training ? lp_train_step(net, 0.1f, NULL) : lp_forward(net, 0, 0, NULL),
+                          LP_OK);
+                for (i = 0; i < BEHIND && memory[bytes[training] + i] == 77; i++) continue;
+                CHECK(i == BEHIND);
+            }
+            lp_destroy(net);
+            free(memory);
         }
-        lp_destroy(net);
-        free(memory);
-    }
 }
 
 /* Breaks when the cutting of work into blocks is wrong: shapes of real nets. */
@@ -386,7 +395,7 @@ static void conv_layer(void)
 {
     plain_geometry g = plain_shape(2, 8, 6, 3, 5, 3, 3, 2, PLAIN_SAME);
     conv_reference r = conv_reference_of(&g, 0);
-    fixture f = begin(LP_ISA_AUTO);
+    fixture        f = begin(LP_ISA_AUTO);
     f.x = parameter(f.net, "x", 4, 2, 8, 6, 3);
     f.y = lp_conv(f.net, f.x, "conv", 5, 3, 2);
     if (finish(&f)) {
@@ -402,12 +411,12 @@ static void conv_layer(void)
 
 static void linear_case(int n, int h, int w, int c, int out, int bias, lp_isa isa)
 {
-    int in = h * w * c;
-    size_t nx = (size_t)(n * in), nw = (size_t)(in * out), ny = (size_t)(n * out);
-    double *x = numbers(nx, 1, 1, 0), *wt = numbers(nw, 2, 1, 0), *t = numbers(ny, 4, 1, 0);
-    double *b = numbers((size_t)out, 3, 1, 0), *y = zeros(ny), *dy = zeros(ny), *dx = zeros(nx);
-    double *dw = zeros(nw), *db = zeros((size_t)out), loss;
-    fixture f = begin(isa);
+    int        in = h * w * c;
+    size_t     nx = (size_t)(n * in), nw = (size_t)(in * out), ny = (size_t)(n * out);
+    double    *x = numbers(nx, 1, 1, 0), *wt = numbers(nw, 2, 1, 0), *t = numbers(ny, 4, 1, 0);
+    double    *b = numbers((size_t)out, 3, 1, 0), *y = zeros(ny), *dy = zeros(ny), *dx = zeros(nx);
+    double    *dw = zeros(nw), *db = zeros((size_t)out), loss;
+    fixture    f = begin(isa);
     lp_tensor *wp, *bp;
     plain_linear(x, wt, bias ? b : NULL, n, in, out, y);
     residual(y, t, ny, dy, &loss);
@@ -432,15 +441,18 @@ static void linear_case(int n, int h, int w, int c, int out, int bias, lp_isa is
    last shape keeps two lanes busy with two blocks of k each, which must not share scratch. */
 static void linear_values(void)
 {
-    static const int shape[9][6] = { /* n, h, w, c, out, bias */
-        { 1, 1, 1, 1, 1, 1 }, { 2, 1, 1, 3, 5, 0 }, { 7, 1, 1, 17, 10, 1 }, { 13, 1, 1, 33, 31, 1 },
-        { 3, 2, 5, 7, 16, 0 }, { 33, 1, 1, 64, 100, 1 }, { 5, 4, 4, 16, 1, 1 },
-        { 64, 1, 1, 500, 65, 1 }, { 64, 1, 1, 700, 160, 1 } };
-    for (EACH_ISA(isa)) for (int i = 0; i < (test_small ? 6 : 9); i++) {
-        const int *s = shape[i];
-        test_context("%s: [%d,%d,%d,%d] to %d", lp_isa_name(isa), s[0], s[1], s[2], s[3], s[4]);
-        linear_case(s[0], s[1], s[2], s[3], s[4], s[5], isa);
-    }
+    static const int shape[9][6] = {
+        /* n, h, w, c, out, bias */
+        { 1, 1, 1, 1, 1, 1 },    { 2, 1, 1, 3, 5, 0 },     { 7, 1, 1, 17, 10, 1 },
+        { 13, 1, 1, 33, 31, 1 }, { 3, 2, 5, 7, 16, 0 },    { 33, 1, 1, 64, 100, 1 },
+        { 5, 4, 4, 16, 1, 1 },   { 64, 1, 1, 500, 65, 1 }, { 64, 1, 1, 700, 160, 1 }
+    };
+    for (EACH_ISA(isa))
+        for (int i = 0; i < (test_small ? 6 : 9); i++) {
+            const int *s = shape[i];
+            test_context("%s: [%d,%d,%d,%d] to %d", lp_isa_name(isa), s[0], s[1], s[2], s[3], s[4]);
+            linear_case(s[0], s[1], s[2], s[3], s[4], s[5], isa);
+        }
 }
 
 /* x [n,length,in] keeps its positions. */
@@ -487,7 +499,7 @@ typedef struct norm_reference {
 
 static norm_reference norm_reference_of(int rows, int c, double offset)
 {
-    size_t nc = (size_t)c, nx = (size_t)rows * nc;
+    size_t         nc = (size_t)c, nx = (size_t)rows * nc;
     norm_reference r;
     r.x = numbers(nx, 1, 1, offset), r.gamma = numbers(nc, 2, 1, 1), r.beta = numbers(nc, 3, 1, 0);
     r.t = numbers(nx, 4, 1, 0), r.mean = zeros(nc), r.var = zeros(nc), r.y = zeros(nx);
@@ -524,10 +536,10 @@ static void norm_running(fixture *f, const norm_reference *r, int rows, int c, d
 
 static void norm_case(int n, int h, int w, int c, double offset, double tolerance, lp_isa isa)
 {
-    int rows = n * h * w;
+    int            rows = n * h * w;
     norm_reference r = norm_reference_of(rows, c, offset);
-    fixture f = begin(isa);
-    lp_real *s;
+    fixture        f = begin(isa);
+    lp_real       *s;
     f.x = h * w == 1 ? parameter(f.net, "x", 2, n, c, 1, 1) : parameter(f.net, "x", 4, n, h, w, c);
     f.y = lp_batchnorm(f.net, f.x, "bn");
     if (finish(&f)) {
@@ -548,11 +560,12 @@ static void norm_case(int n, int h, int w, int c, double offset, double toleranc
 static void batchnorm_values(void)
 {
     static const int channels[6] = { 1, 3, 5, 16, 17, 33 };
-    for (EACH_ISA(isa)) for (int i = 0; i < 6; i++) {
-        test_context("%s: %d channels", lp_isa_name(isa), channels[i]);
-        norm_case(5, 3, 4, channels[i], 0, 1e-5, isa); /* two sums and a cancellation in dx */
-        norm_case(9, 1, 1, channels[i], 0.5, 1e-5, isa);
-    }
+    for (EACH_ISA(isa))
+        for (int i = 0; i < 6; i++) {
+            test_context("%s: %d channels", lp_isa_name(isa), channels[i]);
+            norm_case(5, 3, 4, channels[i], 0, 1e-5, isa); /* two sums and a cancellation in dx */
+            norm_case(9, 1, 1, channels[i], 0.5, 1e-5, isa);
+        }
 }
 
 /* Breaks when the variance is computed as E x^2 - (E x)^2, or sums run in one long float chain:
@@ -571,7 +584,7 @@ static void batchnorm_single_value(void)
     f.y = lp_batchnorm(f.net, f.x, "bn");
     if (finish(&f)) {
         lp_status st = lp_train_step(f.net, 0.1f, NULL);
-        lp_real *s = lp_statistics(f.net, "bn", 0);
+        lp_real  *s = lp_statistics(f.net, "bn", 0);
         for (int i = 0; i < 6; i++) CHECK(st != LP_OK || (s[i] - s[i] == 0 && s[i] < 2));
     }
     lp_destroy(f.net);
@@ -591,7 +604,8 @@ static void relu_values(void)
         x[5] = 0;
         for (int i = 0; i < 77; i++) y[i] = x[i] < 0 ? 0 : x[i];
         residual(y, t, 77, dy, &loss);
-        for (int i = 0; i < 77; i++) if (!(x[i] > 0)) dy[i] = 0;
+        for (int i = 0; i < 77; i++)
+            if (!(x[i] > 0)) dy[i] = 0;
         if (finish(&f)) {
             set(f.net, f.x, x);
             check_run(&f, y, t, loss, dy, TOL_SUM);
@@ -609,7 +623,7 @@ static void relu_nan(void)
         lp_desc desc = lp_desc_default();
         desc.isa = isa;
         desc.inference = 1;
-        lp_net *net = lp_create(&desc);
+        lp_net    *net = lp_create(&desc);
         lp_tensor *x = lp_input_rows(net, "x", 2, 19), *y = lp_relu(net, x);
         test_context("%s", lp_isa_name(isa));
         if (CHECK_INT(lp_compile(net, y, NULL, 0), LP_OK)) {
@@ -650,7 +664,7 @@ static void add_in_place(void)
     for (int i = 0; i < 35; i++) d[i] *= w[i] > 0 ? 2 * 2 + 2 + 1 : 1 + 1;
     for (int keep = 0; keep < 2; keep++) {
         lp_tensor *at[4];
-        fixture f = begin(LP_ISA_AUTO);
+        fixture    f = begin(LP_ISA_AUTO);
         test_context("keep %d", keep);
         f.x = parameter(f.net, "x", 2, 5, 7, 1, 1);
         f.y = tangle(f.net, f.x, at, keep);
@@ -671,9 +685,9 @@ static void add_in_place(void)
 static void batchnorm_relu_shared(void)
 {
     norm_reference r = norm_reference_of(20, 3, 0);
-    double y[60], dy[60], dx[60] = { 0 }, dg[3] = { 0 }, db[3] = { 0 }, loss;
-    fixture f = begin(LP_ISA_AUTO);
-    lp_tensor *b;
+    double         y[60], dy[60], dx[60] = { 0 }, dg[3] = { 0 }, db[3] = { 0 }, loss;
+    fixture        f = begin(LP_ISA_AUTO);
+    lp_tensor     *b;
     for (int i = 0; i < 60; i++) y[i] = r.y[i] + (r.y[i] > 0 ? r.y[i] : 0);
     residual(y, r.t, 60, dy, &loss);
     for (int i = 0; i < 60; i++) dy[i] *= r.y[i] > 0 ? 2 : 1;
@@ -694,13 +708,14 @@ static void batchnorm_relu_shared(void)
 /* conv-BN-relu-conv: what of it is kept must not change a bit of the result. */
 static uint64_t keep_hash(int keep)
 {
-    lp_desc desc = lp_desc_default();
-    lp_net *net = lp_create(&desc);
+    lp_desc    desc = lp_desc_default();
+    lp_net    *net = lp_create(&desc);
     lp_tensor *x = lp_input(net, "x", 4, 8, 8, 3), *y = lp_labels(net, "y", 4), *at[4];
-    uint64_t hash = TEST_FNV;
+    uint64_t   hash = TEST_FNV;
     at[0] = lp_conv(net, x, "c1", 8, 3, 1), at[1] = lp_batchnorm(net, at[0], "b1");
     at[2] = lp_relu(net, at[1]), at[3] = lp_conv(net, at[2], "c2", 8, 3, 1);
-    for (int i = 0; i < 4; i++) if (keep >> i & 1) lp_keep(net, at[i]);
+    for (int i = 0; i < 4; i++)
+        if (keep >> i & 1) lp_keep(net, at[i]);
     lp_tensor *h = lp_linear(net, lp_avgpool(net, lp_add(net, at[3], at[0])), "fc", 3);
     CHECK_INT(lp_compile(net, lp_cross_entropy(net, h, y, 0), NULL, 0), LP_OK);
     for (int step = 0; step < 2; step++) {
@@ -731,21 +746,21 @@ static void keep_changes_nothing(void)
 static uint64_t computed_hash(int computed)
 {
     lp_tensor *w[3], *v[3], *zero;
-    uint64_t hash = TEST_FNV;
-    fixture f = begin(LP_ISA_AUTO);
+    uint64_t   hash = TEST_FNV;
+    fixture    f = begin(LP_ISA_AUTO);
     f.x = parameter(f.net, "x", 4, 2, 6, 6, 3);
     w[0] = parameter(f.net, "conv", 4, 3, 3, 3, 8), w[1] = parameter(f.net, "a", 2, 288, 40, 1, 1);
     w[2] = parameter(f.net, "b", 2, 40, 300, 1, 1);
     for (int i = 0; i < 3; i++) {
-        const int *d = w[i]->dim;
+        const int  *d = w[i]->dim;
         const char *name = i == 0 ? "0" : i == 1 ? "1" : "2";
         zero = lp_parameter(f.net, name, w[i]->rank, d, LP_INIT_ZERO, 1, LP_ROLE_BASE);
         lp_freeze(f.net, zero);
         v[i] = computed ? lp_add(f.net, w[i], zero) : w[i];
     }
     f.y = lp_relu(f.net, lp_conv2d(f.net, f.x, v[0], NULL, "y0", 1, LP_SAME));
-    f.y = lp_matmul(f.net, lp_relu(f.net, lp_matmul(f.net, f.y, v[1], NULL, "y1")), v[2], NULL,
-                    "y2");
+    f.y =
+        lp_matmul(f.net, lp_relu(f.net, lp_matmul(f.net, f.y, v[1], NULL, "y1")), v[2], NULL, "y2");
     if (finish(&f)) {
         for (int k = 0; k < 4; k++) {
             lp_tensor *p = k < 3 ? w[k] : f.x;
@@ -817,16 +832,17 @@ static void product_reference(const double *a, const double *b, int n, int repea
 /* a [p,q,r], b its last `rank` dimensions; both parameters. */
 static void product_case(int p, int q, int r, int rank, lp_isa isa)
 {
-    int n = rank == 1 ? r : rank == 2 ? q * r : p * q * r, repeats = p * q * r / n;
-    size_t na = (size_t)(p * q * r), nb = (size_t)n;
-    double *a = numbers(na, 1, 1, 0), *b = numbers(nb, 2, 1, 0), *t = numbers(na, 3, 1, 0);
-    double *y = zeros(na), *da = zeros(na), *db = zeros(nb), loss;
-    fixture f = begin(isa);
+    int        n = rank == 1 ? r : rank == 2 ? q * r : p * q * r, repeats = p * q * r / n;
+    size_t     na = (size_t)(p * q * r), nb = (size_t)n;
+    double    *a = numbers(na, 1, 1, 0), *b = numbers(nb, 2, 1, 0), *t = numbers(na, 3, 1, 0);
+    double    *y = zeros(na), *da = zeros(na), *db = zeros(nb), loss;
+    fixture    f = begin(isa);
     lp_tensor *bp;
     product_reference(a, b, n, repeats, t, y, da, db, &loss);
     f.x = parameter(f.net, "a", 3, p, q, r, 1);
-    bp = rank == 1 ? parameter(f.net, "b", 1, r, 1, 1, 1)
-         : rank == 2 ? parameter(f.net, "b", 2, q, r, 1, 1) : parameter(f.net, "b", 3, p, q, r, 1);
+    bp = rank == 1   ? parameter(f.net, "b", 1, r, 1, 1, 1)
+         : rank == 2 ? parameter(f.net, "b", 2, q, r, 1, 1)
+                     : parameter(f.net, "b", 3, p, q, r, 1);
     f.y = lp_mul(f.net, f.x, bp);
     if (finish(&f)) {
         set(f.net, f.x, a), set(f.net, bp, b);
@@ -841,15 +857,16 @@ static void product_case(int p, int q, int r, int rank, lp_isa isa)
    last two shapes have more than 16,384 elements in b). */
 static void product_values(void)
 {
-    for (EACH_ISA(isa)) for (int rank = 1; rank <= 3; rank++) {
-        test_context("%s: rank %d", lp_isa_name(isa), rank);
-        product_case(1, 1, 1, rank, isa);
-        product_case(4, 3, 5, rank, isa);
-        product_case(2, 7, 33, rank, isa);
-        if (test_small) continue;
-        product_case(3, 2, 16385, rank, isa);
-        product_case(2, 1, 40000, rank, isa);
-    }
+    for (EACH_ISA(isa))
+        for (int rank = 1; rank <= 3; rank++) {
+            test_context("%s: rank %d", lp_isa_name(isa), rank);
+            product_case(1, 1, 1, rank, isa);
+            product_case(4, 3, 5, rank, isa);
+            product_case(2, 7, 33, rank, isa);
+            if (test_small) continue;
+            product_case(3, 2, 16385, rank, isa);
+            product_case(2, 1, 40000, rank, isa);
+        }
 }
 
 /* y = x o c o b o e: x, e [6,19] follow the batch, c, b [19] do not.  Rows behind those in use must
@@ -867,7 +884,7 @@ static void product_batched(void)
         dc[i % C] += dy[i] * e[i] * x[i] * b[i % C];
     }
     for (EACH_ISA(isa)) {
-        fixture f = begin(isa);
+        fixture    f = begin(isa);
         lp_tensor *xp = lp_input_rows(f.net, "x", CAP, C), *ep = lp_input_rows(f.net, "e", CAP, C);
         lp_tensor *bp = parameter(f.net, "b", 1, C, 1, 1, 1);
         lp_tensor *cp = parameter(f.net, "c", 1, C, 1, 1, 1);
@@ -910,11 +927,11 @@ static void product_of_itself(void)
 /* y = a b^T; `twice`: b is a itself. */
 static void outer_case(int m, int n, int twice, lp_isa isa)
 {
-    size_t sm = (size_t)m, sn = (size_t)n;
-    double *a = numbers(sm, 1, 1, 0), *b = numbers(sn, twice ? 1 : 2, 1, 0);
-    double *t = numbers(sm * sn, 3, 1, 0), *y = zeros(sm * sn), *dy = zeros(sm * sn), loss;
-    double *da = zeros(sm), *db = zeros(sn);
-    fixture f = begin(isa);
+    size_t     sm = (size_t)m, sn = (size_t)n;
+    double    *a = numbers(sm, 1, 1, 0), *b = numbers(sn, twice ? 1 : 2, 1, 0);
+    double    *t = numbers(sm * sn, 3, 1, 0), *y = zeros(sm * sn), *dy = zeros(sm * sn), loss;
+    double    *da = zeros(sm), *db = zeros(sn);
+    fixture    f = begin(isa);
     lp_tensor *bp;
     for (int i = 0; i < m * n; i++) y[i] = a[i / n] * b[i % n];
     residual(y, t, sm * sn, dy, &loss);
@@ -948,7 +965,7 @@ static void outer_values(void)
 /* W o (v u^T) for W [k,k,in,out]: v belongs to the inputs, u to the outputs. */
 static void rank1_case(int k, int in, int out, lp_isa isa)
 {
-    size_t nw = (size_t)(k * k * in * out);
+    size_t  nw = (size_t)(k * k * in * out);
     double *w = numbers(nw, 1, 1, 0), *v = numbers((size_t)in, 2, 1, 0), loss;
     double *u = numbers((size_t)out, 3, 1, 0), *t = numbers(nw, 4, 1, 0), *y = zeros(nw);
     double *dw = zeros(nw), *dv = zeros((size_t)in), *du = zeros((size_t)out);
@@ -993,11 +1010,11 @@ static void rank1_values(void)
    are in use; the table is read twice, at the tokens and at words - 1 - tokens. */
 static void gather_case(int cap, int rows, int length, int words, int width, lp_isa isa)
 {
-    int per = length ? length : 1, lines = rows * per;
-    size_t nt = (size_t)(words * width), ny = (size_t)(cap * per * width);
-    double *table = numbers(nt, 1, 1, 0), *t = numbers(ny, 2, 1, 0), *y = zeros(ny), loss;
-    double *dy = zeros(ny), *dt = zeros(nt);
-    fixture f = begin(isa);
+    int        per = length ? length : 1, lines = rows * per;
+    size_t     nt = (size_t)(words * width), ny = (size_t)(cap * per * width);
+    double    *table = numbers(nt, 1, 1, 0), *t = numbers(ny, 2, 1, 0), *y = zeros(ny), loss;
+    double    *dy = zeros(ny), *dt = zeros(nt);
+    fixture    f = begin(isa);
     lp_tensor *a = length ? lp_tokens(f.net, "a", cap, length) : lp_labels(f.net, "a", cap);
     lp_tensor *b = length ? lp_tokens(f.net, "b", cap, length) : lp_labels(f.net, "b", cap);
     f.x = parameter(f.net, "table", 2, words, width, 1, 1);
@@ -1042,19 +1059,19 @@ static void gather_values(void)
 /* A stack of LSTMs: its sizes and the plain layers.  Layer 0 reads rows of a table [cap * length,
    in], a token for every position, so that the table's gradient is that of its input. */
 typedef struct stack {
-    int cap, rows, length, in, units, layers;
+    int        cap, rows, length, in, units, layers;
     plain_lstm layer[2];
-    double *table, *dy, *t, *y, *dh;
+    double    *table, *dy, *t, *y, *dh;
 } stack;
 
 /* Plain layer i, weights of the size that lp_lstm gives them, the state not zero. */
 static plain_lstm plain_layer(const stack *s, int i)
 {
     plain_lstm l;
-    uint64_t seed = 10 * (uint64_t)(i + 1);
-    size_t u = (size_t)s->units, lines = (size_t)(s->cap * s->length);
-    size_t in = i ? u : (size_t)s->in, states = (size_t)(s->cap * (s->length + 1)) * u;
-    double bound = 1 / sqrt(s->units);
+    uint64_t   seed = 10 * (uint64_t)(i + 1);
+    size_t     u = (size_t)s->units, lines = (size_t)(s->cap * s->length);
+    size_t     in = i ? u : (size_t)s->in, states = (size_t)(s->cap * (s->length + 1)) * u;
+    double     bound = 1 / sqrt(s->units);
     l.n = s->rows, l.length = s->length, l.in = (int)in, l.units = s->units;
     l.x = i ? zeros(lines * in) : s->table;
     l.w_ih = numbers(in * 4 * u, seed, bound, 0), l.w_hh = numbers(u * 4 * u, seed + 1, bound, 0);
@@ -1068,7 +1085,7 @@ static plain_lstm plain_layer(const stack *s, int i)
 
 static stack stack_of(int cap, int rows, int length, int in, int units, int layers)
 {
-    stack s;
+    stack  s;
     size_t ny = (size_t)(cap * length * units);
     s.cap = cap, s.rows = rows, s.length = length, s.in = in, s.units = units, s.layers = layers;
     s.table = numbers((size_t)(cap * length * in), 1, 1, 0);
@@ -1122,11 +1139,12 @@ static double stack_run(stack *s)
 static void stack_carry_on(stack *s)
 {
     size_t u = (size_t)s->units, row = (size_t)(s->length + 1) * u;
-    for (int i = 0; i < s->layers; i++) for (int b = 0; b < s->rows; b++) {
-        double *h = s->layer[i].h + (size_t)b * row, *c = s->layer[i].c + (size_t)b * row;
-        memcpy(h, h + row - u, u * sizeof *h);
-        memcpy(c, c + row - u, u * sizeof *c);
-    }
+    for (int i = 0; i < s->layers; i++)
+        for (int b = 0; b < s->rows; b++) {
+            double *h = s->layer[i].h + (size_t)b * row, *c = s->layer[i].c + (size_t)b * row;
+            memcpy(h, h + row - u, u * sizeof *h);
+            memcpy(c, c + row - u, u * sizeof *c);
+        }
 }
 
 /* The carried state of layer i: h (cell 0) or c of row b, in lp_carry's order. */
@@ -1142,46 +1160,55 @@ static void stack_state(const stack *s, lp_net *net, int check)
     size_t   n = 0, u = (size_t)s->units;
     lp_real *carry = lp_carry(net, &n);
     if (!CHECK(carry && n >= (size_t)(2 * s->layers * s->cap) * u)) return;
-    for (int i = 0; i < s->layers; i++) for (int cell = 0; cell < 2; cell++)
-        for (int b = 0; b < s->cap; b++) {
-            double *v = (cell ? s->layer[i].c : s->layer[i].h)
-                        + (size_t)b * (size_t)(s->length + 1) * u;
-            if (check) CHECK_ARRAY(carried(s, carry, i, cell, b), v, u, TOL_CONV);
-            else copy(carried(s, carry, i, cell, b), v, u);
-        }
+    for (int i = 0; i < s->layers; i++)
+        for (int cell = 0; cell < 2; cell++)
+            for (int b = 0; b < s->cap; b++) {
+                double *v = (cell ? s->layer[i].c : s->layer[i].h)
+                            + (size_t)b * (size_t)(s->length + 1) * u;
+                if (check) CHECK_ARRAY(carried(s, carry, i, cell, b), v, u, TOL_CONV);
+                else copy(carried(s, carry, i, cell, b), v, u);
+            }
 }
 
 /* x -> embedding of positions -> the layers; the weights of the plain ones. */
 static int stack_net(const stack *s, fixture *f)
 {
     static const char *const part[4] = { "weight_ih", "weight_hh", "bias_ih", "bias_hh" };
-    lp_tensor *token = lp_tokens(f->net, "token", s->cap, s->length);
-    char name[32];
+    lp_tensor               *token = lp_tokens(f->net, "token", s->cap, s->length);
+    char                     name[32];
     f->x = parameter(f->net, "table", 2, s->cap * s->length, s->in, 1, 1);
     f->y = lp_gather(f->net, token, f->x, "x");
     for (int i = 0; i < s->layers; i++)
         f->y = lp_lstm(f->net, f->y, i ? "lstm1" : "lstm0", s->units);
     if (!finish_batched(f) || !CHECK_INT(f->y->dim[2], s->units)) return 0;
-    for (int i = 0; i < s->layers; i++) for (int p = 0; p < 4; p++) {
-        const plain_lstm *l = &s->layer[i];
-        snprintf(name, sizeof name, "lstm%d.%s", i, part[p]);
-        set(f->net, lp_find(f->net, name),
-            p == 0 ? l->w_ih : p == 1 ? l->w_hh : p == 2 ? l->b_ih : l->b_hh);
-    }
+    for (int i = 0; i < s->layers; i++)
+        for (int p = 0; p < 4; p++) {
+            const plain_lstm *l = &s->layer[i];
+            snprintf(name, sizeof name, "lstm%d.%s", i, part[p]);
+            set(f->net, lp_find(f->net, name),
+                p == 0   ? l->w_ih
+                : p == 1 ? l->w_hh
+                : p == 2 ? l->b_ih
+                         : l->b_hh);
+        }
     return 1;
 }
 
 static void stack_gradients(const stack *s, fixture *f)
 {
     static const char *const part[4] = { "weight_ih", "weight_hh", "bias_ih", "bias_hh" };
-    char name[32];
-    for (int i = 0; i < s->layers; i++) for (int p = 0; p < 4; p++) {
-        const plain_lstm *l = &s->layer[i];
-        snprintf(name, sizeof name, "lstm%d.%s", i, part[p]);
-        lp_tensor *w = lp_find(f->net, name);
-        CHECK_ARRAY(lp_gradients(f->net, w), p == 0 ? l->dw_ih : p == 1 ? l->dw_hh : l->db,
-                    size_of(w), TOL_CONV);
-    }
+    char                     name[32];
+    for (int i = 0; i < s->layers; i++)
+        for (int p = 0; p < 4; p++) {
+            const plain_lstm *l = &s->layer[i];
+            snprintf(name, sizeof name, "lstm%d.%s", i, part[p]);
+            lp_tensor *w = lp_find(f->net, name);
+            CHECK_ARRAY(lp_gradients(f->net, w),
+                        p == 0   ? l->dw_ih
+                        : p == 1 ? l->dw_hh
+                                 : l->db,
+                        size_of(w), TOL_CONV);
+        }
     CHECK_ARRAY(lp_gradients(f->net, f->x), s->layer[0].dx, size_of(f->x), TOL_CONV);
 }
 
@@ -1203,7 +1230,7 @@ static void lstm_full_pass(const stack *s, fixture *f)
 /* Two minibatches, the second from the state that the first has left. */
 static void lstm_case(int cap, int rows, int length, int in, int units, int layers, lp_isa isa)
 {
-    stack s = stack_of(cap, rows, length, in, units, layers);
+    stack   s = stack_of(cap, rows, length, in, units, layers);
     fixture f = begin(isa);
     test_context("%s: %d rows of %d, length %d, %d to %d units, %d layers", lp_isa_name(isa), rows,
                  cap, length, in, units, layers);
@@ -1245,11 +1272,11 @@ static void lstm_values(void)
    sum of the two outputs is 2 h; each copy gets dy. */
 static void lstm_shared(void)
 {
-    stack s = stack_of(3, 3, 4, 5, 7, 1);
+    stack       s = stack_of(3, 3, 4, 5, 7, 1);
     plain_lstm *l = &s.layer[0];
-    fixture f = begin(LP_ISA_AUTO);
-    lp_tensor *token = lp_tokens(f.net, "token", 3, 4), *w[3], *x, *y[2];
-    double *want[3], loss;
+    fixture     f = begin(LP_ISA_AUTO);
+    lp_tensor  *token = lp_tokens(f.net, "token", 3, 4), *w[3], *x, *y[2];
+    double     *want[3], loss;
     memcpy(l->b_hh, l->b_ih, 28 * sizeof *l->b_hh);
     f.x = parameter(f.net, "table", 2, 12, 5, 1, 1);
     w[0] = parameter(f.net, "w_ih", 2, 5, 28, 1, 1);
@@ -1302,7 +1329,7 @@ static void lstm_chunks(void)
     enum { ROW = 10 * 21, HALF = 5 * 21 };
     for (EACH_ISA(isa)) {
         fixture whole = lstm_on_input(10, isa), half = lstm_on_input(5, isa);
-        size_t n = 0;
+        size_t  n = 0;
         test_context("%s", lp_isa_name(isa));
         if (!CHECK(whole.y && half.y && half.y->data)) return;
         for (int i = 0; i < 180; i++) whole.x->data[i] = (lp_real)test_random(8, (uint64_t)i);
@@ -1332,7 +1359,7 @@ static void lstm_chunks(void)
 static void pool_case(int largest, int n, int h, int w, int c, int k, int stride, int pad)
 {
     plain_geometry g = plain_shape(n, h, w, c, c, k, k, stride, pad);
-    size_t nx = (size_t)(n * h * w * c), ny = (size_t)(n * g.oh * g.ow * c);
+    size_t         nx = (size_t)(n * h * w * c), ny = (size_t)(n * g.oh * g.ow * c);
     double *x = numbers(nx, 1, 1, -2), *t = numbers(ny, 2, 1, 0), *y = zeros(ny); /* all below 0 */
     double *dy = zeros(ny), *dx = zeros(nx), loss;
     if (largest) plain_maxpool(&g, x, y);
@@ -1345,8 +1372,8 @@ static void pool_case(int largest, int n, int h, int w, int c, int k, int stride
         test_context("%s: max %d [%d,%d,%d,%d] kernel %d stride %d pad %d", lp_isa_name(isa),
                      largest, n, h, w, c, k, stride, pad);
         f.x = parameter(f.net, "x", 4, n, h, w, c);
-        f.y = largest ? lp_maxpool(f.net, f.x, k, stride, pad)
-                      : lp_avgpool2d(f.net, f.x, k, stride);
+        f.y =
+            largest ? lp_maxpool(f.net, f.x, k, stride, pad) : lp_avgpool2d(f.net, f.x, k, stride);
         if (finish(&f) && CHECK_INT(size_of(f.y), ny)) {
             set(f.net, f.x, x);
             check_run(&f, y, t, loss, dx, TOL_SUM);
@@ -1361,12 +1388,13 @@ static void pool_case(int largest, int n, int h, int w, int c, int k, int stride
 static void pool_values(void)
 {
     static const int channels[4] = { 1, 5, 16, 33 };
-    int turn = 0;
-    for (int k = 1; k <= 4; k++) for (int stride = 1; stride <= 3; stride++, turn++) {
-        pool_case(0, 2, 9, 7, channels[turn % 4], k, stride, 0);
-        for (int pad = 0; pad <= k / 2; pad++)
-            pool_case(1, 2, 9, 7, channels[turn % 4], k, stride, pad);
-    }
+    int              turn = 0;
+    for (int k = 1; k <= 4; k++)
+        for (int stride = 1; stride <= 3; stride++, turn++) {
+            pool_case(0, 2, 9, 7, channels[turn % 4], k, stride, 0);
+            for (int pad = 0; pad <= k / 2; pad++)
+                pool_case(1, 2, 9, 7, channels[turn % 4], k, stride, pad);
+        }
 }
 
 /* Breaks when equal values share or duplicate the gradient: the first maximum takes all of it. */
@@ -1389,7 +1417,7 @@ static void maxpool_nan(void)
     for (int at = 0; at < 9; at++) {
         lp_desc desc = lp_desc_default();
         desc.inference = 1;
-        lp_net *net = lp_create(&desc);
+        lp_net    *net = lp_create(&desc);
         lp_tensor *x = lp_input(net, "x", 1, 3, 3, 1), *y = lp_maxpool(net, x, 3, 1, 0);
         test_context("NaN at %d", at);
         if (CHECK_INT(lp_compile(net, y, NULL, 0), LP_OK)) {
@@ -1404,7 +1432,7 @@ static void maxpool_nan(void)
 static void avgpool_case(int n, int h, int w, int c, lp_isa isa)
 {
     plain_geometry g = plain_shape(n, h, w, c, c, h, w, 1, 0);
-    size_t nx = (size_t)(n * h * w * c), ny = (size_t)(n * c);
+    size_t         nx = (size_t)(n * h * w * c), ny = (size_t)(n * c);
     double *x = numbers(nx, 1, 1, 0), *t = numbers(ny, 2, 1, 0), *y = zeros(ny), *dy = zeros(ny);
     double *dx = zeros(nx), loss;
     fixture f = begin(isa);
@@ -1436,7 +1464,7 @@ static void avgpool_values(void)
 static void subsample_case(int h, int w, int c, int stride, int channels)
 {
     int oh = (h + stride - 1) / stride, ow = (w + stride - 1) / stride, front = (channels - c) / 2;
-    size_t nx = (size_t)(2 * h * w * c), ny = (size_t)(2 * oh * ow * channels);
+    size_t  nx = (size_t)(2 * h * w * c), ny = (size_t)(2 * oh * ow * channels);
     double *x = numbers(nx, 1, 1, 0), *t = numbers(ny, 2, 1, 0), *y = zeros(ny), *dy = zeros(ny);
     double *dx = zeros(nx), loss;
     fixture f = begin(LP_ISA_AUTO);
@@ -1445,7 +1473,8 @@ static void subsample_case(int h, int w, int c, int stride, int channels)
             int ox = i / c % ow, oy = i / c / ow % oh, b = i / c / ow / oh;
             int from = ((b * h + oy * stride) * w + ox * stride) * c + i % c;
             int to = ((b * oh + oy) * ow + ox) * channels + front + i % c;
-            if (back) dx[from] = dy[to]; else y[to] = x[from];
+            if (back) dx[from] = dy[to];
+            else y[to] = x[from];
         }
         residual(y, t, ny, dy, &loss);
     }
@@ -1476,7 +1505,7 @@ static void subsample_values(void)
 static uint64_t dropout_pass(fixture *f, int n)
 {
     const lp_real *dx, *x, *y;
-    int zeroed = 0;
+    int            zeroed = 0;
     CHECK_INT(lp_gradient(f->net, 1, NULL), LP_OK);
     dx = lp_gradients(f->net, f->x), x = lp_values(f->net, f->x, 0), y = f->y->data;
     if (!CHECK(dx && x && y)) return 0;
@@ -1509,7 +1538,7 @@ static int dropout_net(fixture *f, float p, uint64_t seed, int n)
    same step gives another mask, or the next step the same. */
 static void dropout_training(void)
 {
-    int n = test_small ? 2000 : 40000;
+    int     n = test_small ? 2000 : 40000;
     fixture f, g, other;
     if (dropout_net(&f, 0.25f, 1, n) && dropout_net(&g, 0.25f, 1, n)
         && dropout_net(&other, 0.25f, 2, n)) {
@@ -1526,9 +1555,9 @@ static void dropout_training(void)
 /* Breaks when two layers of a net drop the same elements. */
 static void dropout_layers_differ(void)
 {
-    fixture f = begin(LP_ISA_AUTO);
+    fixture    f = begin(LP_ISA_AUTO);
     lp_tensor *a, *b;
-    int both = 0;
+    int        both = 0;
     f.x = parameter(f.net, "x", 2, 10, 100, 1, 1);
     a = lp_dropout(f.net, f.x, 0.5f), b = lp_dropout(f.net, f.x, 0.5f);
     lp_keep(f.net, a), lp_keep(f.net, b);
@@ -1568,13 +1597,14 @@ static lp_tensor *batched(lp_tensor *t)
 
 static void cross_entropy_case(int n, int classes, double scale, float smoothing, lp_isa isa)
 {
-    size_t size = (size_t)(n * classes);
-    double *z = numbers(size, 1, scale, 0), *dz = zeros(size), *p = zeros(size), want;
-    lp_real l = 0, *probs = (lp_real *)test_alloc(size * sizeof *probs);
-    fixture f = begin(isa);
+    size_t     size = (size_t)(n * classes);
+    double    *z = numbers(size, 1, scale, 0), *dz = zeros(size), *p = zeros(size), want;
+    lp_real    l = 0, *probs = (lp_real *)test_alloc(size * sizeof *probs);
+    fixture    f = begin(isa);
     lp_tensor *y = lp_labels(f.net, "label", n);
     f.x = parameter(f.net, "logits", 2, n, classes, 1, 1);
-    if (CHECK_INT(lp_compile(f.net, lp_cross_entropy(f.net, batched(f.x), y, smoothing), NULL, 0), LP_OK)) {
+    if (CHECK_INT(lp_compile(f.net, lp_cross_entropy(f.net, batched(f.x), y, smoothing), NULL, 0),
+                  LP_OK)) {
         set(f.net, f.x, z);
         for (int i = 0; i < n; i++) y->labels[i] = (i * 7 + 3) % classes;
         want = plain_cross_entropy(z, y->labels, n, classes, (double)smoothing);
@@ -1595,40 +1625,43 @@ static void cross_entropy_case(int n, int classes, double scale, float smoothing
 static void cross_entropy_values(void)
 {
     static const int classes[10] = { 1, 2, 3, 10, 15, 16, 17, 31, 100, 1000 };
-    for (EACH_ISA(isa)) for (int i = 0; i < (test_small ? 8 : 10); i++) {
-        test_context("%s: %d classes", lp_isa_name(isa), classes[i]);
-        cross_entropy_case(6, classes[i], 3, 0, isa);
-        cross_entropy_case(5, classes[i], 3, 0.1f, isa);
-        cross_entropy_case(7, classes[i], 200, 0.3f, isa);
-    }
+    for (EACH_ISA(isa))
+        for (int i = 0; i < (test_small ? 8 : 10); i++) {
+            test_context("%s: %d classes", lp_isa_name(isa), classes[i]);
+            cross_entropy_case(6, classes[i], 3, 0, isa);
+            cross_entropy_case(5, classes[i], 3, 0.1f, isa);
+            cross_entropy_case(7, classes[i], 200, 0.3f, isa);
+        }
 }
 
 /* Breaks when the largest logit, or a padded lane, is lost: logits near -FLT_MAX, all equal. */
 static void cross_entropy_far_below(void)
 {
-    for (EACH_ISA(isa)) for (int classes = 3; classes <= 35; classes += 16) {
-        lp_real z[35], top = 0;
-        for (int i = 0; i < classes; i++) z[i] = (lp_real)-3.39e38f;
-        double sum = inside_sum_exp(lp_find_kernels(isa), classes, z, &top);
-        test_context("%s, %d classes", lp_isa_name(isa), classes);
-        CHECK(top == z[0]);
-        CHECK_NEAR(sum, classes, 1e-6);
-    }
+    for (EACH_ISA(isa))
+        for (int classes = 3; classes <= 35; classes += 16) {
+            lp_real z[35], top = 0;
+            for (int i = 0; i < classes; i++) z[i] = (lp_real)-3.39e38f;
+            double sum = inside_sum_exp(lp_find_kernels(isa), classes, z, &top);
+            test_context("%s, %d classes", lp_isa_name(isa), classes);
+            CHECK(top == z[0]);
+            CHECK_NEAR(sum, classes, 1e-6);
+        }
 }
 
 /* Logits [n,length,classes] (length 0: [n,classes]); every `skip`-th line is ignored (1: all). */
 static void cross_entropy_ignored(int n, int length, int classes, float smoothing, int skip,
                                   lp_isa isa)
 {
-    int lines = n * (length ? length : 1);
-    size_t size = (size_t)(lines * classes);
-    double *z = numbers(size, 1, 3, 0), *dz = zeros(size), *p = zeros(size), want;
-    lp_real l = 7, *probs = (lp_real *)test_alloc(size * sizeof *probs);
-    fixture f = begin(isa);
+    int        lines = n * (length ? length : 1);
+    size_t     size = (size_t)(lines * classes);
+    double    *z = numbers(size, 1, 3, 0), *dz = zeros(size), *p = zeros(size), want;
+    lp_real    l = 7, *probs = (lp_real *)test_alloc(size * sizeof *probs);
+    fixture    f = begin(isa);
     lp_tensor *y = length ? lp_tokens(f.net, "label", n, length) : lp_labels(f.net, "label", n);
     f.x = length ? parameter(f.net, "logits", 3, n, length, classes, 1)
                  : parameter(f.net, "logits", 2, n, classes, 1, 1);
-    if (CHECK_INT(lp_compile(f.net, lp_cross_entropy(f.net, batched(f.x), y, smoothing), NULL, 0), LP_OK)) {
+    if (CHECK_INT(lp_compile(f.net, lp_cross_entropy(f.net, batched(f.x), y, smoothing), NULL, 0),
+                  LP_OK)) {
         set(f.net, f.x, z);
         for (int i = 0; i < lines; i++)
             y->labels[i] = i % skip == skip - 1 ? LP_IGNORE : (i * 7 + 3) % classes;
@@ -1656,20 +1689,21 @@ static void cross_entropy_ignores(void)
 {
     static const int skip[4] = { 1000, 3, 2, 1 };
     CHECK_INT(LP_IGNORE, PLAIN_IGNORE);
-    for (EACH_ISA(isa)) for (int i = 0; i < 4; i++) {
-        test_context("%s: every %d-th ignored", lp_isa_name(isa), skip[i]);
-        cross_entropy_ignored(5, 0, 3, 0, skip[i], isa);
-        cross_entropy_ignored(4, 9, 19, 0.1f, skip[i], isa);
-        cross_entropy_ignored(3, 30, 205, 0, skip[i], isa);
-    }
+    for (EACH_ISA(isa))
+        for (int i = 0; i < 4; i++) {
+            test_context("%s: every %d-th ignored", lp_isa_name(isa), skip[i]);
+            cross_entropy_ignored(5, 0, 3, 0, skip[i], isa);
+            cross_entropy_ignored(4, 9, 19, 0.1f, skip[i], isa);
+            cross_entropy_ignored(3, 30, 205, 0, skip[i], isa);
+        }
 }
 
 /* Breaks when the gradient of a second minibatch replaces that of the first, also on a line that
    only the second ignores. */
 static void cross_entropy_accumulates(void)
 {
-    double *z = numbers(4 * 5, 1, 3, 0), *sum = zeros(20), want;
-    fixture f = begin(LP_ISA_AUTO);
+    double    *z = numbers(4 * 5, 1, 3, 0), *sum = zeros(20), want;
+    fixture    f = begin(LP_ISA_AUTO);
     lp_tensor *y = lp_labels(f.net, "label", 4);
     f.x = parameter(f.net, "logits", 2, 4, 5, 1, 1);
     if (CHECK_INT(lp_compile(f.net, lp_cross_entropy(f.net, batched(f.x), y, 0), NULL, 0), LP_OK)) {
@@ -1693,8 +1727,8 @@ static void mean_squared_error_values(void)
 {
     double *a = numbers(3 * 37, 1, 2, 0), *b = numbers(3 * 37, 2, 2, 0), *d = zeros(111), want;
     for (EACH_ISA(isa)) {
-        fixture f = begin(isa);
-        lp_real l = 0;
+        fixture    f = begin(isa);
+        lp_real    l = 0;
         lp_tensor *other;
         f.x = parameter(f.net, "a", 2, 3, 37, 1, 1);
         other = parameter(f.net, "b", 2, 3, 37, 1, 1);
@@ -1718,10 +1752,10 @@ static void shared_weight(void)
 {
     plain_geometry g = plain_shape(2, 5, 5, 3, 3, 3, 3, 1, PLAIN_SAME);
     conv_reference r = conv_reference_of(&g, 0);
-    double *y = zeros(r.ny), *dy = zeros(r.ny), *d1 = zeros(r.ny), *dx = zeros(r.nx);
-    double *dw = zeros(r.nw), *dw1 = zeros(r.nw), loss;
-    fixture f = begin(LP_ISA_AUTO);
-    lp_tensor *w;
+    double        *y = zeros(r.ny), *dy = zeros(r.ny), *d1 = zeros(r.ny), *dx = zeros(r.nx);
+    double        *dw = zeros(r.nw), *dw1 = zeros(r.nw), loss;
+    fixture        f = begin(LP_ISA_AUTO);
+    lp_tensor     *w;
     plain_conv(&g, r.y, r.w, NULL, y);
     residual(y, r.t, r.ny, dy, &loss);
     plain_conv_back(&g, r.y, r.w, dy, d1, dw1, NULL);
@@ -1729,8 +1763,8 @@ static void shared_weight(void)
     for (size_t i = 0; i < r.nw; i++) dw[i] += dw1[i];
     f.x = parameter(f.net, "x", 4, 2, 5, 5, 3);
     w = parameter(f.net, "w", 4, 3, 3, 3, 3);
-    f.y = lp_conv2d(f.net, lp_conv2d(f.net, f.x, w, NULL, "a", 1, LP_SAME), w, NULL, "b", 1,
-                    LP_SAME);
+    f.y =
+        lp_conv2d(f.net, lp_conv2d(f.net, f.x, w, NULL, "a", 1, LP_SAME), w, NULL, "b", 1, LP_SAME);
     if (finish(&f)) {
         set(f.net, f.x, r.x), set(f.net, w, r.w);
         check_run(&f, y, r.t, loss, dx, TOL_CONV);
@@ -1764,7 +1798,7 @@ typedef struct samples {
 static double per_ulp(double v)
 {
     uint64_t u;
-    int e;
+    int      e;
     memcpy(&u, &v, 8);
     e = (int)(u >> 52 & 0x7FF) - 1023;
     if (e < -126) e = -126;
@@ -1816,7 +1850,7 @@ static void sample_slice(void *arg, int slice, int lane)
     uint64_t u = (((uint64_t)slice << 24) + step - 1) / step * step;
     for (; u < end; u += step) {
         uint32_t bits = (uint32_t)u;
-        float x;
+        float    x;
         memcpy(&x, &bits, 4);
         sample(s, x);
         if (s->n < BLOCK && u + step < end) continue;
@@ -1831,8 +1865,8 @@ static void sample_slice(void *arg, int slice, int lane)
    double anywhere; every 257th float, or all 2^32 (--all: within ten minutes on two cores). */
 static void function_accuracy(void)
 {
-    fixture f = begin(LP_ISA_AUTO); /* only for its team of threads */
-    int lanes;
+    fixture  f = begin(LP_ISA_AUTO); /* only for its team of threads */
+    int      lanes;
     samples *s;
     f.x = parameter(f.net, "x", 1, 1, 1, 1, 1);
     f.y = lp_relu(f.net, f.x);
@@ -1841,17 +1875,19 @@ static void function_accuracy(void)
     s = (samples *)test_alloc((size_t)lanes * sizeof *s);
     memset(s, 0, (size_t)lanes * sizeof *s);
     inside_for(f.net, 256, sample_slice, s);
-    for (int isa = LP_ISA_SCALAR; isa < LP_ISA_COUNT; isa++) for (int i = 0; i < FUNCTIONS; i++) {
-        worst *w = &s->most[isa][i];
-        for (int l = 1; l < lanes; l++)
-            if (s[l].most[isa][i].ulps > w->ulps) *w = s[l].most[isa][i];
-        test_report(w->ulps <= 4, __FILE__, __LINE__, "%s %s(%.9g) = %.9g: off by %.3g ulp",
-                    lp_isa_name((lp_isa)isa), function_name[i], (double)w->x, (double)w->y,
-                    w->ulps);
-        CHECK(!lp_find_kernels((lp_isa)isa) || w->ulps > 0.4); /* they were compared */
-        if (test_all) printf("%-10s %-7s %.3f ulp at %.9g\n", lp_isa_name((lp_isa)isa),
-                             function_name[i], w->ulps, (double)w->x);
-    }
+    for (int isa = LP_ISA_SCALAR; isa < LP_ISA_COUNT; isa++)
+        for (int i = 0; i < FUNCTIONS; i++) {
+            worst *w = &s->most[isa][i];
+            for (int l = 1; l < lanes; l++)
+                if (s[l].most[isa][i].ulps > w->ulps) *w = s[l].most[isa][i];
+            test_report(w->ulps <= 4, __FILE__, __LINE__, "%s %s(%.9g) = %.9g: off by %.3g ulp",
+                        lp_isa_name((lp_isa)isa), function_name[i], (double)w->x, (double)w->y,
+                        w->ulps);
+            CHECK(!lp_find_kernels((lp_isa)isa) || w->ulps > 0.4); /* they were compared */
+            if (test_all)
+                printf("%-10s %-7s %.3f ulp at %.9g\n", lp_isa_name((lp_isa)isa), function_name[i],
+                       w->ulps, (double)w->x);
+        }
     free(s);
     lp_destroy(f.net);
 }
@@ -1861,32 +1897,33 @@ static void function_accuracy(void)
 static void function_specials(void)
 {
     static const double big = 3.4e38;
-    double special[13];
+    double              special[13];
     special[0] = NAN, special[1] = INFINITY, special[2] = -INFINITY, special[3] = 0;
     special[4] = -0.0, special[5] = 1e-40, special[6] = -1e-40, special[7] = 1.5e-45;
     special[8] = big, special[9] = -big, special[10] = 88.8, special[11] = -104, special[12] = 1;
-    for (int isa = LP_ISA_SCALAR; isa < LP_ISA_COUNT; isa++) for (int n = 1; n <= 40; n++) {
-        const lp_kernels *row = lp_find_kernels((lp_isa)isa);
-        for (int i = 0; i < FUNCTIONS && row; i++) {
-            float x[40], y[42];
-            for (int j = 0; j < n; j++) x[j] = (float)special[(j + n) % 13];
-            y[n] = y[n + 1] = 9;
-            inside_function_of(row, i)(n, x, y);
-            CHECK(y[n] == 9 && y[n + 1] == 9);
-            for (int j = 0; j < n; j++) {
-                double v = (double)x[j];
-                double want = i == 0 ? exp(v) : i == 1 ? plain_sigmoid_of(v) : tanh(v);
-                test_context("%s %s(%g)", lp_isa_name((lp_isa)isa), function_name[i], v);
-                CHECK(ulps((double)y[j], want) <= 4);
-                if (v == 0) CHECK(y[j] == (i == 0 ? 1 : i == 1 ? 0.5f : 0));
-                if (v > 1e38) CHECK(i ? y[j] == 1 : y[j] > 3.4e38f);
-                if (v < -1e38) CHECK(y[j] == (i < 2 ? 0 : -1.0f));
-                if (v != 0 && fabs(v) < 1e-30) CHECK(i < 2 || y[j] == x[j]);
+    for (int isa = LP_ISA_SCALAR; isa < LP_ISA_COUNT; isa++)
+        for (int n = 1; n <= 40; n++) {
+            const lp_kernels *row = lp_find_kernels((lp_isa)isa);
+            for (int i = 0; i < FUNCTIONS && row; i++) {
+                float x[40], y[42];
+                for (int j = 0; j < n; j++) x[j] = (float)special[(j + n) % 13];
+                y[n] = y[n + 1] = 9;
+                inside_function_of(row, i)(n, x, y);
+                CHECK(y[n] == 9 && y[n + 1] == 9);
+                for (int j = 0; j < n; j++) {
+                    double v = (double)x[j];
+                    double want = i == 0 ? exp(v) : i == 1 ? plain_sigmoid_of(v) : tanh(v);
+                    test_context("%s %s(%g)", lp_isa_name((lp_isa)isa), function_name[i], v);
+                    CHECK(ulps((double)y[j], want) <= 4);
+                    if (v == 0) CHECK(y[j] == (i == 0 ? 1 : i == 1 ? 0.5f : 0));
+                    if (v > 1e38) CHECK(i ? y[j] == 1 : y[j] > 3.4e38f);
+                    if (v < -1e38) CHECK(y[j] == (i < 2 ? 0 : -1.0f));
+                    if (v != 0 && fabs(v) < 1e-30) CHECK(i < 2 || y[j] == x[j]);
+                }
+                inside_function_of(row, i)(n, x, x); /* in place */
+                CHECK_BITS(x, y, (size_t)n * sizeof *x);
             }
-            inside_function_of(row, i)(n, x, x); /* in place */
-            CHECK_BITS(x, y, (size_t)n * sizeof *x);
         }
-    }
 }
 
 /* ----------------------------------------------------------------------------------- gemm */
@@ -1896,10 +1933,10 @@ static void function_specials(void)
    that NaN in C is not read. */
 static void gemm_case(lp_isa isa, int m, int n, int k, int ta, int tb, int accumulate)
 {
-    int ldc = n + 3;
-    size_t work = lp_gemm_work(m, n, k), nc = (size_t)(m * ldc);
-    double *a = numbers((size_t)(m * k), 1, 1, 0), *b = numbers((size_t)(k * n), 2, 1, 0);
-    double *want = numbers(nc, 3, 1, 0);
+    int      ldc = n + 3;
+    size_t   work = lp_gemm_work(m, n, k), nc = (size_t)(m * ldc);
+    double  *a = numbers((size_t)(m * k), 1, 1, 0), *b = numbers((size_t)(k * n), 2, 1, 0);
+    double  *want = numbers(nc, 3, 1, 0);
     lp_real *fa = (lp_real *)test_alloc((size_t)(m * k + 1) * sizeof *fa) + 1;
     lp_real *fb = (lp_real *)test_alloc((size_t)(k * n + 1) * sizeof *fb) + 1;
     lp_real *c = (lp_real *)test_alloc((nc + 1) * sizeof *c) + 1;
@@ -1914,7 +1951,8 @@ static void gemm_case(lp_isa isa, int m, int n, int k, int ta, int tb, int accum
         if (!accumulate) c[i / n * ldc + i % n] = (lp_real)NAN;
     }
     CHECK_INT(lp_gemm(lp_find_kernels(isa), m, n, k, fa, ta ? 1 : k, ta ? m : 1, fb, tb ? 1 : n,
-                      tb ? k : 1, c, ldc, accumulate, w), LP_OK);
+                      tb ? k : 1, c, ldc, accumulate, w),
+              LP_OK);
     CHECK_ARRAY(c, want, nc, TOL_SUM);
     for (int i = 0; i < m * ldc; i++)
         if (i % ldc >= n) CHECK((double)c[i] == want[i]);
@@ -1925,16 +1963,22 @@ static void gemm_case(lp_isa isa, int m, int n, int k, int ta, int tb, int accum
 /* Breaks when a tile tail, a packing or a K block border is wrong. */
 static void gemm_values(void)
 {
-    static const int size[][3] = { { 1, 1, 1 }, { 2, 3, 4 }, { 5, 7, 3 }, { 6, 16, 9 },
-        { 12, 32, 8 }, { 13, 33, 17 }, { 7, 15, 31 }, { 31, 31, 31 }, { 1, 65, 40 }, { 65, 1, 40 },
-        { 33, 47, 500 }, { 100, 70, 385 }, { 50, 540, 20 }, { 200, 9, 1000 },
-        { 25, 70, 1024 } /* rows of A in the same L1 sets */ };
-    int count = test_small ? 10 : (int)(sizeof size / sizeof size[0]);
-    for (EACH_ISA(isa)) for (int i = 0; i < count; i++) for (int v = 0; v < 8; v++) {
-        test_context("%s: %d x %d x %d variant %d", lp_isa_name(isa), size[i][0], size[i][1],
-                     size[i][2], v);
-        gemm_case(isa, size[i][0], size[i][1], size[i][2], v & 1, v >> 1 & 1, v >> 2);
-    }
+    static const int size[][3] = { { 1, 1, 1 },     { 2, 3, 4 },
+                                   { 5, 7, 3 },     { 6, 16, 9 },
+                                   { 12, 32, 8 },   { 13, 33, 17 },
+                                   { 7, 15, 31 },   { 31, 31, 31 },
+                                   { 1, 65, 40 },   { 65, 1, 40 },
+                                   { 33, 47, 500 }, { 100, 70, 385 },
+                                   { 50, 540, 20 }, { 200, 9, 1000 },
+                                   { 25, 70, 1024 } /* rows of A in the same L1 sets */ };
+    int              count = test_small ? 10 : (int)(sizeof size / sizeof size[0]);
+    for (EACH_ISA(isa))
+        for (int i = 0; i < count; i++)
+            for (int v = 0; v < 8; v++) {
+                test_context("%s: %d x %d x %d variant %d", lp_isa_name(isa), size[i][0],
+                             size[i][1], size[i][2], v);
+                gemm_case(isa, size[i][0], size[i][1], size[i][2], v & 1, v >> 1 & 1, v >> 2);
+            }
 }
 
 /* Breaks when bad sizes or pointers are accepted blindly. */
@@ -1952,19 +1996,50 @@ static void gemm_arguments(void)
 }
 
 static const test_case cases[] = {
-    T(conv_all_kernels), T(conv_winograd_borders), T(conv_winograd_accuracy),
+    T(conv_all_kernels),
+    T(conv_winograd_borders),
+    T(conv_winograd_accuracy),
     T(conv_fewer_threads),
-    T(conv_real_shapes), T(conv_layer),
-    T(linear_values), T(linear_sequences), T(batchnorm_values), T(batchnorm_cancellation),
-    T(batchnorm_single_value), T(relu_values), T(relu_nan), T(add_in_place),
-    T(batchnorm_relu_shared), T(keep_changes_nothing), T(computed_weights), T(activation_values),
-    T(product_values), T(product_batched), T(product_of_itself), T(outer_values), T(rank1_values),
-    T(gather_values), T(lstm_values), T(lstm_shared), T(lstm_chunks), T(pool_values),
-    T(maxpool_ties), T(maxpool_nan), T(avgpool_values), T(subsample_values), T(dropout_training),
-    T(dropout_layers_differ), T(dropout_identity), T(cross_entropy_values),
+    T(conv_real_shapes),
+    T(conv_layer),
+    T(linear_values),
+    T(linear_sequences),
+    T(batchnorm_values),
+    T(batchnorm_cancellation),
+    T(batchnorm_single_value),
+    T(relu_values),
+    T(relu_nan),
+    T(add_in_place),
+    T(batchnorm_relu_shared),
+    T(keep_changes_nothing),
+    T(computed_weights),
+    T(activation_values),
+    T(product_values),
+    T(product_batched),
+    T(product_of_itself),
+    T(outer_values),
+    T(rank1_values),
+    T(gather_values),
+    T(lstm_values),
+    T(lstm_shared),
+    T(lstm_chunks),
+    T(pool_values),
+    T(maxpool_ties),
+    T(maxpool_nan),
+    T(avgpool_values),
+    T(subsample_values),
+    T(dropout_training),
+    T(dropout_layers_differ),
+    T(dropout_identity),
+    T(cross_entropy_values),
     T(cross_entropy_far_below),
-    T(cross_entropy_ignores), T(cross_entropy_accumulates), T(mean_squared_error_values),
-    T(shared_weight), T(function_accuracy), T(function_specials), T(gemm_values),
+    T(cross_entropy_ignores),
+    T(cross_entropy_accumulates),
+    T(mean_squared_error_values),
+    T(shared_weight),
+    T(function_accuracy),
+    T(function_specials),
+    T(gemm_values),
     T(gemm_arguments),
 };
 

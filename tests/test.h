@@ -22,13 +22,16 @@ typedef struct test_case {
     const char *name;
     void (*run)(void);
 } test_case;
-#define T(function) { #function, function }
+#define T(function) \
+    { \
+#function, function \
+    }
 
-static int  test_small;        /* --small was given                                           */
-static int  test_all;          /* --all was given                                             */
-static long test_checks;       /* checks made so far                                          */
-static long test_bad;          /* failed checks of the running case                           */
-static char test_where[200];   /* what the running case is looking at, for the failure line   */
+static int  test_small;      /* --small was given                                           */
+static int  test_all;        /* --all was given                                             */
+static long test_checks;     /* checks made so far                                          */
+static long test_bad;        /* failed checks of the running case                           */
+static char test_where[200]; /* what the running case is looking at, for the failure line   */
 
 /* Says what the next checks are about ("k=3 stride=2"); printed only when one fails. */
 static inline void test_context(const char *format, ...)
@@ -59,13 +62,14 @@ static inline int test_names_sizes(const char *text, int count, const int *size)
 {
     for (const char *p = text; *p; p++) {
         const char *q = p;
-        int i = 0;
+        int         i = 0;
         if (p > text && p[-1] >= '0' && p[-1] <= '9') continue;
         while (i < count) {
             char *end;
             if (*q < '0' || *q > '9' || strtol(q, &end, 10) != size[i]) break;
             q = end;
-            if (++i < count) while (*q == ' ' || *q == ',' || *q == 'x') q++;
+            if (++i < count)
+                while (*q == ' ' || *q == ',' || *q == 'x') q++;
         }
         if (i == count) return 1;
     }
@@ -79,8 +83,14 @@ static inline double test_error(const float *got, const double *want, size_t n, 
     *at = 0;
     for (size_t i = 0; i < n; i++) {
         double e = fabs((double)got[i] - want[i]);
-        if (!(e < HUGE_VAL)) { *at = i; return HUGE_VAL; }
-        if (e > worst) { worst = e; *at = i; }
+        if (!(e < HUGE_VAL)) {
+            *at = i;
+            return HUGE_VAL;
+        }
+        if (e > worst) {
+            worst = e;
+            *at = i;
+        }
         if (fabs(want[i]) > scale) scale = fabs(want[i]);
     }
     return scale > 0 ? worst / scale : worst;
@@ -100,7 +110,8 @@ static inline int test_bits(const void *a, const void *b, size_t bytes, const ch
                             const char *what)
 {
     size_t i = 0;
-    if (a && b) while (i < bytes && ((const char *)a)[i] == ((const char *)b)[i]) i++;
+    if (a && b)
+        while (i < bytes && ((const char *)a)[i] == ((const char *)b)[i]) i++;
     return test_report(a && b && i == bytes, file, line, "%s: differ at byte %lu of %lu", what,
                        (unsigned long)i, (unsigned long)bytes);
 }
@@ -108,12 +119,12 @@ static inline int test_bits(const void *a, const void *b, size_t bytes, const ch
 /* Every macro evaluates its arguments once and is 1 when the check holds. */
 #define CHECK(c) test_report((c) != 0, __FILE__, __LINE__, "%s is false", #c)
 #define CHECK_INT(a, b) test_int((long long)(a), (long long)(b), __FILE__, __LINE__, #a)
-#define CHECK_NEAR(a, b, tolerance) test_near((double)(a), (double)(b), tolerance, __FILE__, \
-                                              __LINE__, #a)
+#define CHECK_NEAR(a, b, tolerance) \
+    test_near((double)(a), (double)(b), tolerance, __FILE__, __LINE__, #a)
 #define CHECK_TEXT(text, part) test_text(text, part, __FILE__, __LINE__)
 /* float got[n] against double want[n], relative to the largest |want| */
-#define CHECK_ARRAY(got, want, n, tolerance) test_array(got, want, n, tolerance, __FILE__, \
-                                                        __LINE__, #got)
+#define CHECK_ARRAY(got, want, n, tolerance) \
+    test_array(got, want, n, tolerance, __FILE__, __LINE__, #got)
 #define CHECK_BITS(a, b, bytes) test_bits(a, b, bytes, __FILE__, __LINE__, #a " and " #b)
 
 static inline int test_int(long long a, long long b, const char *file, int line, const char *what)
@@ -162,7 +173,7 @@ static inline uint64_t test_hash(uint64_t hash, const void *data, size_t bytes)
 static inline uint64_t test_hash_words(uint64_t hash, const void *data, size_t words)
 {
     for (size_t i = 0; i < words; i++) {
-        uint32_t u;
+        uint32_t      u;
         unsigned char b[4];
         memcpy(&u, (const char *)data + 4 * i, 4);
         for (int j = 0; j < 4; j++) b[j] = (unsigned char)(u >> (8 * j));
@@ -174,7 +185,10 @@ static inline uint64_t test_hash_words(uint64_t hash, const void *data, size_t w
 static inline void *test_alloc(size_t bytes)
 {
     void *p = malloc(bytes ? bytes : 1);
-    if (!p) { puts("out of memory"); exit(2); }
+    if (!p) {
+        puts("out of memory");
+        exit(2);
+    }
     return p;
 }
 
@@ -182,7 +196,7 @@ static inline int test_main(int argc, char **argv, const char *suite, const test
                             size_t count)
 {
     const char *filter = "";
-    int passed = 0, failed = 0, list = 0;
+    int         passed = 0, failed = 0, list = 0;
     setvbuf(stdout, NULL, _IOLBF, BUFSIZ); /* a crash must not swallow what was printed before */
     for (int i = 1; i < argc; i++) {
         if (!strcmp(argv[i], "--small")) test_small = 1;
@@ -194,12 +208,16 @@ static inline int test_main(int argc, char **argv, const char *suite, const test
     if (test_small && test_all) return puts("--small or --all, not both"), 2;
     for (size_t i = 0; i < count; i++) {
         if (!strstr(cases[i].name, filter)) continue;
-        if (list) { puts(cases[i].name); continue; }
+        if (list) {
+            puts(cases[i].name);
+            continue;
+        }
         test_bad = 0;
         test_where[0] = 0;
         cases[i].run();
         if (test_bad) printf("FAILED %s: %ld checks\n", cases[i].name, test_bad);
-        if (test_bad) failed++; else passed++;
+        if (test_bad) failed++;
+        else passed++;
     }
     if (list) return 0;
     printf("%s: %ld checks\n%d passed, %d failed\n", suite, test_checks, passed, failed);

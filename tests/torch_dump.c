@@ -60,15 +60,15 @@ static lp_net *failed(lp_net *net)
 static lp_net *wrn(FILE *f)
 {
     enum { ROWS = 8, SIDE = 16, CLASSES = 10 };
-    static const char *const bn[] = {"blocks.0.bn1",
-                                     "blocks.0.bn2",
-                                     "blocks.1.bn1",
-                                     "blocks.1.bn2",
-                                     "blocks.2.bn1",
-                                     "blocks.2.bn2",
-                                     "bn"};
-    lp_desc    d = lp_desc_default();
-    lp_net    *net = lp_create(&d);
+    static const char *const bn[] = { "blocks.0.bn1",
+                                      "blocks.0.bn2",
+                                      "blocks.1.bn1",
+                                      "blocks.1.bn2",
+                                      "blocks.2.bn1",
+                                      "blocks.2.bn2",
+                                      "bn" };
+    lp_desc                  d = lp_desc_default();
+    lp_net                  *net = lp_create(&d);
     lp_tensor *x = lp_input(net, "x", ROWS, SIDE, SIDE, 3), *y = lp_labels(net, "y", ROWS);
     lp_tensor *logits = lp_wrn(net, x, 10, 1, CLASSES);
     if (lp_compile(net, lp_cross_entropy(net, logits, y, 0), NULL, 0) != LP_OK) return failed(net);
@@ -102,7 +102,7 @@ static lp_net *lstm(FILE *f, lp_rule rule)
 {
     enum { ROWS = 5, LENGTH = 6, WORDS = 11, UNITS = 13, LAYERS = 2 };
     static const int state[4] = { LAYERS, 2, ROWS, UNITS };
-    lp_desc d = lp_desc_default();
+    lp_desc          d = lp_desc_default();
     d.optim_base = lp_adam_default();
     d.optim_base.rule = rule;
     d.optim_base.weight_decay = 0.05f;

@@ -29,7 +29,7 @@ static lp_desc tiny_desc(int members)
 
 static tiny tiny_build(const lp_desc *desc, int n, float dropout)
 {
-    tiny t;
+    tiny       t;
     lp_tensor *h;
     t.net = lp_create(desc);
     t.x = lp_input(t.net, "image", n, 6, 6, 2);
@@ -44,7 +44,7 @@ static tiny tiny_build(const lp_desc *desc, int n, float dropout)
 
 static tiny tiny_compiled(const lp_desc *desc, int n, float dropout)
 {
-    tiny t = tiny_build(desc, n, dropout);
+    tiny      t = tiny_build(desc, n, dropout);
     lp_status st = lp_compile(t.net, t.loss, NULL, 0);
     test_report(st == LP_OK, __FILE__, __LINE__, "lp_compile: %s", lp_error(t.net));
     if (st != LP_OK) exit(1); /* nothing below would make sense */
@@ -54,8 +54,8 @@ static tiny tiny_compiled(const lp_desc *desc, int n, float dropout)
 /* Minibatch number `step`: noise plus a class-dependent stripe. */
 static void tiny_fill(tiny *t, int step, int rows)
 {
-    for (int i = 0; i < rows; i++) t->y->labels[i] = (int32_t)(test_mix((uint64_t)(step * 99 + i))
-                                                               % CLASSES);
+    for (int i = 0; i < rows; i++)
+        t->y->labels[i] = (int32_t)(test_mix((uint64_t)(step * 99 + i)) % CLASSES);
     for (int i = 0; i < rows * PIXELS; i++) {
         double v = test_random((uint64_t)step + 7, (uint64_t)i);
         t->x->data[i] = (lp_real)(v + (i / 12 % 3 == t->y->labels[i / PIXELS] ? 0.5 : 0));
@@ -85,7 +85,7 @@ static size_t size_of(const lp_tensor *t)
 static char *snapshot(lp_net *net)
 {
     size_t bytes = lp_state_bytes(net);
-    char *s = (char *)test_alloc(bytes);
+    char  *s = (char *)test_alloc(bytes);
     lp_values(net, lp_parameter_at(net, 0), LP_AVERAGED);
     memset(s, 0x55, bytes);
     CHECK(bytes > 0);
@@ -96,7 +96,7 @@ static char *snapshot(lp_net *net)
 static void check_same_state(lp_net *a, lp_net *b, int line)
 {
     char *sa = snapshot(a), *sb = snapshot(b);
-    int same = lp_state_bytes(a) == lp_state_bytes(b) && !memcmp(sa, sb, lp_state_bytes(a));
+    int   same = lp_state_bytes(a) == lp_state_bytes(b) && !memcmp(sa, sb, lp_state_bytes(a));
     test_report(same, __FILE__, line, "the two nets differ");
     free(sa), free(sb);
 }
@@ -163,7 +163,7 @@ static lp_tensor *shaped(lp_net *net, const char *name, int rank, int a, int b, 
 
 static bench bench_new(void)
 {
-    bench s;
+    bench   s;
     lp_desc desc = tiny_desc(0);
     s.net = lp_create(&desc);
     s.image = lp_input(s.net, "image", 2, 8, 8, 3);
@@ -189,7 +189,7 @@ static int same_status(lp_status st, lp_status want)
 static void refused(bench *s, const lp_tensor *result, lp_status want, int line, const char *label,
                     const int *one, int count1, const int *two, int count2)
 {
-    char first[512];
+    char       first[512];
     lp_tensor *later;
     snprintf(first, sizeof first, "%s", lp_error(s->net));
     test_report(result == NULL, __FILE__, line, "the builder accepted it");
@@ -202,7 +202,7 @@ static void refused(bench *s, const lp_tensor *result, lp_status want, int line,
                 "\"%s\" does not name the second shape", first);
     later = lp_linear(s->net, s->rows, "later", 3); /* valid, but comes after the error */
     test_report(later == NULL, __FILE__, line, "a later builder ran");
-    lp_conv(s->net, s->image, "other", 4, 9, 1);    /* invalid, must not replace the first error */
+    lp_conv(s->net, s->image, "other", 4, 9, 1); /* invalid, must not replace the first error */
     later = lp_cross_entropy(s->net, later, s->label, 0);
     test_report(same_status(lp_compile(s->net, later, NULL, 0), want), __FILE__, line,
                 "lp_compile does not give status %d", (int)want);
@@ -212,20 +212,20 @@ static void refused(bench *s, const lp_tensor *result, lp_status want, int line,
 }
 
 /* Runs the expression on a fresh bench `s` and expects status `st` and a text with the words. */
-#define REFUSED(expression, st, label)                                                          \
-    do {                                                                                        \
-        bench s = bench_new();                                                                  \
-        lp_tensor *r = (expression);                                                            \
-        test_context("%s", #expression);                                                        \
-        refused(&s, r, st, __LINE__, label, NULL, 0, NULL, 0);                                  \
+#define REFUSED(expression, st, label) \
+    do { \
+        bench      s = bench_new(); \
+        lp_tensor *r = (expression); \
+        test_context("%s", #expression); \
+        refused(&s, r, st, __LINE__, label, NULL, 0, NULL, 0); \
     } while (0)
-#define REFUSED_SHAPES(expression, label, one, two)                                             \
-    do {                                                                                        \
-        bench s = bench_new();                                                                  \
-        lp_tensor *r = (expression);                                                            \
-        test_context("%s", #expression);                                                        \
-        refused(&s, r, LP_ERR_SHAPE, __LINE__, label, one, sizeof one / sizeof *one, two,       \
-                sizeof two / sizeof *two);                                                      \
+#define REFUSED_SHAPES(expression, label, one, two) \
+    do { \
+        bench      s = bench_new(); \
+        lp_tensor *r = (expression); \
+        test_context("%s", #expression); \
+        refused(&s, r, LP_ERR_SHAPE, __LINE__, label, one, sizeof one / sizeof *one, two, \
+                sizeof two / sizeof *two); \
     } while (0)
 
 /* Breaks when a misfit is accepted, or its message does not name the layer and both shapes. */
@@ -245,8 +245,8 @@ static void errors_shapes(void)
     REFUSED_SHAPES(lp_add(s.net, s.rows, lp_linear(s.net, s.rows, "top", 6)), "add", rows, six);
     REFUSED_SHAPES(lp_add(s.net, s.image, lp_conv(s.net, s.image, "stem", 4, 3, 1)), "add", image,
                    image4);
-    REFUSED_SHAPES(lp_mean_squared_error(s.net, lp_linear(s.net, s.rows, "top", 6), s.rows),
-                   "mean", rows, six);
+    REFUSED_SHAPES(lp_mean_squared_error(s.net, lp_linear(s.net, s.rows, "top", 6), s.rows), "mean",
+                   rows, six);
 }
 
 /* An LSTM of 3 units on s.steps with one of its weights misshapen. */
@@ -287,8 +287,8 @@ static void errors_sequence_shapes(void)
                    steps, m76);
     REFUSED_SHAPES(lp_cross_entropy(s.net, s.steps, s.label, 0), "cross", steps, label);
     REFUSED_SHAPES(lp_cross_entropy(s.net, s.rows, s.tokens, 0), "cross", rows, tokens);
-    REFUSED_SHAPES(lp_cross_entropy(s.net, s.steps, lp_tokens(s.net, "t", 2, 6), 0), "cross",
-                   steps, short_tokens);
+    REFUSED_SHAPES(lp_cross_entropy(s.net, s.steps, lp_tokens(s.net, "t", 2, 6), 0), "cross", steps,
+                   short_tokens);
     for (int i = 1; i < 8; i++) REFUSED(bad_lstm(&s, i), LP_ERR_SHAPE, "rnn");
     REFUSED(lp_rank1(s.net, s.b), LP_ERR_SHAPE, "\"b\" [4]");
     REFUSED(lp_rank1(s.net, s.rows), LP_ERR_SHAPE, "rows");
@@ -402,7 +402,8 @@ static void errors_sizes(void)
     REFUSED(lp_embedding(s.net, s.tokens, "emb", 65536, 65536), BAD_SIZE, "emb");
     REFUSED(lp_lstm(s.net, s.steps, "rnn", 1 << 24), BAD_SIZE, "rnn");
     REFUSED(lp_outer(s.net, shaped(s.net, "p", 1, 65536, 1, 1, 1),
-                     shaped(s.net, "q", 1, 65536, 1, 1, 1)), BAD_SIZE, "outer");
+                     shaped(s.net, "q", 1, 65536, 1, 1, 1)),
+            BAD_SIZE, "outer");
     REFUSED(lp_input(s.net, "in", 1 << 30, 4, 4, 4), BAD_SIZE, "in");
     REFUSED(lp_input(s.net, "in", 65536, 65536, 65536, 65536), BAD_SIZE, "in");
     REFUSED(lp_linear(s.net, s.rows, "top", 2147483647), BAD_SIZE, "top");
@@ -462,9 +463,9 @@ static void errors_names(void)
 /* Breaks when the net keeps the caller's name pointer instead of a copy. */
 static void names_are_copied(void)
 {
-    lp_desc desc = tiny_desc(0);
-    lp_net *net = lp_create(&desc);
-    char name[8] = "alpha";
+    lp_desc    desc = tiny_desc(0);
+    lp_net    *net = lp_create(&desc);
+    char       name[8] = "alpha";
     lp_tensor *x = lp_input_rows(net, name, 2, 3);
     memcpy(name, "omega", 5);
     CHECK(lp_find(net, "alpha") == x && x != NULL);
@@ -476,9 +477,9 @@ static void names_are_copied(void)
 /* Breaks when long names are cut: two layers whose labels differ at the end only. */
 static void names_are_long(void)
 {
-    lp_desc desc = tiny_desc(0);
-    lp_net *net = lp_create(&desc);
-    char a[201], b[201], weight[220];
+    lp_desc    desc = tiny_desc(0);
+    lp_net    *net = lp_create(&desc);
+    char       a[201], b[201], weight[220];
     lp_tensor *x = lp_input_rows(net, "x", 2, 3);
     memset(a, 'n', 200), a[200] = 0;
     memcpy(b, a, 201), b[199] = 'm';
@@ -495,7 +496,7 @@ static void names_are_long(void)
 /* Compiles the tiny net with a descriptor and expects ARGUMENT with a text naming `word`. */
 static void refuse_desc(const lp_desc *desc, const char *word, int line)
 {
-    tiny t = tiny_build(desc, N, 0);
+    tiny      t = tiny_build(desc, N, 0);
     lp_status st = lp_compile(t.net, t.loss, NULL, 0);
     test_report(t.net != NULL, __FILE__, line, "lp_create gave NULL for a bad %s", word);
     test_report(st == LP_ERR_ARGUMENT, __FILE__, line, "bad %s: status %d", word, (int)st);
@@ -503,12 +504,12 @@ static void refuse_desc(const lp_desc *desc, const char *word, int line)
                 lp_error(t.net), word);
     lp_destroy(t.net);
 }
-#define REFUSE_DESC(assignment, word)                                                           \
-    do {                                                                                        \
-        lp_desc desc = tiny_desc(3);                                                            \
-        assignment;                                                                             \
-        test_context("%s", #assignment);                                                        \
-        refuse_desc(&desc, word, __LINE__);                                                     \
+#define REFUSE_DESC(assignment, word) \
+    do { \
+        lp_desc desc = tiny_desc(3); \
+        assignment; \
+        test_context("%s", #assignment); \
+        refuse_desc(&desc, word, __LINE__); \
     } while (0)
 
 /* Breaks when a bad descriptor is accepted or its message does not name the field. */
@@ -545,29 +546,30 @@ static void errors_desc(void)
 /* Breaks when a value that Adam cannot use is accepted for either role, or SGD asks for one. */
 static void errors_adam(void)
 {
-    for (int late = 0; late < 2; late++) for (int rule = LP_ADAM; rule <= LP_ADAMW; rule++) {
-#define REFUSE_ADAM(field, value)                                                               \
-    do {                                                                                        \
-        lp_desc desc = tiny_desc(3);                                                            \
-        lp_optim *o = late ? &desc.optim_late : &desc.optim_base;                               \
-        *o = lp_adam_default();                                                                 \
-        o->rule = (lp_rule)rule;                                                                \
-        o->field = value;                                                                       \
-        test_context("late %d rule %d %s", late, rule, #field " = " #value);                    \
-        refuse_desc(&desc, #field, __LINE__);                                                   \
+    for (int late = 0; late < 2; late++)
+        for (int rule = LP_ADAM; rule <= LP_ADAMW; rule++) {
+#define REFUSE_ADAM(field, value) \
+    do { \
+        lp_desc   desc = tiny_desc(3); \
+        lp_optim *o = late ? &desc.optim_late : &desc.optim_base; \
+        *o = lp_adam_default(); \
+        o->rule = (lp_rule)rule; \
+        o->field = value; \
+        test_context("late %d rule %d %s", late, rule, #field " = " #value); \
+        refuse_desc(&desc, #field, __LINE__); \
     } while (0)
-        REFUSE_ADAM(beta1, 1);
-        REFUSE_ADAM(beta1, -0.1f);
-        REFUSE_ADAM(beta1, (float)NAN);
-        REFUSE_ADAM(beta2, 1);
-        REFUSE_ADAM(beta2, -0.1f);
-        REFUSE_ADAM(beta2, (float)NAN);
-        REFUSE_ADAM(epsilon, 0);
-        REFUSE_ADAM(epsilon, -1e-8f);
-        REFUSE_ADAM(epsilon, 1.5f);
-        REFUSE_ADAM(epsilon, (float)NAN);
-        REFUSE_ADAM(weight_decay, -1);
-    }
+            REFUSE_ADAM(beta1, 1);
+            REFUSE_ADAM(beta1, -0.1f);
+            REFUSE_ADAM(beta1, (float)NAN);
+            REFUSE_ADAM(beta2, 1);
+            REFUSE_ADAM(beta2, -0.1f);
+            REFUSE_ADAM(beta2, (float)NAN);
+            REFUSE_ADAM(epsilon, 0);
+            REFUSE_ADAM(epsilon, -1e-8f);
+            REFUSE_ADAM(epsilon, 1.5f);
+            REFUSE_ADAM(epsilon, (float)NAN);
+            REFUSE_ADAM(weight_decay, -1);
+        }
     lp_desc desc = tiny_desc(3);
     desc.optim_base.beta1 = desc.optim_base.epsilon = -1; /* which SGD does not read */
     tiny t = tiny_compiled(&desc, N, 0);
@@ -580,7 +582,7 @@ static void errors_isa(void)
 {
     for (int i = 0; i < LP_ISA_COUNT; i++) {
         lp_desc desc = tiny_desc(0);
-        tiny t;
+        tiny    t;
         desc.isa = (lp_isa)i;
         t = tiny_build(&desc, N, 0);
         CHECK_INT(lp_compile(t.net, t.loss, NULL, 0),
@@ -624,7 +626,7 @@ static void status_texts(void)
    program that does not check it must reach lp_compile's status. */
 static void null_net(void)
 {
-    lp_net *net = NULL;
+    lp_net    *net = NULL;
     lp_tensor *x = lp_input(net, "x", 1, 4, 4, 1), *h = lp_relu(net, x);
     CHECK(!x && !h && !lp_conv(net, x, "c", 1, 3, 1) && !lp_labels(net, "y", 1));
     CHECK(lp_compile(net, h, NULL, 0) != LP_OK);
@@ -648,7 +650,7 @@ static void null_net_embedding(void) { CHECK(!lp_embedding(NULL, NULL, "e", 5, 4
 static void order_compile(void)
 {
     lp_desc desc = tiny_desc(3);
-    tiny t = tiny_build(&desc, N, 0);
+    tiny    t = tiny_build(&desc, N, 0);
     lp_real p[N * CLASSES];
     CHECK_INT(lp_train_step(t.net, 0.1f, NULL), LP_ERR_ORDER);
     CHECK_INT(lp_late_begin(t.net), LP_ERR_ORDER);
@@ -674,8 +676,8 @@ static void order_compile(void)
 static void order_late(void)
 {
     lp_desc desc = tiny_desc(3);
-    tiny t = tiny_compiled(&desc, N, 0);
-    char *before;
+    tiny    t = tiny_compiled(&desc, N, 0);
+    char   *before;
     CHECK_INT(lp_late_average(t.net, LP_AVERAGE_AFFINE), LP_ERR_ORDER);
     CHECK_INT(lp_get_info(t.net).members, 1);
     CHECK_INT(lp_late_begin(t.net), LP_OK);
@@ -696,7 +698,7 @@ static void order_late(void)
 static void order_swa(void)
 {
     lp_desc desc = tiny_desc(2);
-    tiny t = tiny_compiled(&desc, N, 0);
+    tiny    t = tiny_compiled(&desc, N, 0);
     CHECK_INT(lp_swa_add(t.net), LP_ERR_ORDER);
     CHECK_INT(lp_swa_swap(t.net), LP_ERR_ORDER);
     lp_destroy(t.net);
@@ -720,15 +722,14 @@ static void order_inference(void)
 {
     lp_desc desc = tiny_desc(0);
     lp_real p[N * CLASSES];
-    tiny t;
+    tiny    t;
     desc.inference = 1;
     t = tiny_compiled(&desc, N, 0.5f);
     tiny_fill(&t, 0, N);
     CHECK_INT(lp_train_step(t.net, 0.1f, NULL), LP_ERR_ORDER);
     CHECK_INT(lp_gradient(t.net, 1, NULL), LP_ERR_ORDER);
     CHECK_INT(lp_predict(t.net, LP_SINGLE, p), LP_OK);
-    for (int i = 0; i < N; i++)
-        CHECK_NEAR(p[3 * i] + p[3 * i + 1] + p[3 * i + 2], 1, 1e-6);
+    for (int i = 0; i < N; i++) CHECK_NEAR(p[3 * i] + p[3 * i + 1] + p[3 * i + 2], 1, 1e-6);
     lp_destroy(t.net);
 }
 
@@ -736,9 +737,9 @@ static void order_inference(void)
 static void call_arguments(void)
 {
     lp_desc desc = tiny_desc(3);
-    tiny t = tiny_compiled(&desc, N, 0);
+    tiny    t = tiny_compiled(&desc, N, 0);
     lp_real p[N * CLASSES];
-    char *before;
+    char   *before;
     tiny_train(&t, 0, 2);
     before = snapshot(t.net);
     CHECK_INT(lp_set_batch(t.net, 0), LP_ERR_ARGUMENT);
@@ -747,7 +748,7 @@ static void call_arguments(void)
     CHECK_INT(lp_train_step(t.net, -0.1f, NULL), LP_ERR_ARGUMENT);
     CHECK_INT(lp_train_step(t.net, (float)NAN, NULL), LP_ERR_ARGUMENT);
     CHECK_INT(lp_train_step(t.net, (float)INFINITY, NULL), LP_ERR_ARGUMENT);
-    CHECK_INT(lp_predict(t.net, 1, p), LP_ERR_ARGUMENT);  /* one member now */
+    CHECK_INT(lp_predict(t.net, 1, p), LP_ERR_ARGUMENT); /* one member now */
     CHECK_INT(lp_predict(t.net, -3, p), LP_ERR_ARGUMENT);
     CHECK_INT(lp_predict(t.net, LP_SINGLE, NULL), LP_ERR_ARGUMENT);
     CHECK_INT(lp_bn_estimate(t.net, 1), LP_ERR_ARGUMENT);
@@ -769,8 +770,8 @@ static void memory_announced(void)
 {
     for (int inference = 0; inference < 2; inference++) {
         lp_desc desc = tiny_desc(3);
-        size_t train = 0, infer = 0, want;
-        tiny t;
+        size_t  train = 0, infer = 0, want;
+        tiny    t;
         desc.inference = inference;
         desc.graph_bytes = 1 << 16;
         t = tiny_build(&desc, N, 0.1f);
@@ -792,11 +793,11 @@ static void memory_announced(void)
 static void memory_supplied(void)
 {
     lp_desc desc = tiny_desc(2);
-    tiny own = tiny_compiled(&desc, N, 0.1f);
-    size_t need = 0;
+    tiny    own = tiny_compiled(&desc, N, 0.1f);
+    size_t  need = 0;
     tiny_train(&own, 0, 3);
     for (size_t offset = 0; offset < 64; offset += test_small ? 13 : 1) {
-        tiny t = tiny_build(&desc, N, 0.1f);
+        tiny  t = tiny_build(&desc, N, 0.1f);
         char *block, *m;
         CHECK_INT(lp_memory_required(t.net, t.loss, &need, NULL), LP_OK);
         block = (char *)test_alloc(need + 256);
@@ -820,9 +821,9 @@ static void memory_too_small(void)
 {
     for (int less = 1; less < 4000; less *= 15) {
         lp_desc desc = tiny_desc(2);
-        tiny t = tiny_build(&desc, N, 0);
-        size_t need = 0;
-        char *m, number[32];
+        tiny    t = tiny_build(&desc, N, 0);
+        size_t  need = 0;
+        char   *m, number[32];
         CHECK_INT(lp_memory_required(t.net, t.loss, &need, NULL), LP_OK);
         m = (char *)test_alloc(need);
         CHECK_INT(lp_compile(t.net, t.loss, m, need - (size_t)less), LP_ERR_MEMORY);
@@ -839,9 +840,9 @@ static void memory_too_small(void)
 /* One life: build, compile, train, late phase, SWA, average, predict. */
 static lp_status whole_life(long *compiled_calls)
 {
-    lp_desc desc = tiny_desc(2);
-    lp_real p[N * CLASSES];
-    tiny t;
+    lp_desc   desc = tiny_desc(2);
+    lp_real   p[N * CLASSES];
+    tiny      t;
     lp_status st;
     desc.swa = 1;
     t = tiny_build(&desc, N, 0.1f);
@@ -897,9 +898,9 @@ static void memory_graph_arena(void)
 {
     int outcome[2] = { 0, 0 };
     for (size_t bytes = 16; bytes <= 1 << 17; bytes += bytes / 3) {
-        lp_desc desc = tiny_desc(2);
-        char *block = (char *)test_alloc(bytes + 64);
-        tiny t;
+        lp_desc   desc = tiny_desc(2);
+        char     *block = (char *)test_alloc(bytes + 64);
+        tiny      t;
         lp_status st;
         memset(block, 0x5A, bytes + 64);
         desc.graph_bytes = bytes, desc.graph_memory = block;
@@ -922,9 +923,9 @@ static void memory_inference_reuses(void)
 {
     size_t bytes[2] = { 0, 0 };
     for (int deep = 0; deep < 2; deep++) {
-        lp_desc desc = lp_desc_default();
-        char name[8] = "c00";
-        lp_net *net;
+        lp_desc    desc = lp_desc_default();
+        char       name[8] = "c00";
+        lp_net    *net;
         lp_tensor *h;
         desc.inference = 1;
         net = lp_create(&desc);
@@ -947,7 +948,8 @@ static lp_status spoil(tiny *t, int how)
 {
     tiny_fill(t, 77, N);
     if (how == 0) t->x->data[N * PIXELS / 2] = (lp_real)NAN;
-    if (how == 1) for (int i = 0; i < N * PIXELS; i++) t->x->data[i] *= (lp_real)3e38;
+    if (how == 1)
+        for (int i = 0; i < N * PIXELS; i++) t->x->data[i] *= (lp_real)3e38;
     if (how == 2) t->y->labels[N - 1] = -1;
     if (how == 3) t->y->labels[0] = CLASSES;
     return how < 2 ? LP_ERR_NONFINITE : LP_ERR_LABEL;
@@ -958,31 +960,32 @@ static lp_status spoil(tiny *t, int how)
    member of a turn. */
 static void refused_steps(void)
 {
-    for (int how = 0; how < 4; how++) for (int at = 1; at < 7; at++) {
-        lp_desc desc = tiny_desc(3);
-        tiny good = tiny_compiled(&desc, N, 0.1f), bad = tiny_compiled(&desc, N, 0.1f);
-        for (int i = 0; i < 8; i++) {
-            test_context("kind %d at step %d, now %d", how, at, i);
-            if (i == 2) lp_late_begin(good.net), lp_late_begin(bad.net);
-            if (i == at) {
-                lp_status want = spoil(&bad, how);
-                char *before = snapshot(bad.net);
-                CHECK_INT(lp_train_step(bad.net, 0.05f, NULL), want);
-                CHECK_UNCHANGED(bad.net, before);
+    for (int how = 0; how < 4; how++)
+        for (int at = 1; at < 7; at++) {
+            lp_desc desc = tiny_desc(3);
+            tiny    good = tiny_compiled(&desc, N, 0.1f), bad = tiny_compiled(&desc, N, 0.1f);
+            for (int i = 0; i < 8; i++) {
+                test_context("kind %d at step %d, now %d", how, at, i);
+                if (i == 2) lp_late_begin(good.net), lp_late_begin(bad.net);
+                if (i == at) {
+                    lp_status want = spoil(&bad, how);
+                    char     *before = snapshot(bad.net);
+                    CHECK_INT(lp_train_step(bad.net, 0.05f, NULL), want);
+                    CHECK_UNCHANGED(bad.net, before);
+                }
+                tiny_train(&good, i, i + 1), tiny_train(&bad, i, i + 1);
             }
-            tiny_train(&good, i, i + 1), tiny_train(&bad, i, i + 1);
+            CHECK_SAME_STATE(good.net, bad.net);
+            lp_destroy(good.net), lp_destroy(bad.net);
         }
-        CHECK_SAME_STATE(good.net, bad.net);
-        lp_destroy(good.net), lp_destroy(bad.net);
-    }
 }
 
 /* Breaks when the message does not let the user find the culprit. */
 static void refused_words(void)
 {
     lp_desc desc = tiny_desc(3);
-    tiny t = tiny_compiled(&desc, N, 0);
-    char words[64];
+    tiny    t = tiny_compiled(&desc, N, 0);
+    char    words[64];
     tiny_train(&t, 0, 12);
     lp_late_begin(t.net);
     tiny_train(&t, 12, 13);
@@ -1004,7 +1007,7 @@ static void refused_words(void)
 static void refused_statistics(void)
 {
     lp_desc desc = tiny_desc(3);
-    tiny t = tiny_compiled(&desc, N, 0);
+    tiny    t = tiny_compiled(&desc, N, 0);
     tiny_train(&t, 0, 3);
     char *before = snapshot(t.net);
     tiny_fill(&t, 3, N);
@@ -1022,7 +1025,7 @@ static void errors_meaning(void)
     for (int kind = 0; kind < 3; kind++) {
         lp_desc desc = tiny_desc(kind == 2 ? 2 : 0);
         if (kind == 2) desc.late.families = LP_LATE_BN | LP_LATE_HEAD;
-        lp_net *net = lp_create(&desc);
+        lp_net    *net = lp_create(&desc);
         lp_tensor *x = lp_input_rows(net, "x", 4, 3), *y = lp_labels(net, "y", 4);
         lp_tensor *h = lp_linear(net, lp_batchnorm(net, x, "bn"), "fc", 3);
         lp_tensor *loss = lp_cross_entropy(net, kind == 2 ? lp_relu(net, h) : h, y, 0);
@@ -1061,11 +1064,11 @@ static void refused_gradient_of(unsigned families)
 {
     lp_desc desc = tiny_desc(0);
     desc.late.families = families;
-    lp_net *net = lp_create(&desc);
+    lp_net    *net = lp_create(&desc);
     lp_tensor *x = lp_input_rows(net, "x", 1, 1), *t = lp_input_rows(net, "t", 1, 1);
     lp_tensor *w = shaped(net, "w", 2, 1, 1, 1, 1);
     lp_tensor *loss = lp_mean_squared_error(net, lp_matmul(net, x, w, NULL, "m"), t);
-    lp_real l = 0;
+    lp_real    l = 0;
     CHECK_INT(lp_compile(net, loss, NULL, 0), LP_OK);
     x->data[0] = (lp_real)1e30, t->data[0] = 0, lp_values(net, w, 0)[0] = (lp_real)1e-20;
     CHECK_INT(lp_forward(net, LP_SINGLE, 1, &l), LP_OK);
@@ -1088,7 +1091,7 @@ static void refused_gradient(void)
 static void refused_accumulation(void)
 {
     lp_desc desc = tiny_desc(0);
-    tiny a = tiny_compiled(&desc, N, 0), b = tiny_compiled(&desc, N, 0);
+    tiny    a = tiny_compiled(&desc, N, 0), b = tiny_compiled(&desc, N, 0);
     tiny_fill(&a, 1, N);
     CHECK_INT(lp_gradient(a.net, 1, NULL), LP_OK);
     spoil(&a, 0);
@@ -1112,7 +1115,7 @@ static void refused_accumulation(void)
 static void step_in_halves(void)
 {
     lp_desc desc = tiny_desc(3);
-    tiny a = tiny_compiled(&desc, N, 0.1f), b = tiny_compiled(&desc, N, 0.1f);
+    tiny    a = tiny_compiled(&desc, N, 0.1f), b = tiny_compiled(&desc, N, 0.1f);
     for (int i = 0; i < 9; i++) {
         lp_real la = 0, lb = 1;
         if (i == 2) lp_late_begin(a.net), lp_late_begin(b.net);
@@ -1129,8 +1132,8 @@ static void step_in_halves(void)
 /* A net without BatchNorm, where the mean over a minibatch is the mean over its parts. */
 static tiny plain_net(void)
 {
-    lp_desc desc = tiny_desc(0);
-    tiny t;
+    lp_desc    desc = tiny_desc(0);
+    tiny       t;
     lp_tensor *h;
     t.net = lp_create(&desc);
     t.x = lp_input(t.net, "image", N, 6, 6, 2);
@@ -1171,7 +1174,7 @@ static void accumulation(void)
 static void looking_is_harmless(void)
 {
     lp_desc desc = tiny_desc(3);
-    tiny a = tiny_compiled(&desc, N, 0.1f), b = tiny_compiled(&desc, N, 0.1f);
+    tiny    a = tiny_compiled(&desc, N, 0.1f), b = tiny_compiled(&desc, N, 0.1f);
     lp_real p[N * CLASSES], l;
     for (int i = 0; i < 8; i++) {
         if (i == 1) lp_late_begin(a.net), lp_late_begin(b.net);
@@ -1195,11 +1198,11 @@ static void looking_is_harmless(void)
 /* Breaks when a step writes to the caller's inputs (relu in place on the image, say). */
 static void inputs_stay(void)
 {
-    lp_desc desc = tiny_desc(0);
-    lp_net *net = lp_create(&desc);
+    lp_desc    desc = tiny_desc(0);
+    lp_net    *net = lp_create(&desc);
     lp_tensor *x = lp_input_rows(net, "x", 4, 6), *y = lp_labels(net, "y", 4);
     lp_tensor *h = lp_linear(net, lp_dropout(net, lp_relu(net, x), 0.5f), "fc", 2);
-    lp_real before[24];
+    lp_real    before[24];
     CHECK_INT(lp_compile(net, lp_cross_entropy(net, h, y, 0), NULL, 0), LP_OK);
     for (int i = 0; i < 24; i++) x->data[i] = before[i] = (lp_real)test_random(3, (uint64_t)i);
     for (int i = 0; i < 4; i++) y->labels[i] = i % 2;
@@ -1215,7 +1218,7 @@ static void smaller_batch(void)
 {
     for (int rows = 1; rows < N; rows += 2) {
         lp_desc desc = tiny_desc(2);
-        tiny big = tiny_compiled(&desc, N, 0.1f), fit = tiny_compiled(&desc, rows, 0.1f);
+        tiny    big = tiny_compiled(&desc, N, 0.1f), fit = tiny_compiled(&desc, rows, 0.1f);
         lp_real p[N * CLASSES], q[N * CLASSES], lp = 0, lq = 1;
         test_context("%d rows of %d", rows, N);
         CHECK_INT(lp_set_batch(big.net, rows), LP_OK);
@@ -1241,8 +1244,8 @@ static void smaller_batch(void)
 static void freeze(void)
 {
     static const char *frozen[3] = { "conv1.weight", "bn2.bias", "fc.weight" };
-    lp_desc desc = tiny_desc(2);
-    tiny t = tiny_build(&desc, N, 0), same = tiny_compiled(&desc, N, 0);
+    lp_desc            desc = tiny_desc(2);
+    tiny               t = tiny_build(&desc, N, 0), same = tiny_compiled(&desc, N, 0);
     for (int i = 0; i < 3; i++) lp_freeze(t.net, lp_find(t.net, frozen[i]));
     CHECK_INT(lp_compile(t.net, t.loss, NULL, 0), LP_OK);
     tiny_train(&t, 0, 2);
@@ -1250,9 +1253,9 @@ static void freeze(void)
     tiny_train(&t, 2, 6);
     for (int i = 0; lp_parameter_at(t.net, i); i++) {
         lp_tensor *p = lp_parameter_at(t.net, i), *q = lp_parameter_at(same.net, i);
-        int still = !memcmp(lp_values(t.net, p, 1 % lp_get_info(t.net).members),
-                            lp_values(same.net, q, 0), size_of(p) * sizeof(lp_real));
-        int want = !strcmp(p->name, frozen[0]) || !strcmp(p->name, frozen[1])
+        int        still = !memcmp(lp_values(t.net, p, 1 % lp_get_info(t.net).members),
+                                   lp_values(same.net, q, 0), size_of(p) * sizeof(lp_real));
+        int        want = !strcmp(p->name, frozen[0]) || !strcmp(p->name, frozen[1])
                    || !strcmp(p->name, frozen[2]);
         test_report(still == want, __FILE__, __LINE__, "%s %s", p->name,
                     still ? "stayed" : "moved");
@@ -1267,9 +1270,9 @@ static void freeze(void)
 static void find(void)
 {
     static const int conv[] = { 3, 3, 2, 5 }, fc[] = { 7, CLASSES };
-    lp_desc desc = tiny_desc(0);
-    tiny t = tiny_build(&desc, N, 0);
-    lp_tensor *w = lp_find(t.net, "conv1.weight"), *f = lp_find(t.net, "fc.weight");
+    lp_desc          desc = tiny_desc(0);
+    tiny             t = tiny_build(&desc, N, 0);
+    lp_tensor       *w = lp_find(t.net, "conv1.weight"), *f = lp_find(t.net, "fc.weight");
     CHECK(lp_find(t.net, "image") == t.x && lp_find(t.net, "label") == t.y);
     CHECK(lp_find(t.net, "nothing") == NULL && lp_find(t.net, "conv1.bias") == NULL);
     CHECK(lp_find(t.net, "bn1.weight") && lp_find(t.net, "bn1.bias") && lp_find(t.net, "fc.bias"));
@@ -1287,21 +1290,28 @@ static void find(void)
 /* Breaks when the late count of a family is wrong. */
 static void late_counts(void)
 {
-    static const struct { unsigned families; int late; } want[] = { /* NONE: below */
-        { LP_LATE_BN, 24 }, { LP_LATE_HEAD, 24 },
-        { LP_LATE_BN | LP_LATE_HEAD, 48 }, { LP_LATE_FULL, 453 },
-        { LP_LATE_FULL | LP_LATE_BN, 453 }, { LP_LATE_RANK1, 29 },
-        { LP_LATE_RANK1 | LP_LATE_BN, 53 }, { LP_LATE_RANK1 | LP_LATE_HEAD, 53 },
-        { LP_LATE_RANK1 | LP_LATE_FULL, 482 } };
+    static const struct {
+        unsigned families;
+        int      late;
+    } want[] = { /* NONE: below */
+                 { LP_LATE_BN, 24 },
+                 { LP_LATE_HEAD, 24 },
+                 { LP_LATE_BN | LP_LATE_HEAD, 48 },
+                 { LP_LATE_FULL, 453 },
+                 { LP_LATE_FULL | LP_LATE_BN, 453 },
+                 { LP_LATE_RANK1, 29 },
+                 { LP_LATE_RANK1 | LP_LATE_BN, 53 },
+                 { LP_LATE_RANK1 | LP_LATE_HEAD, 53 },
+                 { LP_LATE_RANK1 | LP_LATE_FULL, 482 }
+    };
     for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
         lp_desc desc = tiny_desc(2);
-        tiny t;
+        tiny    t;
         desc.late.families = want[i].families;
         t = tiny_compiled(&desc, N, 0);
         test_context("families %u", want[i].families);
         CHECK_INT(lp_get_info(t.net).late, want[i].late);
-        CHECK_INT(lp_get_info(t.net).parameters,
-                  453 + (want[i].families & LP_LATE_RANK1 ? 29 : 0));
+        CHECK_INT(lp_get_info(t.net).parameters, 453 + (want[i].families & LP_LATE_RANK1 ? 29 : 0));
         lp_destroy(t.net);
     }
 }
@@ -1310,7 +1320,7 @@ static void late_counts(void)
 static void late_needs_weights(void)
 {
     lp_desc desc = tiny_desc(2);
-    tiny t;
+    tiny    t;
     desc.late.families = LP_LATE_NONE;
     t = tiny_build(&desc, N, 0);
     CHECK_INT(lp_compile(t.net, t.loss, NULL, 0), LP_ERR_ARGUMENT);
@@ -1327,9 +1337,9 @@ static void late_needs_weights(void)
 static void late_by_role(void)
 {
     static const int dim[2] = { 4, 3 };
-    lp_desc desc = tiny_desc(2);
-    lp_net *net;
-    lp_tensor *x, *y, *a, *b;
+    lp_desc          desc = tiny_desc(2);
+    lp_net          *net;
+    lp_tensor       *x, *y, *a, *b;
     desc.late.families = LP_LATE_FULL;
     net = lp_create(&desc);
     x = lp_input_rows(net, "x", 2, 4), y = lp_labels(net, "y", 2);
@@ -1349,8 +1359,8 @@ static void second_loss(void)
 {
     lp_real seen[2];
     for (int extra = 0; extra < 2; extra++) {
-        lp_desc desc = tiny_desc(0);
-        tiny t = tiny_build(&desc, N, 0);
+        lp_desc    desc = tiny_desc(0);
+        tiny       t = tiny_build(&desc, N, 0);
         lp_tensor *logits = lp_find(t.net, "fc");
         if (extra) lp_mean_squared_error(t.net, logits, lp_relu(t.net, logits));
         CHECK_INT(lp_compile(t.net, t.loss, NULL, 0), LP_OK);
@@ -1365,15 +1375,15 @@ static void second_loss(void)
    equal masks the weights without a gradient after both would be those after the first. */
 static void accumulation_dropout(void)
 {
-    lp_desc desc = tiny_desc(0);
-    lp_net *net = lp_create(&desc);
+    lp_desc    desc = tiny_desc(0);
+    lp_net    *net = lp_create(&desc);
     lp_tensor *x = lp_input_rows(net, "x", 1, 64), *t = lp_input_rows(net, "t", 1, 1), *w;
     w = shaped(net, "w", 2, 64, 1, 1, 1);
     x = lp_dropout(net, x, 0.5f);
     x = lp_mean_squared_error(net, lp_matmul(net, x, w, NULL, "m"), t);
     CHECK_INT(lp_compile(net, x, NULL, 0), LP_OK);
     lp_real first[64];
-    int same = 1;
+    int     same = 1;
     for (int i = 0; i < 64; i++) lp_find(net, "x")->data[i] = 1;
     t->data[0] = 100;
     CHECK_INT(lp_gradient(net, 1, NULL), LP_OK);
@@ -1388,7 +1398,7 @@ static void accumulation_dropout(void)
 static void one_member(void)
 {
     lp_desc late = tiny_desc(1), none = tiny_desc(0);
-    tiny a = tiny_compiled(&late, N, 0.1f), b = tiny_compiled(&none, N, 0.1f);
+    tiny    a = tiny_compiled(&late, N, 0.1f), b = tiny_compiled(&none, N, 0.1f);
     CHECK_INT(lp_late_begin(a.net), LP_OK);
     tiny_train(&a, 0, 6), tiny_train(&b, 0, 6);
     CHECK_SAME_WEIGHTS(a.net, b.net, 0);
@@ -1401,7 +1411,7 @@ static void one_member(void)
 static void counters(void)
 {
     lp_desc desc = tiny_desc(3);
-    tiny t = tiny_compiled(&desc, N, 0);
+    tiny    t = tiny_compiled(&desc, N, 0);
     CHECK(lp_get_info(t.net).step == 0 && lp_get_info(t.net).member == 0);
     tiny_train(&t, 0, 4);
     CHECK(lp_get_info(t.net).step == 4 && lp_get_info(t.net).member == 0);
@@ -1427,9 +1437,9 @@ static int alike(lp_net *a, lp_net *b, const char *name_a, const char *name_b)
 static void check_normal(lp_net *net, const char *name, double std)
 {
     lp_tensor *p = lp_find(net, name);
-    size_t n = size_of(p);
-    lp_real *v = lp_values(net, p, 0);
-    double sum = 0, square = 0;
+    size_t     n = size_of(p);
+    lp_real   *v = lp_values(net, p, 0);
+    double     sum = 0, square = 0;
     if (!CHECK(v && n)) return;
     for (size_t i = 0; i < n; i++) sum += (double)v[i], square += (double)v[i] * (double)v[i];
     test_context("%s", name);
@@ -1440,8 +1450,8 @@ static void check_normal(lp_net *net, const char *name, double std)
 /* Breaks when weights do not start as documented, or two tensors start alike. */
 static void initial_weights(void)
 {
-    lp_desc desc = tiny_desc(0);
-    lp_net *net;
+    lp_desc    desc = tiny_desc(0);
+    lp_net    *net;
     lp_tensor *x, *a, *b, *y;
     desc.inference = 1;
     net = lp_create(&desc);
@@ -1465,7 +1475,7 @@ static void initial_weights(void)
 static void seeds(void)
 {
     lp_desc one = tiny_desc(2), two = tiny_desc(2), other = tiny_desc(2);
-    tiny a, b, c;
+    tiny    a, b, c;
     one.threads = 1, two.threads = 5, other.seed = 2;
     a = tiny_compiled(&one, N, 0.2f), b = tiny_compiled(&two, N, 0.2f);
     c = tiny_compiled(&other, N, 0.2f);
@@ -1509,7 +1519,7 @@ static text text_build(const lp_desc *desc, int streams)
 
 static text text_compiled(const lp_desc *desc, int streams)
 {
-    text t = text_build(desc, streams);
+    text      t = text_build(desc, streams);
     lp_status st = lp_compile(t.net, t.loss, NULL, 0);
     test_report(st == LP_OK, __FILE__, __LINE__, "lp_compile: %s", lp_error(t.net));
     if (st != LP_OK) exit(1); /* nothing below would make sense */
@@ -1545,7 +1555,7 @@ static void text_train(text *t, int from, int to)
 /* A copy of the carried states; free it. */
 static lp_real *carry_of(lp_net *net)
 {
-    size_t n = 0;
+    size_t   n = 0;
     lp_real *from = lp_carry(net, &n), *copy = (lp_real *)test_alloc(n * sizeof *copy);
     if (CHECK(from && n >= 2 * LAYERS * UNITS)) memcpy(copy, from, n * sizeof *copy);
     return copy;
@@ -1553,14 +1563,14 @@ static lp_real *carry_of(lp_net *net)
 
 static int carry_is(lp_net *net, const lp_real *want)
 {
-    size_t n = 0;
+    size_t         n = 0;
     const lp_real *carry = lp_carry(net, &n);
     return n && !memcmp(carry, want, n * sizeof *carry);
 }
 
 static void carry_set(lp_net *net, const lp_real *from)
 {
-    size_t n = 0;
+    size_t   n = 0;
     lp_real *carry = lp_carry(net, &n);
     memcpy(carry, from, n * sizeof *carry);
 }
@@ -1570,9 +1580,9 @@ static void carry_set(lp_net *net, const lp_real *from)
 static void carry_at_first(void)
 {
     lp_desc desc = text_desc(0), plain = tiny_desc(0);
-    tiny without = tiny_compiled(&plain, N, 0);
-    text t = text_build(&desc, STREAMS);
-    size_t n = 77;
+    tiny    without = tiny_compiled(&plain, N, 0);
+    text    t = text_build(&desc, STREAMS);
+    size_t  n = 77;
     CHECK(lp_carry(without.net, &n) == NULL && n == 0);
     CHECK(lp_carry(without.net, NULL) == NULL);
     n = 77;
@@ -1591,7 +1601,7 @@ static void carry_at_first(void)
 static lp_status read_text(text *t, int how)
 {
     lp_real p[LINES * VOCABULARY];
-    double worst;
+    double  worst;
     switch (how) {
     case 0: return lp_forward(t->net, LP_SINGLE, 0, NULL);
     case 1: return lp_forward(t->net, LP_SINGLE, 1, NULL);
@@ -1633,8 +1643,8 @@ static void carry_moves(void)
 static void carry_gradient_check(void)
 {
     lp_desc desc = text_desc(2);
-    text t = text_compiled(&desc, STREAMS);
-    double worst = 1;
+    text    t = text_compiled(&desc, STREAMS);
+    double  worst = 1;
     text_train(&t, 0, 2);
     lp_late_begin(t.net);
     text_train(&t, 2, 3);
@@ -1650,9 +1660,9 @@ static void carry_gradient_check(void)
 /* Minibatches and weights that are refused; how the call must end, and a word of the message. */
 static lp_status spoil_text(text *t, int how, const char **word)
 {
-    static const char *const words[7] = { "text", "text", "-100", "next", "999", "the loss",
-                                          "the gradient" };
-    lp_tensor *out = lp_find(t->net, "out.weight");
+    static const char *const words[7] = { "text", "text",     "-100",        "next",
+                                          "999",  "the loss", "the gradient" };
+    lp_tensor               *out = lp_find(t->net, "out.weight");
     *word = words[how];
     text_fill(t, 5, STREAMS);
     if (how == 0) t->x->labels[LINES - 1] = VOCABULARY;
@@ -1671,15 +1681,15 @@ static lp_status spoil_text(text *t, int how, const char **word)
 static void carry_refused(void)
 {
     for (int how = 0; how < 7; how++) {
-        lp_desc desc = text_desc(3);
-        text t = text_compiled(&desc, STREAMS);
-        lp_real p[LINES * VOCABULARY];
+        lp_desc     desc = text_desc(3);
+        text        t = text_compiled(&desc, STREAMS);
+        lp_real     p[LINES * VOCABULARY];
         const char *word;
         text_train(&t, 0, 2);
         CHECK_INT(lp_late_begin(t.net), LP_OK);
         text_train(&t, 2, 3);
         lp_status want = spoil_text(&t, how, &word);
-        char *before = snapshot(t.net);
+        char     *before = snapshot(t.net);
         test_context("kind %d", how);
         CHECK_INT(lp_train_step(t.net, 0.02f, NULL), want);
         CHECK_TEXT(lp_error(t.net), word);
@@ -1695,12 +1705,12 @@ static void carry_refused(void)
    input is looked up behind it. */
 static void carry_refused_behind(void)
 {
-    lp_desc desc = text_desc(0);
-    lp_net *net = lp_create(&desc);
+    lp_desc    desc = text_desc(0);
+    lp_net    *net = lp_create(&desc);
     lp_tensor *a = lp_tokens(net, "a", 2, 3), *b = lp_tokens(net, "b", 2, 3);
     lp_tensor *h = lp_lstm(net, lp_embedding(net, a, "ea", 5, 4), "rnn", UNITS);
     lp_tensor *loss = lp_linear(net, lp_add(net, h, lp_embedding(net, b, "eb", 5, UNITS)), "fc", 5);
-    lp_real p[30];
+    lp_real    p[30];
     loss = lp_cross_entropy(net, loss, a, 0);
     CHECK_INT(lp_compile(net, loss, NULL, 0), LP_OK);
     for (int i = 0; i < 6; i++) a->labels[i] = i % 5, b->labels[i] = 4;
@@ -1719,9 +1729,9 @@ static void carry_refused_behind(void)
    and the net must equal one built for two streams bit for bit. */
 static void carry_smaller_batch(void)
 {
-    lp_desc desc = text_desc(2);
-    text big = text_compiled(&desc, STREAMS), fit = text_compiled(&desc, 2);
-    lp_real p[LINES * VOCABULARY], q[LINES * VOCABULARY];
+    lp_desc  desc = text_desc(2);
+    text     big = text_compiled(&desc, STREAMS), fit = text_compiled(&desc, 2);
+    lp_real  p[LINES * VOCABULARY], q[LINES * VOCABULARY];
     lp_real *carry = lp_carry(big.net, NULL), *narrow = lp_carry(fit.net, NULL);
     for (int i = 0; i < 2 * LAYERS * STREAMS * UNITS; i++)
         carry[i] = (lp_real)0.1 * (lp_real)(i % 7);
@@ -1735,10 +1745,12 @@ static void carry_smaller_batch(void)
         CHECK_INT(lp_train_step(big.net, 0.02f, NULL), LP_OK);
         CHECK_INT(lp_train_step(fit.net, 0.02f, NULL), LP_OK);
     }
-    for (int i = 0; lp_parameter_at(big.net, i); i++) for (int k = 0; k < 2; k++) {
-        lp_tensor *a = lp_parameter_at(big.net, i), *b = lp_parameter_at(fit.net, i);
-        CHECK_BITS(lp_values(big.net, a, k), lp_values(fit.net, b, k), size_of(a) * sizeof *carry);
-    }
+    for (int i = 0; lp_parameter_at(big.net, i); i++)
+        for (int k = 0; k < 2; k++) {
+            lp_tensor *a = lp_parameter_at(big.net, i), *b = lp_parameter_at(fit.net, i);
+            CHECK_BITS(lp_values(big.net, a, k), lp_values(fit.net, b, k),
+                       size_of(a) * sizeof *carry);
+        }
     for (int i = 0; i < 2 * LAYERS; i++) {
         CHECK_BITS(carry + i * STREAMS * UNITS, narrow + i * 2 * UNITS, 2 * UNITS * sizeof *carry);
         for (int j = 0; j < UNITS; j++) {
@@ -1758,7 +1770,7 @@ static void carry_smaller_batch(void)
 static void carry_of_streams(void)
 {
     lp_desc desc = text_desc(3);
-    text late = text_compiled(&desc, STREAMS), plain = text_compiled(&desc, STREAMS);
+    text    late = text_compiled(&desc, STREAMS), plain = text_compiled(&desc, STREAMS);
     for (int step = 0; step < 8; step++) {
         if (step == 2) CHECK_INT(lp_late_begin(late.net), LP_OK);
         if (step == 7) CHECK_INT(lp_late_average(late.net, LP_AVERAGE_MEAN), LP_OK);
@@ -1776,7 +1788,7 @@ static void carry_ensemble(void)
 {
     lp_desc desc = text_desc(3);
     desc.late.sigma0 = 0.5f;
-    text t = text_compiled(&desc, STREAMS);
+    text    t = text_compiled(&desc, STREAMS);
     lp_real p[3][LINES * VOCABULARY], e[LINES * VOCABULARY + 3];
     text_train(&t, 0, 3);
     CHECK_INT(lp_late_begin(t.net), LP_OK);
@@ -1803,7 +1815,7 @@ static void carry_ensemble(void)
 static void predict_sequences(void)
 {
     lp_desc desc = text_desc(0);
-    text t = text_compiled(&desc, STREAMS);
+    text    t = text_compiled(&desc, STREAMS);
     text_train(&t, 0, 2);
     CHECK_INT(lp_get_info(t.net).classes, VOCABULARY);
     for (int rows = 1; rows <= STREAMS; rows++) {
@@ -1825,7 +1837,7 @@ static void predict_sequences(void)
 static void ignored_everywhere(void)
 {
     lp_desc desc = text_desc(0);
-    text t = text_compiled(&desc, STREAMS), same = text_compiled(&desc, STREAMS);
+    text    t = text_compiled(&desc, STREAMS), same = text_compiled(&desc, STREAMS);
     lp_real l = 5, p[LINES * VOCABULARY], *before = carry_of(t.net);
     text_fill(&t, 0, STREAMS);
     for (int i = 0; i < LINES; i++) t.y->labels[i] = LP_IGNORE;
@@ -1858,7 +1870,7 @@ static void gradient_norm(void)
 {
     lp_desc desc = text_desc(2);
     desc.clip = 1e-3f;
-    text t = text_compiled(&desc, STREAMS);
+    text   t = text_compiled(&desc, STREAMS);
     double sum = 0;
     CHECK(lp_get_info(t.net).gradient_norm == 0);
     text_fill(&t, 0, STREAMS);
@@ -1878,7 +1890,7 @@ static void gradient_norm(void)
 static const char *const text_frozen_names[5] = { "embed.weight", "lstm0.weight_hh",
                                                   "lstm0.weight_ih.u", "lstm1.weight_hh.v",
                                                   "lstm1.bias_ih" };
-static int is_text_frozen(const char *name)
+static int               is_text_frozen(const char *name)
 {
     int found = 0;
     for (int i = 0; i < 5; i++) found |= !strcmp(name, text_frozen_names[i]);
@@ -1890,15 +1902,15 @@ static int is_text_frozen(const char *name)
 static void text_frozen(void)
 {
     lp_desc desc = text_desc(2);
-    text all = text_compiled(&desc, STREAMS), some = text_build(&desc, STREAMS);
-    double sum = 0;
+    text    all = text_compiled(&desc, STREAMS), some = text_build(&desc, STREAMS);
+    double  sum = 0;
     for (int i = 0; i < 5; i++) lp_freeze(some.net, lp_find(some.net, text_frozen_names[i]));
     CHECK_INT(lp_compile(some.net, some.loss, NULL, 0), LP_OK);
     text_fill(&all, 0, STREAMS), text_fill(&some, 0, STREAMS);
     CHECK_INT(lp_gradient(all.net, 1, NULL), LP_OK);
     CHECK_INT(lp_gradient(some.net, 1, NULL), LP_OK);
     for (int i = 0; lp_parameter_at(all.net, i); i++) {
-        lp_tensor *p = lp_parameter_at(all.net, i);
+        lp_tensor     *p = lp_parameter_at(all.net, i);
         const lp_real *g = lp_gradients(some.net, lp_parameter_at(some.net, i));
         test_context("%s", p->name);
         CHECK_INT(g == NULL, is_text_frozen(p->name));
@@ -1911,7 +1923,8 @@ static void text_frozen(void)
         lp_tensor *p = lp_parameter_at(all.net, i), *q = lp_parameter_at(some.net, i);
         test_context("%s", p->name);
         CHECK_INT(!memcmp(lp_values(all.net, p, 0), lp_values(some.net, q, 0),
-                          size_of(p) * sizeof(lp_real)), is_text_frozen(p->name));
+                          size_of(p) * sizeof(lp_real)),
+                  is_text_frozen(p->name));
     }
     lp_destroy(all.net), lp_destroy(some.net);
 }
@@ -1920,8 +1933,8 @@ static void text_frozen(void)
 static void text_inference(void)
 {
     lp_desc desc = text_desc(0);
-    text a = text_compiled(&desc, STREAMS), b;
-    size_t train = 0, infer = 0;
+    text    a = text_compiled(&desc, STREAMS), b;
+    size_t  train = 0, infer = 0;
     lp_real p[LINES * VOCABULARY], q[LINES * VOCABULARY];
     desc.inference = 1;
     b = text_build(&desc, STREAMS);
@@ -1955,8 +1968,8 @@ static void text_inference_memory(void)
 {
     size_t bytes[2][2];
     for (int i = 0; i < 2; i++) {
-        lp_desc desc = text_desc(0);
-        lp_net *net = lp_create(&desc);
+        lp_desc    desc = text_desc(0);
+        lp_net    *net = lp_create(&desc);
         lp_tensor *x = lp_input_steps(net, "x", 8, i ? 110 : 60, 3);
         lp_tensor *h = lp_lstm(net, x, "rnn", 40);
         h = lp_mean_squared_error(net, h, lp_lstm(net, x, "other", 40));
@@ -1973,15 +1986,15 @@ static void text_inference_memory(void)
 static void lstm_guarded(int rows, int length, int in, int units, int threads, int inference)
 {
     lp_desc desc = text_desc(0);
-    size_t need[2];
+    size_t  need[2];
     desc.threads = threads, desc.inference = inference;
-    lp_net *net = lp_create(&desc);
+    lp_net    *net = lp_create(&desc);
     lp_tensor *x = lp_input_steps(net, "x", rows, length, in), *h = lp_lstm(net, x, "rnn", units);
     lp_tensor *t = lp_input_steps(net, "t", rows, length, units);
     h = lp_mean_squared_error(net, h, t);
     CHECK_INT(lp_memory_required(net, h, &need[0], &need[1]), LP_OK);
     size_t bytes = need[inference];
-    char *block = (char *)test_alloc(bytes + 512), *m = block;
+    char  *block = (char *)test_alloc(bytes + 512), *m = block;
     while ((uintptr_t)m % 64 != 4) m++; /* so that aligning it leaves no slack at the end */
     memset(block, 0x5A, bytes + 512);
     CHECK_INT(lp_compile(net, h, m, bytes), LP_OK);
@@ -1996,22 +2009,23 @@ static void lstm_guarded(int rows, int length, int in, int units, int threads, i
 /* Breaks when an LSTM's work space is planned too small for one of its products. */
 static void lstm_memory(void)
 {
-    static const int size[][4] = { { 1, 1, 1, 1 }, { 1, 1, 333, 1 }, { 1, 1, 1, 67 },
-                                   { 1, 9, 40, 3 }, { 17, 1, 5, 5 }, { 40, 30, 2, 1 },
+    static const int size[][4] = { { 1, 1, 1, 1 },    { 1, 1, 333, 1 }, { 1, 1, 1, 67 },
+                                   { 1, 9, 40, 3 },   { 17, 1, 5, 5 },  { 40, 30, 2, 1 },
                                    { 3, 5, 100, 33 }, { 2, 2, 1, 130 } };
-    for (int i = 0; i < 8; i++) for (int threads = 1; threads < 4; threads += 2)
-    for (int inference = 0; inference < 2; inference++) {
-        const int *s = size[i];
-        test_context("[%d,%d,%d] to %d units, %d threads, inference %d", s[0], s[1], s[2], s[3],
-                     threads, inference);
-        lstm_guarded(s[0], s[1], s[2], s[3], threads, inference);
-    }
+    for (int i = 0; i < 8; i++)
+        for (int threads = 1; threads < 4; threads += 2)
+            for (int inference = 0; inference < 2; inference++) {
+                const int *s = size[i];
+                test_context("[%d,%d,%d] to %d units, %d threads, inference %d", s[0], s[1], s[2],
+                             s[3], threads, inference);
+                lstm_guarded(s[0], s[1], s[2], s[3], threads, inference);
+            }
 }
 
 /* One life of a text net in `memory` (NULL: its own) until the middle of a turn. */
 static text text_life(const lp_desc *desc, char *memory, size_t bytes)
 {
-    text t = text_build(desc, STREAMS);
+    text    t = text_build(desc, STREAMS);
     lp_real p[LINES * VOCABULARY];
     CHECK_INT(lp_compile(t.net, t.loss, memory, bytes), LP_OK);
     hook_calls = 0;
@@ -2033,7 +2047,7 @@ static void text_memory(void)
     text own = text_life(&desc, NULL, 0);
     for (size_t offset = 0; offset < 64; offset += 20) {
         size_t need = lp_get_info(own.net).bytes;
-        char *block = (char *)test_alloc(need + 256), *m = block + 64 + offset;
+        char  *block = (char *)test_alloc(need + 256), *m = block + 64 + offset;
         memset(block, 0x5A, need + 256);
         text t = text_life(&desc, m, need);
         CHECK_SAME_STATE(own.net, t.net);
@@ -2106,9 +2120,9 @@ static void text_looks_up(void)
 static void text_learns(void)
 {
     lp_desc desc = text_desc(3);
-    text t = text_compiled(&desc, STREAMS);
+    text    t = text_compiled(&desc, STREAMS);
     lp_real l = 0, first = 0, mean = 0;
-    int steps = test_small ? 80 : 1000;
+    int     steps = test_small ? 80 : 1000;
     for (int step = 0; step < steps; step++) {
         if (step == steps / 2) CHECK_INT(lp_late_begin(t.net), LP_OK);
         text_fill(&t, step, STREAMS);
@@ -2126,7 +2140,7 @@ static void text_learns(void)
 static tiny late_net(int extra)
 {
     lp_desc desc = tiny_desc(3);
-    tiny t;
+    tiny    t;
     desc.late.sigma0 = 0.1f;
     desc.swa = 1;
     t = tiny_compiled(&desc, N, 0);
@@ -2139,7 +2153,7 @@ static tiny late_net(int extra)
 /* Breaks when the ensemble is not the mean of the members' probabilities (one rounding each). */
 static void predict_ensemble(void)
 {
-    tiny t = late_net(7);
+    tiny    t = late_net(7);
     lp_real p[3][N * CLASSES], e[N * CLASSES];
     tiny_fill(&t, 50, N);
     for (int k = 0; k < 3; k++) CHECK_INT(lp_predict(t.net, k, p[k]), LP_OK);
@@ -2153,7 +2167,7 @@ static void predict_ensemble(void)
 /* Breaks when prediction looks at labels, which nobody has then. */
 static void predict_without_labels(void)
 {
-    tiny t = late_net(2);
+    tiny    t = late_net(2);
     lp_real p[N * CLASSES], q[N * CLASSES];
     tiny_fill(&t, 50, N);
     CHECK_INT(lp_predict(t.net, LP_ENSEMBLE, p), LP_OK);
@@ -2167,7 +2181,7 @@ static void predict_without_labels(void)
 /* Breaks when the average shown during training is not the model that lp_late_average makes. */
 static void predict_averaged(void)
 {
-    tiny t = late_net(7);
+    tiny    t = late_net(7);
     lp_real shown[N * CLASSES], made[N * CLASSES];
     tiny_fill(&t, 50, N);
     CHECK_INT(lp_predict(t.net, LP_AVERAGED, shown), LP_OK);
@@ -2182,7 +2196,7 @@ static void predict_averaged(void)
 /* Breaks when a swap loses the training weights, or is not an exchange. */
 static void swa_swaps_back(void)
 {
-    tiny a = late_net(4), b = late_net(4);
+    tiny    a = late_net(4), b = late_net(4);
     lp_real p[N * CLASSES], q[N * CLASSES];
     CHECK_INT(lp_swa_add(a.net), LP_OK);
     CHECK_INT(lp_swa_add(b.net), LP_OK);
@@ -2207,8 +2221,8 @@ static char *life_state(size_t *bytes)
 {
     lp_desc desc = tiny_desc(2);
     lp_real p[N * CLASSES];
-    tiny t;
-    char *s;
+    tiny    t;
+    char   *s;
     desc.swa = 1, desc.late.sigma0 = 0.1f;
     t = tiny_compiled(&desc, N, 0.1f);
     tiny_train(&t, 0, 2);
@@ -2232,7 +2246,7 @@ static char *life_state(size_t *bytes)
 static void rounding_mode(void)
 {
     size_t n = 0;
-    char *nearest = life_state(&n), *upward;
+    char  *nearest = life_state(&n), *upward;
 #ifdef FE_UPWARD
     int old = fegetround();
     if (fesetround(FE_UPWARD) == 0) {
@@ -2261,8 +2275,8 @@ static void *life_thread(void *to)
 static void nets_in_threads(void)
 {
     pthread_t thread[3];
-    char *state[3], *alone;
-    size_t n = 0;
+    char     *state[3], *alone;
+    size_t    n = 0;
     alone = life_state(&n);
     for (int i = 0; i < 3; i++)
         CHECK_INT(pthread_create(&thread[i], NULL, life_thread, state + i), 0);
@@ -2274,7 +2288,7 @@ static void nets_in_threads(void)
     free(alone);
 }
 #else
-static void nets_in_threads(void) { }
+static void nets_in_threads(void) {}
 #endif
 
 /* ------------------------------------------------------------------------------------ state */
@@ -2284,8 +2298,8 @@ static void nets_in_threads(void) { }
 static void state_continues(void)
 {
     lp_desc desc = tiny_desc(3);
-    tiny a = late_net(5), b;
-    char *state;
+    tiny    a = late_net(5), b;
+    char   *state;
     desc.late.sigma0 = 0.1f, desc.swa = 1;
     b = tiny_compiled(&desc, N, 0);
     CHECK_INT(lp_swa_add(a.net), LP_OK);
@@ -2310,7 +2324,7 @@ static void state_continues(void)
 /* Breaks when a state taken with the SWA mean swapped in comes back as one for training. */
 static void state_swapped(void)
 {
-    tiny a = late_net(4), b = late_net(2);
+    tiny  a = late_net(4), b = late_net(2);
     char *state;
     CHECK_INT(lp_swa_add(a.net), LP_OK);
     tiny_train(&a, 8, 11);
@@ -2353,33 +2367,35 @@ static text text_for_state(lp_rule base, lp_rule late, int members, int trained)
    fresh net and into the same one later, four more minibatches repeat every bit. */
 static void state_of_text(void)
 {
-    static const lp_rule rule[4][2] = { { LP_ADAM, LP_ADAM }, { LP_SGD, LP_ADAMW },
-                                        { LP_ADAMW, LP_SGD }, { LP_SGD, LP_SGD } };
-    for (int i = 0; i < 4; i++) for (int members = 0; members <= 3; members += 3) {
-        text a = text_for_state(rule[i][0], rule[i][1], members, 1);
-        text b = text_for_state(rule[i][0], rule[i][1], members, 0);
-        char *state = snapshot(a.net);
-        test_context("rules %d %d, K = %d", rule[i][0], rule[i][1], members);
-        CHECK_INT(lp_state_load(b.net, state, lp_state_bytes(a.net)), LP_OK);
-        CHECK(carry_is(b.net, lp_carry(a.net, NULL)));
-        CHECK_SAME_STATE(a.net, b.net);
-        text_train(&a, 7, 11), text_train(&b, 7, 11);
-        CHECK_SAME_STATE(a.net, b.net);
-        CHECK_INT(lp_state_load(a.net, state, lp_state_bytes(a.net)), LP_OK);
-        text_train(&a, 7, 11);
-        CHECK_SAME_STATE(a.net, b.net);
-        free(state);
-        lp_destroy(a.net), lp_destroy(b.net);
-    }
+    static const lp_rule rule[4][2] = {
+        { LP_ADAM, LP_ADAM }, { LP_SGD, LP_ADAMW }, { LP_ADAMW, LP_SGD }, { LP_SGD, LP_SGD }
+    };
+    for (int i = 0; i < 4; i++)
+        for (int members = 0; members <= 3; members += 3) {
+            text  a = text_for_state(rule[i][0], rule[i][1], members, 1);
+            text  b = text_for_state(rule[i][0], rule[i][1], members, 0);
+            char *state = snapshot(a.net);
+            test_context("rules %d %d, K = %d", rule[i][0], rule[i][1], members);
+            CHECK_INT(lp_state_load(b.net, state, lp_state_bytes(a.net)), LP_OK);
+            CHECK(carry_is(b.net, lp_carry(a.net, NULL)));
+            CHECK_SAME_STATE(a.net, b.net);
+            text_train(&a, 7, 11), text_train(&b, 7, 11);
+            CHECK_SAME_STATE(a.net, b.net);
+            CHECK_INT(lp_state_load(a.net, state, lp_state_bytes(a.net)), LP_OK);
+            text_train(&a, 7, 11);
+            CHECK_SAME_STATE(a.net, b.net);
+            free(state);
+            lp_destroy(a.net), lp_destroy(b.net);
+        }
 }
 
 /* Breaks when counts of updates that cannot be are taken: more than there were steps, or below
    zero. */
 static void state_of_counts(void)
 {
-    text t = text_for_state(LP_ADAM, LP_ADAM, 3, 1);
+    text   t = text_for_state(LP_ADAM, LP_ADAM, 3, 1);
     size_t bytes = lp_state_bytes(t.net);
-    char *state = snapshot(t.net), *before = snapshot(t.net);
+    char  *state = snapshot(t.net), *before = snapshot(t.net);
     for (int i = 0; i < 4; i++) {
         memcpy(state, before, bytes);
         inside_set_updates(state, i >= 2, i % 2 ? -1 : lp_get_info(t.net).step + 1);
@@ -2394,7 +2410,7 @@ static void state_of_counts(void)
 /* Breaks when moments of one rule are taken for those of another. */
 static void state_of_rules(void)
 {
-    text a = text_for_state(LP_ADAM, LP_ADAM, 3, 1), b = text_for_state(LP_SGD, LP_ADAM, 3, 0);
+    text  a = text_for_state(LP_ADAM, LP_ADAM, 3, 1), b = text_for_state(LP_SGD, LP_ADAM, 3, 0);
     char *state = snapshot(a.net), *before = snapshot(b.net);
     CHECK(lp_state_load(b.net, state, lp_state_bytes(a.net)) != LP_OK);
     CHECK(lp_state_load(b.net, state, lp_state_bytes(b.net)) != LP_OK);
@@ -2406,7 +2422,7 @@ static void state_of_rules(void)
 /* Breaks when the average of before the loading is still shown after it: both are of one step. */
 static void state_average(void)
 {
-    tiny a = late_net(4), b = late_net(3);
+    tiny  a = late_net(4), b = late_net(3);
     char *state = snapshot(a.net);
     tiny_train(&b, 20, 21);
     CHECK_INT(lp_get_info(a.net).step, lp_get_info(b.net).step);
@@ -2422,8 +2438,8 @@ static void state_average(void)
 static void state_dropout(void)
 {
     lp_desc desc = tiny_desc(2);
-    tiny a = tiny_compiled(&desc, N, 0.4f), b = tiny_compiled(&desc, N, 0.4f);
-    char *state;
+    tiny    a = tiny_compiled(&desc, N, 0.4f), b = tiny_compiled(&desc, N, 0.4f);
+    char   *state;
     tiny_train(&a, 0, 3);
     state = snapshot(a.net);
     CHECK_INT(lp_state_load(b.net, state, lp_state_bytes(b.net)), LP_OK);
@@ -2437,13 +2453,13 @@ static void state_dropout(void)
    leaves a half-loaded net. */
 static void state_refuses(void)
 {
-    tiny t = late_net(2);
+    tiny   t = late_net(2);
     size_t bytes = lp_state_bytes(t.net);
-    char *state = snapshot(t.net), *junk = (char *)test_alloc(bytes);
+    char  *state = snapshot(t.net), *junk = (char *)test_alloc(bytes);
     for (int members = 2; members < 5; members++) {
         lp_desc desc = tiny_desc(members);
-        tiny other = tiny_compiled(&desc, N, 0);
-        char *s = snapshot(other.net);
+        tiny    other = tiny_compiled(&desc, N, 0);
+        char   *s = snapshot(other.net);
         CHECK(lp_state_load(t.net, s, lp_state_bytes(other.net)) != LP_OK); /* K, or no SWA */
         free(s);
         lp_destroy(other.net);
@@ -2480,14 +2496,15 @@ static void load_damaged(lp_net *net, const char *bad, lp_real *p)
    of the first 512 bytes set to four values, then a step and a prediction of every member. */
 static void fuzz(lp_net *net)
 {
-    size_t bytes = lp_state_bytes(net);
-    char *good = snapshot(net), *bad = (char *)test_alloc(bytes);
+    size_t  bytes = lp_state_bytes(net);
+    char   *good = snapshot(net), *bad = (char *)test_alloc(bytes);
     lp_real p[LINES * VOCABULARY];
-    for (size_t i = 0; i < 512 && i < bytes; i += test_small ? 3 : 1) for (int v = 0; v < 4; v++) {
-        memcpy(bad, good, bytes);
-        bad[i] = (char)(v == 0 ? 0 : v == 1 ? 0xFF : v == 2 ? 0x80 : bad[i] + 1);
-        load_damaged(net, bad, p);
-    }
+    for (size_t i = 0; i < 512 && i < bytes; i += test_small ? 3 : 1)
+        for (int v = 0; v < 4; v++) {
+            memcpy(bad, good, bytes);
+            bad[i] = (char)(v == 0 ? 0 : v == 1 ? 0xFF : v == 2 ? 0x80 : bad[i] + 1);
+            load_damaged(net, bad, p);
+        }
     CHECK_INT(lp_state_load(net, good, bytes), LP_OK);
     free(good), free(bad);
 }
@@ -2536,7 +2553,7 @@ static void metrics_by_hand(void)
     static const lp_real p[6] = { 0.7f, 0.2f, 0.1f, 0.1f, 0.55f, 0.35f };
     static const lp_real q[4] = { 0.7f, 0.3f, 0.28f, 0.72f };
     static const int32_t label[2] = { 0, 2 }, same[2] = { 0, 0 };
-    lp_metrics m = lp_metrics_zero();
+    lp_metrics           m = lp_metrics_zero();
     lp_metrics_add(&m, p, label, 2, 3);
     CHECK_NEAR(m.images, 2, 0);
     CHECK_NEAR(lp_accuracy(&m), 0.5, 1e-12);
@@ -2555,8 +2572,8 @@ static void metrics_edges(void)
 {
     static const lp_real sure[2] = { 1, 0 };
     static const int32_t right = 0, wrong = 1, bad[2] = { -1, 2 };
-    lp_real nan[2];
-    lp_metrics m = lp_metrics_zero();
+    lp_real              nan[2];
+    lp_metrics           m = lp_metrics_zero();
     CHECK(lp_accuracy(&m) == 0 && lp_nll(&m) == 0 && lp_brier(&m) == 0 && lp_ece(&m) == 0);
     lp_metrics_add(&m, sure, &right, 1, 2);
     CHECK(m.bin_images[14] == 1 && lp_ece(&m) == 0 && lp_nll(&m) == 0 && lp_accuracy(&m) == 1);
@@ -2595,7 +2612,7 @@ static void random_bits(void)
    chi-square with 15 degrees of freedom exceeds 44 once in 10,000 seeds. */
 static void random_uniform(void)
 {
-    int n = test_small ? 4000 : 200000, bins[16];
+    int    n = test_small ? 4000 : 200000, bins[16];
     double sum = 0, lag = 0, last = 0.5, chi = 0;
     memset(bins, 0, sizeof bins);
     for (int i = 0; i < n; i++) {
@@ -2614,9 +2631,9 @@ static void random_uniform(void)
    the share beyond 1, 2, 3 deviations. */
 static void random_normal(void)
 {
-    int n = test_small ? 4000 : 200000;
+    int                 n = test_small ? 4000 : 200000;
     static const double beyond[3] = { 0.317311, 0.045500, 0.0026998 };
-    double m[5] = { 0, 0, 0, 0, 0 }, tail[3] = { 0, 0, 0 }, lag = 0, last = 0;
+    double              m[5] = { 0, 0, 0, 0, 0 }, tail[3] = { 0, 0, 0 }, lag = 0, last = 0;
     for (int i = 0; i < n; i++) {
         double z = lp_random_normal(3, 4, (uint64_t)i), power = 1;
         for (int j = 0; j < 5; j++, power *= z) m[j] += power / n;
@@ -2637,11 +2654,11 @@ static void random_normal(void)
 static void shuffle(void)
 {
     static const int sizes[5] = { 0, 1, 2, 17, 1000 };
-    int32_t order[1002], count[9] = { 0, 0, 0, 0, 0, 0, 0, 0, 0 };
-    double chi = 0;
+    int32_t          order[1002], count[9] = { 0, 0, 0, 0, 0, 0, 0, 0, 0 };
+    double           chi = 0;
     for (int s = 0; s < 5; s++) {
         char seen[1000];
-        int n = sizes[s];
+        int  n = sizes[s];
         memset(seen, 0, sizeof seen);
         order[n] = -7;
         lp_shuffle(1, 2, order, n);
@@ -2653,7 +2670,8 @@ static void shuffle(void)
         lp_shuffle(1, (uint64_t)i, order, 3);
         count[order[0] * 3 + order[1]]++;
     }
-    for (int i = 0; i < 9; i++) if (i % 4) chi += pow(count[i] - 1000, 2) / 1000;
+    for (int i = 0; i < 9; i++)
+        if (i % 4) chi += pow(count[i] - 1000, 2) / 1000;
     CHECK(chi < 26);
 }
 
@@ -2669,7 +2687,7 @@ static ptrdiff_t count_parameters(lp_net *net)
 static void check_shape(lp_net *net, const char *name, int rank, int a, int b, int c, int d)
 {
     lp_tensor *t = lp_find(net, name);
-    int want[4];
+    int        want[4];
     want[0] = a, want[1] = b, want[2] = c, want[3] = d;
     test_context("%s", name);
     if (CHECK(t != NULL) && CHECK_INT(t->rank, rank)) CHECK_BITS(t->dim, want, (size_t)rank * 4);
@@ -2678,8 +2696,8 @@ static void check_shape(lp_net *net, const char *name, int rank, int a, int b, i
 /* Breaks when the Wide ResNet is not the published one: 36,479,194 parameters. */
 static void model_wrn(void)
 {
-    lp_desc desc = lp_desc_default();
-    lp_net *net = lp_create(&desc);
+    lp_desc    desc = lp_desc_default();
+    lp_net    *net = lp_create(&desc);
     lp_tensor *x = lp_input(net, "image", 4, 32, 32, 3), *y = lp_wrn(net, x, 28, 10, 10);
     if (!CHECK(y != NULL)) puts(lp_error(net));
     CHECK_INT(count_parameters(net), 36479194);
@@ -2711,8 +2729,8 @@ static tiny residual_net(int wide, int recompute, const char *frozen)
     t.net = lp_create(&desc);
     t.x = lp_input(t.net, "image", N, 12, 12, 2);
     t.y = lp_labels(t.net, "label", N);
-    lp_tensor *logits = wide ? lp_wrn(t.net, t.x, 16, 1, CLASSES)
-                             : lp_resnet_cifar(t.net, t.x, 14, CLASSES);
+    lp_tensor *logits =
+        wide ? lp_wrn(t.net, t.x, 16, 1, CLASSES) : lp_resnet_cifar(t.net, t.x, 14, CLASSES);
     t.loss = lp_cross_entropy(t.net, logits, t.y, 0);
     if (frozen) CHECK_INT(lp_freeze(t.net, lp_find(t.net, frozen)), LP_OK);
     CHECK_INT(lp_compile(t.net, t.loss, NULL, 0), LP_OK);
@@ -2735,7 +2753,7 @@ static void recompute(void)
     for (int i = 0; i < 4; i++) {
         static const char *const names[4] = { NULL, NULL, "blocks.1.conv1.weight",
                                               "blocks.0.conv1.weight" };
-        const char *frozen = names[i];
+        const char              *frozen = names[i];
         tiny a = residual_net(i != 1, 0, frozen), b = residual_net(i != 1, 1, frozen);
         test_context("net %d", i);
         CHECK_SAME_STATE(a.net, b.net);
@@ -2832,9 +2850,9 @@ static void fusion_is_invisible(void)
 
 static void model_resnet(void)
 {
-    lp_desc desc = lp_desc_default();
-    lp_net *net = lp_create(&desc);
-    int tensors = 0;
+    lp_desc    desc = lp_desc_default();
+    lp_net    *net = lp_create(&desc);
+    int        tensors = 0;
     lp_tensor *x = lp_input(net, "image", 4, 32, 32, 3), *y = lp_resnet_cifar(net, x, 20, 10);
     lp_tensor *label = lp_labels(net, "label", 4);
     if (!CHECK(y != NULL)) puts(lp_error(net));
@@ -2865,11 +2883,11 @@ static void model_char_lstm(void)
     for (int factors = 0; factors < 2; factors++) {
         lp_desc desc = tiny_desc(10);
         desc.late.families = factors ? LP_LATE_RANK1 : LP_LATE_FULL;
-        lp_net *net = lp_create(&desc);
+        lp_net    *net = lp_create(&desc);
         lp_tensor *x = lp_tokens(net, "x", 100, 200), *y = lp_tokens(net, "y", 100, 200);
         lp_tensor *z = lp_char_lstm(net, x, 205, 205, 500, 1);
-        size_t need = 0;
-        ptrdiff_t late = factors ? 205 + 2000 + 500 + 2000 : 0;
+        size_t     need = 0;
+        ptrdiff_t  late = factors ? 205 + 2000 + 500 + 2000 : 0;
         if (!CHECK(z != NULL)) puts(lp_error(net));
         CHECK_INT(count_parameters(net), 1558730 + late);
         CHECK_INT(lp_get_info(net).parameters, 1558730 + late);
@@ -2902,9 +2920,9 @@ static void model_char_lstm(void)
 static void check_uniform(lp_net *net, const char *name, double bound)
 {
     lp_tensor *p = lp_find(net, name);
-    size_t n = size_of(p);
-    lp_real *v = lp_values(net, p, 0);
-    double sum = 0, square = 0, most = 0;
+    size_t     n = size_of(p);
+    lp_real   *v = lp_values(net, p, 0);
+    double     sum = 0, square = 0, most = 0;
     test_context("%s", name);
     if (!CHECK(v && n)) return;
     for (size_t i = 0; i < n; i++) {
@@ -2922,7 +2940,7 @@ static void model_char_lstm_starts(void)
     lp_desc desc = tiny_desc(2);
     desc.inference = 1;
     desc.late.families = LP_LATE_RANK1;
-    lp_net *net = lp_create(&desc);
+    lp_net    *net = lp_create(&desc);
     lp_tensor *y = lp_char_lstm(net, lp_tokens(net, "x", 1, 1), 60, 30, 50, 2);
     CHECK_INT(lp_compile(net, y, NULL, 0), LP_OK);
     check_normal(net, "embed.weight", 1);
@@ -2946,9 +2964,9 @@ static void initial_scale(void)
 {
     static const lp_init init[5] = { LP_INIT_ZERO, LP_INIT_ONE, LP_INIT_KAIMING, LP_INIT_NORMAL,
                                      LP_INIT_UNIFORM };
-    static const int dim[2] = { 50, 80 };
-    lp_desc desc = tiny_desc(0);
-    char name[2] = "a";
+    static const int     dim[2] = { 50, 80 };
+    lp_desc              desc = tiny_desc(0);
+    char                 name[2] = "a";
     desc.inference = 1;
     lp_net *net = lp_create(&desc);
     for (int i = 0; i < 5; i++, name[0]++)
@@ -2968,10 +2986,10 @@ static void initial_scale(void)
 /* Breaks when a model does not learn: WRN-10-1 memorises eight images. */
 static void model_learns(void)
 {
-    lp_desc desc = tiny_desc(2);
-    lp_net *net = lp_create(&desc);
+    lp_desc    desc = tiny_desc(2);
+    lp_net    *net = lp_create(&desc);
     lp_tensor *x = lp_input(net, "image", N, 8, 8, 3), *y = lp_labels(net, "label", N);
-    lp_real l = 0, first = 0;
+    lp_real    l = 0, first = 0;
     lp_tensor *loss = lp_cross_entropy(net, lp_wrn(net, x, 10, 1, 4), y, 0);
     CHECK_INT(lp_compile(net, loss, NULL, 0), LP_OK);
     for (int i = 0; i < N * 192; i++) x->data[i] = (lp_real)test_random(8, (uint64_t)i);
