@@ -26,7 +26,7 @@
 
    To add an op: one region under "the ops", with its draw, build, forward and backward, and one row
    in `ops`.  draw picks inputs among the records so far (pick), makes weights (weight) and appends;
-   it returns -1 if nothing fits.  GRAPHS_OLD_OPS leaves out gelu, concat, reshape, layernorm. */
+   it returns -1 if nothing fits. */
 #include "test.h"
 #include "../reference/plain.h"
 #include <assert.h>
@@ -130,12 +130,6 @@ enum {
     OPS
 };
 static const op_row ops[OPS];
-
-#ifdef GRAPHS_OLD_OPS
-static const int new_ops = 0;
-#else
-static const int    new_ops = 1;
-#endif
 
 /* ------------------------------------------------------------------------------ drawing */
 
@@ -293,7 +287,7 @@ static int weight(graph *g, int rank, const int *dim, double centre, double scal
 /* A weight of that shape computed from others, or -1: every way is tried from a random one on. */
 static int computed(graph *g, int rank, const int *dim, double centre, double scale, int depth)
 {
-    int a, b, way = below(g, new_ops ? 11 : 8), part[4];
+    int a, b, way = below(g, 11), part[4];
     memcpy(part, dim, (size_t)rank * sizeof *dim);
     switch (way) {
     case 0:
@@ -1086,7 +1080,6 @@ static void backward_mse(graph *g, record *r)
 
 /* ---- gelu, concat, reshape, layernorm */
 
-#ifndef GRAPHS_OLD_OPS
 static int draw_gelu(graph *g) { return draw_activation(g, GELU); }
 BUILD      build_gelu(lp_net *net, const record *r, lp_tensor **in)
 {
@@ -1190,7 +1183,6 @@ static void backward_layernorm(graph *g, record *r)
     }
     shake(g, grad_of(g, r, 0), in_use(g, r), steepest / least * largest(r->grad, in_use(g, r)));
 }
-#endif
 
 /* ---- the table, in the order of the enumeration */
 
@@ -1231,12 +1223,10 @@ static const op_row ops[OPS] = {
        6),
     OP(cross_entropy, "lp_cross_entropy(net, $0, $1, $p)", NO_LAYER, 0),
     OP(mse, "lp_mean_squared_error(net, $0, $1)", NO_LAYER, 0),
-#ifndef GRAPHS_OLD_OPS
     OP(gelu, "lp_gelu(net, $0)", NO_LAYER, 4),
     OP(concat, "lp_concat(net, $0, $1)", NO_LAYER, 6),
     OP(reshape, "lp_reshape(net, $0, $r, $d)", NO_LAYER, 5),
     OP(layernorm, NULL, "lp_layernorm(net, $0, \"$n\")", 5),
-#endif
 };
 
 /* ---------------------------------------------------------------------- blocks of several ops */
