@@ -596,7 +596,8 @@ LP_API lp_status lp_gradient_check(lp_net *net, int checks, double h, double *wo
 
 /* The exact training state (weights, momenta, statistics, SWA, counters) as bytes of this machine:
    train on from it and every bit repeats.  lp_state_load checks that names, shapes and roles of the
-   parameters are those of this net; seed and optimiser are not part of it. */
+   parameters are those of this net; seed and optimiser are not part of it, nor is the number of
+   training passes by lp_forward, which chooses their dropout masks. */
 LP_API size_t    lp_state_bytes(const lp_net *net);
 LP_API lp_status lp_state_save(lp_net *net, void *to);
 LP_API lp_status lp_state_load(lp_net *net, const void *from, size_t bytes);
@@ -3323,8 +3324,8 @@ enum {
     LPI_IS_LOOKUP = 256,     /* y = rows of x1 with the numbers x0                               */
     LPI_IS_AFFINE = 512,     /* y = x0 scale + shift, or relu of it: a BatchNorm                 */
     LPI_READS_AFFINE = 1024, /* can compute such an x0 itself while it reads                    */
-    LPI_LARGEST = 4096,      /* pooling: the maximum, not the mean                               */
-    LPI_REPEATABLE = 2048    /* forward may run again before backward (lp_desc.recompute)        */
+    LPI_REPEATABLE = 2048,   /* forward may run again before backward (lp_desc.recompute)        */
+    LPI_LARGEST = 4096       /* pooling: the maximum, not the mean                               */
 };
 
 typedef struct lpi_op {
