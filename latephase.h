@@ -242,9 +242,9 @@ typedef struct lp_net lp_net;
    parameters use lp_values: members have their own copies. */
 typedef struct lp_tensor {
     const char *name;
-    int         rank, dim[4]; /* dim[0] of inputs and what follows from them: batch capacity   */
+    int         rank, dim[4]; /* dim[0] of inputs and what follows from them: batch capacity */
     lp_real    *data;         /* [dim...] of inputs, loss, its first input, lp_keep; else NULL */
-    int32_t    *labels;       /* [dim...] for lp_labels and lp_tokens, else NULL               */
+    int32_t    *labels;       /* [dim...] for lp_labels and lp_tokens, else NULL */
     struct lpi_tensor *priv;
 } lp_tensor;
 
@@ -262,18 +262,18 @@ typedef enum lp_isa {
 /* Late-phase families: which parameters every member has of its own.  Combine with |. */
 enum {
     LP_LATE_NONE = 0,
-    LP_LATE_BN = 1,   /* scale and shift of every BatchNorm                                    */
-    LP_LATE_HEAD = 2, /* weight and bias of the linear layer that feeds the loss               */
-    LP_LATE_FULL = 4, /* every parameter: a late-phase deep ensemble                           */
+    LP_LATE_BN = 1,   /* scale and shift of every BatchNorm */
+    LP_LATE_HEAD = 2, /* weight and bias of the linear layer that feeds the loss */
+    LP_LATE_FULL = 4, /* every parameter: a late-phase deep ensemble */
     LP_LATE_RANK1 = 8 /* every weight W of lp_conv, lp_linear, lp_lstm becomes W o (v u^T) with
                          late-phase u, v, which lp_rank1 creates (Wen et al. 2020)             */
 };
 
 typedef struct lp_late {
-    unsigned families; /* LP_LATE_...                                                          */
-    int      members;  /* K, 1..1024                                                           */
-    float    sigma0;   /* noise at T0 as a share of each tensor's root mean square, >= 0       */
-    float    gamma;    /* scale of a member's base gradient: 1 sums, 1/K averages; > 0         */
+    unsigned families; /* LP_LATE_... */
+    int      members;  /* K, 1..1024 */
+    float    sigma0;   /* noise at T0 as a share of each tensor's root mean square, >= 0 */
+    float    gamma;    /* scale of a member's base gradient: 1 sums, 1/K averages; > 0 */
 } lp_late;
 
 /* How a weight follows its gradient g, as in PyTorch, with r = lr_scale lr and the t-th update:
@@ -284,13 +284,13 @@ typedef struct lp_late {
      LP_ADAMW  w -= r weight_decay w, then LP_ADAM without decay (Loshchilov and Hutter 2019) */
 typedef enum lp_rule { LP_SGD, LP_ADAM, LP_ADAMW } lp_rule;
 typedef struct lp_optim {
-    float   lr_scale;     /* factor on the rate given to the step, >= 0                        */
-    float   momentum;     /* SGD: [0, 1)                                                       */
-    float   weight_decay; /* >= 0; acts on every parameter, biases and BatchNorm included      */
-    int     nesterov;     /* SGD: 0 or 1                                                       */
+    float   lr_scale;     /* factor on the rate given to the step, >= 0 */
+    float   momentum;     /* SGD: [0, 1) */
+    float   weight_decay; /* >= 0; acts on every parameter, biases and BatchNorm included */
+    int     nesterov;     /* SGD: 0 or 1 */
     lp_rule rule;
-    float   beta1, beta2; /* Adam: [0, 1)                                                      */
-    float   epsilon;      /* Adam: > 0                                                         */
+    float   beta1, beta2; /* Adam: [0, 1) */
+    float   epsilon;      /* Adam: > 0 */
 } lp_optim;
 
 /* Runs task(arg, lane) for every lane in [0, lanes), in any order, on any threads, and returns
@@ -300,24 +300,24 @@ typedef void (*lp_parallel_for)(void *user, int lanes, lp_task task, void *arg);
 
 /* Everything that must be known when a net is created.  Start from lp_desc_default(). */
 typedef struct lp_desc {
-    uint64_t        seed;    /* initial weights, dropout, sigma0 noise                     */
-    int             threads; /* 1..256; results do not depend on it                        */
+    uint64_t        seed;    /* initial weights, dropout, sigma0 noise */
+    int             threads; /* 1..256; results do not depend on it */
     lp_isa          isa;
     lp_late         late;
-    lp_optim        optim_base;    /* theta, moves once per turn                                 */
-    lp_optim        optim_late;    /* phi_k, moves once per minibatch of member k                */
+    lp_optim        optim_base;    /* theta, moves once per turn */
+    lp_optim        optim_late;    /* phi_k, moves once per minibatch of member k */
     float           clip;          /* largest norm of the joint gradient (g_theta, g_phi) of a
                                     minibatch, longer ones are scaled down; 0: no limit        */
-    int             swa;           /* 1: keep memory for stochastic weight averaging             */
-    int             inference;     /* 1: plan no training memory                                 */
-    int             direct_conv;   /* 1: no Winograd: all convolutions are computed directly     */
+    int             swa;           /* 1: keep memory for stochastic weight averaging */
+    int             inference;     /* 1: plan no training memory */
+    int             direct_conv;   /* 1: no Winograd: all convolutions are computed directly */
     int             recompute;     /* 1: less memory for more time, same bits: backward computes
                                     again what every second convolution had computed (for a Wide
                                     ResNet about a quarter less memory, a sixth more time)     */
-    size_t          graph_bytes;   /* arena for the graph itself (tensors, ops, names)           */
-    void           *graph_memory;  /* graph_bytes of yours, which outlive the net, or NULL       */
-    lp_parallel_for parallel_for;  /* NULL: own threads                                         */
-    void           *parallel_user; /* first argument of parallel_for                             */
+    size_t          graph_bytes;   /* arena for the graph itself (tensors, ops, names) */
+    void           *graph_memory;  /* graph_bytes of yours, which outlive the net, or NULL */
+    lp_parallel_for parallel_for;  /* NULL: own threads */
+    void           *parallel_user; /* first argument of parallel_for */
 } lp_desc;
 
 /* ------------------------------------------------------------------------------- >>simple
@@ -448,15 +448,15 @@ LP_API lp_real *lp_carry(lp_net *net, size_t *n);
    length, classes]), where the logits are the first input of the loss.  An ensemble starts all its
    members from one carried state and leaves it as it was.  which is a member 0..K-1, or: */
 enum {
-    LP_SINGLE = 0,    /* the one plain model before lp_late_begin and after lp_late_average    */
-    LP_AVERAGED = -1, /* the members' average as of now (affine collapse); training goes on    */
+    LP_SINGLE = 0,    /* the one plain model before lp_late_begin and after lp_late_average */
+    LP_AVERAGED = -1, /* the members' average as of now (affine collapse); training goes on */
     LP_ENSEMBLE = -2  /* mean of the members' probabilities: K forward passes                  */
 };
 LP_API lp_status lp_predict(lp_net *net, int which, lp_real *probs);
 
 /* How members become one model. */
 typedef enum lp_average {
-    LP_AVERAGE_AFFINE, /* exact mean of the affine maps of each BatchNorm that is late-phase   */
+    LP_AVERAGE_AFFINE, /* exact mean of the affine maps of each BatchNorm that is late-phase */
     LP_AVERAGE_MEAN    /* mean weights and statistics; re-estimate these: lp_bn_estimate       */
 } lp_average;
 
@@ -562,16 +562,16 @@ LP_API lp_real *lp_values(lp_net *net, lp_tensor *parameter, int which);
 LP_API lp_real *lp_statistics(lp_net *net, const char *label, int which);
 
 typedef struct lp_info {
-    ptrdiff_t parameters;    /* of one plain model                                               */
-    ptrdiff_t late;          /* those of them that are late-phase                                */
-    ptrdiff_t statistics;    /* BatchNorm running means and variances                            */
-    size_t    bytes;         /* memory of lp_compile                                             */
-    int64_t   step;          /* minibatches trained                                              */
-    int       members;       /* K now: 1 before lp_late_begin                                    */
-    int       member;        /* whose turn is next                                               */
-    int       classes;       /* last dimension of the logits: the loss's first input             */
-    double    gradient_norm; /* joint norm of the last minibatch's gradient, before clipping   */
-    lp_isa    isa;           /* of the kernels in use                                            */
+    ptrdiff_t parameters;    /* of one plain model */
+    ptrdiff_t late;          /* those of them that are late-phase */
+    ptrdiff_t statistics;    /* BatchNorm running means and variances */
+    size_t    bytes;         /* memory of lp_compile */
+    int64_t   step;          /* minibatches trained */
+    int       members;       /* K now: 1 before lp_late_begin */
+    int       member;        /* whose turn is next */
+    int       classes;       /* last dimension of the logits: the loss's first input */
+    double    gradient_norm; /* joint norm of the last minibatch's gradient, before clipping */
+    lp_isa    isa;           /* of the kernels in use */
 } lp_info;
 LP_API lp_info lp_get_info(const lp_net *net);
 
@@ -1177,14 +1177,14 @@ typedef void (*lpi_tile_fn)(const lpi_window *w, const lp_real *a, const lp_real
 
 /* What BatchNorm's kernels need of each channel, all [c]; see >>ops. */
 typedef struct lpi_bn {
-    lp_real *mean, *scale, *shift; /* y = x scale + shift                                      */
-    lp_real *ka, *kb, *kc;         /* dx = ka dy + kb (x - mean) + kc                          */
+    lp_real *mean, *scale, *shift; /* y = x scale + shift */
+    lp_real *ka, *kb, *kc;         /* dx = ka dy + kb (x - mean) + kc */
 } lpi_bn;
 
 /* The numbers of one update, see lp_optim; `clip` scales the gradient first. */
 typedef struct lpi_rule {
-    lp_real rate, clip, decay; /* -r (Adam: -r / (1 - beta1^t)); 1 if short enough; decay        */
-    lp_real mu;                /* SGD: momentum                                                  */
+    lp_real rate, clip, decay; /* -r (Adam: -r / (1 - beta1^t)); 1 if short enough; decay */
+    lp_real mu;                /* SGD: momentum */
     int     nesterov;
     lp_real keep, beta1, rest1, beta2, rest2, root, epsilon; /* AdamW: 1 - r decay, else 1;
                                   rest = 1 - beta; root = 1 / sqrt(1 - beta2^t)                  */
@@ -1264,8 +1264,8 @@ typedef struct lpi_pre {
 #define LPI_MAX_W 16
 typedef struct lpi_kernels {
     lp_isa      isa;
-    int         width, mr;           /* vector width; tallest tile                              */
-    lpi_tile_fn tile[2][LPI_MAX_MR]; /* [vectors - 1][rows - 1]                                 */
+    int         width, mr;           /* vector width; tallest tile */
+    lpi_tile_fn tile[2][LPI_MAX_MR]; /* [vectors - 1][rows - 1] */
 #ifndef LPI_ONE_SET
 #define LPI_MEMBER(returns, name, parameters) returns(*name) parameters;
     LPI_KERNEL_LIST(LPI_MEMBER, LPI_MEMBER)
@@ -2390,9 +2390,9 @@ static void lpi_gemm_packed(const lpi_kernels *kernels, lpi_n m, lpi_n n, lpi_n 
    3x3 kernels with stride 1 go through >>winograd instead, where the shape allows. */
 
 typedef struct lpi_geom {
-    int n, h, w, c;     /* input  [n, h, w, c]                 */
-    int oh, ow, f;      /* output [n, oh, ow, f]               */
-    int kh, kw, stride; /* kernel [kh, kw, c, f]               */
+    int n, h, w, c;     /* input  [n, h, w, c] */
+    int oh, ow, f;      /* output [n, oh, ow, f] */
+    int kh, kw, stride; /* kernel [kh, kw, c, f] */
     int top, left;      /* zero rows above, columns to the left */
     int winograd;       /* by shape: see >>winograd */
 } lpi_geom;
@@ -2449,17 +2449,17 @@ typedef struct lpi_conv_job {
     const lpi_geom    *g;
     const lpi_kernels *kernels;
     const lp_real     *x, *w, *bias, *dy; /* bias [f] or NULL */
-    lpi_pre            pre;     /* applied to x                                          */
-    const lp_real     *plus;    /* added to y, or NULL                                   */
-    lp_real           *moments; /* [n, 2, f]: mean, M2 of each image of y; or NULL       */
-    lp_real           *sums;    /* [n, 2, c]: see lpi_conv_wrote_grad; or NULL           */
+    lpi_pre            pre;               /* applied to x */
+    const lp_real     *plus;              /* added to y, or NULL */
+    lp_real           *moments;           /* [n, 2, f]: mean, M2 of each image of y; or NULL */
+    lp_real           *sums;              /* [n, 2, c]: see lpi_conv_wrote_grad; or NULL */
     const lpi_bn      *bn;
     lp_real           *y, *dx, *dw;
-    int                lanes;               /* for which the workspace was planned               */
-    int      groups, parts, add_dx, add_dw; /* add: to what is there                     */
-    lp_real *work;                          /* lpi_conv_workspace elements, of which:            */
-    lp_real *packed, *partial;              /* filters; of dW: [groups, kh, kw, c, f]            */
-    lp_real *padded, *panel;                /* for each lane: an image, a panel of dY            */
+    int                lanes;                         /* for which the workspace was planned */
+    int                groups, parts, add_dx, add_dw; /* add: to what is there */
+    lp_real           *work;                          /* lpi_conv_workspace elements, of which: */
+    lp_real           *packed, *partial;              /* filters; of dW: [groups, kh, kw, c, f] */
+    lp_real           *padded, *panel;                /* for each lane: an image, a panel of dY */
 } lpi_conv_job;
 
 /* The workspace; filters and partial sums are not needed at the same time. */
@@ -2744,16 +2744,16 @@ static int lpi_winograd_fits(const lpi_geom *g)
 /* How a pass is cut. */
 typedef struct lpi_wino {
     lpi_conv_job job;
-    int          alone;            /* each lane at a desk of its own; else all lanes at one      */
-    lpi_n        tiles, block;     /* per image; images per block                                */
-    lpi_n        plane_x, plane_y; /* distance of planes of V and of M, Z                        */
-    lpi_n        plane_u, plane_w; /* of packed U or U^T; of dU                                  */
-    lpi_n        padded;           /* an image with its border                                   */
-    lpi_n        desks, desk;      /* how many, elements of one: all scratch of a block          */
-    lpi_n        begin, end;       /* images of the group in hand (backward) ...                 */
-    lpi_n        first, count;     /* ... and of its block                                       */
-    lp_real     *u, *all;          /* [desks, desk]; of the desk in use:                         */
-    lp_real     *images, *v, *z, *du; /* images [padded]; shared by lanes: [lanes, padded]       */
+    int          alone;               /* each lane at a desk of its own; else all lanes at one */
+    lpi_n        tiles, block;        /* per image; images per block */
+    lpi_n        plane_x, plane_y;    /* distance of planes of V and of M, Z */
+    lpi_n        plane_u, plane_w;    /* of packed U or U^T; of dU */
+    lpi_n        padded;              /* an image with its border */
+    lpi_n        desks, desk;         /* how many, elements of one: all scratch of a block */
+    lpi_n        begin, end;          /* images of the group in hand (backward) ... */
+    lpi_n        first, count;        /* ... and of its block */
+    lp_real     *u, *all;             /* [desks, desk]; of the desk in use: */
+    lp_real     *images, *v, *z, *du; /* images [padded]; shared by lanes: [lanes, padded] */
 } lpi_wino;
 
 /* Distance of planes of `size` elements, a multiple of 16. */
@@ -3072,18 +3072,18 @@ LPI_TRAINING_ONLY void lpi_conv_backward(const lpi_team *team, lpi_conv_job *job
 typedef struct lpi_lstm {
     const lpi_kernels *kernels;
     lpi_n              rows, length, in, units, k, items;
-    int                stored;         /* all positions are stored                         */
+    int                stored;         /* all positions are stored */
     const lp_real     *x, *dy, *state; /* [rows, length, in], [.., units], h c [2, cap, u] */
     const int32_t     *token;          /* [rows, length], x then is E [words, in]; or NULL */
     lpi_n              words;
-    lp_real           *table;         /* T; in backward dT                                */
-    lp_real           *y, *dx, *next; /* next: like state, after the last position        */
+    lp_real           *table;         /* T; in backward dT */
+    lp_real           *y, *dx, *next; /* next: like state, after the last position */
     lpi_n              capacity;
     lp_real           *cat, *gates, *cells;
-    lp_real           *packed, *packed_ih, *bias; /* bias [4u]: b_ih + b_hh                      */
-    lp_real           *dh, *dc;    /* [rows, units]                                    */
-    lp_real           *dw, *gemm;  /* [k, 4u]; scratch of matrix products              */
-    int                accumulate; /* dx is added to                                   */
+    lp_real           *packed, *packed_ih, *bias; /* bias [4u]: b_ih + b_hh */
+    lp_real           *dh, *dc;                   /* [rows, units] */
+    lp_real           *dw, *gemm;                 /* [k, 4u]; scratch of matrix products */
+    int                accumulate;                /* dx is added to */
 } lpi_lstm;
 
 /* The sizes alone.  words: 0 if x is not looked up; stored: positions are kept for backward. */
@@ -3250,54 +3250,53 @@ LPI_TRAINING_ONLY void lpi_lstm_table_item(void *arg, int item, LPI_UNUSED int l
    declarations say which memory forward and backward use; from them alone, and from what fusion
    makes of them, >>plan derives how long everything lives.
 
-   How to add an op: write one region in >>ops; what it takes is said at the head of that section.
-   */
+   How to add an op: write one region in >>ops, as the head of that section says. */
 
 typedef struct lpi_tensor lpi_tensor;
 typedef struct lpi_node   lpi_node;
 
 /* Memory that lives from the first to the last use that some node declares. */
 typedef struct lpi_storage {
-    lp_real            *at;    /* NULL: nobody uses it                                          */
-    struct lpi_storage *later; /* takes the place of this one in backward (recompute), or NULL  */
-    int                 birth, death, slot; /* of the plan                                      */
+    lp_real            *at;    /* NULL: nobody uses it */
+    struct lpi_storage *later; /* takes the place of this one in backward (recompute), or NULL */
+    int                 birth, death, slot; /* of the plan */
 } lpi_storage;
 
 enum { LPI_INPUT, LPI_PARAMETER, LPI_RESULT };
 
 struct lpi_tensor {
     lp_tensor   pub;
-    int         kind, batched; /* batched: dim[0] follows lp_set_batch                          */
-    int         is_labels;     /* holds int32 labels, not numbers                               */
+    int         kind, batched; /* batched: dim[0] follows lp_set_batch */
+    int         is_labels;     /* holds int32 labels, not numbers */
     int         keep, frozen, needs_grad;
-    unsigned    family; /* LP_LATE_... bits that make this parameter late                */
-    lp_role     role;   /* BASE or LATE once compiled                                    */
+    unsigned    family; /* LP_LATE_... bits that make this parameter late */
+    lp_role     role;   /* BASE or LATE once compiled */
     lp_init     init;
-    float       scale;          /* of the initial values                                         */
-    int         index;          /* its place in the list: stream of its initial values           */
-    ptrdiff_t   offset;         /* of a parameter in theta or phi                                */
-    ptrdiff_t   row_size, size; /* elements per dim[0], and in all                              */
-    lpi_node   *node;           /* producer                                                      */
-    lpi_tensor *alias;          /* whose values these are (reshape), or NULL                     */
+    float       scale;          /* of the initial values */
+    int         index;          /* its place in the list: stream of its initial values */
+    ptrdiff_t   offset;         /* of a parameter in theta or phi */
+    ptrdiff_t   row_size, size; /* elements per dim[0], and in all */
+    lpi_node   *node;           /* producer */
+    lpi_tensor *alias;          /* whose values these are (reshape), or NULL */
     int         users;
-    lpi_storage value, again, grad; /* of a result; again: where backward computes it again     */
+    lpi_storage value, again, grad; /* of a result; again: where backward computes it again */
     lpi_tensor *next;
 };
 
 /* What a node needs beside inputs and output, in elements.  A flat vector for each: */
 typedef struct lpi_sizes {
-    ptrdiff_t saved;   /* left by forward for backward                                          */
-    ptrdiff_t scratch; /* during one pass of this node alone                                    */
-    ptrdiff_t stats;   /* running statistics of a member                                        */
-    ptrdiff_t carry;   /* state of the streams, from minibatch to minibatch                     */
+    ptrdiff_t saved;   /* left by forward for backward */
+    ptrdiff_t scratch; /* during one pass of this node alone */
+    ptrdiff_t stats;   /* running statistics of a member */
+    ptrdiff_t carry;   /* state of the streams, from minibatch to minibatch */
 } lpi_sizes;
 
 /* What an op with running statistics does with them.  `stats` below is node->stats in a slab. */
 typedef struct lpi_running {
-    void (*start)(const lpi_node *node, lp_real *stats); /* initial values            */
-    void (*average)(lp_net *net, const lpi_node *node);  /* LP_AVERAGE_AFFINE         */
-    int (*finite)(const lpi_node *node);                 /* those of the minibatch?   */
-    void (*commit)(lp_net *net, const lpi_node *node, double momentum); /* towards these        */
+    void (*start)(const lpi_node *node, lp_real *stats); /* initial values */
+    void (*average)(lp_net *net, const lpi_node *node);  /* LP_AVERAGE_AFFINE */
+    int (*finite)(const lpi_node *node);                 /* those of the minibatch? */
+    void (*commit)(lp_net *net, const lpi_node *node, double momentum); /* towards these */
 } lpi_running;
 
 /* Uses of memory: values of inputs 0.., the output, what is saved. */
@@ -3313,30 +3312,30 @@ enum {
 };
 /* Properties of an op.  Fusion asks for these, never for a certain op. */
 enum {
-    LPI_LOSS = 1,            /* y is a scalar to be minimised; x0 are the logits                 */
-    LPI_IN_PLACE = 2,        /* forward may write y over x0                                      */
-    LPI_GRAD_IN_PLACE = 4,   /* backward may write dx0 over dy                                   */
-    LPI_ALIAS = 8,           /* y is x0 in other dimensions: it needs no memory of its own       */
-    LPI_LINEAR = 16,         /* inputs from 1 on are the weights of a linear layer               */
-    LPI_SCALES = 32,         /* y is x0 with other factors: x0 is the weight behind the weight   */
-    LPI_IS_SUM = 64,         /* y = x0 + x1                                                      */
-    LPI_IS_RELU = 128,       /* y = relu(x0)                                                     */
-    LPI_IS_LOOKUP = 256,     /* y = rows of x1 with the numbers x0                               */
-    LPI_IS_AFFINE = 512,     /* y = x0 scale + shift, or relu of it: a BatchNorm                 */
-    LPI_READS_AFFINE = 1024, /* can compute such an x0 itself while it reads                    */
-    LPI_REPEATABLE = 2048,   /* forward may run again before backward (lp_desc.recompute)        */
+    LPI_LOSS = 1,            /* y is a scalar to be minimised; x0 are the logits */
+    LPI_IN_PLACE = 2,        /* forward may write y over x0 */
+    LPI_GRAD_IN_PLACE = 4,   /* backward may write dx0 over dy */
+    LPI_ALIAS = 8,           /* y is x0 in other dimensions: it needs no memory of its own */
+    LPI_LINEAR = 16,         /* inputs from 1 on are the weights of a linear layer */
+    LPI_SCALES = 32,         /* y is x0 with other factors: x0 is the weight behind the weight */
+    LPI_IS_SUM = 64,         /* y = x0 + x1 */
+    LPI_IS_RELU = 128,       /* y = relu(x0) */
+    LPI_IS_LOOKUP = 256,     /* y = rows of x1 with the numbers x0 */
+    LPI_IS_AFFINE = 512,     /* y = x0 scale + shift, or relu of it: a BatchNorm */
+    LPI_READS_AFFINE = 1024, /* can compute such an x0 itself while it reads */
+    LPI_REPEATABLE = 2048,   /* forward may run again before backward (lp_desc.recompute) */
     LPI_LARGEST = 4096       /* pooling: the maximum, not the mean                               */
 };
 
 typedef struct lpi_op {
     const char *name;
     lp_status (*forward)(lp_net *net, lpi_node *node);
-    void (*backward)(lp_net *net, lpi_node *node); /* NULL under LP_NO_TRAINING               */
+    void (*backward)(lp_net *net, lpi_node *node); /* NULL under LP_NO_TRAINING */
     void (*sizes)(const lp_net *net, const lpi_node *node, int training, lpi_sizes *sizes);
-    void (*absorb)(lp_net *net, lpi_node *node); /* fusion; these two may be NULL           */
-    const lpi_running *running;                  /* or NULL                                 */
+    void (*absorb)(lp_net *net, lpi_node *node); /* fusion; these two may be NULL */
+    const lpi_running *running;                  /* or NULL */
     unsigned           forward_uses, backward_uses, flags;
-    size_t             own; /* bytes of node->own                      */
+    size_t             own; /* bytes of node->own */
 } lpi_op;
 
 /* One use of memory by a node, in forward, in backward, and after the pass (by statistics). */
@@ -3351,16 +3350,16 @@ struct lpi_node {
     const char   *label;
     lpi_tensor   *in[LPI_MAX_IN], *out;
     int           inputs, index;
-    unsigned      flags;         /* the op's at first; fusion may change them                   */
-    unsigned      grad_in_place; /* LPI_X0 ..: whose gradient may lie where dy does             */
+    unsigned      flags;         /* the op's at first; fusion may change them */
+    unsigned      grad_in_place; /* LPI_X0 ..: whose gradient may lie where dy does */
     lpi_use       use[LPI_MAX_USES];
     int           uses;
-    int           add[LPI_MAX_IN]; /* the gradient of input i is added to                       */
-    int           skip, live;      /* absorbed by another node; leads to the loss                 */
+    int           add[LPI_MAX_IN]; /* the gradient of input i is added to */
+    int           skip, live;      /* absorbed by another node; leads to the loss */
     lpi_storage   saved;
-    lpi_node     *again;        /* whose forward runs again before this backward, or NULL      */
-    ptrdiff_t     stats, carry; /* offsets, or -1                                              */
-    void         *own;          /* what builder and fusion remember                            */
+    lpi_node     *again;        /* whose forward runs again before this backward, or NULL */
+    ptrdiff_t     stats, carry; /* offsets, or -1 */
+    void         *own;          /* what builder and fusion remember */
     lpi_node     *next;
 };
 
@@ -3372,54 +3371,54 @@ typedef struct lpi_interval {
 struct lp_net {
     lp_desc           desc;
     lpi_arena         arena;
-    void             *arena_memory; /* ours to free, or NULL                          */
-    lp_status         failed;       /* first error of the builders                    */
+    void             *arena_memory; /* ours to free, or NULL */
+    lp_status         failed;       /* first error of the builders */
     char              error[320];
     const lp_kernels *kernels;
     lpi_team          team;
     int               crew_running;
-    lpi_fp            fp; /* the caller's, while an entry point runs        */
+    lpi_fp            fp; /* the caller's, while an entry point runs */
 
     lpi_tensor *tensors, **tensors_end;
     lpi_node   *nodes, **nodes_end;
     int         tensor_count, node_count;
-    int         capacity, rows; /* batch                                          */
+    int         capacity, rows; /* batch */
     lpi_tensor *loss, *logits;
-    lpi_node  **order;            /* [node_count]; NULL where a node was absorbed   */
-    int         closed, compiled; /* no more builders; memory is there              */
+    lpi_node  **order;            /* [node_count]; NULL where a node was absorbed */
+    int         closed, compiled; /* no more builders; memory is there */
 
     /* The vectors.  phi, stats: a slab for each member; mean_phi, mean_stats: their average.  */
-    ptrdiff_t n_theta, n_phi, n_stats, n_carry, vectors; /* elements; vectors: of the state    */
-    lp_real  *theta, *phi, *stats, *optim_theta, *optim_phi, *delta, *carry, *swa;
-    lp_real  *mean_phi, *mean_stats, *g_theta, *g_phi, *carry_next;
-    lp_real  *now_phi, *now_stats; /* the slab in use: of one member or the average  */
+    ptrdiff_t     n_theta, n_phi, n_stats, n_carry, vectors; /* elements; vectors: of the state */
+    lp_real      *theta, *phi, *stats, *optim_theta, *optim_phi, *delta, *carry, *swa;
+    lp_real      *mean_phi, *mean_stats, *g_theta, *g_phi, *carry_next;
+    lp_real      *now_phi, *now_stats; /* the slab in use: of one member or the average */
     lpi_interval *trainable_theta, *trainable_phi;
     int           intervals_theta, intervals_phi;
     void         *memory;
     int           memory_owned;
     size_t        memory_bytes;
     lp_real      *workspace;
-    ptrdiff_t     workspace_size; /* what the running node may ask for              */
+    ptrdiff_t     workspace_size; /* what the running node may ask for */
 #ifdef LPI_CHECKED
-    struct lpi_plan *plan; /* for the poison: see >>run                      */
+    struct lpi_plan *plan; /* for the poison: see >>run */
     lp_real         *slots;
 #endif
 
-    int      training;               /* this pass: minibatch statistics, dropout       */
-    double   loss_value, loss_scale; /* dL/dL: scale of this minibatch's gradient      */
-    double   loss_lines;             /* cross entropy: labelled lines                  */
+    int      training;               /* this pass: minibatch statistics, dropout */
+    double   loss_value, loss_scale; /* dL/dL: scale of this minibatch's gradient */
+    double   loss_lines;             /* cross entropy: labelled lines */
     int64_t  step;
-    int      members, member;            /* K in force; whose turn it is                   */
-    int      begun;                      /* lp_late_begin was called                       */
-    int      pending;                    /* minibatches in g_theta, g_phi                  */
-    double   norm2;                      /* |g_theta|^2 + |g_phi|^2                        */
+    int      members, member;            /* K in force; whose turn it is */
+    int      begun;                      /* lp_late_begin was called */
+    int      pending;                    /* minibatches in g_theta, g_phi */
+    double   norm2;                      /* |g_theta|^2 + |g_phi|^2 */
     int64_t  updates_theta, updates_phi; /* since their optimiser vectors were zero; phi:
                                                 of all members together                        */
-    int64_t  draw, passes;               /* key of dropout; training passes by lp_forward  */
+    int64_t  draw, passes;               /* key of dropout; training passes by lp_forward */
     int64_t  swa_count;
     int      swapped;
-    int64_t  average_step; /* step at which the average was taken, or -1     */
-    int64_t *estimated;    /* [K] images seen by lp_bn_estimate              */
+    int64_t  average_step; /* step at which the average was taken, or -1 */
+    int64_t *estimated;    /* [K] images seen by lp_bn_estimate */
 };
 
 /* ---- sentences */
@@ -3511,9 +3510,9 @@ static const char *lpi_name(lp_net *net, const char *fmt, ...)
    Each begins with lpi_enter, which checks what it needs and sets the floating-point mode, and
    returns by lpi_leave, which restores it; none calls another between the two. */
 enum {
-    LPI_TRAINING = 1,  /* the net was compiled for training                                      */
-    LPI_SETTLED = 2,   /* not between lp_gradient and lp_step                                    */
-    LPI_UNSWAPPED = 4, /* the SWA mean is not swapped in                                        */
+    LPI_TRAINING = 1,  /* the net was compiled for training */
+    LPI_SETTLED = 2,   /* not between lp_gradient and lp_step */
+    LPI_UNSWAPPED = 4, /* the SWA mean is not swapped in */
     LPI_SWA = 8        /* there is memory for SWA                                                */
 };
 static lp_status lpi_enter(lp_net *net, unsigned needs, const char *name)
@@ -3843,17 +3842,15 @@ static void lpi_take_over(lp_net *net, lpi_node *node, lpi_node *other)
    To add one, take gelu, the first, as a model:
      1. State the equation and its gradient.
      2. forward writes node->out from node->in: lpi_value gives their memory, lpi_count, lpi_lines
-     and
-        lpi_rows how much of it is in use.  It returns LP_OK, or fails with a sentence.
+        and lpi_rows how much of it is in use.  It returns LP_OK, or fails with a sentence.
      3. backward writes the gradient of each input that lpi_wants, overwriting it, or adding where
         lpi_adds, in descending order of inputs (one tensor may stand in two places).
      4. The row lists what forward and backward use: say LPI_X0 if it reads input 0, LPI_Y for the
         output.  >>plan gives memory to these uses and to no others; what is forgotten here is NaN
         in a build with LP_ASSERT, and tests/graphs.c finds it.
      5. The builder checks shapes, in words, and makes the node.
-     6. Declare the builder among "Ops without parameters"; add the op to reference/plain.h and a
-     line
-        for it to tests/graphs.c and tests/gradcheck.c.
+     6. Declare the builder among "Ops without parameters"; add the op to reference/plain.h, to
+        tests/graphs.c and to tests/gradcheck.c.
    An op that needs memory of its own says so in sizes(), and asks lpi_scratch for scratch; one with
    parameters creates them by lpi_layer_parameter; random ops key their stream by node->index. */
 
@@ -4039,9 +4036,8 @@ static lpi_geom lpi_geom_of(const int *x, const int *y, int kh, int kw, int stri
     return g;
 }
 
-/* An op's row, by its name, of which its functions are called lpi_NAME_forward and so on: uses of
-   memory in forward and in backward, flags, size of what is its own, sizes(), absorb(), statistics.
-   */
+/* An op's row, by its name; its functions are lpi_NAME_forward and lpi_NAME_backward.  Uses of
+   memory in forward, in backward; flags; size of node->own; sizes(), absorb(), statistics. */
 #define LPI_OP(NAME, ...) LPI_OP_AS(NAME, NAME, __VA_ARGS__)
 /* clang-format off */
 #define LPI_OP_AS(NAME, FUNCTIONS, FORWARD, BACKWARD, FLAGS, OWN, SIZES, ABSORB, RUNNING)        \
@@ -4052,8 +4048,7 @@ static lpi_geom lpi_geom_of(const int *x, const int *y, int kh, int kw, int stri
 
 /* ---- gelu: y = x F(x), F the distribution function of the standard normal (Hendrycks and Gimpel
    2016);  dx = dy (F(x) + x f(x)),  f its density.  F(-x) = e^(-x^2 / 2) t P(t) for x >= 0, with
-   t = 1 / (1 + 0.35 x) and P of degree 10 fitted for the smallest largest relative error (1.3e-8).
-   */
+   t = 1 / (1 + 0.35 x) and P of degree 10 fitted for the least relative error (1.3e-8). */
 
 static double lpi_normal_cdf(double x)
 {
@@ -4155,7 +4150,7 @@ typedef struct lpi_product {
     lpi_n             n, repeats;
     const lp_real    *a, *b;
     lp_real          *y;
-    int sum, accumulate; /* sum: y [n] = sum of a o b, b repeated with a              */
+    int               sum, accumulate; /* sum: y [n] = sum of a o b, b repeated with a */
 } lpi_product;
 
 static void lpi_product_item(void *arg, int item, LPI_UNUSED int lane)
@@ -4601,7 +4596,7 @@ LP_API lp_tensor *lp_layernorm(lp_net *net, lp_tensor *x, const char *label)
 
 typedef struct lpi_lstm_own {
     lpi_tensor *tokens; /* of the absorbed embedding, or NULL */
-    int         words;  /* of its table, or 0                 */
+    int         words;  /* of its table, or 0 */
 } lpi_lstm_own;
 
 /* How the node looks at a minibatch, training or not; without memory. */
@@ -4666,8 +4661,7 @@ static lp_status lpi_lstm_forward(lp_net *net, lpi_node *node)
     return LP_OK;
 }
 
-/* dW_hh = H^T dA;  dT, and from it dW_ih = E^T dT, the gradients of the biases, and dE = dT W_ih^T.
-   */
+/* dW_hh = H^T dA;  dT, and from it dW_ih = E^T dT, those of the biases, and dE = dT W_ih^T. */
 LPI_TRAINING_ONLY void lpi_lstm_backward_words(lp_net *net, const lpi_node *node, lpi_lstm *l)
 {
     lpi_n u4 = 4 * l->units, n = l->words;
@@ -4796,9 +4790,9 @@ LP_API lp_tensor *lp_lstm(lp_net *net, lp_tensor *x, const char *label, int unit
 
 typedef struct lpi_batchnorm_own {
     int relu;
-    int unstored;      /* y is not stored: all who read it compute it from x, scale and shift     */
-    int moments_taken; /* the convolution that computes x has left the moments of x in `part`     */
-    int sums_taken;    /* the one that completes dy has left the sums of backward there           */
+    int unstored;      /* y is not stored: all who read it compute it from x, scale and shift */
+    int moments_taken; /* the convolution that computes x has left the moments of x in `part` */
+    int sums_taken;    /* the one that completes dy has left the sums of backward there */
 } lpi_batchnorm_own;
 static lpi_batchnorm_own *lpi_own_batchnorm(const lpi_node *node)
 {
@@ -4808,8 +4802,8 @@ static lpi_batchnorm_own *lpi_own_batchnorm(const lpi_node *node)
 /* What forward leaves for backward and for the running statistics. */
 typedef struct lpi_bn_saved {
     lpi_bn   k;
-    lp_real *inverse, *variance; /* [c]: s; unbiased variance                                   */
-    lp_real *part;               /* [blocks, 2, c]: partial sums of the blocks                  */
+    lp_real *inverse, *variance; /* [c]: s; unbiased variance */
+    lp_real *part;               /* [blocks, 2, c]: partial sums of the blocks */
 } lpi_bn_saved;
 enum { LPI_BN_VECTORS = 8 };
 
@@ -5028,8 +5022,7 @@ LP_API lp_tensor *lp_batchnorm(lp_net *net, lp_tensor *x, const char *label)
 }
 
 /* ---- conv2d: see >>conv.  It absorbs a sum behind it of which it computes the later operand, the
-   BatchNorm before it whose output only convolutions read, and parts of the work of both
-   BatchNorms:
+   BatchNorm before it whose output only convolutions read, and parts of both BatchNorms' work:
 
        x --> [batchnorm] --> h --> [conv2d] --> a --> [add] --> y --> [batchnorm]
                                                  r ----^
@@ -5046,9 +5039,9 @@ LP_API lp_tensor *lp_batchnorm(lp_net *net, lp_tensor *x, const char *label)
 typedef struct lpi_conv2d_own {
     lpi_geom  geom;
     int       plus;   /* number of the input that is added to y, or 0 */
-    int       sums;   /* takes the sums of backward of `before`       */
+    int       sums;   /* takes the sums of backward of `before` */
     lpi_node *before; /* the BatchNorm that is computed while reading, or NULL */
-    lpi_node *behind; /* the BatchNorm whose moments are taken of y, or NULL   */
+    lpi_node *behind; /* the BatchNorm whose moments are taken of y, or NULL */
 } lpi_conv2d_own;
 static lpi_conv2d_own *lpi_own_conv2d(const lpi_node *node) { return (lpi_conv2d_own *)node->own; }
 
@@ -5462,18 +5455,17 @@ LP_API lp_tensor *lp_dropout(lp_net *net, lp_tensor *x, float p)
 
 /* ---- cross entropy: L = mean over labelled lines of -sum_c t_c ln p_c, p = softmax(z),
    t = (1-s) onehot + s/classes; dz = (p - t) / lines.  With top = max z and S = sum e^(z - top):
-   p_c = e^(z_c - top) / S, -ln p_c = ln S + top - z_c.  item: LPI_LINES lines.  node->own is s, a
-   float */
+   p_c = e^(z_c - top) / S, -ln p_c = ln S + top - z_c.  item: LPI_LINES lines; own: s, a float */
 
 typedef struct lpi_softmax {
     const lp_kernels *kernels;
     lpi_n             lines, classes;
     const lp_real    *z;
-    const int32_t    *label; /* [lines]                                                           */
-    lp_real          *out;   /* dz, or probabilities, [lines, classes]                            */
-    double           *loss;  /* [items] sums                                                      */
-    double smooth, scale;    /* s; factor on p - t                                         */
-    int    accumulate;
+    const int32_t    *label;         /* [lines] */
+    lp_real          *out;           /* dz, or probabilities, [lines, classes] */
+    double           *loss;          /* [items] sums */
+    double            smooth, scale; /* s; factor on p - t */
+    int               accumulate;
 } lpi_softmax;
 static lpi_softmax lpi_softmax_of(const lp_net *net, lpi_tensor *z)
 {
@@ -5660,9 +5652,8 @@ LP_API lp_tensor *lp_mean_squared_error(lp_net *net, lp_tensor *a, lp_tensor *b)
    two slots, and what it is computed from lives until then.  Slots are packed, largest first, each
    at the lowest address that is free during its life: gradients come to lie where activations died.
 
-       memory = theta | phi x K | statistics x K | optimiser, delta, carry, SWA | average |
-       gradients
-                | carry to be | slots | workspace of the hungriest node */
+       memory = theta | phi x K | statistics x K | optimiser, delta, carry, SWA | average
+                | gradients | carry to be | slots | workspace of the hungriest node */
 
 typedef struct lpi_slot {
     ptrdiff_t size, offset;
@@ -6610,8 +6601,7 @@ static lp_status lpi_gradient(lp_net *net, double scale)
     return LP_OK;
 }
 
-/* The same, and what follows from it but the update; a refused minibatch discards what was pending.
-   */
+/* The same, and all that follows but the update; a refused minibatch discards what was pending. */
 static lp_status lpi_add_gradient(lp_net *net, double scale, lp_real *loss)
 {
     lp_status st = lpi_gradient(net, scale);
@@ -6690,8 +6680,7 @@ static void lpi_update_item(void *arg, int item, LPI_UNUSED int lane)
     else LPI_CALL(u->kernels, sgd, n, &u->rule, u->g + i, u->m + i, u->w + i);
 }
 
-/* w follows g in the trainable intervals; `vectors` [n] are the optimiser's, or, for Adam, [2, n].
-   */
+/* w follows g in the trainable intervals; `vectors` are the optimiser's, [n] or (Adam) [2, n]. */
 static void lpi_update_run(const lp_net *net, const lp_optim *optim, const lpi_rule *rule,
                            const lpi_interval *interval, int intervals, lpi_n n, const lp_real *g,
                            lp_real *vectors, lp_real *w)
@@ -6804,16 +6793,16 @@ static void lpi_step(lp_net *net, double lr)
         clip = (double)net->desc.clip / (norm + 1e-6); /* as PyTorch does */
     net->pending = 0;
     net->step++;
-    lpi_update_phi(net, lr, clip); /* 8               */
+    lpi_update_phi(net, lr, clip); /* 8 */
     if (!net->begun) {
-        lpi_update_theta(net, lr, clip, net->g_theta); /* 1               */
+        lpi_update_theta(net, lr, clip, net->g_theta); /* 1 */
         return;
     }
-    if (net->member == 0) lpi_zero(net->delta, net->n_theta); /* 4               */
+    if (net->member == 0) lpi_zero(net->delta, net->n_theta); /* 4 */
     lpi_vector_run(net, LPI_KERNEL_OF(net->kernels, axpy), net->n_theta, (lp_real)(gamma * clip),
-                   net->g_theta, net->delta); /* 7               */
-    if (++net->member < net->members) return; /* 5               */
-    lpi_update_theta(net, lr, 1, net->delta); /* 9               */
+                   net->g_theta, net->delta); /* 7 */
+    if (++net->member < net->members) return; /* 5 */
+    lpi_update_theta(net, lr, 1, net->delta); /* 9 */
     net->member = 0;
 }
 
@@ -6839,7 +6828,7 @@ LP_API lp_status lp_train_step(lp_net *net, float lr, lp_real *loss)
     lp_status st = lpi_enter(net, needs, "lp_train_step");
     if (st != LP_OK) return st;
     st = lpi_check_rate(net, lr);
-    if (st == LP_OK) st = lpi_add_gradient(net, 1, loss); /* 6               */
+    if (st == LP_OK) st = lpi_add_gradient(net, 1, loss); /* 6 */
     if (st == LP_OK) lpi_step(net, (double)lr);
     return lpi_leave(net, st);
 }
@@ -6856,7 +6845,7 @@ LP_API lp_status lp_late_average(lp_net *net, lp_average how)
     if (st != LP_OK) return lpi_leave(net, st);
 
     if (net->members > 1) {
-        lpi_average(net, how); /* 10              */
+        lpi_average(net, how); /* 10 */
         lpi_copy(net->phi, net->mean_phi, net->n_phi);
         lpi_copy(net->stats, net->mean_stats, net->n_stats);
     }
@@ -7213,7 +7202,7 @@ LP_API lp_status lp_gradient_check(lp_net *net, int checks, double h, double *wo
    A snapshot is a header and the block of vectors, theta first, SWA last. */
 
 typedef struct lpi_state {
-    uint32_t magic, real; /* "LPS2", sizeof(lp_real)             */
+    uint32_t magic, real; /* "LPS2", sizeof(lp_real) */
     uint64_t names;       /* hash of all parameters' names, shapes, roles */
     int64_t  n_theta, n_phi, n_stats, vectors;
     int64_t  step, members, member, begun, swa_count, swapped, updates_theta, updates_phi;
