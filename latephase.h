@@ -363,7 +363,7 @@ LP_API lp_tensor *lp_conv(lp_net *net, lp_tensor *x, const char *label, int filt
    value: 0).  weight 1, bias 0. */
 LP_API lp_tensor *lp_batchnorm(lp_net *net, lp_tensor *x, const char *label);
 /* Layer normalisation of each line of the last dimension (Ba, Kiros and Hinton 2016), eps 1e-5.
-   weight 1, bias 0. */
+   weight 1, bias 0: base weights, unless the family is full. */
 LP_API lp_tensor *lp_layernorm(lp_net *net, lp_tensor *x, const char *label);
 /* x [n, ...] flattened to [n, in] -> x W + b [n, out]; weight [in, out] Kaiming normal, bias 0.
    A sequence x [n, length, in] keeps its positions: -> [n, length, out]. */
@@ -383,13 +383,15 @@ LP_API lp_tensor *lp_lstm(lp_net *net, lp_tensor *x, const char *label, int unit
 LP_API lp_tensor *lp_relu(lp_net *net, lp_tensor *x);    /* x < 0 ? 0 : x (keeps NaN) */
 LP_API lp_tensor *lp_sigmoid(lp_net *net, lp_tensor *x); /* 1 / (1 + e^-x)           */
 LP_API lp_tensor *lp_tanh(lp_net *net, lp_tensor *x);
-LP_API lp_tensor *lp_gelu(lp_net *net, lp_tensor *x);              /* x (1 + erf(x / sqrt 2)) / 2 */
-LP_API lp_tensor *lp_add(lp_net *net, lp_tensor *a, lp_tensor *b); /* same shape               */
-LP_API lp_tensor *lp_mul(lp_net *net, lp_tensor *a, lp_tensor *b); /* a o b; b: a's last dims  */
+LP_API lp_tensor *lp_gelu(lp_net *net, lp_tensor *x); /* x (1 + erf(x / sqrt 2)) / 2, to 2e-8 */
+LP_API lp_tensor *lp_add(lp_net *net, lp_tensor *a, lp_tensor *b);   /* same shape               */
+LP_API lp_tensor *lp_mul(lp_net *net, lp_tensor *a, lp_tensor *b);   /* a o b; b: a's last dims  */
 LP_API lp_tensor *lp_outer(lp_net *net, lp_tensor *a, lp_tensor *b); /* [m], [n] -> [m,n] a b^T */
-/* Side by side along the last dimension: [.., p], [.., q] -> [.., p + q]. */
+/* Side by side along the last dimension: [.., p], [.., q] -> [.., p + q].  The other dimensions are
+   the same, and both or neither follow the batch. */
 LP_API lp_tensor *lp_concat(lp_net *net, lp_tensor *a, lp_tensor *b);
-/* The same elements as dim [rank], rank 1..4; where x follows the batch, dim[0] stays. */
+/* The same elements as dim [rank], rank 1..4: no copy.  Where x follows the batch, dim[0] stays and
+   rank >= 2.  The family head does not see through it. */
 LP_API lp_tensor *lp_reshape(lp_net *net, lp_tensor *x, int rank, const int *dim);
 LP_API lp_tensor *lp_avgpool(lp_net *net, lp_tensor *x); /* global: [n,h,w,c]->[n,c] */
 /* k x k windows, stride 1..; [n,h,w,c] -> [n, (h-k)/stride+1, (w-k)/stride+1, c]; max pooling may
@@ -425,7 +427,8 @@ LP_API lp_tensor *lp_char_lstm(lp_net *net, lp_tensor *tokens, int vocabulary, i
                                int units, int layers);
 
 /* Bytes that lp_compile(net, loss, ...) will need for training and for inference; either pointer
-   may be NULL.  Call it once the graph is built.  (LP_NO_TRAINING: both are those of inference.) */
+   may be NULL.  Call it once the graph is built.  (With LP_NO_TRAINING,
+   or if `loss` is no loss, both are those of inference.) */
 LP_API lp_status lp_memory_required(lp_net *net, lp_tensor *loss, size_t *training,
                                     size_t *inference);
 /* Finishes the net: loss is a loss op, or, for inference, any tensor to be computed.  memory: bytes
@@ -471,7 +474,8 @@ LP_API lp_status lp_train_step(lp_net *net, float lr, lp_real *loss);
 LP_API lp_status lp_late_begin(lp_net *net);
 /* Whole turns that K members end within that many more minibatches, the number of steps that theta
    takes: from lp_late_begin on if it has not been called, else from the turn under way.  Without
-   late-phase weights every minibatch is a turn; 0 before lp_compile and for a negative number. */
+   late-phase weights every minibatch is a turn; after lp_late_average as before lp_late_begin; 0
+   before lp_compile and for a negative number. */
 LP_API int64_t lp_late_turns(const lp_net *net, int64_t minibatches);
 /* With fewer turns left than this late-phase weights tend to lose to plain training: CONCEPTS. */
 enum { LP_TURNS_LEAST = 120 };
@@ -3482,11 +3486,12 @@ static lp_status lpi_fail(lp_net *net, lp_status status, const char *fmt, ...)
 
 static void *lpi_arena_full(lp_net *net, const char *at)
 {
-    if (!net->failed)
-        net->failed = lpi_fail(net, LP_ERR_MEMORY,
-                               "the graph's arena is full at \"%s\": raise lp_desc.graph_bytes "
-                               "(now %l)",
-                               at, (int64_t)net->arena.size);
+    if (net->failed) return NULL; /* the first one sticks */
+    lp_status st = lpi_fail(net, LP_ERR_MEMORY,
+                            "the graph's arena is full at \"%s\": raise lp_desc.graph_bytes "
+                            "(now %l)",
+                            at, (int64_t)net->arena.size);
+    if (!net->compiled) net->failed = st; /* a net at work goes on */
     return NULL;
 }
 
@@ -3496,11 +3501,11 @@ static const char *lpi_name(lp_net *net, const char *fmt, ...)
     char   *text = (char *)lpi_take(&net->arena, 1);
     size_t  cap = net->arena.size - net->arena.used;
     va_list ap;
-    if (!text) return (const char *)lpi_arena_full(net, fmt);
+    if (!text) return (const char *)lpi_arena_full(net, "a name");
     va_start(ap, fmt);
     size_t n = lpi_format(text, cap, fmt, ap);
     va_end(ap);
-    if (n + 2 > cap) return (const char *)lpi_arena_full(net, fmt);
+    if (n + 2 > cap) return (const char *)lpi_arena_full(net, "a name");
     net->arena.used += n;
     return text;
 }
@@ -4285,11 +4290,13 @@ LP_API lp_tensor *lp_reshape(lp_net *net, lp_tensor *x, int rank, const int *dim
     if (!lpi_building(net, x, "reshape", NULL)) return NULL;
     LPI_REFUSE(net, rank < 1 || rank > 4 || !dim, LP_ERR_ARGUMENT,
                "reshape of \"%s\": rank %d, expected 1..4", x->name, rank);
-    for (int i = 0; i < rank; i++) size = dim[i] < 1 || size > x->priv->size ? -1 : size * dim[i];
+    for (int i = 0; i < rank && size > 0 && size <= x->priv->size; i++)
+        size = dim[i] < 1 ? -1 : size * dim[i];
     LPI_REFUSE(
-        net, size != x->priv->size || (x->priv->batched && dim[0] != x->dim[0]), LP_ERR_SHAPE,
-        "reshape of \"%s\" %t: expected dimensions of as many elements, and the first to stay "
-        "where it follows the batch",
+        net, size != x->priv->size || (x->priv->batched && (rank < 2 || dim[0] != x->dim[0])),
+        LP_ERR_SHAPE,
+        "reshape of \"%s\" %t: expected dimensions of as many elements, and where it follows "
+        "the batch, two or more, the first of which stays",
         x->name, x->priv);
     return lpi_out(lpi_new_node(net, &lpi_op_reshape, NULL, 1, &x, rank, dim));
 }
@@ -4455,6 +4462,7 @@ LP_API lp_tensor *lp_matmul(lp_net *net, lp_tensor *x, lp_tensor *w, lp_tensor *
 {
     if (!lpi_building(net, x, "matmul", label)) return NULL;
     if (!lpi_building(net, w, "matmul", label)) return NULL;
+    if (bias && !lpi_building(net, bias, "matmul", label)) return NULL;
     const char *who = label ? label : "matmul";
     int         sequence = x->rank == 3, in = sequence ? x->dim[2] : (int)x->priv->row_size;
     LPI_REFUSE(net, w->rank != 2 || w->priv->batched || in != w->dim[0], LP_ERR_SHAPE,
@@ -5172,6 +5180,7 @@ LP_API lp_tensor *lp_conv2d(lp_net *net, lp_tensor *x, lp_tensor *w, lp_tensor *
 {
     if (!lpi_building(net, x, "conv2d", label)) return NULL;
     if (!lpi_building(net, w, "conv2d", label)) return NULL;
+    if (bias && !lpi_building(net, bias, "conv2d", label)) return NULL;
     const char *who = label ? label : "conv2d";
     LPI_REFUSE(net, x->rank != 4 || w->rank != 4 || w->priv->batched || x->dim[3] != w->dim[2],
                LP_ERR_SHAPE,
@@ -5257,7 +5266,7 @@ static void lpi_pool_image(void *arg, int image, LPI_UNUSED int lane)
     const lpi_geom     *g = job->g;
     const lp_real      *x = job->x + (lpi_n)image * g->h * g->w * g->c;
     lp_real            *y = job->y + (lpi_n)image * g->oh * g->ow * g->c;
-    lp_real             scale = 1 / (lp_real)(g->kh * g->kw);
+    lp_real             scale = 1 / ((lp_real)g->kh * (lp_real)g->kw);
     for (int o = 0; o < g->oh * g->ow; o++, y += g->c) {
         int y0, y1, x0, x1;
         lpi_pool_window(o / g->ow, g->kh, g->stride, g->top, g->h, &y0, &y1);
@@ -5286,7 +5295,7 @@ LPI_TRAINING_ONLY void lpi_pool_back_image(void *arg, int image, LPI_UNUSED int 
     const lp_real      *x = job->x + (lpi_n)image * g->h * g->w * g->c;
     lp_real            *dx = job->dx + (lpi_n)image * g->h * g->w * g->c;
     const lp_real      *dy = job->dy + (lpi_n)image * g->oh * g->ow * g->c;
-    lp_real             scale = 1 / (lp_real)(g->kh * g->kw);
+    lp_real             scale = 1 / ((lp_real)g->kh * (lp_real)g->kw);
     if (!job->accumulate) lpi_zero(dx, (lpi_n)g->h * g->w * g->c);
     for (int o = 0; o < g->oh * g->ow; o++, dy += g->c) {
         int y0, y1, x0, x1;
@@ -5334,8 +5343,8 @@ static lp_tensor *lpi_pooling(lp_net *net, const lpi_op *op, lp_tensor *x, int k
                    || kw > x->dim[2] + (int64_t)2 * pad || pad > 32767,
                LP_ERR_ARGUMENT, "%s: window %dx%d, stride %d, pad %d do not fit input \"%s\" %t",
                what, kh, kw, stride, pad, x->name, x->priv);
-    int      dim[4] = { x->dim[0], (x->dim[1] + 2 * pad - kh) / stride + 1,
-                        (x->dim[2] + 2 * pad - kw) / stride + 1, x->dim[3] };
+    int      dim[4] = { x->dim[0], (int)((x->dim[1] + (int64_t)2 * pad - kh) / stride + 1),
+                        (int)((x->dim[2] + (int64_t)2 * pad - kw) / stride + 1), x->dim[3] };
     lpi_geom g = lpi_geom_of(x->dim, dim, kh, kw, stride);
     g.top = g.left = pad;
     if (rank == 2) dim[1] = dim[3];
@@ -5623,7 +5632,9 @@ LP_API lp_tensor *lp_mean_squared_error(lp_net *net, lp_tensor *a, lp_tensor *b)
     int         one = 1;
     const char *what = "mean_squared_error";
     if (!lpi_building(net, a, what, NULL) || !lpi_building(net, b, what, NULL)) return NULL;
-    LPI_REFUSE(net, a->priv->kind == LPI_INPUT, LP_ERR_ARGUMENT,
+    const lpi_tensor *source = a->priv; /* behind lp_reshape */
+    while (source->node && (source->node->flags & LPI_ALIAS)) source = source->node->in[0];
+    LPI_REFUSE(net, source->kind == LPI_INPUT, LP_ERR_ARGUMENT,
                "mean_squared_error: the prediction \"%s\" is an input; is it the target?", a->name);
     LPI_REFUSE(net, !lpi_same_shape(a, b), LP_ERR_SHAPE,
                "mean_squared_error: \"%s\" %t and \"%s\" %t have different shapes, or only one "
@@ -5779,6 +5790,26 @@ static int lpi_mark_head(lp_net *net)
     return found;
 }
 
+/* Refuses nets whose sizes could overflow ptrdiff_t: an upper bound, in 64 bits. */
+static lp_status lpi_check_size(lp_net *net)
+{
+    int64_t most = 0, copies = 5 * (int64_t)net->desc.late.members + 10;
+    for (const lpi_tensor *t = net->tensors; t; t = t->next)
+        most +=
+            (t->size + 32) * (t->kind == LPI_PARAMETER ? copies : 2 + (int64_t)net->desc.threads);
+    for (const lpi_node *node = net->nodes; node; node = node->next) {
+        if (!node->op->sizes) continue; /* what it saves, and its scratch */
+        most += 16 * (int64_t)node->out->size;
+        for (int i = 0; i < node->inputs; i++)
+            most += (node->in[i]->batched ? 16 : copies) * (int64_t)node->in[i]->size;
+    }
+    if (most > PTRDIFF_MAX / 2 / (int64_t)sizeof(lp_real))
+        return lpi_fail(net, LP_ERR_MEMORY,
+                        "the net needs up to %l elements, more than this machine can address",
+                        most);
+    return LP_OK;
+}
+
 /* Closes the graph, once. */
 static lp_status lpi_close(lp_net *net, lp_tensor *loss)
 {
@@ -5805,6 +5836,7 @@ static lp_status lpi_close(lp_net *net, lp_tensor *loss)
                                       "the family head was chosen, but \"%s\", "
                                       "which feeds the loss, is not a linear layer with parameters",
                                       net->logits->pub.name);
+    if (lpi_check_size(net) != LP_OK) return LP_ERR_MEMORY;
     net->order = (lpi_node **)lpi_take(&net->arena, sizeof *net->order * (size_t)net->node_count);
     if (!net->order) return (void)lpi_arena_full(net, "lp_compile"), LP_ERR_MEMORY;
     lpi_mark_nodes(net, last);
@@ -5947,31 +5979,10 @@ static ptrdiff_t lpi_pack_slots(lpi_plan *plan)
 /* Vectors that an optimiser keeps beside the weights: momentum; Adam's m and v. */
 static int lpi_optim_vectors(const lp_optim *optim) { return optim->rule == LP_SGD ? 1 : 2; }
 
-/* Refuses nets whose sizes could overflow ptrdiff_t: an upper bound, in 64 bits. */
-static lp_status lpi_check_size(lp_net *net)
-{
-    int64_t most = 0, copies = 5 * (int64_t)net->desc.late.members + 10;
-    for (const lpi_tensor *t = net->tensors; t; t = t->next)
-        most +=
-            (t->size + 32) * (t->kind == LPI_PARAMETER ? copies : 2 + (int64_t)net->desc.threads);
-    for (const lpi_node *node = net->nodes; node; node = node->next) {
-        if (!node->op->sizes) continue; /* what it saves, and its scratch */
-        most += 16 * (int64_t)node->out->size;
-        for (int i = 0; i < node->inputs; i++)
-            most += (node->in[i]->batched ? 16 : copies) * (int64_t)node->in[i]->size;
-    }
-    if (most > PTRDIFF_MAX / 2 / (int64_t)sizeof(lp_real))
-        return lpi_fail(net, LP_ERR_MEMORY,
-                        "the net needs up to %l elements, more than this machine can address",
-                        most);
-    return LP_OK;
-}
-
 /* Plans lives, slots and workspace; the slots lie in the arena. */
 static lp_status lpi_plan_memory(lp_net *net, int training, lpi_plan *plan)
 {
-    if (lpi_check_size(net) != LP_OK) return LP_ERR_MEMORY;
-    training &= LPI_TRAINS;
+    if (!LPI_TRAINS || !(net->loss->node->op->flags & LPI_LOSS)) training = 0;
     plan->training = training;
     plan->times = training ? 2 * net->node_count : net->node_count;
     plan->slots = 0;
@@ -6459,7 +6470,7 @@ LP_API lp_status lp_forward(lp_net *net, int which, int training, lp_real *loss)
     if (training) net->draw = -++net->passes;
     if (st == LP_OK) st = lpi_forward(net, training != 0, 1);
     if (st == LP_OK) lpi_carry_on(net);
-    if (st == LP_OK && loss) *loss = *net->loss->value.at;
+    if (st == LP_OK && loss) *loss = *lpi_value(net, net->loss);
     return lpi_leave(net, st);
 }
 
@@ -6782,7 +6793,8 @@ LP_API int64_t lp_late_turns(const lp_net *net, int64_t minibatches)
 {
     if (!net || !net->compiled || minibatches <= 0) return 0;
     int64_t members = net->n_phi ? net->desc.late.members : 1;
-    return (minibatches + (net->begun ? net->member : 0)) / members;
+    return minibatches / members
+           + (minibatches % members + (net->begun ? net->member : 0)) / members;
 }
 
 /* Lines 4 to 9 for the minibatch whose gradient is in g_theta, g_phi. */

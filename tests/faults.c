@@ -263,11 +263,75 @@ static void models_stop_early(void)
     }
 }
 
+/* ---------------------------------------------------- nets that end in something unusual */
+
+static lp_net *for_inference(void)
+{
+    lp_desc d = lp_desc_default();
+    d.threads = 1;
+    d.inference = 1;
+    return lp_create(&d);
+}
+
+/* Breaks when a net without a loss is planned for training, which it cannot have: a gradient without
+   memory (it wrote in front of the plan). */
+static void memory_without_a_loss(void)
+{
+    size_t     training = 0, inference = 0;
+    lp_net    *net = for_inference();
+    lp_tensor *h = lp_relu(net, lp_linear(net, lp_input_rows(net, "x", 3, 5), "a", 4));
+    h = lp_gelu(net, lp_linear(net, h, "b", 2));
+    CHECK_INT(lp_memory_required(net, h, &training, &inference), LP_OK);
+    CHECK(training == inference && inference > 0);
+    CHECK_INT(lp_compile(net, h, NULL, 0), LP_OK);
+    lp_destroy(net);
+}
+
+/* Breaks when the last tensor, which shows another one's memory, is read as if it had its own. */
+static void alias_at_the_end(void)
+{
+    int        dim[3] = { 4, 3, 2 };
+    lp_real    first = 7;
+    lp_net    *net = for_inference();
+    lp_tensor *x = lp_input_rows(net, "x", 4, 5);
+    lp_tensor *h = lp_reshape(net, lp_linear(net, x, "a", 6), 3, dim);
+    if (CHECK_INT(lp_compile(net, h, NULL, 0), LP_OK)) {
+        fill(x, 5);
+        CHECK_INT(lp_forward(net, LP_SINGLE, 0, &first), LP_OK);
+        CHECK(h->data && first == h->data[0]);
+    }
+    lp_destroy(net);
+}
+
+/* Breaks when a vector along the batch can be had, whose last dimension is then the capacity; when
+   dimensions overflow; when a loss serves as a bias. */
+static void refused_shapes(void)
+{
+    int        batch = 4, huge[4] = { 4, INT_MAX, INT_MAX, INT_MAX }, dim[2] = { 5, 1 };
+    lp_net    *net = one_thread(0);
+    lp_tensor *x = lp_input_rows(net, "x", 4, 5);
+    CHECK(!lp_reshape(net, lp_linear(net, x, "a", 1), 1, &batch));
+    CHECK_TEXT(lp_error(net), "reshape");
+    lp_destroy(net);
+    net = one_thread(0);
+    CHECK(!lp_reshape(net, lp_input_rows(net, "x", 4, 5), 4, huge));
+    CHECK_TEXT(lp_error(net), "reshape");
+    lp_destroy(net);
+    net = one_thread(0);
+    x = lp_input_rows(net, "x", 4, 5);
+    lp_tensor *loss = lp_cross_entropy(net, lp_linear(net, x, "a", 3), lp_labels(net, "y", 4), 0);
+    lp_tensor *w = lp_parameter(net, "w", 2, dim, LP_INIT_ONE, 1, LP_ROLE_AUTO);
+    CHECK(!lp_matmul(net, x, w, loss, "m"));
+    CHECK_TEXT(lp_error(net), "loss");
+    lp_destroy(net);
+}
+
 static const test_case cases[] = {
     T(computed_table),           T(early_moments),
     T(recompute_resnet),         T(recompute_bias),
     T(gradient_check_overflows), T(logits_follow_the_batch),
-    T(models_stop_early),
+    T(models_stop_early),        T(memory_without_a_loss),
+    T(alias_at_the_end),         T(refused_shapes),
 };
 
 int main(int argc, char **argv)

@@ -2076,6 +2076,7 @@ static void turns_are_counted(void)
     CHECK_INT(lp_late_turns(t.net, 1), 1);
     CHECK_INT(lp_late_turns(t.net, 3), 1);
     CHECK_INT(lp_late_turns(t.net, 4), 2);
+    CHECK_INT(lp_late_turns(t.net, INT64_MAX), INT64_MAX / 3 + 1); /* INT64_MAX % 3 is 1 */
     CHECK_INT(lp_late_average(t.net, LP_AVERAGE_AFFINE), LP_OK);
     CHECK_INT(lp_late_turns(t.net, 9), 3);
     CHECK_INT(lp_late_turns(p.net, 9), 9);
