@@ -81,8 +81,8 @@ int main(void)
      >>dispatch       choosing the kernels          >>gradcheck   numerical gradients
                                                     >>state       exact snapshots
 
-   To see how a net learns, read >>latephase, >>run, >>plan and >>ops, in this order; what comes
-   before them in the file is the machine that makes it fast.
+   To see how a net learns, read >>graph (the structs), then >>latephase, >>run, >>plan and >>ops;
+   what stands before >>graph is the machine that makes it fast.  How to add an op: >>ops.
 
    OPTIONS >>options
    Define before including; those marked (I) matter only with LP_IMPLEMENTATION, the others must
@@ -3841,21 +3841,26 @@ static void lpi_take_over(lp_net *net, lpi_node *node, lpi_node *other)
 
 /* --------------------------------------------------------------------------------- >>ops
    One region an op: its equation, forward, backward, what it needs, what it absorbs, its row, its
-   builder.  Nothing else in this file names an op (but for the models, which use them), so that the
-   linker drops those that nobody builds.
+   builder.  Nothing else in the implementation names an op (but for the models, which use them), so
+   that the linker drops those that nobody builds.
 
    To add one, take gelu, the first, as a model:
      1. State the equation and its gradient.
-     2. forward writes node->out from node->in: lpi_value gives their memory, lpi_count, lpi_lines
-        and lpi_rows how much of it is in use.  It returns LP_OK, or fails with a sentence.
-     3. backward writes the gradient of each input that lpi_wants, overwriting it, or adding where
-        lpi_adds, in descending order of inputs (one tensor may stand in two places).
-     4. The row lists what forward and backward use: say LPI_X0 if it reads input 0, LPI_Y for the
-        output.  >>plan gives memory to these uses and to no others; what is forgotten here is NaN
-        in a build with LP_ASSERT, and tests/graphs.c finds it.
+     2. forward writes node->out from node->in: lpi_value gives their memory; lpi_count, lpi_lines
+        and lpi_rows say how much of it is in use.  It returns LP_OK, or fails with a sentence.
+     3. backward writes the gradient of each input that lpi_wants; it overwrites it, or adds to it
+        where lpi_adds, in descending order of inputs (one tensor may stand in two places): see mul.
+        For y = f(x), element by element, two loops suffice: lpi_map_forward and lpi_map_backward do
+        the rest.  No libm, since bits must not depend on it: lpi_exp, lpi_log, lpi_sqrt in double.
+     4. LPI_OP declares which memory forward and backward use: LPI_X0 for input 0, LPI_Y for the
+        output.  A use that it does not list is not protected: the memory may hold other values by
+        then, and holds NaN in a build with LP_ASSERT.  Flags are permissions; 0 is always right.
+        LPI_IN_PLACE: forward may write y over x0, which backward does not use.  LPI_GRAD_IN_PLACE:
+        backward may write the gradient of x0 over that of y.
      5. The builder checks shapes, in words, and makes the node.
      6. Declare the builder among "Ops without parameters"; add the op to reference/plain.h, to
-        tests/graphs.c and to tests/gradcheck.c.
+        tests/graphs.c (whose head says how) and to tests/gradcheck.c, with extreme inputs if it has
+        any; then clang-format, make test, make check.
    An op that needs memory of its own says so in sizes(), and asks lpi_scratch for scratch; one with
    parameters creates them by lpi_layer_parameter; random ops key their stream by node->index. */
 
@@ -4041,8 +4046,8 @@ static lpi_geom lpi_geom_of(const int *x, const int *y, int kh, int kw, int stri
     return g;
 }
 
-/* An op's row, by its name; its functions are lpi_NAME_forward and lpi_NAME_backward.  Uses of
-   memory in forward, in backward; flags; size of node->own; sizes(), absorb(), statistics. */
+/* LPI_OP(NAME, uses in forward, uses in backward, flags, size of node->own, sizes, absorb, running)
+   is an op's row; its functions are lpi_NAME_forward and lpi_NAME_backward. */
 #define LPI_OP(NAME, ...) LPI_OP_AS(NAME, NAME, __VA_ARGS__)
 /* clang-format off */
 #define LPI_OP_AS(NAME, FUNCTIONS, FORWARD, BACKWARD, FLAGS, OWN, SIZES, ABSORB, RUNNING)        \
@@ -5648,8 +5653,8 @@ LP_API lp_tensor *lp_mean_squared_error(lp_net *net, lp_tensor *a, lp_tensor *b)
    Closing the graph, and memory from lifetimes.
 
    Node i of n runs forward at time i and backward at time 2n-1-i.  Each storage lives from the
-   first to the last time at which a node declares to use it; of a net with four nodes, where
-   backward of conv reads x, of relu y, of fc y and of the loss z:
+   first to the last time at which a node declares to use it.  Example: conv x -> y, relu y -> y in
+   place, fc y -> z, loss of z.  Backward of conv reads x, of relu and fc y, of the loss z:
 
        time         0     1     2     3  |  4      5     6     7
        node       conv  relu    fc  loss | loss    fc  relu  conv      x, an input, lives always
@@ -5659,12 +5664,13 @@ LP_API lp_tensor *lp_mean_squared_error(lp_net *net, lp_tensor *a, lp_tensor *b)
        dy                                         [============]       (dx in place)
 
    Gradients live from the first node that writes them, in backward order, to the producer of their
-   tensor.  In-place ops hand their slot on.  A value that backward computes again has two lives and
-   two slots, and what it is computed from lives until then.  Slots are packed, largest first, each
-   at the lowest address that is free during its life: gradients come to lie where activations died.
+   tensor.  The output of an in-place op takes over the slot of its input.  A value that backward
+   computes again has two lives and two slots, and what it is computed from lives until it is.
+   Slots are packed, largest first, each at the lowest address that is free during its life:
+   gradients come to lie where activations died.
 
        memory = theta | phi x K | statistics x K | optimiser, delta, carry, SWA | average
-                | gradients | carry to be | slots | workspace of the hungriest node */
+                | gradients | carry_next | slots | the largest scratch of any node */
 
 typedef struct lpi_slot {
     ptrdiff_t size, offset;
@@ -5721,8 +5727,9 @@ static int lpi_goes_back(const lpi_node *node)
     return node && node->live && node->out->needs_grad;
 }
 
-/* Nodes that backward runs again (lp_desc.recompute) rather than keep what they computed: each
-   whose inputs are kept.  The first node to need the value, in backward order, has it made. */
+/* Nodes that backward runs again (lp_desc.recompute) rather than keep what they computed: each that
+   may, unless it reads a value that is itself computed again.  The first node to need the value, in
+   backward order, has it made. */
 static void lpi_choose_again(lp_net *net)
 {
     for (lpi_node *node = net->nodes; node; node = node->next) {
@@ -6369,9 +6376,9 @@ LP_API lp_info lp_get_info(const lp_net *net)
 }
 
 /* --------------------------------------------------------------------------------- >>run
-   A pass visits the nodes in order, backward in reverse.  Selecting a model moves two pointers.  In
-   a build with LP_ASSERT, memory that dies is filled with NaN at that moment: an op that uses more
-   than it declares is found out. */
+   A pass visits the nodes in order, backward in reverse.  To run as member k, or as the average,
+   now_phi and now_stats point to its slabs (lpi_select).  In a build with LP_ASSERT, memory that
+   dies is filled with NaN at that moment: an op that uses more than it declares is found out. */
 
 static void lpi_view(lp_net *net, int member)
 {
@@ -6544,14 +6551,15 @@ static double lpi_square(lp_net *net, const lp_real *x, lpi_n n)
     return sum;
 }
 
-/* Runs the forward pass of a node again, into y's second place, which is current from here on until
-   the node's own backward.  (Not as training: statistics have been taken.) */
+/* Swaps y's two places: that of forward, and that of the value computed again. */
 static void lpi_exchange(lpi_tensor *y)
 {
     lp_real *at = y->value.at;
     y->value.at = y->again.at;
     y->again.at = at;
 }
+/* Runs the forward pass of a node again, into the second place, which counts from here on until the
+   node's own backward.  net->training is 0: statistics must not be taken twice. */
 static void lpi_run_again(lp_net *net, lpi_node *node)
 {
     lpi_exchange(node->out);
@@ -6612,7 +6620,8 @@ static lp_status lpi_gradient(lp_net *net, double scale)
     return LP_OK;
 }
 
-/* The same, and all that follows but the update; a refused minibatch discards what was pending. */
+/* lpi_gradient; then the running statistics and carried states move, and the minibatch is pending.
+   If it is refused, what was pending is dropped too. */
 static lp_status lpi_add_gradient(lp_net *net, double scale, lp_real *loss)
 {
     lp_status st = lpi_gradient(net, scale);
@@ -6741,9 +6750,10 @@ static void lpi_update_phi(lp_net *net, double lr, double clip)
       9      theta <- U_theta(theta, Dtheta)
      10  phi <- (1/K) sum_k phi_k                                       one plain model again
 
-   Lines 1 and 3 to 9 are lp_train_step, which takes one minibatch at a call: lpi_step below is what
-   it does with the gradient.  Line 2 is lp_late_begin, line 10 lp_late_average.  Z is 1 / rms of
-   the tensor.  In code members count from 0. */
+   One call of lp_train_step is one pass of the inner loop, lines 6 to 8, with line 4 before the
+   first member and line 9 after the last; before T0 it is line 1.  Line 2 is lp_late_begin, line 10
+   lp_late_average.  Z = 1 / rms of the tensor.  lp_desc.clip scales the gradient in lines 7 and 8.
+   In code members count from 0. */
 
 /* Line 2 for one member: phi_k += sigma0 rms(tensor) eps, tensor by tensor. */
 static void lpi_perturb(lp_net *net, int k)
@@ -6805,16 +6815,16 @@ static void lpi_step(lp_net *net, double lr)
         clip = (double)net->desc.clip / (norm + 1e-6); /* as PyTorch does */
     net->pending = 0;
     net->step++;
-    lpi_update_phi(net, lr, clip); /* 8 */
+    lpi_update_phi(net, lr, clip); /* line 8 */
     if (!net->begun) {
-        lpi_update_theta(net, lr, clip, net->g_theta); /* 1 */
+        lpi_update_theta(net, lr, clip, net->g_theta); /* line 1 */
         return;
     }
-    if (net->member == 0) lpi_zero(net->delta, net->n_theta); /* 4 */
+    if (net->member == 0) lpi_zero(net->delta, net->n_theta); /* line 4 */
     lpi_vector_run(net, LPI_KERNEL_OF(net->kernels, axpy), net->n_theta, (lp_real)(gamma * clip),
-                   net->g_theta, net->delta); /* 7 */
-    if (++net->member < net->members) return; /* 5 */
-    lpi_update_theta(net, lr, 1, net->delta); /* 9 */
+                   net->g_theta, net->delta); /* line 7 */
+    if (++net->member < net->members) return; /* line 5 */
+    lpi_update_theta(net, lr, 1, net->delta); /* line 9 */
     net->member = 0;
 }
 
@@ -6840,7 +6850,7 @@ LP_API lp_status lp_train_step(lp_net *net, float lr, lp_real *loss)
     lp_status st = lpi_enter(net, needs, "lp_train_step");
     if (st != LP_OK) return st;
     st = lpi_check_rate(net, lr);
-    if (st == LP_OK) st = lpi_add_gradient(net, 1, loss); /* 6 */
+    if (st == LP_OK) st = lpi_add_gradient(net, 1, loss); /* line 6 */
     if (st == LP_OK) lpi_step(net, (double)lr);
     return lpi_leave(net, st);
 }
@@ -6857,7 +6867,7 @@ LP_API lp_status lp_late_average(lp_net *net, lp_average how)
     if (st != LP_OK) return lpi_leave(net, st);
 
     if (net->members > 1) {
-        lpi_average(net, how); /* 10 */
+        lpi_average(net, how); /* line 10 */
         lpi_copy(net->phi, net->mean_phi, net->n_phi);
         lpi_copy(net->stats, net->mean_stats, net->n_stats);
     }

@@ -24,9 +24,9 @@
 
    The library asserts here, and fills with NaN what dies (GRAPHS_PLAIN: does not).
 
-   To add an op: one region under "the ops", with its draw, build, forward and backward, and one row
-   in `ops`.  draw picks inputs among the records so far (pick), makes weights (weight) and appends;
-   it returns -1 if nothing fits. */
+   To add an op: one region under "the ops", with its draw, build, forward and backward, an
+   enumerator, and a row of `ops` at the same place.  draw picks inputs among the records so far
+   (pick), makes weights (weight) and appends; it returns -1 if nothing fits. */
 #include "test.h"
 #include "../reference/plain.h"
 #include <assert.h>
