@@ -5637,9 +5637,7 @@ LP_API lp_tensor *lp_mean_squared_error(lp_net *net, lp_tensor *a, lp_tensor *b)
     int         one = 1;
     const char *what = "mean_squared_error";
     if (!lpi_building(net, a, what, NULL) || !lpi_building(net, b, what, NULL)) return NULL;
-    const lpi_tensor *source = a->priv; /* behind lp_reshape */
-    while (source->node && (source->node->flags & LPI_ALIAS)) source = source->node->in[0];
-    LPI_REFUSE(net, source->kind == LPI_INPUT, LP_ERR_ARGUMENT,
+    LPI_REFUSE(net, a->priv->kind == LPI_INPUT, LP_ERR_ARGUMENT,
                "mean_squared_error: the prediction \"%s\" is an input; is it the target?", a->name);
     LPI_REFUSE(net, !lpi_same_shape(a, b), LP_ERR_SHAPE,
                "mean_squared_error: \"%s\" %t and \"%s\" %t have different shapes, or only one "

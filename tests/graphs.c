@@ -2740,10 +2740,12 @@ static struct {
     const char *filter;
 } options = { 300, 0, 0, 0, -1, 0, 1, "" };
 
-/* Are its values moderate? */
+/* Is it of a size to play, and are its values moderate? */
 static int sound(graph *g)
 {
-    double most = 0;
+    double most = 0, elements = 0;
+    for (int k = 0; k < g->records; k++) elements += (double)product(g->r[k].rank, g->r[k].dim);
+    if (elements > 1e6) return 0;
     prepare(g);
     g->rows = g->batch, g->training = 1, g->now = 0, g->draw = 0;
     for (int k = 0; k < g->records; k++) {
