@@ -79,7 +79,9 @@ int main(void)
      >>math           exp, log, sqrt, cos           >>metrics     accuracy, NLL, ECE, Brier
      >>kernels        vector kernels, any width     >>models      Wide ResNet, ResNet, LSTM
      >>dispatch       choosing the kernels          >>gradcheck   numerical gradients
-                                                    >>state       exact snapshots
+                                                    >>safetensors the format of files
+                                                    >>state       weights and training state
+                                                    >>files       whole at every instant
 
    To see how a net learns, read >>graph (the structs), then >>latephase, >>run, >>plan and >>ops;
    what stands before >>graph is the machine that makes it fast.  How to add an op: >>ops.
@@ -93,6 +95,10 @@ int main(void)
      LP_REAL            element type; double is meant for gradient checks (scalar) default float
      LP_NO_STDLIB   (I) freestanding: needs only memcpy, memset (hosted C or yours);
                         give memory by lp_desc.graph_memory and lp_compile         default off
+     LP_NO_STDIO        no functions that take a path (so too under LP_NO_STDLIB)   default off
+     LP_FSYNC(f)    (I) flushes the FILE *f to the disk; 0: done                   default nothing
+     LP_FSYNC_DIR(path) (I) flushes the directory of the file at path; 0: done     default nothing
+     LP_REPLACE(from, to) (I) renames a file over another one; 0: done             default rename
      LP_MALLOC(n)   (I) with LP_FREE(p): both or none                   default malloc and free
      LP_NO_THREADS  (I) no threads (always so where pthreads are missing; a hook in lp_desc
                         still works)                                               default off
@@ -194,6 +200,10 @@ int main(void)
 #define LP_VERSION_MAJOR 0
 #define LP_VERSION_MINOR 1
 
+#if defined(LP_NO_STDLIB) && !defined(LP_NO_STDIO)
+#define LP_NO_STDIO
+#endif
+
 #if !defined(LP_API)
 #if defined(LP_STATIC) && (defined(__GNUC__) || defined(__clang__))
 #define LP_API static __attribute__((unused))
@@ -226,7 +236,8 @@ typedef float lp_real;
     X(LP_ERR_MEMORY, "memory is short") \
     X(LP_ERR_ORDER, "the call comes too early or too late") \
     X(LP_ERR_LABEL, "a label is outside its range") \
-    X(LP_ERR_NONFINITE, "a loss, gradient or statistic is not finite")
+    X(LP_ERR_NONFINITE, "a loss, gradient, statistic or output is not finite") \
+    X(LP_ERR_FILE, "a file cannot be read, written or used")
 
 typedef enum lp_status {
 #define LP_X(code, text) code,
@@ -375,8 +386,8 @@ LP_API lp_tensor *lp_embedding(lp_net *net, lp_tensor *tokens, const char *label
 /* Long short-term memory (Hochreiter and Schmidhuber 1997; with forget gate, Gers et al. 2000):
    x [n, length, in] -> h [n, length, units].  Starts from the state that the last pass left (see
    lp_carry) and backpropagates to the first position of x, no further (truncated BPTT).
-   weight_ih [in, 4 units], weight_hh [units, 4 units], bias_ih, bias_hh [4 units], gates in the
-   order i f g o; all uniform in +-1/sqrt(units). */
+   weight_ih_l0 [in, 4 units], weight_hh_l0 [units, 4 units], bias_ih_l0, bias_hh_l0 [4 units],
+   gates in the order i f g o; all uniform in +-1/sqrt(units). */
 LP_API lp_tensor *lp_lstm(lp_net *net, lp_tensor *x, const char *label, int units);
 
 /* Ops without parameters. */
@@ -411,8 +422,7 @@ LP_API lp_tensor *lp_dropout(lp_net *net, lp_tensor *x, float p);
 enum { LP_IGNORE = -100 };
 LP_API lp_tensor *lp_cross_entropy(lp_net *net, lp_tensor *logits, lp_tensor *labels,
                                    float smoothing);
-/* Mean over all elements of (prediction - target)^2; same shape.  The prediction is kept: read its
-   data after lp_forward (lp_predict would take it for logits). */
+/* Mean over all elements of (prediction - target)^2; same shape. */
 LP_API lp_tensor *lp_mean_squared_error(lp_net *net, lp_tensor *prediction, lp_tensor *target);
 
 /* Models.  Wide ResNet (Zagoruyko and Komodakis 2016), depth = 6n+4, x [n,h,w,c] -> logits
@@ -421,7 +431,7 @@ LP_API lp_tensor *lp_wrn(lp_net *net, lp_tensor *x, int depth, int width, int cl
 LP_API lp_tensor *lp_resnet_cifar(lp_net *net, lp_tensor *x, int depth, int classes);
 /* Character model: embedding, `layers` LSTMs of `units`, linear; tokens [n, length] -> logits
    [n, length, vocabulary].  Initialised as PyTorch does by default.  Names: embed.weight,
-   lstm0.weight_ih ..., out.weight, out.bias.  With LP_LATE_RANK1 the matrices of the LSTMs have
+   lstm0.weight_ih_l0 ..., out.weight, out.bias.  With LP_LATE_RANK1 the matrices of the LSTMs have
    rank-1 factors, as in the paper; embedding and output layer have none. */
 LP_API lp_tensor *lp_char_lstm(lp_net *net, lp_tensor *tokens, int vocabulary, int embedding,
                                int units, int layers);
@@ -448,10 +458,12 @@ LP_API lp_status lp_set_batch(lp_net *net, int rows);
 LP_API lp_real *lp_carry(lp_net *net, size_t *n);
 
 /* Class probabilities (softmax) of the minibatch in the inputs: probs [rows, classes] (or [rows,
-   length, classes]), where the logits are the first input of the loss.  An ensemble starts all its
-   members from one carried state and leaves it as it was.  which is a member 0..K-1, or: */
+   length, classes]), where the logits are the first input of the loss, or the result that the net
+   was compiled for.  Of a mean squared error: the predictions, in their shape.  LP_ERR_NONFINITE if
+   one of these numbers is not finite.  An ensemble starts all its members from one carried state
+   and leaves it as it was.  which is a member 0..K-1, or: */
 enum {
-    LP_SINGLE = 0,    /* the one plain model before lp_late_begin and after lp_late_average */
+    LP_SINGLE = -3,   /* the one plain model before lp_late_begin and after lp_late_average */
     LP_AVERAGED = -1, /* the members' average as of now (affine collapse); training goes on */
     LP_ENSEMBLE = -2  /* mean of the members' probabilities: K forward passes                  */
 };
@@ -494,6 +506,45 @@ LP_API lp_status lp_bn_estimate(lp_net *net, int which);
    second call exchanges them back, so that training can go on, which is refused while swapped. */
 LP_API lp_status lp_swa_add(lp_net *net);
 LP_API lp_status lp_swa_swap(lp_net *net);
+#endif
+
+/* Files: safetensors, as PyTorch's users have them, with PyTorch's names (conv1.weight,
+   bn1.running_mean, lstm0.weight_hh_l0) and order (convolutions [out, in, kh, kw], matrices [out,
+   in], the inputs of a linear layer behind a map as [c, h, w]).  Failures: LP_ERR_FILE, a sentence.
+   Metadata: text that a program wants to find again (lp_find_meta), both UTF-8. */
+typedef struct lp_meta {
+    const char *key, *value;
+} lp_meta;
+enum {
+    LP_WITH_MEMBERS = 1, /* what members have of their own too, named member0.NAME ... */
+    LP_PARTIAL = 2       /* loads what fits                                            */
+};
+/* All parameters and statistics by their names, from `which` of one net to the plain model of
+   another.  Both are compiled; batch capacity, late-phase weights and optimisers may differ.
+   LP_ERR_SHAPE, and nothing changed, where a name or shape does not fit. */
+LP_API lp_status lp_copy_weights(lp_net *to, lp_net *from, int which);
+#ifndef LP_NO_STDIO
+/* Weights from a file.  The net becomes one plain model (LP_WITH_MEMBERS: K members in their late
+   phase; the file must have desc.late.members); optimisers start again.  All tensors must be there,
+   with the net's shapes, and no others but members, training state and num_batches_tracked; all
+   numbers finite.  LP_PARTIAL: one that is missing, not known or of another shape is left out, and
+   listed in left [cap] (may be NULL), a line each.  After a failure the net is as it was. */
+LP_API lp_status lp_load_weights(lp_net *net, const char *path, unsigned how, char *left,
+                                 size_t cap);
+#ifndef LP_NO_TRAINING
+/* The plain model to a file: in the late phase the average as of now; what: 0 or LP_WITH_MEMBERS.
+   meta [metas], may be NULL.  The file is written beside its place and put there whole. */
+LP_API lp_status lp_save_weights(lp_net *net, const char *path, unsigned what, const lp_meta *meta,
+                                 int metas);
+/* The exact training state (weights, momenta, statistics, SWA, streams, counters) to a file, with a
+   checksum: train on from it and every bit repeats, with other threads or another instruction set
+   too.  The file can be loaded as weights as well.  Not in it: seed, rates and other settings, the
+   counts of lp_bn_estimate and of training passes by lp_forward.  Loading: the net must have the
+   same parameters, late-phase families, K, kind of optimisers and, with an LSTM, batch capacity;
+   after a failure it is as it was. */
+LP_API lp_status lp_save_state(lp_net *net, const char *path, const lp_meta *meta, int metas);
+LP_API lp_status lp_load_state(lp_net *net, const char *path);
+#endif
 #endif
 
 /* Learning-rate schedules; t in any unit (epochs, steps), the same for all arguments.
@@ -560,10 +611,12 @@ LP_API lp_tensor *lp_find(lp_net *net, const char *name);
 LP_API lp_tensor *lp_parameter_at(lp_net *net, int i);
 /* Its values, to read or (members) write: dim[] elements; for late-phase ones those of `which`.
    BatchNorm running statistics of label L are found by lp_statistics(net, "L", which): mean [c],
-   then variance [c].  NULL if there is no such thing.  Ask again before you write later: that tells
+   then variance [c]; lp_statistics_at is the i-th L, or NULL when i is past the last.  NULL if
+   there is no such thing.  Ask again before you write later: that tells
    the net that its average is out of date. */
-LP_API lp_real *lp_values(lp_net *net, lp_tensor *parameter, int which);
-LP_API lp_real *lp_statistics(lp_net *net, const char *label, int which);
+LP_API lp_real    *lp_values(lp_net *net, lp_tensor *parameter, int which);
+LP_API lp_real    *lp_statistics(lp_net *net, const char *label, int which);
+LP_API const char *lp_statistics_at(const lp_net *net, int i);
 
 typedef struct lp_info {
     ptrdiff_t parameters;    /* of one plain model */
@@ -598,13 +651,72 @@ LP_API const lp_real *lp_gradients(lp_net *net, lp_tensor *parameter);
 LP_API lp_status lp_gradient_check(lp_net *net, int checks, double h, double *worst,
                                    const char **where);
 
-/* The exact training state (weights, momenta, statistics, SWA, counters) as bytes of this machine:
-   train on from it and every bit repeats.  lp_state_load checks that names, shapes and roles of the
-   parameters are those of this net; seed and optimiser are not part of it, nor is the number of
-   training passes by lp_forward, which chooses their dropout masks. */
-LP_API size_t    lp_state_bytes(const lp_net *net);
+/* Snapshots: the training state in memory, as lp_write_state writes it.  The bytes it takes now;
+   save, into that many bytes of yours; load.  lp_state_bytes is 0 after an error. */
+LP_API size_t    lp_state_bytes(lp_net *net);
 LP_API lp_status lp_state_save(lp_net *net, void *to);
 LP_API lp_status lp_state_load(lp_net *net, const void *from, size_t bytes);
+#endif
+
+/* ---- files that are somewhere else: in flash, on a card
+
+   A file to read: n bytes from place `at` on; 1 if all are there.  In memory: lp_memory_source. */
+typedef struct lp_source {
+    int (*read)(void *user, uint64_t at, void *to, size_t n);
+    void    *user;
+    uint64_t size; /* bytes */
+} lp_source;
+LP_API lp_source lp_memory_source(const void *bytes, size_t n);
+/* A file to write, from its first byte to the last; 1 if all n were taken. */
+typedef struct lp_sink {
+    int (*write)(void *user, const void *from, size_t n);
+    void *user;
+} lp_sink;
+/* As lp_load_weights, lp_save_weights, lp_load_state and lp_save_state, which say what they do. */
+LP_API lp_status lp_read_weights(lp_net *net, const lp_source *file, unsigned how, char *left,
+                                 size_t cap);
+#ifndef LP_NO_TRAINING
+LP_API lp_status lp_write_weights(lp_net *net, const lp_sink *sink, unsigned what,
+                                  const lp_meta *meta, int metas);
+LP_API lp_status lp_read_state(lp_net *net, const lp_source *file);
+LP_API lp_status lp_write_state(lp_net *net, const lp_sink *sink, const lp_meta *meta, int metas);
+#endif
+
+/* A tensor of a safetensors file: elements [dim...], row-major, little-endian, at byte `at`. */
+#define LP_DTYPE_LIST(X) \
+    X(LP_F32, "F32", 4) \
+    X(LP_F16, "F16", 2) \
+    X(LP_BF16, "BF16", 2) \
+    X(LP_F64, "F64", 8) \
+    X(LP_I64, "I64", 8) \
+    X(LP_I32, "I32", 4) \
+    X(LP_U8, "U8", 1)
+typedef enum lp_dtype {
+#define LP_X(code, name, bytes) code,
+    LP_DTYPE_LIST(LP_X)
+#undef LP_X
+        LP_DTYPE_COUNT
+} lp_dtype;
+typedef struct lp_entry {
+    char     name[256]; /* UTF-8 */
+    lp_dtype dtype;
+    int      rank; /* 0..8 */
+    int64_t  dim[8];
+    uint64_t at, bytes;
+} lp_entry;
+/* Is this a safetensors file, whole and without contradictions?  If not, a sentence in error [cap].
+   Then: the tensor of that name, 1 if there is one; n of its elements from number `first` on, as
+   numbers, 1 if they could be read; the metadata of that key, as much of it as fits into value
+   [cap] and a zero behind it: its length in bytes, or -1 if there is none. */
+LP_API lp_status lp_check_file(const lp_source *file, char *error, size_t cap);
+LP_API int       lp_find_entry(const lp_source *file, const char *name, lp_entry *entry);
+LP_API int lp_read_entry(const lp_source *file, const lp_entry *entry, uint64_t first, size_t n,
+                         lp_real *to);
+LP_API int lp_find_meta(const lp_source *file, const char *key, char *value, size_t cap);
+#ifndef LP_NO_STDIO
+/* A file on the disk, to be closed; if it cannot be opened, a sentence in error [cap]. */
+LP_API lp_status lp_open_file(lp_source *file, const char *path, char *error, size_t cap);
+LP_API void      lp_close_file(lp_source *file);
 #endif
 
 /* ------------------------------------------------------------------------------- >>bare
@@ -675,6 +787,20 @@ static void lpi_hugepage(void *p, size_t n)
     if (n >= ends + 4096) (void)madvise((char *)p + ends, (n - ends) / 4096 * 4096, MADV_HUGEPAGE);
 }
 #define LP_HUGEPAGE(p, n) lpi_hugepage(p, n)
+#endif
+#endif
+#ifndef LP_NO_STDIO
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#ifndef LP_FSYNC
+#define LP_FSYNC(f) ((void)(f), 0)
+#endif
+#ifndef LP_FSYNC_DIR
+#define LP_FSYNC_DIR(path) ((void)(path), 0)
+#endif
+#ifndef LP_REPLACE
+#define LP_REPLACE(from, to) rename(from, to)
 #endif
 #endif
 #ifndef LP_HUGEPAGE
@@ -3277,6 +3403,7 @@ struct lpi_tensor {
     lp_role     role;   /* BASE or LATE once compiled */
     lp_init     init;
     float       scale;          /* of the initial values */
+    ptrdiff_t   places;         /* a file has it as [outputs, channels, places]; 0: as it is */
     int         index;          /* its place in the list: stream of its initial values */
     ptrdiff_t   offset;         /* of a parameter in theta or phi */
     ptrdiff_t   row_size, size; /* elements per dim[0], and in all */
@@ -3328,7 +3455,8 @@ enum {
     LPI_IS_AFFINE = 512,     /* y = x0 scale + shift, or relu of it: a BatchNorm */
     LPI_READS_AFFINE = 1024, /* can compute such an x0 itself while it reads */
     LPI_REPEATABLE = 2048,   /* forward may run again before backward (lp_desc.recompute) */
-    LPI_LARGEST = 4096       /* pooling: the maximum, not the mean                               */
+    LPI_LARGEST = 4096,      /* pooling: the maximum, not the mean */
+    LPI_LOGITS = 8192 /* x0 of this loss are logits, of which a softmax makes probabilities */
 };
 
 typedef struct lpi_op {
@@ -3663,6 +3791,15 @@ static int lpi_same_shape(const lp_tensor *a, const lp_tensor *b)
 static int lpi_is_weight(const lp_tensor *t, int rank, int d0, int d1)
 {
     return t->rank == rank && !t->priv->batched && t->dim[0] == d0 && t->dim[1] == d1;
+}
+
+/* The parameter that w is or, with factors, comes from is [places, channels, outputs] here and, as
+   PyTorch has it, [outputs, channels, places] in a file. */
+static void lpi_order_in_file(const lp_tensor *w, ptrdiff_t places)
+{
+    lpi_tensor *t = w->priv;
+    while (t->node && (t->node->op->flags & LPI_SCALES)) t = t->node->in[0];
+    t->places = places;
 }
 
 static lp_tensor *lpi_input(lp_net *net, const char *name, int rank, const int *dim)
@@ -4477,6 +4614,7 @@ LP_API lp_tensor *lp_matmul(lp_net *net, lp_tensor *x, lp_tensor *w, lp_tensor *
     LPI_REFUSE(net, bias && !lpi_is_weight(bias, 1, w->dim[1], 1), LP_ERR_SHAPE,
                "linear \"%s\": bias \"%s\" %t does not fit weight \"%s\" %t", who, bias->name,
                bias->priv, w->name, w->priv);
+    lpi_order_in_file(w, x->rank == 4 ? (ptrdiff_t)x->dim[1] * x->dim[2] : 1);
     lp_tensor *inputs[3] = { x, w, bias };
     int        dim[3] = { x->dim[0], sequence ? x->dim[1] : w->dim[1], w->dim[1] };
     return lpi_out(lpi_new_node(net, &lpi_op_matmul, label, 3, inputs, 2 + sequence, dim));
@@ -4765,6 +4903,8 @@ LP_API lp_tensor *lp_lstm_sequence(lp_net *net, lp_tensor *x, lp_tensor *w_ih, l
                "lstm \"%s\": input \"%s\" %t, weights %t and %t, biases %t and %t do not fit "
                "(expected [n,length,in], [in,4u], [u,4u], [4u], [4u])",
                who, x->name, x->priv, w_ih->priv, w_hh->priv, bias_ih->priv, bias_hh->priv);
+    lpi_order_in_file(w_ih, 1);
+    lpi_order_in_file(w_hh, 1);
     lp_tensor *in[5] = { x, w_ih, w_hh, bias_ih, bias_hh };
     int        dim[3] = { x->dim[0], x->dim[1], units };
     return lpi_out(lpi_new_node(net, &lpi_op_lstm, label, 5, in, 3, dim));
@@ -4777,10 +4917,12 @@ LP_API lp_tensor *lp_lstm(lp_net *net, lp_tensor *x, const char *label, int unit
                "lstm \"%s\": %d units, expected 1..2^24", lpi_label(label), units);
     int        ih[2] = { x->dim[x->rank - 1], 4 * units }, hh[2] = { units, 4 * units };
     float      bound = (float)(1 / lpi_sqrt(units));
-    lp_tensor *w_ih = lpi_layer_weight(net, label, "weight_ih", 2, ih, LP_INIT_UNIFORM, bound);
-    lp_tensor *w_hh = lpi_layer_weight(net, label, "weight_hh", 2, hh, LP_INIT_UNIFORM, bound);
-    lp_tensor *b_ih = lpi_layer_parameter(net, label, "bias_ih", 1, ih + 1, LP_INIT_UNIFORM, bound);
-    lp_tensor *b_hh = lpi_layer_parameter(net, label, "bias_hh", 1, ih + 1, LP_INIT_UNIFORM, bound);
+    lp_tensor *w_ih = lpi_layer_weight(net, label, "weight_ih_l0", 2, ih, LP_INIT_UNIFORM, bound);
+    lp_tensor *w_hh = lpi_layer_weight(net, label, "weight_hh_l0", 2, hh, LP_INIT_UNIFORM, bound);
+    lp_tensor *b_ih =
+        lpi_layer_parameter(net, label, "bias_ih_l0", 1, ih + 1, LP_INIT_UNIFORM, bound);
+    lp_tensor *b_hh =
+        lpi_layer_parameter(net, label, "bias_hh_l0", 1, ih + 1, LP_INIT_UNIFORM, bound);
     return b_hh ? lp_lstm_sequence(net, x, w_ih, w_hh, b_ih, b_hh, label) : NULL;
 }
 
@@ -5207,6 +5349,7 @@ LP_API lp_tensor *lp_conv2d(lp_net *net, lp_tensor *x, lp_tensor *w, lp_tensor *
                "conv \"%s\": padded input \"%s\" %t is smaller than weight \"%s\" %t", who, x->name,
                x->priv, w->name, w->priv);
     int dim[4] = { x->dim[0], (int)((h - kh) / stride + 1), (int)((wide - kw) / stride + 1), f };
+    lpi_order_in_file(w, (ptrdiff_t)kh * kw);
     lp_tensor *in[3] = { x, w, bias };
     lpi_node  *node = lpi_new_node(net, &lpi_op_conv2d, label, 3, in, 4, dim);
     if (!node) return NULL;
@@ -5574,8 +5717,8 @@ static void lpi_cross_entropy_sizes(const lp_net *net, const lpi_node *node, int
     (void)net, (void)training;
     s->scratch = 2 * lpi_ceil_div(z->size / lpi_last(z), LPI_LINES); /* doubles */
 }
-LPI_OP(cross_entropy, LPI_X0 | LPI_X1 | LPI_Y, LPI_X0 | LPI_X1, LPI_LOSS, sizeof(float),
-       lpi_cross_entropy_sizes, NULL, NULL);
+LPI_OP(cross_entropy, LPI_X0 | LPI_X1 | LPI_Y, LPI_X0 | LPI_X1, LPI_LOSS | LPI_LOGITS,
+       sizeof(float), lpi_cross_entropy_sizes, NULL, NULL);
 
 LP_API lp_tensor *lp_cross_entropy(lp_net *net, lp_tensor *logits, lp_tensor *labels,
                                    float smoothing)
@@ -6396,11 +6539,17 @@ static lp_status lpi_select(lp_net *net, int which)
         net->now_stats = net->mean_stats;
         return LP_OK;
     }
-    if (which == LP_AVERAGED) which = 0;
+    if (which == LP_SINGLE && net->members > 1)
+        return lpi_fail(net, LP_ERR_ORDER,
+                        "LP_SINGLE in the late phase: there are %d members; ask for one of them or "
+                        "for LP_AVERAGED",
+                        net->members);
+    if (which == LP_AVERAGED || which == LP_SINGLE) which = 0;
     if (which < 0 || which >= net->members)
-        return lpi_fail(net, LP_ERR_ARGUMENT,
-                        "member %d, expected 0..%d, LP_AVERAGED (or, for lp_predict, LP_ENSEMBLE)",
-                        which, net->members - 1);
+        return lpi_fail(
+            net, LP_ERR_ARGUMENT,
+            "member %d, expected 0..%d, LP_SINGLE, LP_AVERAGED (or, for lp_predict, LP_ENSEMBLE)",
+            which, net->members - 1);
     lpi_view(net, which);
     return LP_OK;
 }
@@ -6479,9 +6628,17 @@ LP_API lp_status lp_forward(lp_net *net, int which, int training, lp_real *loss)
     return lpi_leave(net, st);
 }
 
-/* probs [lines, classes] += softmax(logits) / models, or = for the first model. */
-static void lpi_add_softmax(const lp_net *net, lp_real *probs, int first, int models)
+/* probs [lines, classes] += softmax(logits) / models, or = for the first model; of a regression
+   the predictions themselves. */
+static void lpi_add_output(const lp_net *net, lp_real *probs, int first, int models)
 {
+    const lpi_op *last = net->loss->node ? net->loss->node->op : NULL;
+    if (last && (last->flags & LPI_LOSS) && !(last->flags & LPI_LOGITS)) {
+        const lp_real *y = lpi_value(net, net->logits);
+        for (lpi_n i = 0, n = lpi_count(net, net->logits); i < n; i++)
+            probs[i] = (lp_real)((first ? 0 : (double)probs[i]) + (double)y[i] / models);
+        return;
+    }
     lpi_softmax j = lpi_softmax_of(net, net->logits);
     j.out = probs;
     j.scale = 1.0 / models;
@@ -6498,8 +6655,13 @@ LP_API lp_status lp_predict(lp_net *net, int which, lp_real *probs)
     for (int k = 0; k < models && st == LP_OK; k++) {
         st = lpi_select(net, which == LP_ENSEMBLE ? k : which);
         if (st == LP_OK) st = lpi_forward(net, 0, 0);
-        if (st == LP_OK) lpi_add_softmax(net, probs, k == 0, models);
+        if (st == LP_OK) lpi_add_output(net, probs, k == 0, models);
     }
+    for (lpi_n i = 0; st == LP_OK && i < lpi_count(net, net->logits); i++)
+        if (!lpi_finite((double)probs[i]))
+            st = lpi_fail(net, LP_ERR_NONFINITE, "lp_predict: output %l of row %l is not finite",
+                          (int64_t)(i % net->logits->row_size),
+                          (int64_t)(i / net->logits->row_size));
     if (st == LP_OK && which != LP_ENSEMBLE) lpi_carry_on(net);
     return lpi_leave(net, st);
 }
@@ -6509,13 +6671,19 @@ static int lpi_open_values(lp_net *net, int which)
 {
     if (lpi_enter(net, 0, "lp_values") != LP_OK) return 0;
     if (lpi_leave(net, lpi_select(net, which)) != LP_OK) return 0;
-    if (which >= 0) net->average_step = -1;
+    if (which != LP_AVERAGED) net->average_step = -1;
     return 1;
 }
 LP_API lp_real *lp_values(lp_net *net, lp_tensor *parameter, int which)
 {
     if (!parameter || parameter->priv->kind != LPI_PARAMETER) return NULL;
     return lpi_open_values(net, which) ? lpi_value(net, parameter->priv) : NULL;
+}
+LP_API const char *lp_statistics_at(const lp_net *net, int i)
+{
+    for (const lpi_node *node = net ? net->nodes : NULL; node; node = node->next)
+        if (node->op->running && i-- == 0) return node->label;
+    return NULL;
 }
 LP_API lp_real *lp_statistics(lp_net *net, const char *label, int which)
 {
@@ -6916,11 +7084,12 @@ LP_API lp_status lp_bn_estimate(lp_net *net, int which)
 {
     lp_status st = lpi_enter(net, LPI_TRAINING, "lp_bn_estimate");
     if (st != LP_OK) return st;
-    if (which < 0)
-        st =
-            lpi_fail(net, LP_ERR_ARGUMENT, "lp_bn_estimate: which is %d, expected a member", which);
+    if (which < 0 && which != LP_SINGLE)
+        st = lpi_fail(net, LP_ERR_ARGUMENT,
+                      "lp_bn_estimate: which is %d, expected a member or LP_SINGLE", which);
     if (st == LP_OK) st = lpi_select(net, which);
     if (st != LP_OK) return lpi_leave(net, st);
+    if (which == LP_SINGLE) which = 0;
     net->draw = ((int64_t)1 << 32) + net->estimated[which];
     st = lpi_forward(net, 1, 0);
     if (st == LP_OK && !lpi_statistics_finite(net))
@@ -7218,101 +7387,1291 @@ LP_API lp_status lp_gradient_check(lp_net *net, int checks, double h, double *wo
     return lpi_leave(net, st);
 }
 
-/* ------------------------------------------------------------------------------- >>state
-   A snapshot is a header and the block of vectors, theta first, SWA last. */
+#endif
 
-typedef struct lpi_state {
-    uint32_t magic, real; /* "LPS2", sizeof(lp_real) */
-    uint64_t names;       /* hash of all parameters' names, shapes, roles */
-    int64_t  n_theta, n_phi, n_stats, vectors;
-    int64_t  step, members, member, begun, swa_count, swapped, updates_theta, updates_phi;
-} lpi_state;
+/* ------------------------------------------------------------------------ >>safetensors
+   The format of every file (github.com/huggingface/safetensors):
 
-/* What a state's numbers mean. */
-static uint64_t lpi_hash_names(const lp_net *net)
+       | N | {"__metadata__":{"key":"text", ...}, "fc.bias":{"dtype":"F32","shape":[10],
+       |     "data_offsets":[0,40]}, ...} and spaces | data                                  |
+        8    N bytes of JSON in UTF-8                  tensor behind tensor, without holes
+
+   All numbers are little-endian, offsets count from the end of the JSON.  A file is read through a
+   small window, from memory or by a function, so that nothing is allocated.  Nothing in it is
+   trusted. */
+
+#define LPI_MOST_JSON 100000000u /* bytes */
+#define LPI_LONGEST_NAME 255
+#define LPI_REAL_DTYPE (sizeof(lp_real) == 8 ? LP_F64 : LP_F32)
+
+/* lpi_format with arguments as they come. */
+static size_t lpi_say(char *out, size_t cap, const char *fmt, ...)
 {
-    uint64_t h = 0;
-    for (const lpi_tensor *t = net->tensors; t; t = t->next) {
-        if (t->kind != LPI_PARAMETER) continue;
-        for (const char *c = t->pub.name; *c; c++) h = lpi_mix(h + (unsigned char)*c + 1);
-        for (int i = 0; i < 4; i++) h = lpi_mix(h + (uint64_t)t->pub.dim[i]);
-        h = lpi_mix(h + (uint64_t)t->role);
-    }
-    return h;
+    va_list ap;
+    va_start(ap, fmt);
+    size_t n = lpi_format(out, cap, fmt, ap);
+    va_end(ap);
+    return n;
+}
+/* What stands behind the prefix in s, or NULL. */
+static const char *lpi_behind(const char *s, const char *prefix)
+{
+    while (*prefix && *s == *prefix) s++, prefix++;
+    return *prefix ? NULL : s;
+}
+static const char *lpi_shape_text(char text[96], int rank, const int64_t *dim)
+{
+    size_t n = lpi_say(text, 96, "[");
+    for (int i = 0; i < rank; i++) n += lpi_say(text + n, 96 - n, i ? ",%l" : "%l", dim[i]);
+    lpi_say(text + n, 96 - n, "]");
+    return text;
+}
+static int lpi_little_endian(void)
+{
+    const uint16_t one = 1;
+    unsigned char  first;
+    lpi_memcpy(&first, &one, 1);
+    return first;
+}
+static uint64_t lpi_unsigned(const unsigned char *p, int bytes)
+{
+    uint64_t u = 0;
+    for (int i = 0; i < bytes; i++) u |= (uint64_t)p[i] << 8 * i;
+    return u;
 }
 
-static lpi_state lpi_state_now(const lp_net *net)
+static int lpi_read_memory(void *user, uint64_t at, void *to, size_t n)
 {
-    lpi_state s = { 0x4C505332u,         (uint32_t)sizeof(lp_real),
-                    lpi_hash_names(net), net->n_theta,
-                    net->n_phi,          net->n_stats,
-                    net->vectors,        net->step,
-                    net->members,        net->member,
-                    net->begun,          net->swa_count,
-                    net->swapped,        net->updates_theta,
-                    net->updates_phi };
+    lpi_memcpy(to, (const char *)user + at, n);
+    return 1;
+}
+LP_API lp_source lp_memory_source(const void *bytes, size_t n)
+{
+    lp_source s = { lpi_read_memory, (void *)(uintptr_t)bytes, n };
     return s;
 }
-
-LP_API size_t lp_state_bytes(const lp_net *net)
+static int lpi_read(const lp_source *s, uint64_t at, void *to, uint64_t n)
 {
-    return net && net->compiled ? sizeof(lpi_state) + (size_t)net->vectors * sizeof(lp_real) : 0;
+    return at <= s->size && n <= s->size - at && s->read(s->user, at, to, (size_t)n);
 }
 
+/* ---- JSON, as far as it occurs */
+
+typedef struct lpi_json {
+    const lp_source *source;
+    uint64_t         at, end; /* of what the window has not seen yet */
+    unsigned         have, next;
+    unsigned char    window[256];
+    const char      *problem; /* the first, or NULL */
+    uint64_t         data;    /* where the data begins */
+    int              entries; /* read so far, with the metadata */
+} lpi_json;
+
+static int lpi_bad(lpi_json *j, const char *problem)
+{
+    if (!j->problem) j->problem = problem;
+    return 0;
+}
+/* The next byte, which stays, or -1. */
+static int lpi_peek(lpi_json *j)
+{
+    if (j->next == j->have) {
+        uint64_t left = j->end - j->at;
+        j->have = left < sizeof j->window ? (unsigned)left : (unsigned)sizeof j->window;
+        j->next = 0;
+        if (j->have && !lpi_read(j->source, j->at, j->window, j->have)) {
+            lpi_bad(j, "cannot be read");
+            j->have = 0;
+            j->at = j->end;
+        }
+        if (!j->have) return -1;
+        j->at += j->have;
+    }
+    return j->window[j->next];
+}
+static int lpi_byte(lpi_json *j)
+{
+    int c = lpi_peek(j);
+    if (c >= 0) j->next++;
+    return c;
+}
+/* Past white space: the next byte, which stays. */
+static int lpi_token(lpi_json *j)
+{
+    int c = lpi_peek(j);
+    while (c == ' ' || c == '\t' || c == '\n' || c == '\r') lpi_byte(j), c = lpi_peek(j);
+    return c;
+}
+static int lpi_takes(lpi_json *j, int c) { return lpi_token(j) == c && lpi_byte(j) == c; }
+static int lpi_expect(lpi_json *j, int c)
+{
+    return lpi_takes(j, c) || lpi_bad(j, "the header is not the JSON of a safetensors file");
+}
+
+/* UTF-8, byte by byte: what is still to come of a character. */
+typedef struct lpi_utf8 {
+    int      left;
+    uint32_t code, least;
+} lpi_utf8;
+static int lpi_utf8_takes(lpi_utf8 *u, int c)
+{
+    if (u->left) { /* the code point: not in too many bytes, no surrogate, below 0x110000 */
+        if ((c & 0xC0) != 0x80) return 0;
+        u->code = u->code << 6 | (uint32_t)(c & 63);
+        return --u->left
+               || (u->code >= u->least && u->code < 0x110000u && u->code >> 11 != 0xD800u >> 11);
+    }
+    if (c < 0x80) return 1;
+    u->left = c >= 0xF0 ? 3 : c >= 0xE0 ? 2 : 1;
+    u->least = u->left == 3 ? 0x10000u : u->left == 2 ? 0x800u : 0x80u;
+    u->code = (uint32_t)(c & 0x3F >> u->left);
+    return c >= 0xC0 && c <= 0xF7;
+}
+LPI_TRAINING_ONLY int lpi_is_utf8(const char *s)
+{
+    lpi_utf8 u = { 0, 0, 0 };
+    for (; *s; s++)
+        if (!lpi_utf8_takes(&u, (unsigned char)*s)) return 0;
+    return !u.left;
+}
+
+static int lpi_hex(lpi_json *j, uint32_t *code)
+{
+    *code = 0;
+    for (int i = 0; i < 4; i++) {
+        int c = lpi_byte(j), low = c | 32;
+        int digit = c >= '0' && c <= '9' ? c - '0' : low >= 'a' && low <= 'f' ? low - 'a' + 10 : -1;
+        if (digit < 0) return 0;
+        *code = *code << 4 | (uint32_t)digit;
+    }
+    return 1;
+}
+/* What follows a backslash, as UTF-8; its length, or 0. */
+static int lpi_escape(lpi_json *j, unsigned char utf8[4])
+{
+    static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
+    uint32_t          code, low;
+    int               c = lpi_byte(j);
+    for (int i = 0; c > 0 && from[i]; i++)
+        if (from[i] == c) return utf8[0] = (unsigned char)to[i], 1;
+    if (c != 'u' || !lpi_hex(j, &code) || !code) return 0; /* no zero: names end there */
+    if (code >> 10 == 0xD800u >> 10) {
+        if (lpi_byte(j) != '\\' || lpi_byte(j) != 'u' || !lpi_hex(j, &low)) return 0;
+        if (low >> 10 != 0xDC00u >> 10) return 0;
+        code = 0x10000u + ((code & 1023u) << 10) + (low & 1023u);
+    }
+    int n = code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
+    for (int i = n - 1; i > 0; i--, code >>= 6) utf8[i] = (unsigned char)(0x80 | (code & 63));
+    utf8[0] = (unsigned char)(n == 1 ? code : (0xF00u >> n & 0xFFu) | code);
+    return n;
+}
+/* A string, as much of it as fits into out [cap], ended by a zero; its length, or -1. */
+static int64_t lpi_string(lpi_json *j, char *out, size_t cap)
+{
+    lpi_utf8 u = { 0, 0, 0 };
+    int64_t  n = 0;
+    for (int c = lpi_expect(j, '"') ? lpi_byte(j) : -1; c != '"'; c = lpi_byte(j)) {
+        unsigned char utf8[4] = { (unsigned char)(c < 0 ? 0 : c), 0, 0, 0 };
+        int           bytes = c == '\\' && !u.left ? lpi_escape(j, utf8) : c >= ' ';
+        if (!bytes) return (int64_t)lpi_bad(j, "the header has a string that is not JSON") - 1;
+        for (int i = 0; i < bytes; i++, n++) {
+            if (!lpi_utf8_takes(&u, utf8[i])) return (int64_t)lpi_bad(j, "is not UTF-8") - 1;
+            if ((uint64_t)n + 1 < cap) out[n] = (char)utf8[i];
+        }
+    }
+    if (u.left) return (int64_t)lpi_bad(j, "is not UTF-8") - 1;
+    if (cap) out[(uint64_t)n < cap ? (size_t)n : cap - 1] = 0;
+    return n;
+}
+/* A whole number >= 0, below 2^62. */
+static int lpi_number(lpi_json *j, uint64_t *n)
+{
+    int c = lpi_token(j);
+    if (c < '0' || c > '9')
+        return lpi_bad(j, "has something else where a whole number >= 0 belongs");
+    for (*n = 0; c >= '0' && c <= '9'; c = lpi_peek(j)) {
+        *n = *n * 10 + (uint64_t)(lpi_byte(j) - '0');
+        if (*n > (uint64_t)1 << 58) return lpi_bad(j, "has a number that is too large");
+        if (!*n) break; /* no digits behind a leading zero */
+    }
+    return 1;
+}
+
+/* ---- the header */
+
+static const struct lpi_dtype {
+    const char *name;
+    int         bytes;
+} lpi_dtypes[LP_DTYPE_COUNT] = {
+#define LP_X(code, name, bytes) { name, bytes },
+    LP_DTYPE_LIST(LP_X)
+#undef LP_X
+};
+
+static int lpi_json_dtype(lpi_json *j, lp_entry *e)
+{
+    char name[16];
+    if (lpi_string(j, name, sizeof name) < 0) return 0;
+    for (int i = 0; i < LP_DTYPE_COUNT; i++)
+        if (lpi_equal(name, lpi_dtypes[i].name)) return e->dtype = (lp_dtype)i, 1;
+    return lpi_bad(j, "its dtype is none of F32 F16 BF16 F64 I64 I32 U8");
+}
+static int lpi_json_shape(lpi_json *j, lp_entry *e)
+{
+    uint64_t n;
+    if (!lpi_expect(j, '[')) return 0;
+    for (e->rank = 0; !lpi_takes(j, ']'); e->rank++) {
+        if (e->rank && !lpi_expect(j, ',')) return 0;
+        if (e->rank == 8) return lpi_bad(j, "has more than 8 dimensions");
+        if (!lpi_number(j, &n)) return 0;
+        e->dim[e->rank] = (int64_t)n;
+    }
+    return 1;
+}
+/* Elements of a tensor; sizes that cannot be in any file become 2^62. */
+static uint64_t lpi_elements(const lp_entry *e)
+{
+    const uint64_t most = (uint64_t)1 << 62;
+    uint64_t       n = 1;
+    for (int i = 0; i < e->rank; i++)
+        if (!e->dim[i]) return 0;
+    for (int i = 0; i < e->rank; i++) {
+        if (n > most / (uint64_t)e->dim[i]) return most;
+        n *= (uint64_t)e->dim[i];
+    }
+    return n;
+}
+/* {"dtype": .., "shape": .., "data_offsets": ..}, each once, in any order. */
+static int lpi_json_entry(lpi_json *j, lp_entry *e)
+{
+    char     key[16];
+    unsigned seen = 0;
+    uint64_t end = 0, size = j->source->size - j->data;
+    if (!lpi_expect(j, '{')) return 0;
+    for (int i = 0; i < 3; i++) {
+        if (i && !lpi_expect(j, ',')) return 0;
+        if (lpi_string(j, key, sizeof key) < 0 || !lpi_expect(j, ':')) return 0;
+        unsigned bit = lpi_equal(key, "dtype")          ? 1
+                       : lpi_equal(key, "shape")        ? 2
+                       : lpi_equal(key, "data_offsets") ? 4
+                                                        : 0;
+        if (!bit || (seen & bit)) return lpi_bad(j, "needs dtype, shape, data_offsets, each once");
+        seen |= bit;
+        if (bit == 1 && !lpi_json_dtype(j, e)) return 0;
+        if (bit == 2 && !lpi_json_shape(j, e)) return 0;
+        if (bit == 4
+            && !(lpi_expect(j, '[') && lpi_number(j, &e->at) && lpi_expect(j, ',')
+                 && lpi_number(j, &end) && lpi_expect(j, ']')))
+            return 0;
+    }
+    if (e->at > end || end > size) return lpi_bad(j, "its data_offsets lie outside of the data");
+    e->bytes = end - e->at;
+    if (e->bytes / (unsigned)lpi_dtypes[e->dtype].bytes != lpi_elements(e)
+        || e->bytes % (unsigned)lpi_dtypes[e->dtype].bytes)
+        return lpi_bad(j, "its shape and dtype do not fit its data_offsets");
+    e->at += j->data;
+    return lpi_expect(j, '}');
+}
+
+static int lpi_json_open(lpi_json *j, const lp_source *source)
+{
+    unsigned char first[8];
+    lpi_memset(j, 0, sizeof *j);
+    j->source = source;
+    if (!lpi_read(source, 0, first, 8)) return lpi_bad(j, "has no 8 bytes, or cannot be read");
+    uint64_t n = lpi_unsigned(first, 8);
+    if (n > LPI_MOST_JSON || n > source->size - 8)
+        return lpi_bad(j, "is no safetensors file: the length of its header is impossible");
+    j->at = 8;
+    j->data = j->end = 8 + n;
+    return lpi_peek(j) == '{' ? lpi_expect(j, '{') : lpi_bad(j, "is no safetensors file");
+}
+/* On to the next name; 0 at the end of the header, or after a problem. */
+static int lpi_json_name(lpi_json *j, char *name, size_t cap)
+{
+    if (j->problem) return 0;
+    if (lpi_takes(j, '}')) {
+        if (lpi_token(j) >= 0) lpi_bad(j, "has something behind its header's JSON");
+        return 0;
+    }
+    if (j->entries++ && !lpi_expect(j, ',')) return 0;
+    int64_t n = lpi_string(j, name, cap);
+    if (n >= (int64_t)cap) lpi_bad(j, "has a name of more than 255 bytes");
+    return n >= 0 && lpi_expect(j, ':') && !j->problem;
+}
+/* {"key": "text", ...}; the text of `wanted` goes into value [cap], and its length is returned; -1
+   if it is not there. */
+static int64_t lpi_json_meta(lpi_json *j, const char *wanted, char *value, size_t cap)
+{
+    char    key[256];
+    int64_t length = -1;
+    if (!lpi_expect(j, '{') || lpi_takes(j, '}')) return -1;
+    do {
+        if (lpi_string(j, key, sizeof key) < 0 || !lpi_expect(j, ':')) return -1;
+        int     it = wanted && length < 0 && lpi_equal(key, wanted);
+        int64_t n = lpi_string(j, value, it ? cap : 0);
+        if (n < 0) return -1;
+        if (it) length = n;
+    } while (lpi_takes(j, ','));
+    return lpi_expect(j, '}') ? length : -1;
+}
+/* On to the next tensor; 0 at the end of the header, or after a problem. */
+static int lpi_json_next(lpi_json *j, lp_entry *e)
+{
+    while (lpi_json_name(j, e->name, sizeof e->name)) {
+        if (!lpi_equal(e->name, "__metadata__")) return lpi_json_entry(j, e);
+        lpi_json_meta(j, NULL, NULL, 0);
+    }
+    return 0;
+}
+
+LP_API int lp_find_entry(const lp_source *file, const char *name, lp_entry *entry)
+{
+    lpi_json j;
+    for (lpi_json_open(&j, file); !j.problem && lpi_json_next(&j, entry);)
+        if (lpi_equal(entry->name, name)) return 1;
+    return 0;
+}
+LP_API int lp_find_meta(const lp_source *file, const char *key, char *value, size_t cap)
+{
+    char     name[256];
+    lp_entry e;
+    lpi_json j;
+    for (lpi_json_open(&j, file); !j.problem && lpi_json_name(&j, name, sizeof name);) {
+        if (lpi_equal(name, "__metadata__"))
+            return (int)lpi_minp((ptrdiff_t)lpi_json_meta(&j, key, value, cap), 2147483647);
+        if (!lpi_json_entry(&j, &e)) break;
+    }
+    return -1;
+}
+
+static uint64_t lpi_hash_text(const char *s)
+{
+    uint64_t h = 1;
+    for (; *s; s++) h = lpi_mix(h + (unsigned char)*s);
+    return h;
+}
+/* Has the header two equal names?  Compares with 128 at a time; of the name the hash is enough. */
+static int lpi_twice(const lp_source *file, lp_entry *e)
+{
+    uint64_t some[128];
+    for (int first = 0, entries = 1; first < entries; first += 128) {
+        lpi_json j;
+        int      n = 0;
+        entries = 0;
+        for (lpi_json_open(&j, file); lpi_json_name(&j, e->name, sizeof e->name); entries++) {
+            uint64_t h = lpi_hash_text(e->name);
+            for (int i = 0; i < n; i++)
+                if (some[i] == h) return 1;
+            if (entries >= first && n < 128) some[n++] = h;
+            if (lpi_equal(e->name, "__metadata__")) lpi_json_meta(&j, NULL, NULL, 0);
+            else lpi_json_entry(&j, e);
+        }
+    }
+    return 0;
+}
+/* No holes, no overlaps: then the tensors that are not empty are the way from the first byte to the
+   last, so that every end but the last is a beginning.  Sums of hashes compare the two sets. */
+static int lpi_check_header(const lp_source *file, char *error, size_t cap)
+{
+    lpi_json j;
+    lp_entry e;
+    uint64_t sum = 0;
+    e.name[0] = 0;
+    for (lpi_json_open(&j, file); !j.problem && lpi_json_next(&j, &e); e.name[0] = 0)
+        sum += lpi_mix(e.at) - lpi_mix(e.at + e.bytes);
+    if (j.problem)
+        return (void)lpi_say(error, cap, e.name[0] ? "\"%s\" %s" : "%s%s", e.name, j.problem), 0;
+    if (sum != lpi_mix(j.data) - lpi_mix(file->size))
+        return (void)lpi_say(error, cap, "the tensors leave holes in the data, or overlap"), 0;
+    return 1;
+}
+LP_API lp_status lp_check_file(const lp_source *file, char *error, size_t cap)
+{
+    lp_entry e;
+    if (!lpi_check_header(file, error, cap)) return LP_ERR_FILE;
+    if (!lpi_twice(file, &e)) return LP_OK;
+    lpi_say(error, cap, "\"%s\" is there twice", e.name);
+    return LP_ERR_FILE;
+}
+
+/* ---- numbers */
+
+static double lpi_half(unsigned u)
+{
+    unsigned e = u >> 10 & 31, m = u & 1023;
+    double   x = e ? (m + 1024) * lpi_from_bits((uint64_t)(1023 - 25 + e) << 52) : m / 16777216.0;
+    if (e == 31) x = lpi_from_bits((uint64_t)0x7FF << 52 | m);
+    return u >> 15 ? -x : x;
+}
+static double lpi_decode(lp_dtype dtype, uint64_t u)
+{
+    uint32_t word = dtype == LP_BF16 ? (uint32_t)u << 16 : (uint32_t)u;
+    float    f;
+    lpi_memcpy(&f, &word, sizeof f);
+    switch (dtype) {
+    case LP_F16: return lpi_half((unsigned)u);
+    case LP_F64: return lpi_from_bits(u);
+    case LP_I64: return u >> 63 ? -(double)(~u + 1) : (double)u;
+    case LP_I32: return word >> 31 ? -(double)(uint32_t)(~word + 1) : (double)word;
+    case LP_U8: return (double)u;
+    default: return (double)f;
+    }
+}
+LP_API int lp_read_entry(const lp_source *file, const lp_entry *e, uint64_t first, size_t n,
+                         lp_real *to)
+{
+    unsigned char raw[1024];
+    size_t        width = (size_t)lpi_dtypes[e->dtype].bytes, most = sizeof raw / width;
+    if (first > e->bytes / width || n > e->bytes / width - first) return 0;
+    if (e->dtype == LPI_REAL_DTYPE && lpi_little_endian())
+        return lpi_read(file, e->at + first * width, to, n * width);
+    for (size_t i = 0, some; i < n; i += some) {
+        some = n - i < most ? n - i : most;
+        if (!lpi_read(file, e->at + (first + i) * width, raw, some * width)) return 0;
+        for (size_t k = 0; k < some; k++)
+            *to++ = (lp_real)lpi_decode(e->dtype, lpi_unsigned(raw + k * width, (int)width));
+    }
+    return 1;
+}
+
+/* ------------------------------------------------------------------------------- >>state
+   What a file holds of a net: the plain model, under the names of the parameters, with the numbers
+   in PyTorch's order; its members' own weights as member0.NAME ...; and for the exact state of
+   training the optimisers' vectors, SWA's mean and the rest under names that begin with "state.",
+   with the counters as metadata. */
+
+/* Where one part of a file lies in memory: parameters and statistics whose vector is there. */
+typedef struct lpi_part {
+    const char *theta_name, *phi_name; /* "momentum", or NULL: weights */
+    int         member;                /* or -1 */
+    lp_real    *theta, *phi, *stats;   /* or NULL */
+} lpi_part;
+
+/* One tensor of a file.  [outputs, channels, places] there is [places, channels, outputs] here:
+   the kernels of a convolution, a matrix; what is the same in both is places alone. */
+typedef struct lpi_array {
+    char      name[LPI_LONGEST_NAME + 2];
+    int       rank;
+    int64_t   dim[4]; /* in the file */
+    ptrdiff_t outputs, channels, places, size;
+    lp_real  *at; /* or NULL: not wanted */
+} lpi_array;
+
+/* Walks through all of them, in the order of our own files. */
+typedef struct lpi_walk {
+    const lp_net *net;
+    int           members, state; /* K: with those members; 1: the whole training state */
+    int           skip_late;      /* 1: what members have of their own is not wanted of the model */
+    int           index, half, ended;
+    lpi_part      part;
+    lpi_tensor   *tensor;
+    lpi_node     *node;
+} lpi_walk;
+
+static lpi_walk lpi_walk_of(const lp_net *net, int members, int state)
+{
+    lpi_walk w;
+    lpi_memset(&w, 0, sizeof w);
+    w.net = net, w.members = members, w.state = state;
+    return w;
+}
+
+enum { LPI_WEIGHTS, LPI_OPTIM0, LPI_OPTIM1, LPI_SWA_MEAN, LPI_DELTA, LPI_PARTS };
+
+LPI_TRAINING_ONLY const char *lpi_optim_name(const lp_optim *o, int second)
+{
+    return o->rule == LP_SGD ? "momentum" : second ? "exp_avg_sq" : "exp_avg";
+}
+#ifndef LP_NO_TRAINING
+/* The parts of training, beside the weights; without members (k < 0) the slabs are the first. */
+static void lpi_part_of_training(const lp_net *net, int what, int begun, int k, lpi_part *p)
+{
+    const lp_desc *d = &net->desc;
+    int            v = what - LPI_OPTIM0, own = k >= 0 || !begun; /* phi is of this part */
+    ptrdiff_t      slab = k < 0 ? 0 : k;
+    if (what == LPI_OPTIM0 || what == LPI_OPTIM1) {
+        int vectors = lpi_optim_vectors(&d->optim_late);
+        p->theta_name = lpi_optim_name(&d->optim_base, v);
+        p->phi_name = lpi_optim_name(&d->optim_late, v);
+        if (k < 0 && v < lpi_optim_vectors(&d->optim_base))
+            p->theta = net->optim_theta + v * net->n_theta;
+        if (own && v < vectors) p->phi = net->optim_phi + (vectors * slab + v) * net->n_phi;
+    } else if (what == LPI_SWA_MEAN && net->swa_count) {
+        lp_real *phi = net->swa + net->n_theta;
+        p->theta_name = p->phi_name = "swa";
+        if (k < 0) p->theta = net->swa;
+        if (own) p->phi = phi + slab * net->n_phi;
+        if (own) p->stats = phi + d->late.members * net->n_phi + slab * net->n_stats;
+    } else if (what == LPI_DELTA && begun && k < 0) {
+        p->theta_name = "delta";
+        p->theta = net->delta;
+    }
+}
+#endif
+/* The next part: the model's weights, [the model's vectors,] then those of each member. */
+static int lpi_next_part(lpi_walk *w)
+{
+    const lp_net *net = w->net;
+    int           parts = w->state ? LPI_PARTS : 1, i = w->index++, k = i / parts - 1;
+    lpi_memset(&w->part, 0, sizeof w->part);
+    if (k >= w->members) return 0;
+    w->part.member = k;
+    w->tensor = net->tensors;
+    w->node = net->nodes;
+    if (i % parts == LPI_WEIGHTS) {
+        w->part.theta = k < 0 ? net->theta : NULL;
+        w->part.phi = k < 0 ? net->now_phi : net->phi + k * net->n_phi;
+        w->part.stats = k < 0 ? net->now_stats : net->stats + k * net->n_stats;
+    }
+#ifndef LP_NO_TRAINING
+    else
+        lpi_part_of_training(net, i % parts, w->members > 0, k, &w->part);
+#endif
+    return 1;
+}
+
+static void lpi_name_array(const lpi_walk *w, int late, const char *name, const char *suffix,
+                           lpi_array *a)
+{
+    const char *vector = late ? w->part.phi_name : w->part.theta_name;
+    size_t      n = 0, cap = sizeof a->name;
+    a->name[LPI_LONGEST_NAME] = 0;
+    if (vector) n += lpi_say(a->name, cap, "state.%s.", vector);
+    if (w->part.member >= 0) n += lpi_say(a->name + n, cap - n, "member%d.", w->part.member);
+    lpi_say(a->name + n, cap - n, "%s%s", name, suffix);
+}
+/* n numbers in one dimension. */
+static void lpi_line_array(lpi_array *a, lp_real *at, ptrdiff_t n)
+{
+    a->rank = 1;
+    a->dim[0] = a->places = a->size = n;
+    a->outputs = a->channels = 1;
+    a->at = at;
+}
+static void lpi_parameter_array(const lpi_tensor *t, lp_real *vector, lpi_array *a)
+{
+    int r = t->pub.rank;
+    lpi_line_array(a, vector + t->offset, t->size);
+    a->rank = r;
+    for (int i = 0; i < r; i++) a->dim[i] = t->pub.dim[i];
+    if (!t->places) return;
+    a->places = t->places;
+    a->outputs = t->pub.dim[r - 1];
+    a->channels = t->size / a->outputs / a->places;
+    for (int i = 2; i < r; i++) a->dim[i] = t->pub.dim[i - 2];
+    a->dim[0] = t->pub.dim[r - 1];
+    a->dim[1] = t->pub.dim[r - 2];
+}
+static int lpi_next_array(lpi_walk *w, lpi_array *a)
+{
+    while (!w->ended) {
+        for (; w->tensor; w->tensor = w->tensor->next) {
+            const lpi_tensor *t = w->tensor;
+            int               late = t->role == LP_ROLE_LATE;
+            lp_real          *vector = late ? w->part.phi : w->part.theta;
+            if (t->kind != LPI_PARAMETER || !vector) continue;
+            lpi_name_array(w, late, t->pub.name, "", a);
+            lpi_parameter_array(t, vector, a);
+            if (late && w->skip_late && w->part.member < 0) a->at = NULL;
+            w->tensor = t->next;
+            return 1;
+        }
+        for (; w->node && w->part.stats; w->node = w->node->next) {
+            const lpi_node *node = w->node;
+            if (!node->op->running) continue;
+            ptrdiff_t c = lpi_sizes_of(w->net, node, 0).stats / 2;
+            lpi_name_array(w, 1, node->label, w->half ? ".running_var" : ".running_mean", a);
+            lpi_line_array(a, w->part.stats + node->stats + w->half * c, c);
+            if (w->skip_late && w->part.member < 0) a->at = NULL;
+            if (!(w->half = !w->half)) w->node = node->next;
+            return 1;
+        }
+        w->ended = !lpi_next_part(w);
+    }
+    if (!w->state || !w->net->n_carry || w->ended > 1) return 0;
+    w->ended = 2;
+    lpi_say(a->name, sizeof a->name, "state.carry");
+    lpi_line_array(a, w->net->carry, w->net->n_carry);
+    return 1;
+}
+
+/* Reads a tensor's numbers.  1; 0: cannot be read; -1: one is not finite. */
+static int lpi_load_array(const lp_source *file, const lp_entry *e, const lpi_array *a, int store)
+{
+    lp_real   some[256];
+    ptrdiff_t o = 0, c = 0, p = 0;
+    for (ptrdiff_t i = 0, n; i < a->size; i += n) {
+        n = lpi_minp(256, a->size - i);
+        if (!lp_read_entry(file, e, (uint64_t)i, (size_t)n, some)) return 0;
+        for (ptrdiff_t k = 0; k < n; k++) {
+            if (!lpi_finite((double)some[k])) return -1;
+            if (store && a->at) a->at[(p * a->channels + c) * a->outputs + o] = some[k];
+            if (++p < a->places) continue;
+            p = 0;
+            if (++c == a->channels) c = 0, o++;
+        }
+    }
+    return 1;
+}
+
+/* Finds the array of that name: behind the one found before (our own order), or anywhere. */
+static int lpi_find_array(lpi_walk *w, const lpi_walk *start, const char *name, lpi_array *a)
+{
+    for (int again = 0; again < 2; again++, *w = *start)
+        while (lpi_next_array(w, a))
+            if (lpi_equal(a->name, name)) return 1;
+    return 0;
+}
+static int lpi_fits(const lpi_array *a, const lp_entry *e)
+{
+    int fits = a->rank == e->rank;
+    for (int i = 0; i < a->rank && fits; i++) fits = a->dim[i] == e->dim[i];
+    return fits;
+}
+
+/* New weights: one plain model, or K members; what the optimisers and SWA had collected is void. */
+static void lpi_start_again(lp_net *net, int members)
+{
+    net->members = members ? members : 1;
+    net->begun = members > 0;
+    net->member = net->pending = net->swapped = 0;
+    net->swa_count = net->updates_theta = net->updates_phi = 0;
+    net->average_step = -1;
+    if (net->g_theta == NULL && net->g_phi == NULL) return; /* no training */
+    lpi_zero(net->optim_theta, lpi_optim_vectors(&net->desc.optim_base) * net->n_theta);
+    lpi_zero(net->optim_phi,
+             lpi_optim_vectors(&net->desc.optim_late) * net->desc.late.members * net->n_phi);
+}
+
+typedef struct lpi_loading {
+    lp_net          *net;
+    const lp_source *file;
+    lpi_walk         start;
+    int              partial, found;
+    char            *left; /* what is not loaded, a line each */
+    size_t           cap, used;
+} lpi_loading;
+
+/* A line of that list, whose end says how many did not fit. */
+static void lpi_leave_out(lpi_loading *l, const char *name, const char *why)
+{
+    l->used += lpi_say(l->left + l->used, l->cap - l->used, "%s %s\n", name, why);
+}
+/* Tensors that a model's file may have beside the model's own. */
+static int lpi_is_extra(const lp_entry *e)
+{
+    const char *s = e->name, *behind = lpi_behind(s, "member");
+    if (lpi_behind(s, "state.") || (behind && *behind >= '0' && *behind <= '9')) return 1;
+    while (*s && !lpi_equal(s, ".num_batches_tracked")) s++;
+    return *s && e->dtype == LP_I64;
+}
+/* One tensor of the file: what the net has under its name takes the numbers (store), or could. */
+static lp_status lpi_load_entry(lpi_loading *l, lpi_walk *w, const lp_entry *e, int store)
+{
+    lpi_array a;
+    char      here[96], there[96], why[256];
+    if (!lpi_find_array(w, &l->start, e->name, &a)) {
+        if (lpi_is_extra(e) || store) return LP_OK;
+        if (l->partial) return lpi_leave_out(l, e->name, "is not in the net"), LP_OK;
+        return lpi_fail(l->net, LP_ERR_FILE, "the file has \"%s\", which the net has not", e->name);
+    }
+    if (!lpi_fits(&a, e)) {
+        if (store) return LP_OK;
+        lpi_say(why, sizeof why, "is %s in the file, but %s in the net",
+                lpi_shape_text(there, e->rank, e->dim), lpi_shape_text(here, a.rank, a.dim));
+        if (l->partial) return lpi_leave_out(l, e->name, why), LP_OK;
+        return lpi_fail(l->net, LP_ERR_FILE, "\"%s\" %s", e->name, why);
+    }
+    int read = lpi_load_array(l->file, e, &a, store);
+    l->found++;
+    if (read > 0) return LP_OK;
+    return lpi_fail(l->net, LP_ERR_FILE, "\"%s\" %s", e->name,
+                    read ? "has a number that is not finite" : "cannot be read");
+}
+static lp_status lpi_load_all(lpi_loading *l, int store)
+{
+    lpi_json  j;
+    lp_entry  e;
+    lp_status st = LP_OK;
+    lpi_walk  w = l->start;
+    for (lpi_json_open(&j, l->file); st == LP_OK && lpi_json_next(&j, &e);)
+        st = lpi_load_entry(l, &w, &e, store);
+    return st;
+}
+/* What the net has and the file has not. */
+static lp_status lpi_find_missing(lpi_loading *l)
+{
+    lpi_walk  w = l->start;
+    lpi_array a;
+    lp_entry  e;
+    char      shape[96];
+    while (lpi_next_array(&w, &a)) {
+        if (lp_find_entry(l->file, a.name, &e)) continue;
+        if (l->partial) lpi_leave_out(l, a.name, "is not in the file");
+        else
+            return lpi_fail(l->net, LP_ERR_FILE, "the file lacks \"%s\" %s", a.name,
+                            lpi_shape_text(shape, a.rank, a.dim));
+    }
+    return LP_OK;
+}
+/* K of a file: the members are numbered from 0. */
+static int lpi_members_in(const lp_source *file)
+{
+    lpi_json j;
+    lp_entry e;
+    int      k = 0, most = 0;
+    for (lpi_json_open(&j, file); lpi_json_next(&j, &e); most = lpi_max(most, k)) {
+        const char *s = lpi_behind(e.name, "member");
+        for (k = 0; s && *s >= '0' && *s <= '9' && k < 10000; s++) k = 10 * k + *s - '0';
+        k = s && *s == '.' ? k + 1 : 0;
+    }
+    return most;
+}
+
+static lp_status lpi_read_weights(lp_net *net, const lp_source *file, unsigned how, char *left,
+                                  size_t cap)
+{
+    lpi_loading l;
+    char        none[1], why[256];
+    int         members = how & LP_WITH_MEMBERS ? lpi_members_in(file) : 0;
+    if (left && cap) left[0] = 0;
+    if (lp_check_file(file, why, sizeof why) != LP_OK) return lpi_fail(net, LP_ERR_FILE, "%s", why);
+    if ((how & LP_WITH_MEMBERS) && members != net->desc.late.members)
+        return lpi_fail(net, LP_ERR_FILE, "the file has %d members, the net has room for %d",
+                        members, net->desc.late.members);
+    lpi_memset(&l, 0, sizeof l);
+    l.net = net, l.file = file, l.partial = (how & LP_PARTIAL) != 0;
+    l.left = left && cap ? left : none, l.cap = left && cap ? cap : 1;
+    lpi_view(net, 0);
+    l.start = lpi_walk_of(net, members, 0);
+    l.start.skip_late = members > 0;
+    lp_status st = lpi_load_all(&l, 0);
+    if (st == LP_OK && !l.found)
+        st = lpi_fail(net, LP_ERR_FILE, "no tensor of the file fits the net");
+    if (st == LP_OK) st = lpi_find_missing(&l);
+    if (st == LP_OK) st = lpi_load_all(&l, 1);
+    if (st == LP_OK) lpi_start_again(net, members);
+    return st;
+}
+LP_API lp_status lp_read_weights(lp_net *net, const lp_source *file, unsigned how, char *left,
+                                 size_t cap)
+{
+    lp_status st = lpi_enter(net, 0, "lp_read_weights");
+    if (st != LP_OK) return st;
+    if (!file || how > (LP_WITH_MEMBERS | LP_PARTIAL))
+        st = lpi_fail(net, LP_ERR_ARGUMENT, "lp_read_weights: no file, or an unknown bit in `how`");
+    else st = lpi_read_weights(net, file, how, left, cap);
+    return lpi_leave(net, st);
+}
+
+LP_API lp_status lp_copy_weights(lp_net *to, lp_net *from, int which)
+{
+    lpi_array a, b;
+    lp_status st = lpi_enter(to, 0, "lp_copy_weights");
+    if (st != LP_OK) return st;
+    if (!from || from == to || !from->compiled || lpi_select(from, which) != LP_OK)
+        return lpi_leave(to, lpi_fail(to, LP_ERR_ARGUMENT, "lp_copy_weights: %s",
+                                      from && from != to ? from->error : "from is NULL, or to"));
+    lpi_view(to, 0);
+    for (int store = 0; store < 2 && st == LP_OK; store++) {
+        lpi_walk start = lpi_walk_of(from, 0, 0), w = start, here = lpi_walk_of(to, 0, 0);
+        while (st == LP_OK && lpi_next_array(&here, &a)) {
+            int found = lpi_find_array(&w, &start, a.name, &b);
+            if (!found || a.size != b.size || a.outputs != b.outputs)
+                st = lpi_fail(to, LP_ERR_SHAPE, "lp_copy_weights: \"%s\" %s", a.name,
+                              found ? "has another shape there" : "is not in the other net");
+            else if (store) lpi_copy(a.at, b.at, a.size);
+        }
+    }
+    if (st == LP_OK) lpi_start_again(to, 0);
+    return lpi_leave(to, st);
+}
+
+#ifndef LP_NO_TRAINING
+/* ---- writing: a header, measured before it is written, then the data */
+
+/* A running hash of bytes, by words of eight. */
+typedef struct lpi_hash {
+    uint64_t sum, word, bytes;
+} lpi_hash;
+static void lpi_hash_add(lpi_hash *h, const unsigned char *p, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        h->word |= (uint64_t)p[i] << 8 * (h->bytes & 7);
+        if (++h->bytes & 7) continue;
+        h->sum = lpi_mix(h->sum + h->word);
+        h->word = 0;
+    }
+}
+static uint64_t lpi_hash_end(const lpi_hash *h) { return lpi_mix(h->sum + h->word) + h->bytes; }
+
+typedef struct lpi_writer {
+    const lp_sink *sink; /* NULL: the bytes are only counted and hashed */
+    lpi_hash       hash;
+    int            failed;
+} lpi_writer;
+
+static void lpi_put(lpi_writer *w, const void *bytes, size_t n)
+{
+    lpi_hash_add(&w->hash, (const unsigned char *)bytes, n);
+    if (w->sink && !w->failed) w->failed = !w->sink->write(w->sink->user, bytes, n);
+}
+static void lpi_put_text(lpi_writer *w, const char *text)
+{
+    for (; *text; text++) lpi_put(w, text, 1);
+}
+static void lpi_put_number(lpi_writer *w, int64_t n)
+{
+    char digits[24];
+    lpi_put(w, digits, lpi_say(digits, sizeof digits, "%l", n));
+}
+static void lpi_put_unsigned(lpi_writer *w, uint64_t u, int bytes)
+{
+    unsigned char p[8];
+    for (int i = 0; i < bytes; i++) p[i] = (unsigned char)(u >> 8 * i);
+    lpi_put(w, p, (size_t)bytes);
+}
+static void lpi_put_string(lpi_writer *w, const char *s)
+{
+    lpi_put(w, "\"", 1);
+    for (; *s; s++) {
+        const char escaped[6] = {
+            '\\', 'u', '0', '0', (char)('0' + (*s >> 4 & 1)), "0123456789abcdef"[*s & 15]
+        };
+        int control = (unsigned char)*s < ' ';
+        if (*s == '"' || *s == '\\') lpi_put(w, "\\", 1);
+        lpi_put(w, control ? escaped : s, control ? 6 : 1);
+    }
+    lpi_put(w, "\"", 1);
+}
+static void lpi_put_meta(lpi_writer *w, const char *key, const char *value)
+{
+    lpi_put(w, ",", 1);
+    lpi_put_string(w, key);
+    lpi_put(w, ":", 1);
+    lpi_put_string(w, value);
+}
+
+/* The counters of the state. */
+enum { LPI_COUNTERS = 8 };
+static const char *const lpi_counter_names[LPI_COUNTERS] = {
+    "latephase.step",      "latephase.members", "latephase.member",        "latephase.begun",
+    "latephase.swa_count", "latephase.swapped", "latephase.updates_theta", "latephase.updates_phi"
+};
+static void lpi_counters(const lp_net *net, int64_t *v)
+{
+    v[0] = net->step, v[1] = net->members, v[2] = net->member;
+    v[3] = net->begun, v[4] = net->swa_count, v[5] = net->swapped;
+    v[6] = net->updates_theta, v[7] = net->updates_phi;
+}
+
+/* A state begins with its checksum: of the whole file, with zeros in these sixteen places. */
+static const char lpi_state_head[] = "{\"__metadata__\":{\"latephase.checksum\":\"";
+enum { LPI_CHECKSUM_AT = 8 + sizeof lpi_state_head - 1, LPI_CHECKSUM_DIGITS = 16 };
+
+typedef struct lpi_file {
+    const lp_meta *meta;
+    int            metas;
+    lpi_walk       start;
+    uint64_t       header, checksum;
+} lpi_file;
+
+static void lpi_put_metadata(lpi_writer *w, const lpi_file *f)
+{
+    int64_t v[LPI_COUNTERS];
+    char    text[24];
+    lpi_put_text(w, f->start.state ? lpi_state_head : "{\"__metadata__\":{\"format\":\"pt\"");
+    if (f->start.state) {
+        for (int i = 0; i < LPI_CHECKSUM_DIGITS; i++)
+            lpi_put(w, &"0123456789abcdef"[f->checksum >> (60 - 4 * i) & 15], 1);
+        lpi_put(w, "\"", 1);
+        lpi_put_meta(w, "latephase.state", "1");
+        lpi_counters(f->start.net, v);
+        for (int i = 0; i < LPI_COUNTERS; i++) {
+            lpi_say(text, sizeof text, "%l", v[i]);
+            lpi_put_meta(w, lpi_counter_names[i], text);
+        }
+    }
+    for (int i = 0; i < f->metas; i++) lpi_put_meta(w, f->meta[i].key, f->meta[i].value);
+    lpi_put(w, "}", 1);
+}
+static void lpi_put_header(lpi_writer *w, const lpi_file *f)
+{
+    lpi_walk  walk = f->start;
+    lpi_array a;
+    uint64_t  at = 0, begin = w->hash.bytes;
+    char      shape[96];
+    lpi_put_metadata(w, f);
+    while (lpi_next_array(&walk, &a)) {
+        lpi_put(w, ",", 1);
+        lpi_put_string(w, a.name);
+        lpi_put_text(w, ":{\"dtype\":\"");
+        lpi_put_text(w, lpi_dtypes[LPI_REAL_DTYPE].name);
+        lpi_put_text(w, "\",\"shape\":");
+        lpi_put_text(w, lpi_shape_text(shape, a.rank, a.dim));
+        lpi_put_text(w, ",\"data_offsets\":[");
+        lpi_put_number(w, (int64_t)at);
+        lpi_put(w, ",", 1);
+        lpi_put_number(w, (int64_t)(at += (uint64_t)a.size * sizeof(lp_real)));
+        lpi_put_text(w, "]}");
+    }
+    lpi_put(w, "}", 1);
+    while ((w->hash.bytes - begin) % 8) lpi_put(w, " ", 1);
+}
+static void lpi_put_array(lpi_writer *w, const lpi_array *a)
+{
+    lp_real   some[256];
+    ptrdiff_t o = 0, c = 0, p = 0;
+    for (ptrdiff_t i = 0, n; i < a->size; i += n) {
+        n = lpi_minp(256, a->size - i);
+        for (ptrdiff_t k = 0; k < n; k++) {
+            some[k] = a->at[(p * a->channels + c) * a->outputs + o];
+            if (++p < a->places) continue;
+            p = 0;
+            if (++c == a->channels) c = 0, o++;
+        }
+        if (lpi_little_endian()) lpi_put(w, some, (size_t)n * sizeof *some);
+        for (ptrdiff_t k = 0; k < n && !lpi_little_endian(); k++) {
+            uint64_t u = 0;
+            lpi_memcpy((char *)&u + sizeof u - sizeof *some, some + k, sizeof *some);
+            lpi_put_unsigned(w, u, sizeof *some);
+        }
+    }
+}
+static void lpi_put_file(lpi_writer *w, const lpi_file *f)
+{
+    lpi_walk  walk = f->start;
+    lpi_array a;
+    lpi_put_unsigned(w, f->header, 8);
+    lpi_put_header(w, f);
+    while (!w->failed && lpi_next_array(&walk, &a)) lpi_put_array(w, &a);
+}
+
+/* Measures the header; checks names and metadata. */
+static lp_status lpi_prepare(lp_net *net, int members, int state, const lp_meta *meta, int metas,
+                             lpi_file *f)
+{
+    lpi_writer w;
+    lpi_array  a;
+    lp_status  st = lpi_select(net, LP_AVERAGED);
+    lpi_memset(&w, 0, sizeof w);
+    lpi_memset(f, 0, sizeof *f);
+    f->meta = meta, f->metas = metas;
+    f->start = lpi_walk_of(net, members, state);
+    for (int i = 0; i < metas && st == LP_OK; i++) {
+        const char *key = meta[i].key, *value = meta[i].value;
+        if (!key || !value || !lpi_is_utf8(key) || !lpi_is_utf8(value) || lpi_equal(key, "format")
+            || lpi_behind(key, "latephase."))
+            st = lpi_fail(net, LP_ERR_ARGUMENT,
+                          "metadata %d: expected UTF-8, and a key other than \"format\" and "
+                          "\"latephase. ...\"",
+                          i);
+    }
+    for (lpi_walk walk = f->start; st == LP_OK && lpi_next_array(&walk, &a);)
+        if (a.name[LPI_LONGEST_NAME] || !lpi_is_utf8(a.name))
+            st = lpi_fail(net, LP_ERR_NAME, "\"%s\": a name in a file has at most 255 bytes, UTF-8",
+                          a.name);
+    if (st == LP_OK) lpi_put_header(&w, f);
+    f->header = w.hash.bytes;
+    return st;
+}
+static lp_status lpi_write(lp_net *net, const lp_sink *sink, int members, int state,
+                           const lp_meta *meta, int metas)
+{
+    lpi_writer w;
+    lpi_file   f;
+    lp_status  st = lpi_prepare(net, members, state, meta, metas, &f);
+    if (st != LP_OK) return st;
+    lpi_memset(&w, 0, sizeof w);
+    if (state) lpi_put_file(&w, &f);
+    f.checksum = state ? lpi_hash_end(&w.hash) : 0;
+    lpi_memset(&w, 0, sizeof w);
+    w.sink = sink;
+    lpi_put_file(&w, &f);
+    return w.failed ? lpi_fail(net, LP_ERR_FILE, "the file could not be written") : LP_OK;
+}
+
+LP_API lp_status lp_write_weights(lp_net *net, const lp_sink *sink, unsigned what,
+                                  const lp_meta *meta, int metas)
+{
+    lp_status st = lpi_enter(net, LPI_SETTLED, "lp_write_weights");
+    if (st != LP_OK) return st;
+    int members = (what & LP_WITH_MEMBERS) && net->begun ? net->members : 0;
+    if (!sink || what > LP_WITH_MEMBERS || metas < 0)
+        st = lpi_fail(net, LP_ERR_ARGUMENT,
+                      "lp_write_weights: no sink, or an unknown bit in `what`");
+    else if ((what & LP_WITH_MEMBERS) && !members)
+        st = lpi_fail(net, LP_ERR_ORDER, "lp_write_weights: there are no members");
+    else st = lpi_write(net, sink, members, 0, meta, metas);
+    return lpi_leave(net, st);
+}
+LP_API lp_status lp_write_state(lp_net *net, const lp_sink *sink, const lp_meta *meta, int metas)
+{
+    lp_status st = lpi_enter(net, LPI_TRAINING | LPI_SETTLED, "lp_write_state");
+    if (st != LP_OK) return st;
+    if (!sink || metas < 0) st = lpi_fail(net, LP_ERR_ARGUMENT, "lp_write_state: no sink");
+    else st = lpi_write(net, sink, net->begun ? net->members : 0, 1, meta, metas);
+    return lpi_leave(net, st);
+}
+
+/* ---- the state of training */
+
+/* Is the file what was written, to the last bit? */
+static int lpi_checksum_fits(const lp_source *file)
+{
+    unsigned char some[1024], digits[LPI_CHECKSUM_DIGITS];
+    lpi_hash      h = { 0, 0, 0 };
+    uint64_t      sum;
+    if (!lpi_read(file, LPI_CHECKSUM_AT, digits, sizeof digits)) return 0;
+    for (uint64_t at = 0, n; at < file->size; at += n) {
+        n = file->size - at < sizeof some ? file->size - at : sizeof some;
+        if (!lpi_read(file, at, some, n)) return 0;
+        for (int i = 0; at == 0 && i < LPI_CHECKSUM_DIGITS; i++) some[LPI_CHECKSUM_AT + i] = '0';
+        lpi_hash_add(&h, some, (size_t)n);
+    }
+    sum = lpi_hash_end(&h);
+    for (int i = 0; i < LPI_CHECKSUM_DIGITS; i++)
+        if (digits[i] != "0123456789abcdef"[sum >> (60 - 4 * i) & 15]) return 0;
+    return 1;
+}
+static int lpi_counter_in(const lp_source *file, const char *name, int64_t *n)
+{
+    char text[24];
+    int  length = lp_find_meta(file, name, text, sizeof text);
+    *n = 0;
+    for (int i = 0; i < length; i++) {
+        if (length > 18 || text[i] < '0' || text[i] > '9') return 0;
+        *n = *n * 10 + text[i] - '0';
+    }
+    return length > 0;
+}
+/* Its counters; could a net like this one have them? */
+static lp_status lpi_read_counters(lp_net *net, const lp_source *file, int64_t *v)
+{
+    static const char not_one[] =
+        "this is not the state of a training (or that of another version)";
+    char text[4], why[256];
+    int  good = 1, room = net->n_phi ? net->desc.late.members : 1;
+    if (!lpi_check_header(file, why, sizeof why)) return lpi_fail(net, LP_ERR_FILE, "%s", why);
+    if (lp_find_meta(file, "latephase.state", text, sizeof text) != 1 || text[0] != '1')
+        return lpi_fail(net, LP_ERR_FILE, not_one);
+    if (!lpi_checksum_fits(file))
+        return lpi_fail(net, LP_ERR_FILE, "the file is damaged: its checksum does not fit");
+    for (int i = 0; i < LPI_COUNTERS; i++)
+        good &= lpi_counter_in(file, lpi_counter_names[i], &v[i]);
+    good &= v[2] < v[1] && v[3] <= 1 && v[5] <= 1 && v[6] <= v[0] && v[7] <= v[0];
+    if (!good || (v[5] && !v[4])) return lpi_fail(net, LP_ERR_FILE, not_one);
+    if (v[3] ? !net->n_phi || v[1] != room : v[1] != 1)
+        return lpi_fail(net, LP_ERR_FILE, "the state has %l members, the net has %s%d", v[1],
+                        net->n_phi ? "" : "none: ", room);
+    if (v[4] && !net->desc.swa)
+        return lpi_fail(net, LP_ERR_FILE, "the state has an SWA mean, the net has lp_desc.swa = 0");
+    return LP_OK;
+}
+/* Our own order: array by array the file must have what the net has. */
+static lp_status lpi_read_arrays(lp_net *net, const lp_source *file, int members, int store)
+{
+    lpi_walk  w = lpi_walk_of(net, members, 1);
+    lpi_array a;
+    lp_entry  e;
+    lpi_json  j;
+    char      here[96], there[96];
+    for (lpi_json_open(&j, file); lpi_next_array(&w, &a);) {
+        if (!lpi_json_next(&j, &e))
+            return lpi_fail(net, LP_ERR_FILE, "the state lacks \"%s\"", a.name);
+        if (!lpi_equal(a.name, e.name) || !lpi_fits(&a, &e) || e.dtype != LPI_REAL_DTYPE)
+            return lpi_fail(net, LP_ERR_FILE, "the state has \"%s\" %s where the net has \"%s\" %s",
+                            e.name, lpi_shape_text(there, e.rank, e.dim), a.name,
+                            lpi_shape_text(here, a.rank, a.dim));
+        if (store && !lpi_load_array(file, &e, &a, 1))
+            return lpi_fail(net, LP_ERR_FILE,
+                            "\"%s\" could not be read a second time: load another "
+                            "state before you go on",
+                            e.name);
+    }
+    return lpi_json_next(&j, &e)
+               ? lpi_fail(net, LP_ERR_FILE, "the state has \"%s\", which the net has not", e.name)
+               : LP_OK;
+}
+static lp_status lpi_read_state(lp_net *net, const lp_source *file)
+{
+    int64_t   v[LPI_COUNTERS], swa_count = net->swa_count;
+    lp_status st = lpi_read_counters(net, file, v);
+    if (st != LP_OK) return st;
+    int members = v[3] ? (int)v[1] : 0;
+    net->swa_count = v[4]; /* says whether there is a mean */
+    if (members > 1) net->now_phi = net->mean_phi, net->now_stats = net->mean_stats;
+    else lpi_view(net, 0);
+    st = lpi_read_arrays(net, file, members, 0);
+    if (st == LP_OK) st = lpi_read_arrays(net, file, members, 1);
+    net->average_step = -1;
+    if (st != LP_OK) return net->swa_count = swa_count, st;
+    net->step = v[0];
+    net->members = (int)v[1];
+    net->member = (int)v[2];
+    net->begun = (int)v[3];
+    net->swapped = (int)v[5];
+    net->updates_theta = v[6];
+    net->updates_phi = v[7];
+    net->pending = 0;
+    return LP_OK;
+}
+LP_API lp_status lp_read_state(lp_net *net, const lp_source *file)
+{
+    lp_status st = lpi_enter(net, LPI_TRAINING, "lp_read_state");
+    if (st != LP_OK) return st;
+    if (!file) st = lpi_fail(net, LP_ERR_ARGUMENT, "lp_read_state: no file");
+    else st = lpi_read_state(net, file);
+    return lpi_leave(net, st);
+}
+
+/* ---- snapshots: a state in memory */
+
+LP_API size_t lp_state_bytes(lp_net *net)
+{
+    lpi_file  f;
+    lpi_array a;
+    if (lpi_enter(net, LPI_TRAINING | LPI_SETTLED, "lp_state_bytes") != LP_OK) return 0;
+    lp_status st = lpi_prepare(net, net->begun ? net->members : 0, 1, NULL, 0, &f);
+    size_t    n = 8 + (size_t)f.header;
+    while (st == LP_OK && lpi_next_array(&f.start, &a)) n += (size_t)a.size * sizeof(lp_real);
+    return lpi_leave(net, st) == LP_OK ? n : 0;
+}
+static int lpi_write_memory(void *user, const void *from, size_t n)
+{
+    char **to = (char **)user;
+    lpi_memcpy(*to, from, n);
+    *to += n;
+    return 1;
+}
 LP_API lp_status lp_state_save(lp_net *net, void *to)
 {
-    lp_status st = lpi_enter(net, LPI_SETTLED, "lp_state_save");
-    if (st != LP_OK) return st;
-    if (!to)
-        return lpi_leave(net, lpi_fail(net, LP_ERR_ARGUMENT, "lp_state_save: no memory was given"));
-    lpi_state s = lpi_state_now(net);
-    lpi_memcpy(to, &s, sizeof s);
-    lpi_memcpy((char *)to + sizeof s, net->theta, (size_t)net->vectors * sizeof(lp_real));
-    return lpi_leave(net, LP_OK);
+    char   *at = (char *)to;
+    lp_sink sink = { lpi_write_memory, &at };
+    return lp_write_state(net, to ? &sink : NULL, NULL, 0);
 }
-
-/* Does a state with these numbers belong to a net like `here`?  Are its counters possible? */
-static int lpi_state_sound(const lp_net *net, const lpi_state *s)
-{
-    lpi_state here = lpi_state_now(net);
-    return s->magic == here.magic && s->real == here.real && s->names == here.names
-           && s->n_theta == here.n_theta && s->n_phi == here.n_phi && s->n_stats == here.n_stats
-           && s->vectors == here.vectors && s->step >= 0 && s->step < INT64_MAX / 2
-           && s->swa_count >= 0 && s->swa_count < INT64_MAX / 2 && (s->swapped & ~(int64_t)1) == 0
-           && (s->begun & ~(int64_t)1) == 0 && s->member >= 0 && s->member < s->members
-           && s->members == (s->begun ? net->desc.late.members : 1) && s->updates_theta >= 0
-           && s->updates_theta <= s->step && s->updates_phi >= 0 && s->updates_phi <= s->step
-           && (!s->swapped || (net->desc.swa && s->swa_count > 0));
-}
-
 LP_API lp_status lp_state_load(lp_net *net, const void *from, size_t bytes)
 {
-    lp_status st = lpi_enter(net, 0, "lp_state_load");
-    lpi_state s;
-    if (st != LP_OK) return st;
-    if (!from || bytes != lp_state_bytes(net))
-        return lpi_leave(net, lpi_fail(net, LP_ERR_ARGUMENT,
-                                       "lp_state_load: %l bytes, but a state of this net has %l",
-                                       (int64_t)bytes, (int64_t)lp_state_bytes(net)));
-    lpi_memcpy(&s, from, sizeof s);
-    if (!lpi_state_sound(net, &s))
-        return lpi_leave(net, lpi_fail(net, LP_ERR_ARGUMENT,
-                                       "lp_state_load: these bytes are not a "
-                                       "state of a net like this one"));
-    lpi_memcpy(net->theta, (const char *)from + sizeof s, (size_t)net->vectors * sizeof(lp_real));
-    net->step = s.step;
-    net->members = (int)s.members;
-    net->member = (int)s.member;
-    net->begun = (int)s.begun;
-    net->swa_count = s.swa_count;
-    net->swapped = (int)s.swapped;
-    net->updates_theta = s.updates_theta;
-    net->updates_phi = s.updates_phi;
-    net->pending = 0;
-    net->average_step = -1;
-    return lpi_leave(net, LP_OK);
+    lp_source file = lp_memory_source(from, bytes);
+    return lp_read_state(net, from ? &file : NULL);
 }
 #endif /* LP_NO_TRAINING */
+
+#ifndef LP_NO_STDIO
+/* ------------------------------------------------------------------------------- >>files
+   A file is written under another name beside its own, flushed to the disk and put into its place,
+   so that there is a whole one at every instant. */
+
+static int lpi_read_stdio(void *user, uint64_t at, void *to, size_t n)
+{
+    FILE *f = (FILE *)user;
+    if (at > LONG_MAX || (ftell(f) != (long)at && fseek(f, (long)at, SEEK_SET) != 0)) return 0;
+    return fread(to, 1, n, f) == n;
+}
+LP_API lp_status lp_open_file(lp_source *file, const char *path, char *error, size_t cap)
+{
+    FILE *f = fopen(path, "rb");
+    long  size = f && fseek(f, 0, SEEK_END) == 0 ? ftell(f) : -1;
+    file->read = lpi_read_stdio, file->user = f, file->size = size < 0 ? 0 : (uint64_t)size;
+    if (size >= 0) return LP_OK;
+    lpi_say(error, cap, "%s: %s", path, strerror(errno));
+    if (f) fclose(f);
+    return LP_ERR_FILE;
+}
+LP_API void lp_close_file(lp_source *file) { fclose((FILE *)file->user); }
+
+/* Puts the path before the sentence of a failure. */
+static lp_status lpi_about_file(lp_net *net, lp_status st, const char *path)
+{
+    char said[sizeof net->error];
+    if (st == LP_OK) return st;
+    lpi_say(said, sizeof said, "%s", net->error);
+    return lpi_fail(net, st, "%s: %s", path, said);
+}
+static lp_status lpi_open_for(lp_net *net, lp_source *file, const char *path)
+{
+    char why[256];
+    if (!net) return LP_ERR_ARGUMENT;
+    if (!path) return lpi_fail(net, LP_ERR_ARGUMENT, "a path is NULL");
+    lp_status st = lp_open_file(file, path, why, sizeof why);
+    return st == LP_OK ? st : lpi_fail(net, st, "%s", why);
+}
+LP_API lp_status lp_load_weights(lp_net *net, const char *path, unsigned how, char *left,
+                                 size_t cap)
+{
+    lp_source file;
+    lp_status st = lpi_open_for(net, &file, path);
+    if (st != LP_OK) return st;
+    st = lpi_about_file(net, lp_read_weights(net, &file, how, left, cap), path);
+    lp_close_file(&file);
+    return st;
+}
+
+#ifndef LP_NO_TRAINING
+LP_API lp_status lp_load_state(lp_net *net, const char *path)
+{
+    lp_source file;
+    lp_status st = lpi_open_for(net, &file, path);
+    if (st != LP_OK) return st;
+    st = lpi_about_file(net, lp_read_state(net, &file), path);
+    lp_close_file(&file);
+    return st;
+}
+
+#ifdef EINTR
+#define LPI_INTERRUPTED (errno == EINTR)
+#else
+#define LPI_INTERRUPTED 0
+#endif
+static int lpi_write_stdio(void *user, const void *from, size_t n)
+{
+    FILE *f = (FILE *)user;
+    for (size_t done; n; from = (const char *)from + done, n -= done) {
+        errno = 0;
+        done = fwrite(from, 1, n, f);
+        if (done < n && !LPI_INTERRUPTED) return 0;
+        if (done < n) clearerr(f);
+    }
+    return 1;
+}
+/* A state, or weights. */
+static lp_status lpi_save(lp_net *net, const char *path, int state, unsigned what,
+                          const lp_meta *meta, int metas)
+{
+    char    beside[1024];
+    lp_sink sink = { lpi_write_stdio, NULL };
+    if (!net) return LP_ERR_ARGUMENT;
+    if (!path || lpi_say(beside, sizeof beside, "%s.part", path) + 1 == sizeof beside)
+        return lpi_fail(net, LP_ERR_ARGUMENT, "a path is NULL or has more than 1017 bytes");
+    FILE *f = fopen(beside, "wb");
+    if (!f) return lpi_fail(net, LP_ERR_FILE, "%s: cannot be written: %s", beside, strerror(errno));
+    sink.user = f;
+    lp_status st = state ? lp_write_state(net, &sink, meta, metas)
+                         : lp_write_weights(net, &sink, what, meta, metas);
+    int       good = st == LP_OK && fflush(f) == 0 && LP_FSYNC(f) == 0, why = errno;
+    if (fclose(f) != 0 && good) good = 0, why = errno;
+    if (good && LP_REPLACE(beside, path) != 0) good = 0, why = errno;
+    if (good)
+        return LP_FSYNC_DIR(path) == 0
+                   ? LP_OK
+                   : lpi_fail(net, LP_ERR_FILE, "%s: its directory cannot be flushed: %s", path,
+                              strerror(errno));
+    remove(beside);
+    if (st != LP_OK && st != LP_ERR_FILE) return lpi_about_file(net, st, path);
+    return lpi_fail(net, LP_ERR_FILE, "%s: cannot be written: %s", path, strerror(why));
+}
+LP_API lp_status lp_save_weights(lp_net *net, const char *path, unsigned what, const lp_meta *meta,
+                                 int metas)
+{
+    return lpi_save(net, path, 0, what, meta, metas);
+}
+LP_API lp_status lp_save_state(lp_net *net, const char *path, const lp_meta *meta, int metas)
+{
+    return lpi_save(net, path, 1, 0, meta, metas);
+}
+#endif /* LP_NO_TRAINING */
+#endif /* LP_NO_STDIO */
 
 #if defined(LPI_GCC)
 #pragma GCC pop_options

@@ -231,11 +231,11 @@ static void record(experiment *e, int method, int run, const lp_metrics *m)
 }
 
 /* From the state at T0 to the end with one method. */
-static void finish(trainer *t, experiment *e, const void *state, int method, int run)
+static void finish(trainer *t, experiment *e, const snapshot *state, int method, int run)
 {
     int late = method == LATE || method == LATE_SWA, swa = method == SWA || method == LATE_SWA;
     set_phase(t, e, run, method_names[method]);
-    trainer_check(t, lp_state_load(t->net, state, lp_state_bytes(t->net)));
+    trainer_check(t, lp_state_load(t->net, state->bytes, state->size));
     if (late) trainer_check(t, lp_late_begin(t->net));
     train_epochs(t, &e->o, swa, t0(&e->o) + 1, e->o.common.epochs);
     if (swa) swa_apply(t);
@@ -258,13 +258,12 @@ static void run_seed(experiment *e, int run)
     t.bar = e->bar;
     set_phase(&t, e, run, "to T0");
     train_epochs(&t, &e->o, 0, 1, t0(&e->o));
-    void *state = allocate(lp_state_bytes(t.net), 1);
-    trainer_check(&t, lp_state_save(t.net, state));
-    for (int method = SGD; method <= LATE_SWA; method++) finish(&t, e, state, method, run);
+    snapshot state = trainer_save(&t);
+    for (int method = SGD; method <= LATE_SWA; method++) finish(&t, e, &state, method, run);
     e->bar = t.bar;
     e->seconds += t.seconds;
     e->images += t.images;
-    free(state);
+    free(state.bytes);
     trainer_destroy(&t);
 }
 

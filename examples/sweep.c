@@ -131,10 +131,10 @@ static void record(experiment *e, int method, int run, const lp_metrics *m)
 }
 
 /* From T0 to the end with one method; a single member is SGD itself. */
-static void finish(trainer *t, experiment *e, const void *state, int method, int run)
+static void finish(trainer *t, experiment *e, const snapshot *state, int method, int run)
 {
     int plain = method == LATE && e->o.members == 1;
-    trainer_check(t, lp_state_load(t->net, state, lp_state_bytes(t->net)));
+    trainer_check(t, lp_state_load(t->net, state->bytes, state->size));
     if (method == LATE && !plain) trainer_check(t, lp_late_begin(t->net));
     train_epochs(t, e, run, method, e->o.t0 + 1, e->o.common.epochs);
     if (method == SWA) swa_apply(t);
@@ -151,12 +151,11 @@ static void run_seed(experiment *e, int run)
     trainer t = build(&e->o, e->o.common.seed + run, &e->train, &e->test);
     t.bar = e->bar;
     train_epochs(&t, e, run, SGD, 1, e->o.t0);
-    void *state = allocate(lp_state_bytes(t.net), 1);
-    trainer_check(&t, lp_state_save(t.net, state));
+    snapshot state = trainer_save(&t);
     if (run == 0 && !e->o.common.quiet) late_note_turns(t.net, e->o.members, e->minibatches);
-    for (int method = SGD; method <= LATE; method++) finish(&t, e, state, method, run);
+    for (int method = SGD; method <= LATE; method++) finish(&t, e, &state, method, run);
     e->bar = t.bar;
-    free(state);
+    free(state.bytes);
     trainer_destroy(&t);
 }
 

@@ -131,6 +131,20 @@ static inline void swa_apply(trainer *t)
     }
 }
 
+/* The training state in memory; free its bytes. */
+typedef struct snapshot {
+    void  *bytes;
+    size_t size;
+} snapshot;
+
+static inline snapshot trainer_save(trainer *t)
+{
+    snapshot s = { NULL, lp_state_bytes(t->net) };
+    s.bytes = allocate(s.size, 1);
+    trainer_check(t, lp_state_save(t->net, s.bytes));
+    return s;
+}
+
 static inline double percent(const lp_metrics *m) { return 100 * lp_accuracy(m); }
 
 /* ------------------------------------------------------------- several seeds */

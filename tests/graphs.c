@@ -971,10 +971,10 @@ static int make_lstm(graph *g, int x, int units, int layer)
     yd[0] = d[0], yd[1] = d[1], yd[2] = units;
     sprintf(label, "L%d", g->ids++);
     if (layer) {
-        w[0] = layer_weight(g, label, "weight_ih", 2, ih, 1.5 * bound);
-        w[1] = layer_weight(g, label, "weight_hh", 2, hh, 1.5 * bound);
-        w[2] = made(g, label, "bias_ih", 1, &u4, 0, bound),
-        w[3] = made(g, label, "bias_hh", 1, &u4, 0, bound);
+        w[0] = layer_weight(g, label, "weight_ih_l0", 2, ih, 1.5 * bound);
+        w[1] = layer_weight(g, label, "weight_hh_l0", 2, hh, 1.5 * bound);
+        w[2] = made(g, label, "bias_ih_l0", 1, &u4, 0, bound),
+        w[3] = made(g, label, "bias_hh_l0", 1, &u4, 0, bound);
     } else {
         w[0] = weight(g, 2, ih, 0, 1.5 * bound, 2), w[1] = weight(g, 2, hh, 0, 1.5 * bound, 2);
         w[2] = weight(g, 1, &u4, 0, bound, 2);
@@ -1656,7 +1656,10 @@ static const double *reference_of(graph *g, const group *one)
     case GRADS: return r->grad;
     case STATISTICS: return r->saved + 2 * last_of(r);
     case CARRY: return g->carry;
-    case PROBS: plain_softmax(r->value, lines_of(g, r), last_of(r), of.probs); return of.probs;
+    case PROBS:
+        if (g->r[g->loss].op == MSE) return r->value;
+        plain_softmax(r->value, lines_of(g, r), last_of(r), of.probs);
+        return of.probs;
     default: return r->value;
     }
 }
@@ -2159,7 +2162,8 @@ static void look_ensemble(game *p)
         if (carry) memcpy(carry, before, any * sizeof *before);
     }
     good(p, lp_predict(p->net, LP_ENSEMBLE, p->probs), "lp_predict of the ensemble");
-    for (size_t i = 0; i < n; i++) worst = fmax(worst, fabs(mean[i] - (double)p->probs[i]));
+    for (size_t i = 0; i < n; i++) /* predictions of a regression may be larger than 1 */
+        worst = fmax(worst, fabs(mean[i] - (double)p->probs[i]) / fmax(1, fabs(mean[i])));
     if (!(worst < 1e-6)) fail(p, "LP_ENSEMBLE is off by %g from its members' mean", worst);
     if (carry && memcmp(carry, before, any * sizeof *before)) fail(p, "LP_ENSEMBLE moved lp_carry");
     free(mean), free(before);

@@ -88,10 +88,12 @@ const lp_real *inside_delta(const lp_net *net, const lp_tensor *t)
     return net->delta + t->priv->offset;
 }
 
-void inside_set_updates(void *state, int phi, int64_t updates)
+void inside_sign(void *state, size_t bytes)
 {
-    lpi_state s;
-    memcpy(&s, state, sizeof s);
-    *(phi ? &s.updates_phi : &s.updates_theta) = updates;
-    memcpy(state, &s, sizeof s);
+    lpi_hash h = { 0, 0, 0 };
+    char    *digits = (char *)state + LPI_CHECKSUM_AT;
+    memset(digits, '0', LPI_CHECKSUM_DIGITS);
+    lpi_hash_add(&h, (unsigned char *)state, bytes);
+    for (int i = 0; i < LPI_CHECKSUM_DIGITS; i++)
+        digits[i] = "0123456789abcdef"[lpi_hash_end(&h) >> (60 - 4 * i) & 15];
 }

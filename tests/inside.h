@@ -39,7 +39,7 @@ const lp_real *inside_moments(const lp_net *net, const lp_tensor *t, int k, int 
 const lp_real *inside_delta(const lp_net *net, const lp_tensor *t);
 int            inside_late(const lp_tensor *t);
 
-/* Writes a snapshot's counter of updates of theta, or of phi. */
-void inside_set_updates(void *state, int phi, int64_t updates);
+/* Gives changed bytes of a training state the checksum that belongs to them. */
+void inside_sign(void *state, size_t bytes);
 
 #endif

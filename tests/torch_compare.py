@@ -54,8 +54,8 @@ def read(path):
 
 
 def ours_name(name):
-    """lstm.weight_ih_l0 -> lstm0.weight_ih"""
-    return f"lstm{name[-1]}.{name[5:-3]}" if name.startswith("lstm.") else name
+    """lstm.weight_ih_l1 -> lstm1.weight_ih_l0"""
+    return f"lstm{name[-1]}.{name[5:-1]}0" if name.startswith("lstm.") else name
 
 
 def ours(arrays, prefix, name):

@@ -93,6 +93,17 @@ static char *snapshot(lp_net *net)
     return s;
 }
 
+/* The bytes of a snapshot: the header says where its last tensor ends. */
+static size_t bytes_of(const char *state)
+{
+    size_t header = 0, data = 0, i;
+    for (i = 0; i < 8; i++) header |= (size_t)(unsigned char)state[i] << 8 * i;
+    for (i = 8 + header; state[i - 1] != ','; i--) {
+    }
+    for (; state[i] != ']'; i++) data = 10 * data + (size_t)(state[i] - '0');
+    return 8 + header + data;
+}
+
 static void check_same_state(lp_net *a, lp_net *b, int line)
 {
     char *sa = snapshot(a), *sb = snapshot(b);
@@ -749,7 +760,7 @@ static void call_arguments(void)
     CHECK_INT(lp_train_step(t.net, (float)NAN, NULL), LP_ERR_ARGUMENT);
     CHECK_INT(lp_train_step(t.net, (float)INFINITY, NULL), LP_ERR_ARGUMENT);
     CHECK_INT(lp_predict(t.net, 1, p), LP_ERR_ARGUMENT); /* one member now */
-    CHECK_INT(lp_predict(t.net, -3, p), LP_ERR_ARGUMENT);
+    CHECK_INT(lp_predict(t.net, -4, p), LP_ERR_ARGUMENT);
     CHECK_INT(lp_predict(t.net, LP_SINGLE, NULL), LP_ERR_ARGUMENT);
     CHECK_INT(lp_bn_estimate(t.net, 1), LP_ERR_ARGUMENT);
     CHECK_INT(lp_bn_estimate(t.net, LP_ENSEMBLE), LP_ERR_ARGUMENT);
@@ -1051,9 +1062,8 @@ static void state_names(void)
         CHECK_INT(lp_compile(net[i], lp_cross_entropy(net[i], h, y, 0), NULL, 0), LP_OK);
     }
     char *s = snapshot(net[0]);
-    CHECK_INT(lp_state_bytes(net[0]), lp_state_bytes(net[1]));
-    CHECK_INT(lp_state_load(net[1], s, lp_state_bytes(net[0])), LP_ERR_ARGUMENT);
-    CHECK_INT(lp_state_load(net[0], s, lp_state_bytes(net[0])), LP_OK);
+    CHECK_INT(lp_state_load(net[1], s, bytes_of(s)), LP_ERR_FILE);
+    CHECK_INT(lp_state_load(net[0], s, bytes_of(s)), LP_OK);
     free(s);
     lp_destroy(net[0]), lp_destroy(net[1]);
 }
@@ -1887,9 +1897,9 @@ static void gradient_norm(void)
     lp_destroy(t.net);
 }
 
-static const char *const text_frozen_names[5] = { "embed.weight", "lstm0.weight_hh",
-                                                  "lstm0.weight_ih.u", "lstm1.weight_hh.v",
-                                                  "lstm1.bias_ih" };
+static const char *const text_frozen_names[5] = { "embed.weight", "lstm0.weight_hh_l0",
+                                                  "lstm0.weight_ih_l0.u", "lstm1.weight_hh_l0.v",
+                                                  "lstm1.bias_ih_l0" };
 static int               is_text_frozen(const char *name)
 {
     int found = 0;
@@ -2305,8 +2315,7 @@ static void state_continues(void)
     b = tiny_compiled(&desc, N, 0);
     CHECK_INT(lp_swa_add(a.net), LP_OK);
     state = snapshot(a.net);
-    CHECK_INT(lp_state_bytes(a.net), lp_state_bytes(b.net));
-    CHECK_INT(lp_state_load(b.net, state, lp_state_bytes(a.net)), LP_OK);
+    CHECK_INT(lp_state_load(b.net, state, bytes_of(state)), LP_OK);
     CHECK_SAME_STATE(a.net, b.net);
     CHECK_INT(lp_get_info(b.net).members, 3);
     CHECK_INT(lp_get_info(b.net).member, lp_get_info(a.net).member);
@@ -2314,7 +2323,7 @@ static void state_continues(void)
     CHECK_INT(lp_swa_add(a.net), LP_OK);
     CHECK_INT(lp_swa_add(b.net), LP_OK);
     CHECK_SAME_STATE(a.net, b.net);
-    CHECK_INT(lp_state_load(a.net, state, lp_state_bytes(a.net)), LP_OK);
+    CHECK_INT(lp_state_load(a.net, state, bytes_of(state)), LP_OK);
     tiny_train(&a, 9, 15);
     CHECK_INT(lp_swa_add(a.net), LP_OK);
     CHECK_SAME_STATE(a.net, b.net);
@@ -2331,7 +2340,7 @@ static void state_swapped(void)
     tiny_train(&a, 8, 11);
     CHECK_INT(lp_swa_swap(a.net), LP_OK);
     state = snapshot(a.net);
-    CHECK_INT(lp_state_load(b.net, state, lp_state_bytes(b.net)), LP_OK);
+    CHECK_INT(lp_state_load(b.net, state, bytes_of(state)), LP_OK);
     tiny_fill(&b, 11, N);
     CHECK_INT(lp_train_step(b.net, 0.05f, NULL), LP_ERR_ORDER);
     CHECK_INT(lp_swa_swap(a.net), LP_OK);
@@ -2377,12 +2386,12 @@ static void state_of_text(void)
             text  b = text_for_state(rule[i][0], rule[i][1], members, 0);
             char *state = snapshot(a.net);
             test_context("rules %d %d, K = %d", rule[i][0], rule[i][1], members);
-            CHECK_INT(lp_state_load(b.net, state, lp_state_bytes(a.net)), LP_OK);
+            CHECK_INT(lp_state_load(b.net, state, bytes_of(state)), LP_OK);
             CHECK(carry_is(b.net, lp_carry(a.net, NULL)));
             CHECK_SAME_STATE(a.net, b.net);
             text_train(&a, 7, 11), text_train(&b, 7, 11);
             CHECK_SAME_STATE(a.net, b.net);
-            CHECK_INT(lp_state_load(a.net, state, lp_state_bytes(a.net)), LP_OK);
+            CHECK_INT(lp_state_load(a.net, state, bytes_of(state)), LP_OK);
             text_train(&a, 7, 11);
             CHECK_SAME_STATE(a.net, b.net);
             free(state);
@@ -2390,18 +2399,35 @@ static void state_of_text(void)
         }
 }
 
-/* Breaks when counts of updates that cannot be are taken: more than there were steps, or below
+/* The metadata's number of that key becomes nines, or negative; the checksum is that of the change. */
+static void set_counter(char *state, size_t bytes, const char *key, int negative)
+{
+    char   text[64];
+    size_t n = (size_t)snprintf(text, sizeof text, "\"%s\":\"", key), i = 0;
+    while (i + n < bytes && memcmp(state + i, text, n)) i++;
+    if (!CHECK(i + n < bytes)) return;
+    i += n;
+    if (negative) state[i] = '-';
+    for (; !negative && state[i] != '"'; i++) state[i] = '9';
+    inside_sign(state, bytes);
+}
+
+/* Breaks when counters that cannot be are taken: more updates than there were steps, or below
    zero. */
 static void state_of_counts(void)
 {
-    text   t = text_for_state(LP_ADAM, LP_ADAM, 3, 1);
-    size_t bytes = lp_state_bytes(t.net);
-    char  *state = snapshot(t.net), *before = snapshot(t.net);
-    for (int i = 0; i < 4; i++) {
+    static const char *const key[] = { "latephase.updates_theta", "latephase.updates_phi",
+                                       "latephase.member",        "latephase.begun",
+                                       "latephase.swapped",       "latephase.members" };
+    text                     t = text_for_state(LP_ADAM, LP_ADAM, 3, 1);
+    size_t                   bytes = lp_state_bytes(t.net);
+    char                    *state = snapshot(t.net), *before = snapshot(t.net);
+    for (int i = 0; i < 12; i++) {
         memcpy(state, before, bytes);
-        inside_set_updates(state, i >= 2, i % 2 ? -1 : lp_get_info(t.net).step + 1);
-        test_context("kind %d", i);
-        CHECK_INT(lp_state_load(t.net, state, bytes), LP_ERR_ARGUMENT);
+        set_counter(state, bytes, key[i / 2], i % 2);
+        test_context("%s, kind %d", key[i / 2], i % 2);
+        CHECK_INT(lp_state_load(t.net, state, bytes), LP_ERR_FILE);
+        CHECK(!strstr(lp_error(t.net), "checksum"));
     }
     CHECK_UNCHANGED(t.net, before);
     free(state);
@@ -2413,8 +2439,8 @@ static void state_of_rules(void)
 {
     text  a = text_for_state(LP_ADAM, LP_ADAM, 3, 1), b = text_for_state(LP_SGD, LP_ADAM, 3, 0);
     char *state = snapshot(a.net), *before = snapshot(b.net);
-    CHECK(lp_state_load(b.net, state, lp_state_bytes(a.net)) != LP_OK);
-    CHECK(lp_state_load(b.net, state, lp_state_bytes(b.net)) != LP_OK);
+    CHECK(lp_state_load(b.net, state, bytes_of(state)) != LP_OK);
+    CHECK(lp_state_load(b.net, state, bytes_of(state)) != LP_OK);
     CHECK_UNCHANGED(b.net, before);
     free(state);
     lp_destroy(a.net), lp_destroy(b.net);
@@ -2428,7 +2454,7 @@ static void state_average(void)
     tiny_train(&b, 20, 21);
     CHECK_INT(lp_get_info(a.net).step, lp_get_info(b.net).step);
     lp_statistics(b.net, "bn1", LP_AVERAGED);
-    CHECK_INT(lp_state_load(b.net, state, lp_state_bytes(b.net)), LP_OK);
+    CHECK_INT(lp_state_load(b.net, state, bytes_of(state)), LP_OK);
     CHECK_BITS(lp_statistics(a.net, "bn1", LP_AVERAGED), lp_statistics(b.net, "bn1", LP_AVERAGED),
                10 * sizeof(lp_real));
     free(state);
@@ -2443,7 +2469,7 @@ static void state_dropout(void)
     char   *state;
     tiny_train(&a, 0, 3);
     state = snapshot(a.net);
-    CHECK_INT(lp_state_load(b.net, state, lp_state_bytes(b.net)), LP_OK);
+    CHECK_INT(lp_state_load(b.net, state, bytes_of(state)), LP_OK);
     tiny_train(&a, 3, 6), tiny_train(&b, 3, 6);
     CHECK_SAME_STATE(a.net, b.net);
     free(state);
@@ -2457,11 +2483,13 @@ static void state_refuses(void)
     tiny   t = late_net(2);
     size_t bytes = lp_state_bytes(t.net);
     char  *state = snapshot(t.net), *junk = (char *)test_alloc(bytes);
-    for (int members = 2; members < 5; members++) {
+    for (int members = 2; members < 5; members += 2) {
         lp_desc desc = tiny_desc(members);
         tiny    other = tiny_compiled(&desc, N, 0);
-        char   *s = snapshot(other.net);
-        CHECK(lp_state_load(t.net, s, lp_state_bytes(other.net)) != LP_OK); /* K, or no SWA */
+        CHECK_INT(lp_late_begin(other.net), LP_OK);
+        char *s = snapshot(other.net);
+        CHECK_INT(lp_state_load(t.net, s, bytes_of(s)), LP_ERR_FILE);
+        CHECK(strstr(lp_error(t.net), "members") != NULL);
         free(s);
         lp_destroy(other.net);
     }
@@ -2483,9 +2511,9 @@ static void state_refuses(void)
 }
 
 /* State `bad` into the net; if it is taken, its numbers must make sense and calls be safe. */
-static void load_damaged(lp_net *net, const char *bad, lp_real *p)
+static void load_damaged(lp_net *net, const char *bad, size_t bytes, lp_real *p)
 {
-    if (lp_state_load(net, bad, lp_state_bytes(net)) != LP_OK) return;
+    if (lp_state_load(net, bad, bytes) != LP_OK) return;
     lp_info info = lp_get_info(net);
     CHECK(info.members >= 1 && info.members <= 3);
     CHECK(info.member >= 0 && info.member < info.members);
@@ -2494,7 +2522,8 @@ static void load_damaged(lp_net *net, const char *bad, lp_real *p)
 }
 
 /* Breaks when a damaged header makes later calls read out of bounds (run under sanitizers): each
-   of the first 512 bytes set to four values, then a step and a prediction of every member. */
+   of the first 512 bytes set to four values, with a checksum that fits; then a step and a prediction
+   of every member. */
 static void fuzz(lp_net *net)
 {
     size_t  bytes = lp_state_bytes(net);
@@ -2504,7 +2533,9 @@ static void fuzz(lp_net *net)
         for (int v = 0; v < 4; v++) {
             memcpy(bad, good, bytes);
             bad[i] = (char)(v == 0 ? 0 : v == 1 ? 0xFF : v == 2 ? 0x80 : bad[i] + 1);
-            load_damaged(net, bad, p);
+            CHECK(bad[i] == good[i] || lp_state_load(net, bad, bytes) == LP_ERR_FILE);
+            inside_sign(bad, bytes);
+            load_damaged(net, bad, bytes, p);
         }
     CHECK_INT(lp_state_load(net, good, bytes), LP_OK);
     free(good), free(bad);
@@ -2760,7 +2791,7 @@ static void recompute(void)
         CHECK_SAME_STATE(a.net, b.net);
         CHECK(lp_get_info(b.net).bytes < lp_get_info(a.net).bytes);
         char *state = snapshot(a.net);
-        CHECK_INT(lp_state_load(b.net, state, lp_state_bytes(a.net)), LP_OK);
+        CHECK_INT(lp_state_load(b.net, state, bytes_of(state)), LP_OK);
         free(state);
         lp_destroy(a.net), lp_destroy(b.net);
     }
@@ -2894,22 +2925,22 @@ static void model_char_lstm(void)
         CHECK_INT(lp_get_info(net).parameters, 1558730 + late);
         if (z) CHECK(z->rank == 3 && z->dim[0] == 100 && z->dim[1] == 200 && z->dim[2] == 205);
         check_shape(net, "embed.weight", 2, 205, 205, 0, 0);
-        check_shape(net, "lstm0.weight_ih", 2, 205, 2000, 0, 0);
-        check_shape(net, "lstm0.weight_hh", 2, 500, 2000, 0, 0);
-        check_shape(net, "lstm0.bias_ih", 1, 2000, 0, 0, 0);
-        check_shape(net, "lstm0.bias_hh", 1, 2000, 0, 0, 0);
+        check_shape(net, "lstm0.weight_ih_l0", 2, 205, 2000, 0, 0);
+        check_shape(net, "lstm0.weight_hh_l0", 2, 500, 2000, 0, 0);
+        check_shape(net, "lstm0.bias_ih_l0", 1, 2000, 0, 0, 0);
+        check_shape(net, "lstm0.bias_hh_l0", 1, 2000, 0, 0, 0);
         check_shape(net, "out.weight", 2, 500, 205, 0, 0);
         check_shape(net, "out.bias", 1, 205, 0, 0, 0);
         check_shape(net, "embed", 3, 100, 200, 205, 0);
         check_shape(net, "lstm0", 3, 100, 200, 500, 0);
-        CHECK(!lp_find(net, "lstm1.weight_ih") && !lp_find(net, "embed.weight.u"));
-        CHECK(!lp_find(net, "out.weight.u") && !lp_find(net, "lstm0.bias_ih.u"));
-        CHECK((lp_find(net, "lstm0.weight_ih.v") != NULL) == factors);
+        CHECK(!lp_find(net, "lstm1.weight_ih_l0") && !lp_find(net, "embed.weight.u"));
+        CHECK(!lp_find(net, "out.weight.u") && !lp_find(net, "lstm0.bias_ih_l0.u"));
+        CHECK((lp_find(net, "lstm0.weight_ih_l0.v") != NULL) == factors);
         if (factors) {
-            check_shape(net, "lstm0.weight_ih.v", 1, 205, 0, 0, 0);
-            check_shape(net, "lstm0.weight_ih.u", 1, 2000, 0, 0, 0);
-            check_shape(net, "lstm0.weight_hh.v", 1, 500, 0, 0, 0);
-            check_shape(net, "lstm0.weight_hh.u", 1, 2000, 0, 0, 0);
+            check_shape(net, "lstm0.weight_ih_l0.v", 1, 205, 0, 0, 0);
+            check_shape(net, "lstm0.weight_ih_l0.u", 1, 2000, 0, 0, 0);
+            check_shape(net, "lstm0.weight_hh_l0.v", 1, 500, 0, 0, 0);
+            check_shape(net, "lstm0.weight_hh_l0.u", 1, 2000, 0, 0, 0);
         }
         CHECK_INT(lp_memory_required(net, lp_cross_entropy(net, z, y, 0), &need, NULL), LP_OK);
         CHECK_INT(lp_get_info(net).late, factors ? late : 1558730);
@@ -2946,17 +2977,17 @@ static void model_char_lstm_starts(void)
     CHECK_INT(lp_compile(net, y, NULL, 0), LP_OK);
     check_normal(net, "embed.weight", 1);
     for (int i = 0; i < 2; i++) {
-        check_uniform(net, i ? "lstm1.weight_ih" : "lstm0.weight_ih", 1 / sqrt(50));
-        check_uniform(net, i ? "lstm1.weight_hh" : "lstm0.weight_hh", 1 / sqrt(50));
-        check_uniform(net, i ? "lstm1.bias_ih" : "lstm0.bias_ih", 1 / sqrt(50));
-        check_uniform(net, i ? "lstm1.bias_hh" : "lstm0.bias_hh", 1 / sqrt(50));
+        check_uniform(net, i ? "lstm1.weight_ih_l0" : "lstm0.weight_ih_l0", 1 / sqrt(50));
+        check_uniform(net, i ? "lstm1.weight_hh_l0" : "lstm0.weight_hh_l0", 1 / sqrt(50));
+        check_uniform(net, i ? "lstm1.bias_ih_l0" : "lstm0.bias_ih_l0", 1 / sqrt(50));
+        check_uniform(net, i ? "lstm1.bias_hh_l0" : "lstm0.bias_hh_l0", 1 / sqrt(50));
     }
     check_uniform(net, "out.weight", 1 / sqrt(50));
     check_uniform(net, "out.bias", 1 / sqrt(50));
-    CHECK(!alike(net, net, "lstm0.bias_ih", "lstm0.bias_hh"));
-    CHECK(!alike(net, net, "lstm0.weight_hh", "lstm1.weight_hh"));
+    CHECK(!alike(net, net, "lstm0.bias_ih_l0", "lstm0.bias_hh_l0"));
+    CHECK(!alike(net, net, "lstm0.weight_hh_l0", "lstm1.weight_hh_l0"));
     for (int i = 0; i < 200; i++)
-        CHECK(lp_values(net, lp_find(net, "lstm1.weight_hh.u"), 0)[i] == 1);
+        CHECK(lp_values(net, lp_find(net, "lstm1.weight_hh_l0.u"), 0)[i] == 1);
     lp_destroy(net);
 }
 
