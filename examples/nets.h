@@ -1,0 +1,70 @@
+/* nets.h - nets by name and late-phase families by name
+   SPDX-License-Identifier: MIT OR Unlicense
+
+   "wrn-16-1" and "resnet-20" as the command line and the metadata of a weights file have them, and
+   "bn,head".  Include latephase.h and options.h first. */
+
+#ifndef EXAMPLES_NETS_H
+#define EXAMPLES_NETS_H
+
+typedef struct net_kind {
+    int depth, width; /* width 0: a CIFAR ResNet */
+} net_kind;
+
+/* "wrn-28-10" -> 28, 10; "resnet-20" -> 20, 0; source is what the name came from, an option or a
+   file.  Printing the numbers again catches whatever is not exactly of this form. */
+static inline net_kind net_parse(const char *source, const char *name)
+{
+    net_kind k = { 0, 0 };
+    char     again[32] = "";
+    int      fits = 0;
+    if (sscanf(name, "wrn-%4d-%3d", &k.depth, &k.width) == 2) {
+        snprintf(again, sizeof again, "wrn-%d-%d", k.depth, k.width);
+        fits = k.depth >= 10 && k.depth % 6 == 4 && k.width >= 1;
+    } else if (sscanf(name, "resnet-%4d", &k.depth) == 1) {
+        snprintf(again, sizeof again, "resnet-%d", k.depth);
+        fits = k.depth >= 8 && k.depth % 6 == 2;
+    }
+    if (!fits || strcmp(again, name) != 0)
+        die(EXIT_USAGE,
+            "%s %s: expected wrn-D-W with D = 10, 16, 22, ... and W >= 1, or "
+            "resnet-D with D = 8, 14, 20, ...",
+            source, name);
+    return k;
+}
+
+static inline lp_tensor *net_build(lp_net *net, lp_tensor *image, net_kind k, int classes)
+{
+    return k.width ? lp_wrn(net, image, k.depth, k.width, classes)
+                   : lp_resnet_cifar(net, image, k.depth, classes);
+}
+
+/* Room for the graph of a net as deep as that. */
+static inline size_t net_graph_bytes(net_kind k)
+{
+    return ((size_t)1 << 20) + (size_t)k.depth * 16384;
+}
+
+/* "bn,head" -> LP_LATE_BN | LP_LATE_HEAD. */
+static inline unsigned late_parse(const char *list)
+{
+    static const char *const names[] = { "none", "bn", "head", "full" };
+    static const unsigned    families[] = { LP_LATE_NONE, LP_LATE_BN, LP_LATE_HEAD, LP_LATE_FULL };
+    int                      items = 0, known = 0, none = 0;
+    unsigned                 set = 0;
+    for (const char *item = list; item; items++) {
+        size_t length = strcspn(item, ",");
+        for (int i = 0; i < 4; i++)
+            if (strlen(names[i]) == length && strncmp(names[i], item, length) == 0) {
+                set |= families[i];
+                none += i == 0;
+                known++;
+            }
+        item = item[length] ? item + length + 1 : NULL;
+    }
+    if (known < items || (none && items > 1))
+        die(EXIT_USAGE, "--late %s: expected none, or bn, head, full joined by commas", list);
+    return set;
+}
+
+#endif
