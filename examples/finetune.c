@@ -376,14 +376,15 @@ static void print_setup(const experiment *e)
     printf("%s, %d training and %d test images", cifar_names[o->dataset], e->train.count,
            e->test.count);
     if (o->corruption) printf(", %s %d", corruption_names[o->corruption], o->severity);
-    printf("\n%s from %s, %d epochs, %lld minibatches of %d, rate %g", e->start.model, o->weights,
-           o->common.epochs, minibatches(e), o->batch, o->lr);
-    if (is_late(o)) printf(", K = %d: %lld turns", o->members, minibatches(e) / o->members);
+    printf("\n%s from %s, rate %g\nminibatches of %d: %lld in all; epochs: %d", e->start.model,
+           o->weights, o->lr, o->batch, minibatches(e), o->common.epochs);
+    if (is_late(o)) printf("; K = %d; turns: %lld", o->members, minibatches(e) / o->members);
     printf("\n");
     fflush(stdout);
 }
 
-/* "+0.12 +- 0.03": mean and standard error of the differences of two methods. */
+/* "+0.12 +- 0.03": mean and standard error of the differences of two methods; one seed has no
+   standard error. */
 static void print_difference(const experiment *e, const double values[][MAX_SEEDS], int method,
                              int from, int width, int digits)
 {
@@ -391,7 +392,9 @@ static void print_difference(const experiment *e, const double values[][MAX_SEED
     int    n = e->o.seeds;
     for (int i = 0; i < n; i++) paired[i] = values[method][i] - values[from][i];
     summary s = summarise(paired, n);
-    printf("  %+*.*f +- %.*f", width, digits, s.mean, digits, s.deviation / square_root(n));
+    printf("  %+*.*f", width, digits, s.mean);
+    if (n > 1) printf(" +- %.*f", digits, s.deviation / square_root(n));
+    else printf("%*s", digits + 6, "");
 }
 
 static void print_differences(const experiment *e, int method, int from)
@@ -404,7 +407,8 @@ static void print_differences(const experiment *e, int method, int from)
 static void print_table(const experiment *e)
 {
     int n = e->o.seeds, methods = is_late(&e->o) ? METHODS : SLOW;
-    printf("\nmean over %d seeds; differences from plain with standard errors\n\n", n);
+    printf("\nmean over %d seed%s; differences from plain with standard errors\n\n", n,
+           n > 1 ? "s" : "");
     printf("%-20s %10s %8s  %15s  %18s\n", "", "accuracy %", "NLL", "accuracy", "NLL");
     for (int m = 0; m < methods; m++) {
         printf("%-20s %10.2f %8.4f", method_names[m], summarise(e->acc[m], n).mean,
@@ -422,8 +426,9 @@ static void print_result(const experiment *e)
     const options *o = &e->o;
     printf("\nresult dataset=%s corruption=%s severity=%d net=%s late=%s members=%d seed=%d "
            "seeds=%d",
-           cifar_names[o->dataset], corruption_names[o->corruption], o->severity, e->start.model,
-           is_late(o) ? o->late : "none", o->members, o->common.seed, o->seeds);
+           cifar_names[o->dataset], corruption_names[o->corruption],
+           o->corruption ? o->severity : 0, e->start.model, is_late(o) ? o->late : "none",
+           o->members, o->common.seed, o->seeds);
     for (int m = 0; m < (is_late(o) ? METHODS : SLOW); m++)
         printf(" %s_acc=%.2f %s_nll=%.4f", method_keys[m], summarise(e->acc[m], o->seeds).mean,
                method_keys[m], summarise(e->nll[m], o->seeds).mean);

@@ -66,15 +66,15 @@ c_warnings() {
     done
     try "declarations $cc" "$cc" -std=c99 $warn -I. -c "$t/decl.c" -o "$t/w.o"
     full || [ "$cc" = clang ] || return
-    for program in examples/cifar.c examples/demo.c examples/enwik8.c examples/sweep.c "$t/synopsis.c"; do
+    for program in examples/cifar.c examples/demo.c examples/enwik8.c examples/sweep.c examples/finetune.c "$t/synopsis.c"; do
         try "warnings $cc $program" "$cc" -std=c99 $warn -fsyntax-only -I. "$program"
     done
-    for f in impl $suites gradcheck bits graphs bench size; do
+    for f in impl $suites corrupt gradcheck bits graphs bench size; do
         try "warnings $cc tests/$f.c" "$cc" -std=c99 -D_POSIX_C_SOURCE=200809L $warn -fsyntax-only tests/$f.c
     done
     full || return
     try "gnu17 $cc" "$cc" -std=gnu17 $warn -O2 -I. -c "$t/impl.c" -o "$t/w.o"
-    for f in $suites gradcheck bits graphs bench; do
+    for f in $suites corrupt gradcheck bits graphs bench; do
         try "warnings $cc -O2 tests/$f.c" "$cc" -std=c99 -D_POSIX_C_SOURCE=200809L $warn -O2 -c tests/$f.c -o "$t/w.o"
     done
 }
