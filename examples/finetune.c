@@ -27,7 +27,8 @@
    phase: its plain model) with "model", "classes", "mean", "std" in the metadata.
 
 EXPECTED
-   Exit code 1: training failed; 2: wrong options or data. */
+   Few turns harm the members in one more way: the running statistics of each move once per turn,
+   and on images so different they have far to go.  Exit code 1: training failed; 2: wrong options or data. */
 
 #define _POSIX_C_SOURCE 200809L
 #define _DEFAULT_SOURCE 1 /* for huge pages */
@@ -118,8 +119,9 @@ static void check_directory_of(const char *option, const char *path)
 {
     char        directory[1024] = ".";
     const char *slash = strrchr(path, '/');
-    int         length = slash == path ? 1 : (int)(slash - path);
-    if (slash) snprintf(directory, sizeof directory, "%.*s", length, path);
+    if (slash) /* of "/x" the slash itself */
+        snprintf(directory, sizeof directory, "%.*s", (int)(slash == path ? 1 : slash - path),
+                 path);
     if (access(directory, W_OK) != 0)
         die(EXIT_USAGE, "%s %s: cannot write there: %s", option, path, strerror(errno));
 }
@@ -179,8 +181,10 @@ static pretrained read_pretrained(const options *o)
     read_triple(&file, o->weights, "std", p.deviation);
     lp_close_file(&file);
     for (int c = 0; c < CHANNELS; c++)
-        if (!(p.deviation[c] > 0))
-            die(EXIT_USAGE, "%s: metadata \"std\": expected numbers above 0", o->weights);
+        if (!(p.deviation[c] > 0 && p.deviation[c] < 1e6f && p.mean[c] > -1e6f && p.mean[c] < 1e6f))
+            die(EXIT_USAGE,
+                "%s: metadata \"mean\", \"std\": expected finite numbers, \"std\" above 0",
+                o->weights);
     return p;
 }
 
@@ -272,7 +276,7 @@ static void load_start(trainer *t, const experiment *e, int say)
 {
     if (e->o.new_head) load_without_head(t, e, say);
     else if (lp_load_weights(t->net, e->o.weights, 0, NULL, 0) != LP_OK)
-        die(EXIT_USAGE, "%s", lp_error(t->net));
+        die(EXIT_USAGE, "%s (--new-head loads what fits)", lp_error(t->net));
 }
 
 static void record(experiment *e, trainer *t, int method, int run, int which)
@@ -288,7 +292,8 @@ static void record(experiment *e, trainer *t, int method, int run, int which)
 
 /* The epochs first..last of a method, from a state to a state.  A rate per role is a net's for
    life, so each part has a net of its own. */
-static trainer train_part(experiment *e, snapshot *state, int method, int run, int first, int last)
+static trainer train_part(experiment *e, const snapshot *state, int method, int run, int first,
+                          int last)
 {
     const options *o = &e->o;
     double drop = first > o->drop ? 0.1 : 1, rate = o->lr * (method == SLOW ? 1.0 / o->members : 1);

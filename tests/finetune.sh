@@ -59,6 +59,7 @@ tensors '"model":"resnet-8"' >"$dir/part"
 tensors '"model":"lenet"' >"$dir/lenet"
 tensors '"model":"resnet-8","mean":"0.5 0.5"' >"$dir/mean"
 tensors '"model":"resnet-8","std":"0.2 0 0.2"' >"$dir/std"
+tensors '"model":"resnet-8","mean":"0.5 nan 0.5"' >"$dir/nan"
 tensors '"format":"pt"' >"$dir/nameless"
 
 tiny="--epochs 2 --batch 8 --seeds 1 --threads 2 --quiet"
@@ -73,9 +74,10 @@ refuse "a directory as weights" 2 "none: " run none --net resnet-8
 refuse "no name of the net" 2 "--net is missing: $dir/nameless does not name its model" run nameless
 refuse "unknown net in the file" 2 "lenet: model lenet: expected wrn-D-W" run lenet
 refuse "unknown net" 2 "--net resnet-9: expected" run part --net resnet-9
-refuse "incomplete weights" 2 "part: the file lacks " run part
+refuse "incomplete weights" 2 "(--new-head loads what fits)" run part
 refuse "two numbers as mean" 2 '"mean" is "0.5 0.5", expected three numbers' run mean
-refuse "zero as deviation" 2 '"std": expected numbers above 0' run std
+refuse "zero as deviation" 2 '"std" above 0' run std
+refuse "a mean that is none" 2 "expected finite numbers" run nan
 refuse "unknown option" 2 "unknown option '--speed'" run part --speed 3
 refuse "unknown corruption" 2 "--corruption 'snow': expected none, gaussian_noise" run part --corruption snow
 refuse "severity 6" 2 "--severity '6': expected a whole number from 1 to 5" run part --severity 6
