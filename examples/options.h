@@ -287,6 +287,7 @@ static inline void common_check(const common_options *c)
             isa_choices[c->isa]);
 }
 
+#ifndef LP_NO_TRAINING
 /* -------------------------------------------------------------- late-phase members
 
    After T0 the base weights take one step per turn, that is per K minibatches.  Too few of them,
@@ -335,6 +336,8 @@ static inline void late_note_turns(const lp_net *net, int members, long long min
             members, turns, turns == 1 ? "" : "s", minibatches, LP_TURNS_LEAST,
             late_members(minibatches, members));
 }
+
+#endif
 
 /* ----------------------------------------------------------------------- CSV files */
 

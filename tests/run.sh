@@ -47,7 +47,7 @@ all=
 for name in unit ops algorithm gradcheck gradcheck64 bits faults corrupt; do job "$build/$name" $all; done
 job "$build/graphs" $all
 job sh tests/cli.sh "$build/cifar" "$build/demo" "$build/enwik8" "$build/sweep"
-job sh tests/finetune.sh "$build/finetune"
+job sh tests/finetune.sh "$build/finetune" tests/table.sh "$build/table" "$build/predict"
 job sh data_scripts/test.sh
 for section in memory machines bits warnings linking; do long sh tests/matrix.sh "$mode" "$build" $section; done
 job sh tests/torch.sh "$build/impl.o"
