@@ -1,8 +1,8 @@
 /* predict.c - inference alone: a model that table.c has saved, in static memory
    SPDX-License-Identifier: MIT OR Unlicense
 
-   Loads the model and predicts each row of a CSV file.  No training code, no threads and not one
-   allocation: the file lies in memory as it would in flash, the net in two static arrays.  The CSV
+   Loads the model and predicts each row of a CSV file.  No training code, no threads, nothing
+   allocated: the file lies in memory as it would in flash, the net in two static arrays.  The CSV
    file has the columns of the training table, with or without the one to predict; if it is there,
    the result says how good the predictions are.
 
