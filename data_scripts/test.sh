@@ -1,6 +1,6 @@
 #!/bin/sh
-# Tests of get_cifar10.sh, get_cifar100.sh, get_enwik8.sh and png_to_cifar.py with
-# made-up data.
+# Tests of get_cifar10.sh, get_cifar100.sh, get_enwik8.sh, png_to_cifar.py and
+# pack_images.py with made-up data.
 # They need no network: curl, wget and npm are replaced by small stand-ins.
 # usage: test.sh    (exit status 0 if all passed)
 set -eu
@@ -801,6 +801,131 @@ if [ -n "$python" ]; then
     rm "$tmp/official/"*
 else
     echo "skipped the tests of enwik8.zip: no python3 to make one"
+fi
+
+# ---- pack_images.py: with a python3 that has Pillow ---------------------------
+
+pillow=
+for candidate in python3 /usr/bin/python3; do
+    if "$candidate" -c 'import PIL' 2>/dev/null; then pillow=$candidate && break; fi
+done
+# run_pack ARGS: the script, in $t
+run_pack() {
+    status=0
+    (cd "$t" && exec "$pillow" "$here/pack_images.py" "$@") >"$tmp/out" 2>"$tmp/err" </dev/null || status=$?
+}
+# refused WORDS NAME: exit code 2, one line with these words, and nothing but NAME in $t
+refused() {
+    expect exits 2
+    expect err_lines 1
+    expect err_has "$1"
+    expect holds "$2"
+}
+pictures=$tmp/pictures
+mkdir "$pictures" "$pictures/b cat" "$pictures/a-d\"og"
+: >"$pictures/.hidden"
+
+if [ -n "$pillow" ]; then
+    # three pictures in two classes, of which the bytes are known
+    cat >"$tmp/pictures.py" <<'EOF'
+import sys
+from PIL import Image
+
+def picture(mode, size, f):
+    p = Image.new(mode, size)
+    p.putdata([f(x, y) for y in range(size[1]) for x in range(size[0])])
+    return p
+
+top = sys.argv[1]
+picture("RGB", (32, 32), lambda x, y: (x * 7 % 256, y * 5 % 256, x * y % 256)).save(top + "/b cat/2.png")
+picture("RGBA", (32, 32), lambda x, y: (9, 8, 7, 255 if x < 16 else 0)).save(top + "/b cat/1.png")
+# a tall grey JPEG that lies on its side; dark above and below, its middle goes from dark to light
+tall = picture("L", (64, 192), lambda x, y: 4 * x if 64 <= y < 128 else 0)
+exif = Image.Exif()
+exif[0x0112] = 6
+tall.save(top + '/a-d"og/x.jpg', quality=95, exif=exif)
+EOF
+    cat >"$tmp/unpack.py" <<'EOF'
+import json, struct, sys
+
+data = open(sys.argv[1], "rb").read()
+n, = struct.unpack("<Q", data[:8])
+head = json.loads(data[8:8 + n])
+assert n % 8 == 0 and len(data) == 8 + n + 3 * (4 + 3072), len(data)
+assert head["__metadata__"]["classes"] == 'a-d"og\nb cat\n', head
+take = lambda key: data[8 + n + head[key]["data_offsets"][0]:8 + n + head[key]["data_offsets"][1]]
+assert head["labels"]["dtype"] == "I32" and head["labels"]["shape"] == [3]
+assert head["images"]["dtype"] == "U8" and head["images"]["shape"] == [3, 32, 32, 3]
+assert struct.unpack("<3i", take("labels")) == (0, 1, 1)
+dog, clear, noise = (take("images")[i * 3072:(i + 1) * 3072] for i in range(3))
+# turned by a quarter, the light side is below
+assert all(abs(dog[(y * 32 + x) * 3] - 8 * y) < 20 for y in range(32) for x in range(2, 30)), list(dog[::96])
+assert clear == (bytes([9, 8, 7]) * 16 + bytes([255]) * 48) * 32
+assert noise == bytes(v for y in range(32) for x in range(32) for v in (x * 7 % 256, y * 5 % 256, x * y % 256))
+EOF
+    "$pillow" "$tmp/pictures.py" "$pictures"
+
+    begin "pack_images: three pictures, by the bytes"
+    run_pack "$pictures" out
+    expect exits 0
+    expect out_has "out: 3 pictures of 32 x 32 in 2 classes"
+    expect holds out
+    expect "$pillow" "$tmp/unpack.py" "$t/out"
+    mv "$t/out" "$t/first"
+    run_pack "$pictures" out
+    expect cmp "$t/first" "$t/out"
+    run_pack "$pictures" out --size 5
+    expect exits 0
+    expect out_has "3 pictures of 5 x 5"
+    expect [ "$(wc -c <"$t/out")" -lt $((512 + 3 * 75)) ]
+    end
+
+    begin "pack_images: what is no data set is named"
+    cp -r "$pictures" "$t/d"
+    echo text >"$t/d/b cat/3.png"
+    run_pack d out
+    refused "d/b cat/3.png: not a readable picture" d
+    head -c 700 "$pictures/a-d\"og/x.jpg" >"$t/d/b cat/3.png"
+    run_pack d out
+    refused "d/b cat/3.png: not a readable picture" d
+    "$pillow" -c 'import sys; from PIL import Image; Image.new("I;16", (9, 9)).save(sys.argv[1])' "$t/d/b cat/3.png"
+    run_pack d out
+    refused "expected 8 bits a channel" d
+    rm "$t/d/b cat/3.png"
+    mkdir "$t/d/b cat/more"
+    run_pack d out
+    refused "d/b cat/more: a directory, expected a picture" d
+    rmdir "$t/d/b cat/more"
+    mkdir "$t/d/c"
+    : >"$t/d/c/.hidden"
+    run_pack d out
+    refused "d/c: the class has no pictures" d
+    rm -r "$t/d/c"
+    cp "$t/d/b cat/1.png" "$t/d"
+    run_pack d out
+    refused "d/1.png: expected a directory, one for each class" d
+    rm -r "$t/d/1.png" "$t/d/b cat"
+    run_pack d out
+    refused "d: expected at least two classes, found 1" d
+    run_pack d/absent out
+    refused "d/absent: No such file" d
+    run_pack "$pictures" out --size 0
+    refused "--size 0: expected 1 to 1024" d
+    run_pack "$pictures" absent/out
+    refused "No such file or directory" d
+    end
+else
+    echo "skipped the tests of pack_images.py: no python3 with Pillow (Debian: python3-pil)"
+fi
+if [ -n "$python" ]; then
+    begin "pack_images: without Pillow that is what is said"
+    mkdir "$t/PIL"
+    echo 'raise ImportError("made-up")' >"$t/PIL/__init__.py"
+    status=0
+    (cd "$t" && PYTHONPATH=$t PYTHONDONTWRITEBYTECODE=1 exec "$python" "$here/pack_images.py" "$pictures" out) \
+        >"$tmp/out" 2>"$tmp/err" || status=$?
+    refused "Pillow is not installed (Debian: python3-pil)" PIL
+    end
 fi
 
 echo "$passed passed, $failed failed"
