@@ -14,7 +14,7 @@ SHARED   = latephase.h $(wildcard examples/*.h reference/*.h)
 PROGRAMS = $(B)/demo $(B)/cifar $(B)/enwik8 $(B)/sweep $(B)/finetune $(B)/table $(B)/predict
 # Most tests are linked with one object that holds the library; three hold a library of their own.
 # (A new test program is one more word in LINKED, and a line in tests/run.sh.)
-LINKED   = $(B)/unit $(B)/ops $(B)/algorithm $(B)/gradcheck $(B)/faults $(B)/corrupt
+LINKED   = $(B)/unit $(B)/ops $(B)/algorithm $(B)/gradcheck $(B)/faults $(B)/corrupt $(B)/images
 TESTS    = $(LINKED) $(B)/gradcheck64 $(B)/bits $(B)/graphs
 
 .PHONY: all run run-text test check sweep bench bench-peers cifar enwik8 clean help
@@ -71,6 +71,9 @@ $(B)/impl.o: tests/impl.c tests/inside.h latephase.h | $(B)
 	$(CC) $(CFLAGS) -c $< -o $@
 
 $(LINKED): $(B)/%: tests/%.c $(B)/impl.o $(wildcard tests/*.h examples/*.h)
+$(B)/images: $(SHARED)
+
+$(LINKED): $(B)/%: tests/%.c $(B)/impl.o $(wildcard tests/*.h)
 	$(CC) $(CFLAGS) $< $(B)/impl.o -o $@ $(LIBS)
 
 $(B)/gradcheck64: tests/gradcheck.c tests/impl.c tests/inside.h tests/test.h latephase.h | $(B)

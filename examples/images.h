@@ -1,4 +1,4 @@
-/* images.h - sets of 32x32 colour images: CIFAR readers and augmentation
+/* images.h - sets of 32x32 colour images: readers of CIFAR and of own pictures, augmentation
    SPDX-License-Identifier: MIT OR Unlicense
 
    Images stay bytes in memory; a minibatch is made when it is needed: crop, flip, normalise
@@ -11,6 +11,10 @@
 
 enum { SIDE = 32, CHANNELS = 3, PLANE = SIDE * SIDE, IMAGE_BYTES = PLANE * CHANNELS };
 enum { MAX_IMAGES = INT_MAX / IMAGE_BYTES }; /* so that int reaches every pixel */
+
+#define STREAM_ORDER (UINT64_C(1) << 40) /* random streams, one per epoch behind each of these */
+#define STREAM_AUGMENT (UINT64_C(2) << 40)
+#define STREAM_SPLIT (UINT64_C(3) << 40)
 
 typedef struct image_set {
     int      count, classes;
@@ -161,14 +165,159 @@ static inline image_set cifar_read_test(const cifar_format *f, const char *dir, 
     return s;
 }
 
+/* ----------------------------------------------------------------- own pictures
+
+   A safetensors file, as data_scripts/pack_images.py writes it: images U8 [n, SIDE, SIDE,
+   CHANNELS], labels I32 [n] and, as metadata, the names of the classes, a line each.  Without
+   names there are as many classes as the labels need. */
+
+enum { MAX_SET_CLASSES = 1000 };
+
+/* The tensor of that name: images [n, SIDE, SIDE, CHANNELS] of bytes, or labels [n] of integers. */
+static inline lp_entry image_set_find(const lp_source *file, const char *path, const char *name,
+                                      int rank)
+{
+#define LP_X(code, text, bytes) text,
+    static const char *const types[] = { LP_DTYPE_LIST(LP_X) };
+#undef LP_X
+    static const int dim[] = { 0, SIDE, SIDE, CHANNELS };
+    lp_entry         e;
+    char             shape[256] = "";
+    if (!lp_find_entry(file, name, &e))
+        die(EXIT_USAGE, "%s: no tensor \"%s\", expected images and labels (see pack_images.py)",
+            path, name);
+    int fits = e.rank == rank
+               && (e.dtype == LP_U8 || (rank == 1 && e.dtype == LP_I32)
+                   || (rank == 1 && e.dtype == LP_I64));
+    for (int i = 1; i < rank && fits; i++) fits = e.dim[i] == dim[i];
+    if (fits) return e;
+    for (int i = 0, n = 0; i < e.rank; i++)
+        n += snprintf(shape + n, sizeof shape - (size_t)n, i ? ", %lld" : "%lld",
+                      (long long)e.dim[i]);
+    die(EXIT_USAGE, "%s: \"%s\" is %s [%s], expected %s", path, name, types[e.dtype], shape,
+        rank == 1 ? "I32 [n]" : "U8 [n, 32, 32, 3] (pack_images.py --size 32)");
+}
+
+/* Labels [e->dim[0]], each of them a class; returns the largest. */
+static inline int image_set_labels(const lp_source *file, const char *path, const lp_entry *e,
+                                   int classes, int32_t *labels)
+{
+    int     largest = 0, count = (int)e->dim[0];
+    lp_real some[256];
+    for (int i = 0; i < count; i++) {
+        if (i % 256 == 0
+            && !lp_read_entry(file, e, (uint64_t)i, (size_t)(count - i < 256 ? count - i : 256),
+                              some))
+            die(EXIT_USAGE, "%s: the labels cannot be read", path);
+        if (!(some[i % 256] >= 0 && some[i % 256] < (lp_real)classes))
+            die(EXIT_USAGE, "%s: image %d has label %.0f, expected 0 to %d", path, i,
+                (double)some[i % 256], classes - 1);
+        labels[i] = (int32_t)some[i % 256];
+        if (labels[i] > largest) largest = labels[i];
+    }
+    return largest;
+}
+
+/* How many names the metadata give, a line each; names [cap] is "" where there are none. */
+static inline int image_set_names(const lp_source *file, const char *path, char *names, size_t cap)
+{
+    int length = lp_find_meta(file, "classes", names, cap), n = 0;
+    if (length < 0) names[0] = 0;
+    if (length >= (int)cap)
+        die(EXIT_USAGE, "%s: the names of the classes have %d bytes, expected less than %d", path,
+            length, (int)cap);
+    for (int i = 0; i < length; i++) n += names[i] == '\n' || i == length - 1;
+    if (n > MAX_SET_CLASSES || n == 1)
+        die(EXIT_USAGE, "%s: %d class%s, expected 2 to %d", path, n, n == 1 ? "" : "es",
+            MAX_SET_CLASSES);
+    return n;
+}
+
+/* All images of the file, in its order; names [cap]: of the classes, a line each. */
+static inline image_set image_set_read(const char *path, char *names, size_t cap)
+{
+    image_set s = { 0, 0, NULL, NULL };
+    lp_source file;
+    char      why[256];
+    if (lp_open_file(&file, path, why, sizeof why) != LP_OK) die(EXIT_USAGE, "%s", why);
+    if (lp_check_file(&file, why, sizeof why) != LP_OK) die(EXIT_USAGE, "%s: %s", path, why);
+    lp_entry  images = image_set_find(&file, path, "images", 4);
+    lp_entry  labels = image_set_find(&file, path, "labels", 1);
+    long long count = (long long)images.dim[0];
+    if (count < 2 || count > MAX_IMAGES)
+        die(EXIT_USAGE, "%s: %lld images, expected 2 to %d", path, count, MAX_IMAGES);
+    if (labels.dim[0] != count)
+        die(EXIT_USAGE, "%s: %lld images and %lld labels", path, count, (long long)labels.dim[0]);
+    image_set_grow(&s, (int)count);
+    s.count = (int)count;
+    s.classes = image_set_names(&file, path, names, cap);
+    int largest =
+        image_set_labels(&file, path, &labels, s.classes ? s.classes : MAX_SET_CLASSES, s.labels);
+    if (!s.classes) s.classes = largest ? largest + 1 : 2;
+    if (!file.read(file.user, images.at, s.pixels, (size_t)images.bytes))
+        die(EXIT_USAGE, "%s: the images cannot be read", path);
+    lp_close_file(&file);
+    return s;
+}
+
+/* A random share of every class, at least one image of two, goes to `held_out`, the others to
+   `train`; a seed always splits alike.  Both are new sets, the order in them is random. */
+static inline void image_set_split(const image_set *all, double share, uint64_t seed,
+                                   image_set *train, image_set *held_out)
+{
+    int       out[MAX_SET_CLASSES] = { 0 }, total = 0; /* images to hold out, of each class */
+    int32_t  *order = (int32_t *)allocate((size_t)all->count, sizeof *order);
+    image_set empty = { 0, all->classes, NULL, NULL };
+    for (int i = 0; i < all->count; i++) out[all->labels[i]]++;
+    for (int c = 0; c < all->classes; c++) {
+        int n = out[c], wanted = (int)(share * n + 0.5);
+        out[c] = n < 2 ? 0 : wanted < 1 ? 1 : wanted < n ? wanted : n - 1;
+        total += out[c];
+    }
+    if (!total) die(EXIT_USAGE, "no class has two images, one to train and one to hold out");
+    *train = *held_out = empty;
+    image_set_grow(train, all->count - total);
+    image_set_grow(held_out, total);
+    lp_shuffle(seed, STREAM_SPLIT, order, all->count);
+    for (int i = 0; i < all->count; i++) {
+        int        label = all->labels[order[i]];
+        image_set *to = out[label]-- > 0 ? held_out : train;
+        memcpy(to->pixels + (size_t)to->count * IMAGE_BYTES,
+               all->pixels + (size_t)order[i] * IMAGE_BYTES, IMAGE_BYTES);
+        to->labels[to->count++] = label;
+    }
+    free(order);
+}
+
+/* Newton's method, so that no mathematics library is needed. */
+static inline double square_root(double x)
+{
+    double r = x > 1 ? x : 1;
+    for (int i = 0; i < 100; i++) r = 0.5 * (r + x / r);
+    return r;
+}
+
+/* Mean and standard deviation of pixel / 255 for each colour: what augmentation_default wants. */
+static inline void image_set_measure(const image_set *s, float *mean, float *deviation)
+{
+    for (int c = 0; c < CHANNELS; c++) {
+        double sum = 0, squares = 0, n = (double)s->count * PLANE;
+        for (size_t i = (size_t)c; i < (size_t)s->count * IMAGE_BYTES; i += CHANNELS) {
+            double v = s->pixels[i] / 255.0;
+            sum += v;
+            squares += v * v;
+        }
+        double variance = squares / n - sum / n * (sum / n);
+        mean[c] = (float)(sum / n);
+        deviation[c] = variance > 1e-6 ? (float)square_root(variance) : 1; /* 1: one colour */
+    }
+}
+
 /* --------------------------------------------------------------------- augmentation
 
    Zero padding in raw pixels, random crop, random flip, normalisation, cutout.  What happens to
    image i in epoch e is a function of (seed, e, i): neither threads nor the split into minibatches
    matter. */
-
-#define STREAM_ORDER (UINT64_C(1) << 40) /* random streams, one per epoch behind each of these */
-#define STREAM_AUGMENT (UINT64_C(2) << 40)
 
 typedef struct augmentation {
     uint64_t seed;

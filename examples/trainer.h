@@ -98,19 +98,26 @@ static inline double train_epoch(trainer *t, int epoch, double lr)
     return sum / t->train->count;
 }
 
-/* Images without augmentation through model `which`: a member, LP_AVERAGED or LP_ENSEMBLE. */
+/* A minibatch of images without augmentation, `first` and those behind it, through model `which`: a
+   member, LP_AVERAGED or LP_ENSEMBLE.  Leaves probs and the labels; returns the rows. */
+static inline int trainer_predict(trainer *t, const image_set *set, int first, int which)
+{
+    int rows = minibatch_rows(t, set, first);
+    trainer_check(t, lp_set_batch(t->net, rows));
+    for (int i = 0; i < rows; i++) {
+        const uint8_t *pixels = set->pixels + (size_t)(first + i) * IMAGE_BYTES;
+        image_normalise(&t->augment, pixels, t->image->data + i * IMAGE_BYTES);
+        t->label->labels[i] = set->labels[first + i];
+    }
+    trainer_check(t, lp_predict(t->net, which, t->probs));
+    return rows;
+}
+
 static inline lp_metrics evaluate(trainer *t, const image_set *set, int which)
 {
     lp_metrics metrics = lp_metrics_zero();
     for (int first = 0; first < set->count; first += t->batch) {
-        int rows = minibatch_rows(t, set, first);
-        trainer_check(t, lp_set_batch(t->net, rows));
-        for (int i = 0; i < rows; i++) {
-            const uint8_t *pixels = set->pixels + (size_t)(first + i) * IMAGE_BYTES;
-            image_normalise(&t->augment, pixels, t->image->data + i * IMAGE_BYTES);
-            t->label->labels[i] = set->labels[first + i];
-        }
-        trainer_check(t, lp_predict(t->net, which, t->probs));
+        int rows = trainer_predict(t, set, first, which);
         lp_metrics_add(&metrics, t->probs, t->label->labels, rows, set->classes);
     }
     return metrics;
@@ -148,14 +155,6 @@ static inline snapshot trainer_save(trainer *t)
 static inline double percent(const lp_metrics *m) { return 100 * lp_accuracy(m); }
 
 /* ------------------------------------------------------------- several seeds */
-
-/* Newton's method, so that no mathematics library is needed. */
-static inline double square_root(double x)
-{
-    double r = x > 1 ? x : 1;
-    for (int i = 0; i < 100; i++) r = 0.5 * (r + x / r);
-    return r;
-}
 
 typedef struct summary {
     double mean, deviation;

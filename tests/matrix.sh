@@ -71,12 +71,12 @@ c_warnings() {
         examples/predict.c "$t/synopsis.c"; do
         try "warnings $cc $program" "$cc" -std=c99 $warn -fsyntax-only -I. "$program"
     done
-    for f in impl $suites corrupt gradcheck bits graphs bench size; do
+    for f in impl $suites corrupt gradcheck bits graphs bench size images; do
         try "warnings $cc tests/$f.c" "$cc" -std=c99 -D_POSIX_C_SOURCE=200809L $warn -fsyntax-only tests/$f.c
     done
     full || return
     try "gnu17 $cc" "$cc" -std=gnu17 $warn -O2 -I. -c "$t/impl.c" -o "$t/w.o"
-    for f in $suites corrupt gradcheck bits graphs bench; do
+    for f in $suites corrupt gradcheck bits graphs bench images; do
         try "warnings $cc -O2 tests/$f.c" "$cc" -std=c99 -D_POSIX_C_SOURCE=200809L $warn -O2 -c tests/$f.c -o "$t/w.o"
     done
 }
@@ -181,7 +181,7 @@ memory() {
     if [ -n "$san" ]; then
         flags="-g $level -fsanitize=address,undefined -fno-sanitize-recover=all"
         try "sanitizers: build the library" $san $flags -c tests/impl.c -o "$t/san.o"
-        for suite in $suites bits graphs; do
+        for suite in $suites images bits graphs; do
             object=$t/san.o
             case $suite in bits | graphs) object= ;; esac
             try "sanitizers: build $suite" $san $flags tests/$suite.c $object -o "$t/san" -lpthread -lm
@@ -190,7 +190,7 @@ memory() {
         done
     else skip "sanitizers"; fi
     full || return
-    for suite in $suites bits graphs; do
+    for suite in $suites images bits graphs; do
         has valgrind || { skip "valgrind $suite"; continue; }
         object=$t/vg.o
         case $suite in bits | graphs) object= ;; esac
