@@ -7565,22 +7565,22 @@ static int lpi_escape(lpi_json *j, unsigned char utf8[4])
     utf8[0] = (unsigned char)(n == 1 ? code : (0xF00u >> n & 0xFFu) | code);
     return n;
 }
-/* A string, as much of it as fits into out [cap], ended by a zero; its length, or -1. */
+/* A string, as much of it as fits into out [cap], always ended by a zero; its length, or -1. */
 static int64_t lpi_string(lpi_json *j, char *out, size_t cap)
 {
     lpi_utf8 u = { 0, 0, 0 };
     int64_t  n = 0;
+    if (cap) out[0] = 0;
     for (int c = lpi_expect(j, '"') ? lpi_byte(j) : -1; c != '"'; c = lpi_byte(j)) {
         unsigned char utf8[4] = { (unsigned char)(c < 0 ? 0 : c), 0, 0, 0 };
         int           bytes = c == '\\' && !u.left ? lpi_escape(j, utf8) : c >= ' ';
         if (!bytes) return (int64_t)lpi_bad(j, "the header has a string that is not JSON") - 1;
         for (int i = 0; i < bytes; i++, n++) {
             if (!lpi_utf8_takes(&u, utf8[i])) return (int64_t)lpi_bad(j, "is not UTF-8") - 1;
-            if ((uint64_t)n + 1 < cap) out[n] = (char)utf8[i];
+            if ((uint64_t)n + 1 < cap) out[n] = (char)utf8[i], out[n + 1] = 0;
         }
     }
     if (u.left) return (int64_t)lpi_bad(j, "is not UTF-8") - 1;
-    if (cap) out[(uint64_t)n < cap ? (size_t)n : cap - 1] = 0;
     return n;
 }
 /* A whole number >= 0, below 2^62. */
@@ -8023,10 +8023,10 @@ static int lpi_find_array(lpi_walk *w, const lpi_walk *start, const char *name, 
             if (lpi_equal(a->name, name)) return 1;
     return 0;
 }
-static int lpi_fits(const lpi_array *a, const lp_entry *e)
+static int lpi_fits(const lpi_array *a, int rank, const int64_t *dim)
 {
-    int fits = a->rank == e->rank;
-    for (int i = 0; i < a->rank && fits; i++) fits = a->dim[i] == e->dim[i];
+    int fits = a->rank == rank;
+    for (int i = 0; i < rank && fits; i++) fits = a->dim[i] == dim[i];
     return fits;
 }
 
@@ -8076,7 +8076,7 @@ static lp_status lpi_load_entry(lpi_loading *l, lpi_walk *w, const lp_entry *e, 
         if (l->partial) return lpi_leave_out(l, e->name, "is not in the net"), LP_OK;
         return lpi_fail(l->net, LP_ERR_FILE, "the file has \"%s\", which the net has not", e->name);
     }
-    if (!lpi_fits(&a, e)) {
+    if (!lpi_fits(&a, e->rank, e->dim)) {
         if (store) return LP_OK;
         lpi_say(why, sizeof why, "is %s in the file, but %s in the net",
                 lpi_shape_text(there, e->rank, e->dim), lpi_shape_text(here, a.rank, a.dim));
@@ -8178,7 +8178,7 @@ LP_API lp_status lp_copy_weights(lp_net *to, lp_net *from, int which)
         lpi_walk start = lpi_walk_of(from, 0, 0), w = start, here = lpi_walk_of(to, 0, 0);
         while (st == LP_OK && lpi_next_array(&here, &a)) {
             int found = lpi_find_array(&w, &start, a.name, &b);
-            if (!found || a.size != b.size || a.outputs != b.outputs)
+            if (!found || !lpi_fits(&a, b.rank, b.dim))
                 st = lpi_fail(to, LP_ERR_SHAPE, "lp_copy_weights: \"%s\" %s", a.name,
                               found ? "has another shape there" : "is not in the other net");
             else if (store) lpi_copy(a.at, b.at, a.size);
@@ -8480,15 +8480,17 @@ static lp_status lpi_read_arrays(lp_net *net, const lp_source *file, int members
     for (lpi_json_open(&j, file); lpi_next_array(&w, &a);) {
         if (!lpi_json_next(&j, &e))
             return lpi_fail(net, LP_ERR_FILE, "the state lacks \"%s\"", a.name);
-        if (!lpi_equal(a.name, e.name) || !lpi_fits(&a, &e) || e.dtype != LPI_REAL_DTYPE)
+        if (!lpi_equal(a.name, e.name) || !lpi_fits(&a, e.rank, e.dim) || e.dtype != LPI_REAL_DTYPE)
             return lpi_fail(net, LP_ERR_FILE, "the state has \"%s\" %s where the net has \"%s\" %s",
                             e.name, lpi_shape_text(there, e.rank, e.dim), a.name,
                             lpi_shape_text(here, a.rank, a.dim));
-        if (store && !lpi_load_array(file, &e, &a, 1))
-            return lpi_fail(net, LP_ERR_FILE,
-                            "\"%s\" could not be read a second time: load another "
-                            "state before you go on",
-                            e.name);
+        int read = lpi_load_array(file, &e, &a, store);
+        if (read <= 0)
+            return lpi_fail(net, LP_ERR_FILE, "\"%s\" %s", e.name,
+                            read    ? "has a number that is not finite"
+                            : store ? "could not be read a second time: load another state before "
+                                      "you go on"
+                                    : "cannot be read");
     }
     return lpi_json_next(&j, &e)
                ? lpi_fail(net, LP_ERR_FILE, "the state has \"%s\", which the net has not", e.name)
