@@ -1,19 +1,38 @@
 /* impl.c - the library as the tests are linked with it: assertions on, allocation counted, and the
    windows of inside.h. */
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 static void *hook_malloc(size_t n);
 static void  hook_free(void *p);
+static int   hook_fsync(void);
+static int   hook_replace(const char *from, const char *to);
+static int   hook_fsync_dir(const char *path);
 #define LP_MALLOC(n) hook_malloc(n)
 #define LP_FREE(p) hook_free(p)
+#define LP_FSYNC(f) ((void)(f), hook_fsync())
+#define LP_REPLACE(from, to) hook_replace(from, to)
+#define LP_FSYNC_DIR(path) hook_fsync_dir(path)
 #define LP_ASSERT(c) assert(c)
 #define LP_IMPLEMENTATION
 #include "inside.h"
 
 long   hook_calls, hook_live, hook_fail = -1;
 size_t hook_largest;
+int (*hook_disk)(int what, const char *path);
+
+static int hook_fsync(void) { return hook_disk ? hook_disk(HOOK_FSYNC, NULL) : 0; }
+static int hook_replace(const char *from, const char *to)
+{
+    int failed = hook_disk ? hook_disk(HOOK_REPLACE, to) : 0;
+    return failed ? failed : rename(from, to);
+}
+static int hook_fsync_dir(const char *path)
+{
+    return hook_disk ? hook_disk(HOOK_FSYNC_DIR, path) : 0;
+}
 
 static void *hook_malloc(size_t n)
 {

@@ -10,6 +10,11 @@
 extern long   hook_calls, hook_live, hook_fail;
 extern size_t hook_largest;
 
+/* A disk under observation: what is asked for each step of a file's way to its place (path: NULL for
+   HOOK_FSYNC); anything but 0: that step fails.  NULL: nobody is asked. */
+enum { HOOK_FSYNC, HOOK_REPLACE, HOOK_FSYNC_DIR };
+extern int (*hook_disk)(int what, const char *path);
+
 /* Where dL/dt lies, [dim...], whether it has been computed or not. */
 lp_real *inside_grad(lp_net *net, const lp_tensor *t);
 /* A parameter stands for an input, so that its gradient can be looked at: it follows the batch. */

@@ -149,7 +149,7 @@ bits() {
 }
 
 # ---- and from other machines, emulated: quick the bits of one, full everything of both
-suites="unit ops algorithm faults"
+suites="unit ops algorithm faults files"
 machines() {
     for machine in aarch64 s390x; do
         full || [ $machine = aarch64 ] || continue

@@ -44,7 +44,7 @@ report() {
 
 all=
 [ "$mode" = full ] && all=--all
-for name in unit ops algorithm gradcheck gradcheck64 bits faults corrupt images; do job "$build/$name" $all; done
+for name in unit ops algorithm gradcheck gradcheck64 bits faults corrupt images files; do job "$build/$name" $all; done
 job "$build/graphs" $all
 job sh tests/cli.sh "$build/cifar" "$build/demo" "$build/enwik8" "$build/sweep"
 job sh tests/finetune.sh "$build/finetune" tests/table.sh "$build/table" "$build/predict"
