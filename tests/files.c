@@ -1,6 +1,6 @@
-/* files.c - what a run leaves behind: weights and training states as safetensors.  PyTorch's names and
-   order, round trips, refusals (of anything that is not such a file, to the last byte), real nets, and
-   disks that fail at every moment.
+/* files.c - what a run leaves behind: weights and training states as safetensors. PyTorch's names
+   and order, round trips, refusals (of anything that is not such a file, to the last byte), real
+   nets, and disks that fail at every moment.
 
    cc -O2 tests/files.c tests/impl.c -o files -lm -lpthread && ./files [--small] [--filter NAME]
 
@@ -296,8 +296,8 @@ static void check_matrix(lp_net *net, const blob *b, const char *name, int in, i
         for (int o = 0; o < out; o++) CHECK(v[o * in + i] == w[i * out + o]);
 }
 
-/* Breaks when a matrix of an LSTM is not [4 units, in] in a file, with its gates in the order in which
-   they are here, an embedding not [vocabulary, width], or a rank-1 factor not a line. */
+/* Breaks when a matrix of an LSTM is not [4 units, in] in a file, with its gates in the order in
+   which they are here, an embedding not [vocabulary, width], or a rank-1 factor not a line. */
 static void order_of_text(void)
 {
     lp_desc d = small_desc(2);
@@ -412,8 +412,8 @@ static void weights_start_again(void)
     lp_destroy(a.net), lp_destroy(b.net), lp_destroy(c.net);
 }
 
-/* Breaks when the members of a file are not those that were saved, or the net is not in its late phase
-   with them: every member and the average say the same. */
+/* Breaks when the members of a file are not those that were saved, or the net is not in its late
+   phase with them: every member and the average say the same. */
 static void members_come_back(void)
 {
     small_net a = small_late(), b;
@@ -513,8 +513,8 @@ static void state_of_streams(void)
     lp_destroy(a.net), lp_destroy(b.net), lp_destroy(c.net);
 }
 
-/* Breaks when a net in the middle of a turn with a running SWA mean does not go on bit for bit, with
-   other threads and every instruction set that has fused multiply-add. */
+/* Breaks when a net in the middle of a turn with a running SWA mean does not go on bit for bit,
+   with other threads and every instruction set that has fused multiply-add. */
 static void state_resumes_anywhere(void)
 {
     small_net a = small_late();
@@ -586,8 +586,8 @@ static void strict_errors(void)
     lp_destroy(a.net), lp_destroy(b.net);
 }
 
-/* Breaks when a new head on old features cannot be had, loses what was there, or the list of what was
-   left out is not whole; or when a short list overflows. */
+/* Breaks when a new head on old features cannot be had, loses what was there, or the list of what
+   was left out is not whole; or when a short list overflows. */
 static void partial(void)
 {
     lp_desc   d = small_desc(0);
@@ -727,7 +727,8 @@ static void metadata(void)
     lp_destroy(a.net);
 }
 
-/* Breaks when metadata is written that cannot be read again, or that pretends to be the library's. */
+/* Breaks when metadata is written that cannot be read again, or that pretends to be the library's.
+   */
 static void metadata_refused(void)
 {
     static const lp_meta bad[] = {
@@ -807,7 +808,8 @@ static void every_dtype(void)
     }
 }
 
-/* The model of `net` as a file of another dtype: every number becomes the one nearest to zero there. */
+/* The model of `net` as a file of another dtype: every number becomes the one nearest to zero
+   there. */
 static void check_dtype_in_net(const char *dtype, int bytes, double step)
 {
     lp_desc                  d = small_desc(0);
@@ -1309,8 +1311,8 @@ static void check_file_is(const blob *b, int line)
 }
 #define CHECK_FILE_IS(b) check_file_is(b, __LINE__)
 
-/* Breaks when what comes from a file is not what was saved to it, or the sentences do not begin with
-   the path. */
+/* Breaks when what comes from a file is not what was saved to it, or the sentences do not begin
+   with the path. */
 static void files_round(void)
 {
     static const lp_meta meta = { "who", "me" };
@@ -1421,7 +1423,8 @@ static void killed_between_steps(void)
     lp_destroy(a.net);
 }
 
-/* Breaks when a full disk, a limit, a missing or forbidden directory costs the file that was there. */
+/* Breaks when a full disk, a limit, a missing or forbidden directory costs the file that was there.
+   */
 static void full_disks(void)
 {
     small_net     a = small_late();
@@ -1485,8 +1488,8 @@ static void forbidden_directory(void)
     lp_destroy(a.net);
 }
 
-/* Breaks when a sink that takes no more than k bytes is said to have taken all, or the net is another
-   one afterwards. */
+/* Breaks when a sink that takes no more than k bytes is said to have taken all, or the net is
+   another one afterwards. */
 static void sinks_that_refuse(void)
 {
     small_net a = small_late();
@@ -1600,8 +1603,8 @@ static void predict_regression(void)
     lp_destroy(net);
 }
 
-/* Breaks when a net answers a question that makes no sense as if it did: LP_SINGLE among members, an
-   image that is not a number. */
+/* Breaks when a net answers a question that makes no sense as if it did: LP_SINGLE among members,
+   an image that is not a number. */
 static void predict_refuses(void)
 {
     small_net a = small_late();

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """WRN-10-1 and a character model of two LSTMs in PyTorch against latephase.h: forward, gradients,
 three steps of SGD (Nesterov), of Adam and of AdamW (clipped), BatchNorm statistics, carried states;
-each tensor to 1e-4 of its largest value.  Needs python3-torch.  usage: torch_compare.py [OBJECT]
+each tensor to 1e-4 of its largest value.  Weights both ways as safetensors.  Needs python3-torch.  usage: torch_compare.py [OBJECT]
 OBJECT: tests/impl.c, compiled; CC in the environment: the compiler"""
-import os, subprocess, sys, tempfile
+import json, os, struct, subprocess, sys, tempfile
 import torch, torch.nn as nn, torch.nn.functional as F
 
 
@@ -51,6 +51,43 @@ def read(path):
             n *= s
         arrays[name] = torch.frombuffer(bytearray(f.read(4 * n)), dtype=torch.float32).reshape(shape)
     return arrays
+
+
+def read_weights(path):
+    """A safetensors file of floats as PyTorch's users get it; nothing but the names of LSTMs differs."""
+    raw = open(path, "rb").read()
+    n, = struct.unpack("<Q", raw[:8])
+    header, net = json.loads(raw[8:8 + n]), {}
+    assert header.pop("__metadata__")["format"] == "pt"
+    for name, t in header.items():
+        assert t["dtype"] == "F32"
+        data = bytearray(raw[8 + n + t["data_offsets"][0]:8 + n + t["data_offsets"][1]])
+        net[name] = torch.frombuffer(data, dtype=torch.float32).reshape(t["shape"])
+    return net
+
+
+def write_weights(path, net):
+    header, data = {"__metadata__": {"format": "pt"}}, b""
+    for name, t in net.state_dict().items():
+        raw = t.contiguous().numpy().tobytes()
+        header[ours_name(name)] = {"dtype": "I64" if t.dtype == torch.int64 else "F32",
+                                   "shape": list(t.shape), "data_offsets": [len(data), len(data) + len(raw)]}
+        data += raw
+    text = json.dumps(header).encode()
+    with open(path, "wb") as f:
+        f.write(struct.pack("<Q", len(text)) + text + data)
+
+
+def exchange(kind, a, net, path, loaded):
+    """The logits of our model there, and of the PyTorch model `loaded` here."""
+    x = a["input"].permute(0, 3, 1, 2) if kind == "wrn" else a["x"].long()
+    forward = (lambda net: net(x)) if kind == "wrn" else (lambda net: net(x, None)[0])
+    weights = read_weights(path + ".safetensors")
+    names = {ours_name(name): name for name, _ in net.named_parameters()}
+    net.load_state_dict({names.get(name, name): t for name, t in weights.items()})
+    with torch.no_grad():
+        check(kind + " saved", a["saved"], forward(net.eval()))
+        check(kind + " loaded", a["loaded"], forward(loaded.eval()))
 
 
 def ours_name(name):
@@ -142,8 +179,13 @@ with tempfile.TemporaryDirectory() as tmp:
     subprocess.run([cc, "-O2", os.path.join(root, "tests/torch_dump.c"), library, "-o", exe, "-lpthread", "-lm"],
                    check=True)
     for kind in "wrn", "adam", "adamw":
-        subprocess.run([exe, out, kind], check=True)
+        net, other = (Wrn(), Wrn()) if kind == "wrn" else (CharLstm(11, 7, 13, 2), CharLstm(11, 7, 13, 2))
+        if kind == "wrn":  # statistics that are not those of the start
+            net(torch.randn(8, 3, 16, 16))
+        write_weights(os.path.join(tmp, "weights"), net)
+        subprocess.run([exe, out, kind, os.path.join(tmp, "weights")], check=True)
         a = read(out)
         compare_wrn(a) if kind == "wrn" else compare_lstm(kind, a)
+        exchange(kind, a, other, out, net)
 print(f"{passed} passed, {failed} failed")
 sys.exit(failed > 0)

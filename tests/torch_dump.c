@@ -1,6 +1,8 @@
 /* torch_dump.c - runs a net for tests/torch_compare.py: writes weights, input, logits, loss,
    gradients, then what three steps have left, as named float arrays.
-   usage: torch_dump FILE wrn|adam|adamw     (WRN-10-1 with SGD; two LSTMs with Adam or AdamW)
+   usage: torch_dump FILE wrn|adam|adamw WEIGHTS  (WRN-10-1 with SGD; two LSTMs with Adam or AdamW)
+   Then it goes on to three late-phase members (WRN), saves the averaged model to FILE.safetensors,
+   and dumps its logits and those of the weights in the file WEIGHTS.
 
    A record: name, newline, rank and dimensions as text, newline, float32 values in this machine's
    order. */
@@ -68,7 +70,8 @@ static lp_net *wrn(FILE *f)
                                       "blocks.2.bn2",
                                       "bn" };
     lp_desc                  d = lp_desc_default();
-    lp_net                  *net = lp_create(&d);
+    d.late = lp_late_default(3);
+    lp_net    *net = lp_create(&d);
     lp_tensor *x = lp_input(net, "x", ROWS, SIDE, SIDE, 3), *y = lp_labels(net, "y", ROWS);
     lp_tensor *logits = lp_wrn(net, x, 10, 1, CLASSES);
     if (lp_compile(net, lp_cross_entropy(net, logits, y, 0), NULL, 0) != LP_OK) return failed(net);
@@ -126,16 +129,45 @@ static lp_net *lstm(FILE *f, lp_rule rule)
     return net;
 }
 
+/* Logits of the minibatch in the inputs, of streams that begin. */
+static lp_status put_logits(FILE *f, lp_net *net, const char *name)
+{
+    const lp_tensor *logits = lp_find(net, lp_find(net, "fc") ? "fc" : "out");
+    size_t           n;
+    lp_real         *carry = lp_carry(net, &n);
+    for (size_t i = 0; i < n; i++) carry[i] = 0;
+    lp_status st = lp_forward(net, LP_AVERAGED, 0, NULL);
+    if (st == LP_OK) put(f, "", name, logits->rank, logits->dim, logits->data);
+    return st;
+}
+
+/* Our weights for PyTorch, PyTorch's for us. */
+static lp_status exchange(FILE *f, lp_net *net, const char *path, const char *weights)
+{
+    char      saved[1000];
+    lp_status st = LP_OK;
+    snprintf(saved, sizeof saved, "%s.safetensors", path);
+    if (!lp_carry(net, NULL)) st = lp_late_begin(net);
+    for (int i = 0; i < 4 && st == LP_OK; i++) st = lp_train_step(net, 0.05f, NULL);
+    if (st == LP_OK) st = put_logits(f, net, "saved");
+    if (st == LP_OK) st = lp_save_weights(net, saved, 0, NULL, 0);
+    if (st == LP_OK) st = lp_load_weights(net, weights, 0, NULL, 0);
+    if (st == LP_OK) st = put_logits(f, net, "loaded");
+    if (st != LP_OK) failed(net);
+    return st;
+}
+
 int main(int argc, char **argv)
 {
-    const char *kind = argc == 3 ? argv[2] : "";
+    const char *kind = argc == 4 ? argv[2] : "";
     FILE       *f = *kind ? fopen(argv[1], "wb") : NULL;
     lp_net     *net = NULL;
-    if (!f) return fprintf(stderr, "usage: torch_dump FILE (writable) wrn|adam|adamw\n"), 2;
+    if (!f) return fprintf(stderr, "usage: torch_dump FILE (writable) wrn|adam|adamw WEIGHTS\n"), 2;
     if (!strcmp(kind, "wrn")) net = wrn(f);
     if (!strcmp(kind, "adam")) net = lstm(f, LP_ADAM);
     if (!strcmp(kind, "adamw")) net = lstm(f, LP_ADAMW);
-    int ok = fclose(f) == 0 && net;
+    int ok = net && exchange(f, net, argv[1], argv[3]) == LP_OK;
+    ok = fclose(f) == 0 && ok;
     lp_destroy(net);
     if (!ok) return fprintf(stderr, "torch_dump failed\n"), 1;
     return 0;
