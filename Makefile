@@ -8,6 +8,8 @@ B       = build
 DATA   ?= data/cifar10
 TEXT   ?= data/enwik8
 ARGS   ?=
+SECONDS ?= 60
+SAN     = -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all
 MAKEFLAGS += -j2
 
 SHARED   = latephase.h $(wildcard examples/*.h reference/*.h)
@@ -17,7 +19,7 @@ PROGRAMS = $(B)/demo $(B)/cifar $(B)/enwik8 $(B)/sweep $(B)/finetune $(B)/table 
 LINKED   = $(B)/unit $(B)/ops $(B)/algorithm $(B)/gradcheck $(B)/faults $(B)/corrupt $(B)/images $(B)/files
 TESTS    = $(LINKED) $(B)/gradcheck64 $(B)/bits $(B)/graphs
 
-.PHONY: all run run-text test check sweep bench bench-peers cifar enwik8 clean help
+.PHONY: all run run-text test check fuzz sweep bench bench-peers cifar enwik8 clean help
 .DEFAULT_GOAL = help
 
 all: $(PROGRAMS) ## build the programs
@@ -33,6 +35,9 @@ test: $(TESTS) $(PROGRAMS) ## all tests, in less than 4 minutes
 
 check: $(TESTS) $(PROGRAMS) ## the exhaustive form of test, within the hour: every compiler, level and machine, size, format
 	sh tests/run.sh full $(B)
+
+fuzz: $(B)/fuzz ## nonsense for everything that reads: SECONDS=60 under the sanitizers; ARGS="--seed 2": other nonsense
+	$(B)/fuzz --seconds $(SECONDS) $(ARGS)
 
 sweep: $(B)/sweep ## late-phase weights, SWA and SGD on growing parts of CIFAR-10 (some hours)
 	sh data_scripts/get_cifar10.sh $(DATA)
@@ -75,6 +80,9 @@ $(B)/images: $(SHARED)
 
 $(LINKED): $(B)/%: tests/%.c $(B)/impl.o $(wildcard tests/*.h)
 	$(CC) $(CFLAGS) $< $(B)/impl.o -o $@ $(LIBS)
+
+$(B)/fuzz: tests/fuzz.c tests/impl.c latephase.h $(wildcard tests/*.h examples/*.h) | $(B)
+	$(CC) $(SAN) -DLP_NO_SIMD $< tests/impl.c -o $@ $(LIBS)
 
 $(B)/gradcheck64: tests/gradcheck.c tests/impl.c tests/inside.h tests/test.h latephase.h | $(B)
 	$(CC) $(CFLAGS) -DLP_REAL=double $< tests/impl.c -o $@ $(LIBS)

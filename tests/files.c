@@ -1,4 +1,4 @@
-/* files.c - what a run leaves behind: weights and training states as safetensors. PyTorch's names
+/* files.c - what a run leaves behind: weights and training states as safetensors.  PyTorch's names
    and order, round trips, refusals (of anything that is not such a file, to the last byte), real
    nets, and disks that fail at every moment.
 
@@ -126,6 +126,26 @@ static unsigned char *find_in(const blob *b, const char *text)
         if (!memcmp(b->p + i, text, n)) return b->p + i;
     test_report(0, __FILE__, __LINE__, "the file has no %s", text);
     return NULL;
+}
+
+/* The same file with its entries in the reverse order, as another program may write them. */
+static blob reversed(const blob *b)
+{
+    static char header[20000], entry[100][300];
+    size_t      n = b->p[0] + 256u * b->p[1], used;
+    int         entries = 0;
+    memcpy(header, b->p + 8, n);
+    header[n] = 0;
+    char *at = strstr(header, "},") + 2;
+    used = (size_t)(at - header);
+    for (char *end; (end = strchr(at, '}')) != NULL && *at == '"'; at = end + 2) {
+        snprintf(entry[entries++], sizeof entry[0], "%.*s", (int)(end + 1 - at), at);
+        if (end[1] != ',') break;
+    }
+    while (entries-- > 0)
+        used += (size_t)sprintf(header + used, "%s%c", entry[entries], entries ? ',' : '}');
+    header[used] = 0;
+    return file_of(header, b->p + 8 + n, b->n - 8 - n);
 }
 
 /* ----------------------------------------------------------------------------------- nets
@@ -430,6 +450,11 @@ static void members_come_back(void)
         small_predict(&a, which, N, want), small_predict(&b, which, N, got);
         CHECK_BITS(want, got, sizeof want);
     }
+    again = reversed(&w);
+    CHECK_INT(read_weights(b.net, &again, LP_WITH_MEMBERS), LP_OK);
+    small_predict(&a, 0, N, want), small_predict(&b, 0, N, got);
+    CHECK_BITS(want, got, sizeof want);
+    free(again.p);
     again = weights_with(b.net, LP_WITH_MEMBERS, NULL, 0);
     CHECK(w.n == again.n && CHECK_BITS(w.p, again.p, w.n));
     CHECK_INT(lp_train_step(b.net, 0.1f, NULL), LP_OK);

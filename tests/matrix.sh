@@ -71,12 +71,12 @@ c_warnings() {
         examples/predict.c "$t/synopsis.c"; do
         try "warnings $cc $program" "$cc" -std=c99 $warn -fsyntax-only -I. "$program"
     done
-    for f in impl $suites corrupt gradcheck bits graphs bench size images; do
+    for f in impl $suites corrupt gradcheck bits graphs bench size images fuzz; do
         try "warnings $cc tests/$f.c" "$cc" -std=c99 -D_POSIX_C_SOURCE=200809L $warn -fsyntax-only tests/$f.c
     done
     full || return
     try "gnu17 $cc" "$cc" -std=gnu17 $warn -O2 -I. -c "$t/impl.c" -o "$t/w.o"
-    for f in $suites corrupt gradcheck bits graphs bench images; do
+    for f in $suites corrupt gradcheck bits graphs bench images fuzz; do
         try "warnings $cc -O2 tests/$f.c" "$cc" -std=c99 -D_POSIX_C_SOURCE=200809L $warn -O2 -c tests/$f.c -o "$t/w.o"
     done
 }
@@ -188,6 +188,10 @@ memory() {
             try "sanitizers: $suite" "$t/san" --small
             full && try "sanitizers, all sizes: $suite" "$t/san"
         done
+        try "sanitizers: build fuzz" $san $flags tests/fuzz.c "$t/san.o" -o "$t/san" -lpthread -lm
+        seconds=4
+        full && seconds=120
+        try "sanitizers: nonsense" "$t/san" --seconds $seconds
     else skip "sanitizers"; fi
     full || return
     for suite in $suites images bits graphs; do
