@@ -8038,7 +8038,7 @@ static void lpi_start_again(lp_net *net, int members)
     net->member = net->pending = net->swapped = 0;
     net->swa_count = net->updates_theta = net->updates_phi = 0;
     net->average_step = -1;
-    if (net->desc.inference) return; /* nothing of an optimiser is there */
+    if (!LPI_TRAINS || net->desc.inference) return;
     lpi_zero(net->optim_theta, lpi_optim_vectors(&net->desc.optim_base) * net->n_theta);
     lpi_zero(net->optim_phi,
              lpi_optim_vectors(&net->desc.optim_late) * net->desc.late.members * net->n_phi);

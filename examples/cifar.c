@@ -40,9 +40,11 @@
 #define _POSIX_C_SOURCE 200809L
 #define _DEFAULT_SOURCE 1 /* for huge pages */
 #define LP_IMPLEMENTATION
+#include "disk.h"
 #include "../latephase.h"
 #include "options.h"
 #include "progress.h"
+#include "checkpoint.h"
 #include "images.h"
 #include "trainer.h"
 
@@ -50,6 +52,7 @@
 
 typedef struct options {
     common_options common;
+    file_options   files;
     const char    *data, *net, *late;
     int            preset, dataset, t0, swa_from, batch, cutout, limit_train, limit_test;
     int            members; /* 0 until choose_members */
@@ -96,6 +99,7 @@ static options default_options(int preset_index, int epochs, double decay)
     if (!epochs) epochs = p->epochs;
     double scale = (double)epochs / p->epochs;
     o.common = common_default(epochs);
+    o.files.minutes = 10;
     o.preset = preset_index;
     o.dataset = p->dataset;
     o.net = p->net;
@@ -116,7 +120,9 @@ static options default_options(int preset_index, int epochs, double decay)
     return o;
 }
 
-static void parse_options(options *o, int argc, char **argv, int print_help)
+enum { MOST_OPTIONS = 64 };
+/* All options, with their targets in o; returns how many. */
+static int list_options(options *o, cli_option *list)
 {
     const cli_option table[] = {
         option_text("--data", "DIR", "directory of the CIFAR files (binary version)", &o->data),
@@ -148,11 +154,11 @@ static void parse_options(options *o, int argc, char **argv, int print_help)
         option_flag("--direct-conv", "all convolutions directly, none by Winograd",
                     &o->direct_conv),
         option_flag("--recompute", "less memory for more time, same results", &o->recompute),
+        FILE_OPTIONS(&o->files),
         COMMON_OPTIONS(&o->common),
     };
-    int count = (int)(sizeof table / sizeof *table);
-    options_parse(argc, argv, table, count);
-    if (print_help) options_help("usage: cifar --data DIR [options]", table, count);
+    memcpy(list, table, sizeof table);
+    return (int)(sizeof table / sizeof *table);
 }
 
 /* "wrn-28-10" -> 28, 10; "resnet-20" -> 20, 0.  Printing the numbers again catches whatever is
@@ -218,17 +224,64 @@ static void check_options(options *o)
         die(EXIT_USAGE, "--lr-from %g: expected at most --lr-to %g", o->lr_from, o->lr_to);
 }
 
-/* The preset, the number of epochs and the weight decay set defaults of other options, so they are
-   read first; then every option given overrides, wherever it stands. */
+/* A checkpoint brings all options; --branch begins its late phase where the checkpoint stands. */
+static void resume_options(options *o, const fact_file *from, int argc, char **argv)
+{
+    cli_option list[MOST_OPTIONS];
+    int        branch = o->files.branch != NULL, count = list_options(o, list);
+    options_of_file(from, list, count);
+    if (branch) o->t0 = (int)fact_number(from, "place.epoch") - 1, o->members = 0;
+    options_resume(from, branch, argc, argv, list, count);
+    if (!branch) return;
+    if (fact_number(from, "place.first") != 0 || o->t0 != (int)fact_number(from, "place.epoch") - 1)
+        die(EXIT_USAGE, "--branch %s: expected a checkpoint at the end of epoch %d (--t0)",
+            from->path, o->t0);
+}
+
+/* The file's net and its members, where options do not say otherwise. */
+static void options_of_model(options *o, const fact_file *f)
+{
+    char                     text[64];
+    cli_option               list[MOST_OPTIONS];
+    int                      count = list_options(o, list);
+    static const char *const key[] = { "--net", "--late", "--members", "--half", "--dataset" };
+    for (int i = 0; i < 5; i++)
+        if (fact_text(f, key[i] + 2, text, sizeof text)) {
+            const cli_option *option = option_find(list, count, key[i]);
+            if (!option_set(option, option->kind == OPTION_TEXT ? copy_text(text) : text))
+                die(EXIT_USAGE, "%s: its %s is '%s'", f->path, key[i] + 2, text);
+        }
+}
+
+/* The preset, the number of epochs, the weight decay and files set defaults of other options, so they
+   are read first; then every option given overrides, wherever it stands. */
 static options read_options(int argc, char **argv)
 {
     const double decay = 5e-4;
+    cli_option   list[MOST_OPTIONS];
     options      first = default_options(0, 0, decay);
     first.common.epochs = 0;
-    parse_options(&first, argc, argv, 0);
-    options o = default_options(first.preset, first.common.epochs, first.decay);
-    parse_options(&o, argc, argv, first.common.help);
-    if (o.common.help) exit(0);
+    options_parse(argc, argv, list, list_options(&first, list));
+    options     o = default_options(first.preset, first.common.epochs, first.decay);
+    const char *from = first.files.resume ? first.files.resume : first.files.branch;
+    int         count = list_options(&o, list);
+    if (first.common.help) {
+        options_parse(argc, argv, list, count);
+        options_help("usage: cifar --data DIR [options]", list, count);
+        exit(0);
+    }
+    file_options_check(&first.files);
+    if (from) {
+        fact_file f = facts_open_state(from);
+        o.files.branch = first.files.branch;
+        resume_options(&o, &f, argc, argv);
+        lp_close_file(&f.file);
+    } else if (first.files.eval) {
+        fact_file f = facts_open(first.files.weights);
+        options_of_model(&o, &f);
+        lp_close_file(&f.file);
+        options_parse(argc, argv, list, count);
+    } else options_parse(argc, argv, list, count);
     check_options(&o);
     return o;
 }
@@ -243,8 +296,9 @@ static long long minibatches_after_t0(const options *o, int images)
 static void choose_members(options *o, int images)
 {
     long long left = minibatches_after_t0(o, images);
-    if (o->members || !o->families) return;
-    o->members = late_choose(o->t0, left, 10, o->common.quiet);
+    if (o->files.eval && o->members < 2) o->members = 1;
+    else if (o->members || !o->families) return;
+    else o->members = late_choose(o->t0, left, 10, o->common.quiet);
     if (o->members > 1) return;
     o->families = LP_LATE_NONE;
     o->late = "none";
@@ -277,7 +331,8 @@ static trainer build(const options *o, const image_set *train, const image_set *
     lp_desc             desc = describe_net(o);
     augmentation        a = augmentation_default(desc.seed, format->mean, format->deviation);
     a.cutout = o->cutout;
-    trainer    t = trainer_create(&desc, o->batch, &a, train, test);
+    trainer t = trainer_create(&desc, o->batch, &a, train, test);
+    t.bar = progress_start(1, "img", o->common.quiet || o->files.eval);
     lp_tensor *image = o->half ? lp_avgpool2d(t.net, t.image, 2, 2) : t.image;
     lp_tensor *logits = o->width ? lp_wrn(t.net, image, o->depth, o->width, format->classes)
                                  : lp_resnet_cifar(t.net, image, o->depth, format->classes);
@@ -298,15 +353,16 @@ static void print_setup(const options *o, const trainer *t)
     printf("\n%s, %d thread%s, %.0f MB\n", lp_isa_name(info.isa), o->common.threads,
            o->common.threads > 1 ? "s" : "", (double)info.bytes / 1e6);
     fflush(stdout);
-    if (o->families) late_note_turns(t->net, o->members, minibatches_after_t0(o, t->train->count));
+    if (o->families && !o->files.eval)
+        late_note_turns(t->net, o->members, minibatches_after_t0(o, t->train->count));
 }
 
 /* ------------------------------------------------------------------------- training */
 
-static void report_epoch(trainer *t, const options *o, FILE *csv, int epoch, double lr, double loss,
-                         const lp_metrics *test)
+static void report_epoch(trainer *t, const options *o, FILE *csv, int epoch, double lr, double loss)
 {
-    int members = lp_get_info(t->net).members;
+    const lp_metrics *test = &t->last;
+    int               members = lp_get_info(t->net).members;
     progress_clear(&t->bar);
     if (!o->common.quiet)
         printf("epoch %3d/%d  lr %.5f  loss %.4f  test acc %5.2f %%  nll %.4f  members %d\n", epoch,
@@ -318,14 +374,23 @@ static void report_epoch(trainer *t, const options *o, FILE *csv, int epoch, dou
     csv_flush(csv, o->common.csv);
 }
 
-/* All epochs.  Returns the test metrics of the single model at T0. */
-static lp_metrics train_all(trainer *t, const options *o, FILE *csv)
+/* The passes over the test images: after each epoch, and for the table. */
+static double tests_of(const options *o)
 {
-    lp_metrics test = lp_metrics_zero(), at_t0 = test;
-    t->bar = progress_start((double)o->common.epochs * t->train->count, "img", o->common.quiet);
-    for (int epoch = 1; epoch <= o->common.epochs; epoch++) {
-        if (o->families && epoch == o->t0 + 1) {
-            at_t0 = test;
+    int members = o->families ? o->members : 0;
+    return o->common.epochs + (2 * members + 1) * (1 + (o->swa_from > 0));
+}
+
+/* All epochs, from the trainer's place on. */
+static void train_all(trainer *t, const options *o, FILE *csv)
+{
+    t->bar = progress_start((double)o->common.epochs * t->train->count
+                                + TEST_COST * tests_of(o) * t->test->count,
+                            "img", o->common.quiet);
+    t->bar.done = t->bar.before = t->images + TEST_COST * (t->epoch - 1) * t->test->count;
+    for (int epoch = t->epoch; epoch <= o->common.epochs; epoch++) {
+        if (o->families && epoch == o->t0 + 1 && t->first == 0) {
+            t->at_t0 = t->last;
             trainer_check(t, lp_late_begin(t->net));
         }
         double lr =
@@ -333,10 +398,12 @@ static lp_metrics train_all(trainer *t, const options *o, FILE *csv)
         snprintf(t->bar.phase, sizeof t->bar.phase, "epoch %d/%d", epoch, o->common.epochs);
         double loss = train_epoch(t, epoch, lr);
         if (o->swa_from && epoch >= o->swa_from) trainer_check(t, lp_swa_add(t->net));
-        test = evaluate(t, t->test, LP_AVERAGED);
-        report_epoch(t, o, csv, epoch, lr, loss, &test);
+        t->last = evaluate(t, t->test, LP_AVERAGED);
+        report_epoch(t, o, csv, epoch, lr, loss);
+        t->epoch = epoch + 1;
+        trainer_keep(t);
     }
-    return at_t0;
+    if (t->keep->path) stop_remove();
 }
 
 /* --------------------------------------------------------------------------- result */
@@ -385,10 +452,11 @@ static outcome print_models(trainer *t, const options *o, const char *suffix)
     return r;
 }
 
-static outcome print_table(trainer *t, const options *o, const lp_metrics *at_t0)
+static outcome print_table(trainer *t, const options *o)
 {
+    progress_clear(&t->bar);
     printf("\n%-28s %16s %20s\n", "model", "test accuracy %", "test NLL");
-    if (o->families && o->t0 > 0) print_row("single model at T0", "", at_t0);
+    if (t->at_t0.images > 0) print_row("single model at T0", "", &t->at_t0);
     outcome r = print_models(t, o, "");
     if (o->swa_from) {
         swa_apply(t);
@@ -397,30 +465,105 @@ static outcome print_table(trainer *t, const options *o, const lp_metrics *at_t0
     return r;
 }
 
+/* ---------------------------------------------------------------------------- files */
+
+/* From which a model can be built again, and its inputs made. */
+static facts describe_model(const options *o)
+{
+    const cifar_format *f = &cifar_formats[o->dataset];
+    facts               about = { 0, { { NULL, NULL } } };
+    fact_add(&about, "model", "%s", o->net);
+    fact_add(&about, "net", "%s", o->net);
+    fact_add(&about, "dataset", "%s", f->name);
+    fact_add(&about, "classes", "%d", f->classes);
+    fact_add(&about, "half", "%d", o->half);
+    fact_add(&about, "mean", "%.9g %.9g %.9g", (double)f->mean[0], (double)f->mean[1],
+             (double)f->mean[2]);
+    fact_add(&about, "std", "%.9g %.9g %.9g", (double)f->deviation[0], (double)f->deviation[1],
+             (double)f->deviation[2]);
+    if (o->files.save_members) {
+        fact_add(&about, "late", "%s", o->late);
+        fact_add(&about, "members", "%d", o->families ? o->members : 1);
+    }
+    return about;
+}
+
+/* What every checkpoint of this run holds beside the state. */
+static void describe_run(options *o, const trainer *t, checkpoint *keep)
+{
+    cli_option list[MOST_OPTIONS];
+    facts_add_options(&keep->fixed, list, list_options(o, list));
+    fact_add(&keep->fixed, "data.train", "%d %016llx", t->train->count,
+             (unsigned long long)image_set_hash(t->train));
+    fact_add(&keep->fixed, "data.test", "%d", t->test->count);
+}
+
+/* The state of a checkpoint, which must be of these images. */
+static void resume(trainer *t, const options *o, const char *path)
+{
+    fact_file f = facts_open(path);
+    char      here[64], there[64];
+    snprintf(here, sizeof here, "%d %016llx", t->train->count,
+             (unsigned long long)image_set_hash(t->train));
+    if (!fact_text(&f, "data.train", there, sizeof there) || strcmp(here, there) != 0)
+        die(EXIT_USAGE, "--data %s: not the images that the checkpoint %s was made with", o->data,
+            path);
+    trainer_resume(t, &f);
+    lp_close_file(&f.file);
+    if (t->epoch > o->common.epochs + 1 || (t->epoch == o->common.epochs + 1 && t->first))
+        die(EXIT_USAGE, "--epochs %d: the checkpoint %s has done %d", o->common.epochs, path,
+            t->epoch - 1);
+    if (!o->common.quiet) printf("resumed from %s: epoch %d, image %d\n", path, t->epoch, t->first);
+}
+
+/* The weights, or the state, that the options name. */
+static void load(trainer *t, const options *o)
+{
+    const char *from = o->files.resume ? o->files.resume : o->files.branch;
+    if (o->files.weights)
+        model_load(o->files.weights, t->net, o->files.eval && o->families ? o->members : 1);
+    if (from) resume(t, o, from);
+}
+
+static void print_result(const trainer *t, const options *o, const outcome *r)
+{
+    printf("\nresult dataset=%s net=%s late=%s seed=%d test_acc=%.2f test_nll=%.4f "
+           "ensemble_acc=%.2f train_img_s=%.1f\n",
+           cifar_names[o->dataset], o->net, o->late, o->common.seed, percent(&r->averaged),
+           lp_nll(&r->averaged), percent(&r->ensemble),
+           t->seconds > 0 ? t->images / t->seconds : 0);
+    output_check();
+}
+
 int main(int argc, char **argv)
 {
+    static const char   header[] = "epoch,lr,train_loss,test_acc,test_nll,members,train_seconds";
     options             o = read_options(argc, argv);
     const cifar_format *format = &cifar_formats[o.dataset];
     image_set           train = cifar_read_train(format, o.data, o.limit_train);
     image_set           test = cifar_read_test(format, o.data, o.limit_test);
-    if (o.batch > train.count)
+    if (o.batch > train.count && !o.files.eval)
         die(EXIT_USAGE, "--batch %d: expected at most %d, the number of training images", o.batch,
             train.count);
     choose_members(&o, train.count);
-    trainer t = build(&o, &train, &test);
-    FILE   *csv =
-        csv_open(o.common.csv, "epoch,lr,train_loss,test_acc,test_nll,members,train_seconds");
+    trainer    t = build(&o, &train, &test);
+    checkpoint keep = checkpoint_start(&o.files, argv[0]);
+    describe_run(&o, &t, &keep);
+    t.keep = &keep;
     print_setup(&o, &t);
+    load(&t, &o);
+    FILE *csv = csv_reopen(o.files.resume ? o.common.csv : NULL, header, t.epoch - 1);
+    if (!csv) csv = csv_open(o.common.csv, header);
 
-    lp_metrics at_t0 = train_all(&t, &o, csv);
-    outcome    r = print_table(&t, &o, &at_t0);
-    printf("\nresult dataset=%s net=%s late=%s seed=%d test_acc=%.2f test_nll=%.4f "
-           "ensemble_acc=%.2f train_img_s=%.1f\n",
-           format->name, o.net, o.late, o.common.seed, percent(&r.averaged), lp_nll(&r.averaged),
-           percent(&r.ensemble), t.images / t.seconds);
+    facts about = describe_model(&o);
+    if (!o.files.eval) train_all(&t, &o, csv);
+    outcome r = print_table(&t, &o);
+    model_save(&o.files, t.net, &about);
+    print_result(&t, &o, &r);
 
-    output_check();
     csv_close(csv, o.common.csv);
+    facts_free(&about);
+    facts_free(&keep.fixed);
     trainer_destroy(&t);
     image_set_free(&train);
     image_set_free(&test);

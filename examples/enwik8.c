@@ -55,9 +55,11 @@
 #define _POSIX_C_SOURCE 200809L
 #define _DEFAULT_SOURCE 1 /* for huge pages */
 #define LP_IMPLEMENTATION
+#include "disk.h"
 #include "../latephase.h"
 #include "options.h"
 #include "progress.h"
+#include "checkpoint.h"
 #include "text.h"
 
 /* -------------------------------------------------------------------------- options */
@@ -70,6 +72,7 @@ static const char *const optim_names[] = { "adam", "sgd", NULL };
 
 typedef struct options {
     common_options common;
+    file_options   kept;
     cli_words      files;
     int            late, members, t0, swa_from, swa_every;
     int            units, embedding, layers, batch, length, steps;
@@ -120,6 +123,7 @@ static options default_options(const options *first)
     if (small && !first->steps && !first->common.epochs) o.steps = 1500;
     set_size(&o, small);
     set_schedule(&o, first->lr >= 0 ? first->lr : first->optim == SGD ? 1 : small ? 8e-3 : 1e-3);
+    o.kept.minutes = 10;
     o.layers = 1;
     o.swa_every = 100;
     o.eval_streams = 10;
@@ -129,7 +133,9 @@ static options default_options(const options *first)
     return o;
 }
 
-static void parse_options(options *o, int argc, char **argv, int print_help)
+enum { MOST_OPTIONS = 64 };
+/* All options, with their targets in o; returns how many. */
+static int list_options(options *o, cli_option *list)
 {
     const cli_option table[] = {
         option_words("FILE ...", "text to learn, at most 2^31 - 1 bytes", &o->files),
@@ -167,11 +173,11 @@ static void parse_options(options *o, int argc, char **argv, int print_help)
         option_text("--prompt", "TEXT", "they follow this text", &o->prompt),
         option_real("--temperature", "X", "below 1: more likely ones, above: more varied",
                     &o->temperature, 0.01, 10),
+        FILE_OPTIONS(&o->kept),
         COMMON_OPTIONS(&o->common),
     };
-    int count = (int)(sizeof table / sizeof *table);
-    options_parse(argc, argv, table, count);
-    if (print_help) options_help("usage: enwik8 [FILE ...] [options]", table, count);
+    memcpy(list, table, sizeof table);
+    return (int)(sizeof table / sizeof *table);
 }
 
 /* Are there copies at all?  Without a given number (0) there may be. */
@@ -191,17 +197,84 @@ static void check_options(const options *o)
         die(EXIT_USAGE, "--lr-from %g: expected at most --lr-to %g", o->lr_from, o->lr_to);
 }
 
-/* FILE, the length of training, the optimiser and its rate set defaults of other options, so they
-   are read first; then every option given overrides, wherever it stands. */
+/* The files of the text, one a line, and back. */
+static void join_words(const cli_words *w, char *lines, size_t size)
+{
+    size_t n = 0;
+    lines[0] = 0;
+    for (int i = 0; i < w->count && n < size; i++)
+        n += (size_t)snprintf(lines + n, size - n, "%s%s", i ? "\n" : "", w->word[i]);
+}
+static void split_words(cli_words *w, const char *lines)
+{
+    for (char *at = copy_text(lines); *at && w->count < MAX_WORDS;) {
+        w->word[w->count++] = at;
+        at += strcspn(at, "\n");
+        if (*at) *at++ = 0;
+    }
+}
+
+/* A checkpoint brings all options; --branch begins its late phase where the checkpoint stands. */
+static void resume_options(options *o, const fact_file *from, int argc, char **argv)
+{
+    cli_option list[MOST_OPTIONS];
+    int        branch = o->kept.branch != NULL, count = list_options(o, list);
+    options_of_file(from, list, count);
+    if (branch) o->members = 0;
+    if (branch && o->steps) o->t0 = (int)fact_number(from, "place.step");
+    options_resume(from, branch, argc, argv, list, count);
+}
+
+/* The file's net and its members, where options do not say otherwise. */
+static void options_of_model(options *o, const fact_file *f)
+{
+    static const char *const key[] = { "--late", "--members", "--units", "--embedding",
+                                       "--layers" };
+    char                     value[64];
+    cli_option               list[MOST_OPTIONS];
+    int                      count = list_options(o, list);
+    for (int i = 0; i < 5; i++)
+        if (fact_text(f, key[i] + 2, value, sizeof value)
+            && !option_set(option_find(list, count, key[i]), value))
+            die(EXIT_USAGE, "%s: its %s is '%s'", f->path, key[i] + 2, value);
+}
+
+/* Only to write text: a model, and nothing to learn from. */
+static int only_writes(const options *o)
+{
+    return o->kept.weights && o->generate && !o->files.count && !o->kept.eval;
+}
+
+/* FILE, the length of training, the optimiser and its rate, and files set defaults of other options,
+   so they are read first; then every option given overrides, wherever it stands. */
 static options read_options(int argc, char **argv)
 {
-    options first;
+    options    first;
+    cli_option list[MOST_OPTIONS];
     memset(&first, 0, sizeof first);
     first.lr = -1;
-    parse_options(&first, argc, argv, 0);
+    options_parse(argc, argv, list, list_options(&first, list));
+    const char *from = first.kept.resume ? first.kept.resume : first.kept.branch;
+    const char *path = from ? from : first.kept.weights;
+    fact_file   f;
+    char        words[4096];
+    if (!first.common.help) file_options_check(&first.kept);
+    if (path && !first.common.help) f = from ? facts_open_state(path) : facts_open(path);
+    else path = NULL;
+    if (path && from && !first.files.count && fact_text(&f, "data.files", words, sizeof words))
+        split_words(&first.files, words);
     options o = default_options(&first);
-    parse_options(&o, argc, argv, first.common.help);
-    if (o.common.help) exit(0);
+    int     count = list_options(&o, list);
+    if (path) options_of_model(&o, &f);
+    o.kept.branch = first.kept.branch;
+    if (path && from) resume_options(&o, &f, argc, argv);
+    else options_parse(argc, argv, list, count);
+    if (!o.files.count) o.files = first.files;
+    if (path) lp_close_file(&f.file);
+    if (o.common.help) {
+        options_help("usage: enwik8 [FILE ...] [options]", list, count);
+        exit(0);
+    }
     check_options(&o);
     if (first.prompt && !o.generate)
         die(EXIT_USAGE, "--prompt '%s': expected with --generate N", first.prompt);
@@ -247,6 +320,10 @@ static void check_text(const options *o, const text *t)
             "--batch %d and --length %d",
             o->files.count ? o->files.word[0] : "this repository", t->train.end, needed, o->batch,
             o->length);
+}
+
+static void check_prompt(const options *o, const text *t)
+{
     for (const char *c = o->prompt ? o->prompt : ""; *c; c++)
         if (t->symbol[(unsigned char)*c] == UNSEEN)
             die(EXIT_USAGE, "--prompt: byte 0x%02x at place %d does not occur in the training part",
@@ -285,12 +362,17 @@ static int is_due(const schedule *s, int64_t done, int64_t first, int64_t every)
 /* K, where it was not given: as many as the minibatches after T0 can feed, or no late phase. */
 static void choose_members(options *o, const schedule *s)
 {
+    if (o->kept.eval && o->members < 2) o->members = 1;
     if (o->members || o->late == LATE_NONE) return;
     o->members = late_choose((long long)s->t0, (long long)(s->steps - s->t0), 5, o->common.quiet);
     if (o->members == 1) o->late = LATE_NONE;
 }
 
 /* ---------------------------------------------------------------------------- model */
+
+typedef struct score {
+    double valid, test; /* bits per character */
+} score;
 
 typedef struct run {
     options    o;
@@ -301,6 +383,9 @@ typedef struct run {
     lp_real   *saved;            /* the carried state during an evaluation       */
     FILE      *csv;
     progress   bar;
+    checkpoint keep;
+    int64_t    step;                /* minibatches done                             */
+    score      at_t0;               /* of the single model                          */
     double     lr;                  /* in force                                     */
     double     loss, minibatches;   /* sum of losses and number since the last report */
     double     seconds, characters; /* spent and seen in training                   */
@@ -363,12 +448,13 @@ static void print_setup(const run *r, const char *name)
     printf("\n%s, %d thread%s, %.0f MB\n", lp_isa_name(info.isa), o->common.threads,
            o->common.threads > 1 ? "s" : "", (double)info.bytes / 1e6);
     fflush(stdout);
-    if (has_members(o))
+    if (has_members(o) && !o->kept.eval)
         late_note_turns(r->net, o->members, (long long)(r->plan.steps - r->plan.t0));
 }
 
 /* ----------------------------------------------------------------------- evaluation */
 
+#define TEST_COST (1.0 / 3)      /* of a character that is only tested      */
 #define LN_2 0.69314718055994531 /* nats per bit                            */
 #define UNSEEN_BITS 24.0         /* of a byte that is not in the vocabulary */
 
@@ -381,7 +467,7 @@ static int evaluate_chunk(run *r, text_part part, size_t offset, int streams, in
                                  r->targets->labels);
     check(r, lp_forward(r->net, which, 0, &loss));
     *nats += (double)loss * counted;
-    progress_step(&r->bar, 0, (double)loss, r->lr, 0, 1);
+    progress_step(&r->bar, TEST_COST * counted, (double)loss, r->lr, 0, 0);
     return counted;
 }
 
@@ -392,7 +478,6 @@ static double evaluate(run *r, text_part part, int which)
     size_t size = part.end - part.first, states, known = 0;
     int    streams = r->o.eval_streams < r->o.batch ? r->o.eval_streams : r->o.batch;
     double nats = 0;
-    snprintf(r->bar.phase, sizeof r->bar.phase, "testing");
     if (size < (size_t)streams) streams = (int)size;
     size_t   longest = (size + (size_t)streams - 1) / (size_t)streams;
     lp_real *carry = lp_carry(r->net, &states);
@@ -411,10 +496,6 @@ static double evaluate(run *r, text_part part, int which)
     return (nats / LN_2 + UNSEEN_BITS * (double)(size - known)) / (double)size;
 }
 
-typedef struct score {
-    double valid, test; /* bits per character */
-} score;
-
 static score evaluate_all(run *r, int which)
 {
     score s;
@@ -424,6 +505,8 @@ static score evaluate_all(run *r, int which)
 }
 
 /* ------------------------------------------------------------------------- training */
+
+enum { MOST_MEMBERS_TESTED = 16 };
 
 static void train_minibatch(run *r, int64_t step)
 {
@@ -468,28 +551,54 @@ static void report(run *r, int64_t done)
     csv_flush(r->csv, r->o.common.csv);
 }
 
-/* All minibatches.  Returns the score of the single model at T0, if there was one. */
-static score train_all(run *r)
+/* A checkpoint of this place. */
+static void keep(run *r)
+{
+    facts place = { 0, { { NULL, NULL } } };
+    fact_add(&place, "place.step", "%lld", (long long)r->step);
+    fact_add(&place, "place.loss", "%.17g %.17g", r->loss, r->minibatches);
+    fact_add(&place, "place.seconds", "%.17g %.17g", r->seconds, r->characters);
+    fact_add(&place, "place.at_t0", "%.17g %.17g", r->at_t0.valid, r->at_t0.test);
+    checkpoint_write(&r->keep, r->net, &place, &r->bar);
+    facts_free(&place);
+}
+
+/* What training and all tests are, in characters of training. */
+static double work_of(const run *r)
+{
+    const options  *o = &r->o;
+    const schedule *s = &r->plan;
+    double          limit = (double)(r->text.valid.end - r->text.valid.first);
+    double          both = (double)(r->text.test.end - r->text.valid.first), tests = 2;
+    double          reports = (double)((s->steps + s->report - 1) / s->report);
+    if (limit > o->eval_limit) limit = o->eval_limit;
+    if (has_members(o) && o->members <= MOST_MEMBERS_TESTED) tests += o->members / 2.0;
+    return (double)s->steps * o->batch * o->length
+           + TEST_COST * (reports * limit + both * tests * (1 + (o->swa_from > 0)));
+}
+
+/* All minibatches, from r->step on. */
+static void train_all(run *r)
 {
     const schedule *s = &r->plan;
-    score           at_t0 = { 0, 0 };
-    r->bar = progress_start((double)s->steps * r->o.batch * r->o.length, "char", r->o.common.quiet);
-    for (int64_t step = 0; step < s->steps; step++) {
-        if (has_members(&r->o) && step == s->t0) {
-            if (step > 0) at_t0 = evaluate_all(r, LP_SINGLE);
+    r->bar.total = work_of(r);
+    r->bar.done = r->bar.before = r->characters;
+    while (r->step < s->steps) {
+        if (has_members(&r->o) && r->step == s->t0) {
+            if (r->step > 0) r->at_t0 = evaluate_all(r, LP_SINGLE);
             check(r, lp_late_begin(r->net));
         }
-        train_minibatch(r, step);
-        if (s->swa_from && is_due(s, step + 1, s->swa_from, s->swa_every))
+        train_minibatch(r, r->step++);
+        if (s->swa_from && is_due(s, r->step, s->swa_from, s->swa_every))
             check(r, lp_swa_add(r->net));
-        if (is_due(s, step + 1, s->report, s->report)) report(r, step + 1);
+        if (is_due(s, r->step, s->report, s->report)) report(r, r->step);
+        int end = r->step % s->epoch == 0 || r->step == s->steps;
+        if (r->keep.path && (end || checkpoint_due(&r->keep))) keep(r);
     }
-    return at_t0;
+    if (r->keep.path) stop_remove();
 }
 
 /* --------------------------------------------------------------------------- result */
-
-enum { MOST_MEMBERS_TESTED = 16 };
 
 static void print_row(run *r, const char *name, const char *suffix, score s)
 {
@@ -539,10 +648,11 @@ static void print_unseen(const run *r)
            UNSEEN_BITS * (double)test / (double)(t->test.end - t->test.first));
 }
 
-static score print_table(run *r, score at_t0)
+static score print_table(run *r)
 {
+    progress_clear(&r->bar);
     printf("\n%-28s %12s %20s\n", "bits per character", "validation", "test");
-    if (has_members(&r->o) && r->plan.t0 > 0) print_row(r, "single model at T0", "", at_t0);
+    if (r->at_t0.test > 0) print_row(r, "single model at T0", "", r->at_t0);
     score s = print_models(r, "");
     if (r->o.swa_from) {
         check(r, lp_swa_swap(r->net));
@@ -569,19 +679,16 @@ static void writer_check(const writer *w, lp_status status)
     if (status != LP_OK) die(EXIT_FAILED, "the sample: %s", lp_error(w->net));
 }
 
-/* Copies all parameters, which have the same names in both nets.  Logits divided by T raise the
-   probabilities to the power 1/T; the last layer does that when its weights are divided by T. */
-static void writer_copy(const writer *w, lp_net *from, double temperature)
+/* Logits divided by T raise the probabilities to the power 1/T; the last layer does that when its
+   weights are divided by T. */
+static void writer_temper(const writer *w, double temperature)
 {
     lp_tensor *p;
     for (int i = 0; (p = lp_parameter_at(w->net, i)) != NULL; i++) {
-        const lp_real *source = lp_values(from, lp_find(from, p->name), LP_SINGLE);
-        lp_real       *target = lp_values(w->net, p, LP_SINGLE);
-        double         scale = strncmp(p->name, "out.", 4) == 0 ? 1 / temperature : 1;
-        size_t         n = 1;
+        lp_real *x = lp_values(w->net, p, LP_SINGLE);
+        size_t   n = strncmp(p->name, "out.", 4) == 0;
         for (int d = 0; d < p->rank; d++) n *= (size_t)p->dim[d];
-        if (!source || !target) die(EXIT_FAILED, "the sample: no values of %s", p->name);
-        for (size_t j = 0; j < n; j++) target[j] = (lp_real)(scale * (double)source[j]);
+        for (size_t j = 0; j < n; j++) x[j] = (lp_real)((double)x[j] / temperature);
     }
 }
 
@@ -591,6 +698,7 @@ static writer writer_create(run *r)
     writer         w = { &r->text, NULL, NULL, NULL };
     lp_desc        desc = describe_net(o);
     desc.inference = 1;
+    desc.swa = 0;
     desc.late.members = 1;
     w.net = lp_create(&desc);
     if (!w.net) die(EXIT_FAILED, "out of memory for the sample");
@@ -600,7 +708,9 @@ static writer writer_create(run *r)
     lp_tensor *target = lp_tokens(w.net, "targets", 1, 1);
     writer_check(&w, lp_compile(w.net, lp_cross_entropy(w.net, logits, target, 0), NULL, 0));
     w.probs = (lp_real *)allocate((size_t)w.text->symbols, sizeof *w.probs);
-    writer_copy(&w, r->net, o->temperature);
+    if (r->net) writer_check(&w, lp_copy_weights(w.net, r->net, LP_AVERAGED));
+    else model_load(o->kept.weights, w.net, 1);
+    writer_temper(&w, o->temperature);
     return w;
 }
 
@@ -638,7 +748,6 @@ static void print_sample(run *r)
 {
     const options *o = &r->o;
     if (!o->generate) return;
-    if (has_members(o)) check(r, lp_late_average(r->net, LP_AVERAGE_AFFINE));
     writer w = writer_create(r);
     printf("\n%d characters at temperature %g:\n\n", o->generate, o->temperature);
     if (!o->prompt)
@@ -663,33 +772,166 @@ static void print_result(const run *r, const char *name, score s)
     const options *o = &r->o;
     printf("\nresult dataset=%s late=%s test_bpc=%.4f valid_bpc=%.4f train_char_s=%.0f units=%d "
            "members=%d steps=%lld seed=%d\n",
-           name, late_names[o->late], s.test, s.valid, r->characters / r->seconds, o->units,
+           name, late_names[o->late], s.test, s.valid,
+           r->seconds > 0 ? r->characters / r->seconds : 0, o->units,
            has_members(o) ? o->members : 1, (long long)r->plan.steps, o->common.seed);
+}
+
+/* ---------------------------------------------------------------------------- files */
+
+/* The bytes of the vocabulary, two hexadecimal digits each. */
+static void spell_vocabulary(const text *t, char *hex)
+{
+    for (int i = 0; i < t->symbols; i++) sprintf(hex + 2 * i, "%02x", t->spelt[i]);
+}
+
+/* From which a model can be built again, and its symbols read. */
+static facts describe_model(const run *r)
+{
+    const options *o = &r->o;
+    facts          about = { 0, { { NULL, NULL } } };
+    char           hex[2 * BYTES + 1] = "";
+    spell_vocabulary(&r->text, hex);
+    fact_add(&about, "model", "char-lstm");
+    fact_add(&about, "units", "%d", o->units);
+    fact_add(&about, "embedding", "%d", o->embedding);
+    fact_add(&about, "layers", "%d", o->layers);
+    fact_add(&about, "vocabulary", "%s", hex);
+    fact_add(&about, "common", "%d", (int)r->text.common);
+    fact_add(&about, "late", "%s", late_names[o->late]);
+    if (o->kept.save_members && has_members(o)) fact_add(&about, "members", "%d", o->members);
+    return about;
+}
+
+/* What every checkpoint of this run holds beside the state. */
+static void describe_run(run *r)
+{
+    cli_option list[MOST_OPTIONS];
+    char       words[4096];
+    options    copy = r->o;
+    facts_add_options(&r->keep.fixed, list, list_options(&copy, list));
+    join_words(&r->o.files, words, sizeof words);
+    fact_add(&r->keep.fixed, "data.files", "%s", words);
+    fact_add(&r->keep.fixed, "data.text", "%zu %016llx", r->text.size,
+             (unsigned long long)text_hash(&r->text));
+}
+
+/* Reads a checkpoint: it must be of this text. */
+static void resume(run *r, const char *path)
+{
+    fact_file f = facts_open(path);
+    char      here[64], there[64];
+    double    x[2];
+    snprintf(here, sizeof here, "%zu %016llx", r->text.size,
+             (unsigned long long)text_hash(&r->text));
+    if (!fact_text(&f, "data.text", there, sizeof there) || strcmp(here, there) != 0)
+        die(EXIT_USAGE, "%s: its text is not the one that is here", path);
+    if (lp_read_state(r->net, &f.file) != LP_OK) die(EXIT_USAGE, "%s: %s", path, lp_error(r->net));
+    r->step = (int64_t)fact_number(&f, "place.step");
+    fact_numbers(&f, "place.loss", x, 2), r->loss = x[0], r->minibatches = x[1];
+    fact_numbers(&f, "place.seconds", x, 2), r->seconds = x[0], r->characters = x[1];
+    fact_numbers(&f, "place.at_t0", x, 2), r->at_t0.valid = x[0], r->at_t0.test = x[1];
+    lp_close_file(&f.file);
+    if (r->step > r->plan.steps)
+        die(EXIT_USAGE, "%s: it has done %lld minibatches, more than are asked for", path,
+            (long long)r->step);
+    if (r->o.kept.branch && r->step != r->plan.t0)
+        die(EXIT_USAGE, "--branch %s: expected a checkpoint at T0, minibatch %lld; it is at %lld",
+            path, (long long)r->plan.t0, (long long)r->step);
+    if (!r->o.common.quiet) printf("resumed from %s: step %lld\n", path, (long long)r->step);
+}
+
+/* The vocabulary of a model: symbols, and the byte of each. */
+static text vocabulary_of(const fact_file *f)
+{
+    text     t;
+    char     hex[2 * BYTES + 1];
+    unsigned byte;
+    memset(&t, 0, sizeof t);
+    for (int b = 0; b < BYTES; b++) t.symbol[b] = UNSEEN;
+    int good = fact_text(f, "vocabulary", hex, sizeof hex) && strlen(hex) % 2 == 0;
+    for (; good && hex[2 * t.symbols]; t.symbols++) {
+        good = sscanf(hex + 2 * t.symbols, "%2x", &byte) == 1 && t.symbol[byte] == UNSEEN;
+        if (!good) break;
+        t.symbol[byte] = t.symbols;
+        t.spelt[t.symbols] = (uint8_t)byte;
+    }
+    t.common = (int32_t)fact_number(f, "common");
+    if (!good || t.common < 0 || t.common >= t.symbols)
+        die(EXIT_USAGE, "%s: expected the model of a text, with its vocabulary", f->path);
+    return t;
+}
+
+/* The weights or the state that the options name. */
+static void load(run *r)
+{
+    const file_options *k = &r->o.kept;
+    if (k->resume || k->branch) resume(r, k->resume ? k->resume : k->branch);
+    if (!k->weights) return;
+    fact_file f = facts_open(k->weights);
+    text      t = vocabulary_of(&f);
+    lp_close_file(&f.file);
+    if (t.symbols != r->text.symbols || memcmp(t.spelt, r->text.spelt, (size_t)t.symbols) != 0)
+        die(EXIT_USAGE, "--weights %s: its %d symbols are not the %d of this text", k->weights,
+            t.symbols, r->text.symbols);
+    model_load(k->weights, r->net, k->eval && has_members(&r->o) ? r->o.members : 1);
+}
+
+/* Text from a model alone. */
+static void write_only(run *r)
+{
+    const options *o = &r->o;
+    fact_file      f = facts_open(o->kept.weights);
+    r->text = vocabulary_of(&f);
+    lp_close_file(&f.file);
+    check_prompt(o, &r->text);
+    print_sample(r);
+    printf("\nresult model=%s characters=%d seed=%d\n", o->kept.weights, o->generate,
+           o->common.seed);
+    output_check();
+}
+
+/* A run from its text to its result. */
+static void train_and_test(run *r, const char *program)
+{
+    static const char header[] = "step,lr,train_bpc,valid_bpc,members,gradient_norm,train_seconds";
+    char              name[128];
+    options          *o = &r->o;
+    name_text(o, name, sizeof name);
+    r->text = read_text(o);
+    if (!o->kept.eval) check_text(o, &r->text);
+    check_prompt(o, &r->text);
+    r->plan = make_schedule(o, &r->text);
+    choose_members(o, &r->plan);
+    build(r);
+    r->keep = checkpoint_start(&o->kept, program);
+    describe_run(r);
+    r->bar = progress_start(1, "char", o->common.quiet || o->kept.eval);
+    print_setup(r, name);
+    load(r);
+    if (o->kept.resume && o->common.csv)
+        r->csv = csv_reopen(o->common.csv, header, (double)r->step);
+    else r->csv = csv_open(o->common.csv, header);
+
+    facts about = describe_model(r);
+    if (!o->kept.eval) train_all(r);
+    score s = print_table(r);
+    model_save(&o->kept, r->net, &about);
+    print_sample(r);
+    print_result(r, name, s);
+    output_check();
+    csv_close(r->csv, o->common.csv);
+    facts_free(&about);
+    facts_free(&r->keep.fixed);
 }
 
 int main(int argc, char **argv)
 {
-    run  r;
-    char name[128];
+    run r;
     memset(&r, 0, sizeof r);
     r.o = read_options(argc, argv);
-    name_text(&r.o, name, sizeof name);
-    r.text = read_text(&r.o);
-    check_text(&r.o, &r.text);
-    r.plan = make_schedule(&r.o, &r.text);
-    choose_members(&r.o, &r.plan);
-    build(&r);
-    r.csv =
-        csv_open(r.o.common.csv, "step,lr,train_bpc,valid_bpc,members,gradient_norm,train_seconds");
-    print_setup(&r, name);
-
-    score at_t0 = train_all(&r);
-    score s = print_table(&r, at_t0);
-    print_sample(&r);
-    print_result(&r, name, s);
-
-    output_check();
-    csv_close(r.csv, r.o.common.csv);
+    if (only_writes(&r.o)) write_only(&r);
+    else train_and_test(&r, argv[0]);
     lp_destroy(r.net);
     free(r.saved);
     text_free(&r.text);

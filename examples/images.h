@@ -31,6 +31,20 @@ static inline void image_set_grow(image_set *s, int more)
     if (!s->pixels || !s->labels) die(EXIT_FAILED, "out of memory for %zu images", n);
 }
 
+/* A number that stands for these very images and labels. */
+static inline uint64_t image_set_hash(const image_set *s)
+{
+    uint64_t h = 0, word;
+    for (size_t i = 0; i + 8 <= (size_t)s->count * IMAGE_BYTES; i += 8) {
+        memcpy(&word, s->pixels + i, 8);
+        h = (h ^ word) * UINT64_C(0x9E3779B97F4A7C15);
+        h ^= h >> 29;
+    }
+    for (int i = 0; i < s->count; i++)
+        h = (h ^ (uint64_t)s->labels[i]) * UINT64_C(0xBF58476D1CE4E5B9);
+    return h ^ h >> 31;
+}
+
 static inline void image_set_free(image_set *s)
 {
     free(s->pixels);

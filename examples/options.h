@@ -170,9 +170,36 @@ static inline int option_set_choice(const cli_option *o, const char *text)
 static inline int option_set(const cli_option *o, const char *text)
 {
     if (o->kind == OPTION_CHOICE) return option_set_choice(o, text);
+    if (o->kind == OPTION_FLAG) {
+        if (strcmp(text, "0") && strcmp(text, "1")) return 0;
+        return *(int *)o->target = text[0] == '1', 1;
+    }
     if (o->kind != OPTION_TEXT) return option_set_number(o, text);
     *(const char **)o->target = text;
     return *text != 0;
+}
+
+/* The value in force, as text that option_set takes again; "" for none. */
+static inline void option_value(const cli_option *o, char *text, size_t size)
+{
+    text[0] = 0;
+    switch (o->kind) {
+    case OPTION_INT:
+        if (*(int *)o->target < o->min) break; /* not chosen yet */
+        snprintf(text, size, "%d", *(int *)o->target);
+        break;
+    case OPTION_FLAG: snprintf(text, size, "%d", *(int *)o->target); break;
+    case OPTION_REAL:
+        snprintf(text, size, "%g", *(double *)o->target);
+        if (strtod(text, NULL) != *(double *)o->target)
+            snprintf(text, size, "%.17g", *(double *)o->target);
+        break;
+    case OPTION_CHOICE: snprintf(text, size, "%s", o->choices[*(int *)o->target]); break;
+    case OPTION_TEXT:
+        if (*(const char **)o->target) snprintf(text, size, "%s", *(const char **)o->target);
+        break;
+    default: break;
+    }
 }
 
 static inline const cli_option *option_find(const cli_option *table, int count, const char *name)
@@ -356,6 +383,32 @@ static inline FILE *csv_open(const char *path, const char *header)
     if (!csv) die(EXIT_USAGE, "--csv %s: cannot open for writing: %s", path, strerror(errno));
     fprintf(csv, "%s\n", header);
     csv_flush(csv, path);
+    return csv;
+}
+
+/* The same for a resumed run: the rows up to number `last` in the first column stay; what comes
+   after it will be written again. */
+static inline FILE *csv_reopen(const char *path, const char *header, double last)
+{
+    FILE *old = path ? fopen(path, "r") : NULL;
+    char *rows = NULL, row[1024];
+    long  size = 0, used = 0;
+    if (!old) return csv_open(path, header);
+    if (fseek(old, 0, SEEK_END) == 0) size = ftell(old);
+    rows = (char *)allocate((size_t)(size > 0 ? size : 0) + 1, 1);
+    rewind(old);
+    for (int first = 1; fgets(row, sizeof row, old); first = 0) {
+        size_t n = strlen(row);
+        if (first || row[n - 1] != '\n' || strtod(row, NULL) > last) continue;
+        if (used + (long)n > size) break;
+        memcpy(rows + used, row, n);
+        used += (long)n;
+    }
+    fclose(old);
+    FILE *csv = csv_open(path, header);
+    fwrite(rows, 1, (size_t)used, csv);
+    csv_flush(csv, path);
+    free(rows);
     return csv;
 }
 

@@ -16,6 +16,7 @@ typedef struct progress {
     const char *unit;                   /* "img"                                      */
     char        phase[40];              /* what is being done, "epoch 3/15"           */
     double      done, total;            /* units                                      */
+    double      before;                 /* units done by an earlier run               */
     double      start, shown;           /* seconds                                    */
 } progress;
 
@@ -28,7 +29,7 @@ static inline double seconds_now(void)
 
 static inline progress progress_start(double total, const char *unit, int quiet)
 {
-    progress p = { 0, 0, 0, NULL, "", 0, 0, 0, 0 };
+    progress p = { 0, 0, 0, NULL, "", 0, 0, 0, 0, 0 };
     p.quiet = quiet;
     p.terminal = isatty(STDERR_FILENO);
     p.unit = unit;
@@ -60,21 +61,25 @@ static inline void progress_time(char *text, size_t size, double seconds)
     else snprintf(text, size, "%ld:%02ld:%02ld", s / 3600, s / 60 % 60, s % 60);
 }
 
-/* `units` more are done; shows loss, learning rate and the member (0..members-1) trained last. */
-static inline void progress_step(progress *p, int units, double loss, double lr, int member,
+/* `units` more are done; shows loss, learning rate and the member (0..members-1) trained last;
+   members 0: not while testing. */
+static inline void progress_step(progress *p, double units, double loss, double lr, int member,
                                  int members)
 {
-    char   lead[32], left[32], of[32] = "", line[256];
+    char   lead[32], left[32], of[32] = "", shown[160], line[256];
     double now = seconds_now(), pause = p->terminal ? 0.1 : 30;
     p->done += units;
     if (p->quiet || now - p->shown < pause) return;
     p->shown = now;
-    double share = p->done / p->total, elapsed = now - p->start;
+    double share = p->done < p->total ? p->done / p->total : 1, elapsed = now - p->start;
     progress_lead(lead, sizeof lead, share, p->terminal);
-    progress_time(left, sizeof left, elapsed * (1 - share) / share);
+    double rate = (p->done - p->before) / elapsed;
+    progress_time(left, sizeof left, rate > 0 ? (p->total - p->done) / rate : 0);
     if (members > 1) snprintf(of, sizeof of, " member %d/%d", member + 1, members);
-    snprintf(line, sizeof line, "%s %.0f %s/s %s left %s loss %.3f lr %.3g%s", lead,
-             p->done / elapsed, p->unit, left, p->phase, loss, lr, of);
+    if (members > 0)
+        snprintf(shown, sizeof shown, "%s loss %.3f lr %.3g%s", p->phase, loss, lr, of);
+    else snprintf(shown, sizeof shown, "testing");
+    snprintf(line, sizeof line, "%s %.0f %s/s %s left %s", lead, rate, p->unit, left, shown);
     if (p->terminal) fprintf(stderr, "\r\033[K%.79s", line); /* a wrapped line would stay */
     else fprintf(stderr, "%s\n", line);
     p->drawn = p->terminal;

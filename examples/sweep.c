@@ -21,6 +21,7 @@
 #include "../latephase.h"
 #include "options.h"
 #include "progress.h"
+#include "checkpoint.h"
 #include "images.h"
 #include "trainer.h"
 

@@ -100,6 +100,14 @@ static inline text text_read(const char *const *path, int count, const char *nam
     return t;
 }
 
+/* A number that stands for this very text. */
+static inline uint64_t text_hash(const text *t)
+{
+    uint64_t h = 0;
+    for (size_t i = 0; i < t->size; i++) h = (h ^ t->byte[i]) * UINT64_C(0x100000001B3);
+    return h ^ h >> 31;
+}
+
 static inline void text_free(text *t) { free(t->byte); }
 
 /* Bytes of a part that are not in the vocabulary. */

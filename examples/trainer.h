@@ -1,9 +1,9 @@
 /* trainer.h - training and testing an image classifier
    SPDX-License-Identifier: MIT OR Unlicense
 
-   The loops that programs share: an epoch of training, a pass over the test images, and the
-   BatchNorm statistics of an SWA model.  Include latephase.h, options.h, progress.h and images.h
-   first. */
+   The loops that programs share: an epoch of training, which can be left and entered again at any
+   minibatch, a pass over the test images, and the BatchNorm statistics of an SWA model.  Include
+   latephase.h, options.h, progress.h, checkpoint.h and images.h first. */
 
 #ifndef EXAMPLES_TRAINER_H
 #define EXAMPLES_TRAINER_H
@@ -19,6 +19,12 @@ typedef struct trainer {
     lp_real         *probs; /* [batch, classes]                                       */
     progress         bar;
     double           seconds, images; /* spent and seen in training                             */
+
+    /* The place in training, which a checkpoint keeps. */
+    int         epoch, first; /* under way, from 1; its next image in order           */
+    double      loss;         /* sum over the images of the epoch so far              */
+    lp_metrics  at_t0, last;  /* test of the single model at T0, and of the last epoch */
+    checkpoint *keep;         /* or NULL                                              */
 } trainer;
 
 /* A refused step is the end; the library says which step and member it was. */
@@ -46,6 +52,8 @@ static inline trainer trainer_create(const lp_desc *desc, int batch, const augme
     t.test = test;
     t.order = (int32_t *)allocate((size_t)train->count, sizeof *t.order);
     t.probs = (lp_real *)allocate((size_t)batch * (size_t)train->classes, sizeof *t.probs);
+    t.epoch = 1;
+    t.at_t0 = t.last = lp_metrics_zero();
     return t;
 }
 
@@ -78,24 +86,72 @@ static inline int minibatch_rows(const trainer *t, const image_set *set, int fir
     return set->count - first < t->batch ? set->count - first : t->batch;
 }
 
-/* One epoch of Algorithm 1, members taking turns from minibatch to minibatch; the last, shorter
-   minibatch trains too.  Returns the mean loss over the images. */
+static inline void fact_add_metrics(facts *f, const char *key, const lp_metrics *m)
+{
+    fact_add(f, key, "%.17g %.17g %.17g %.17g", m->images, m->correct, m->nll, m->brier);
+}
+
+/* Writes a checkpoint of this place. */
+static inline void trainer_keep(trainer *t)
+{
+    facts place = { 0, { { NULL, NULL } } };
+    if (!t->keep || !t->keep->path) return;
+    fact_add(&place, "place.epoch", "%d", t->epoch);
+    fact_add(&place, "place.first", "%d", t->first);
+    fact_add(&place, "place.loss", "%.17g", t->loss);
+    fact_add(&place, "place.seconds", "%.17g", t->seconds);
+    fact_add(&place, "place.images", "%.17g", t->images);
+    fact_add_metrics(&place, "place.at_t0", &t->at_t0);
+    fact_add_metrics(&place, "place.last", &t->last);
+    checkpoint_write(t->keep, t->net, &place, &t->bar);
+    facts_free(&place);
+}
+
+static inline void fact_metrics(const fact_file *f, const char *key, lp_metrics *m)
+{
+    double x[4];
+    fact_numbers(f, key, x, 4);
+    m->images = x[0], m->correct = x[1], m->nll = x[2], m->brier = x[3];
+}
+
+/* The state and place of a checkpoint. */
+static inline void trainer_resume(trainer *t, const fact_file *f)
+{
+    if (lp_read_state(t->net, &f->file) != LP_OK)
+        die(EXIT_USAGE, "%s: %s", f->path, lp_error(t->net));
+    t->epoch = (int)fact_number(f, "place.epoch");
+    t->first = (int)fact_number(f, "place.first");
+    t->loss = fact_number(f, "place.loss");
+    t->seconds = fact_number(f, "place.seconds");
+    t->images = fact_number(f, "place.images");
+    fact_metrics(f, "place.at_t0", &t->at_t0);
+    fact_metrics(f, "place.last", &t->last);
+}
+
+/* One epoch of Algorithm 1, or the rest of it, members taking turns from minibatch to minibatch; the
+   last, shorter minibatch trains too.  Returns the mean loss over the images. */
 static inline double train_epoch(trainer *t, int epoch, double lr)
 {
-    double sum = 0, start = seconds_now();
+    t->epoch = epoch;
     lp_shuffle(t->seed, STREAM_ORDER + (uint64_t)epoch, t->order, t->train->count);
-    for (int first = 0; first < t->train->count; first += t->batch) {
-        int     rows = minibatch_rows(t, t->train, first);
+    while (t->first < t->train->count) {
+        int     rows = minibatch_rows(t, t->train, t->first);
         lp_info info = lp_get_info(t->net);
         lp_real loss = 0;
-        trainer_load(t, epoch, first, rows);
+        double  start = seconds_now();
+        trainer_load(t, epoch, t->first, rows);
         trainer_check(t, lp_train_step(t->net, (float)lr, &loss));
-        sum += (double)loss * rows;
+        t->first += rows;
+        t->loss += (double)loss * rows;
+        t->seconds += seconds_now() - start;
+        t->images += rows;
         progress_step(&t->bar, rows, (double)loss, lr, info.member, info.members);
+        if (t->keep && checkpoint_due(t->keep)) trainer_keep(t);
     }
-    t->seconds += seconds_now() - start;
-    t->images += t->train->count;
-    return sum / t->train->count;
+    double mean = t->loss / t->train->count;
+    t->first = 0;
+    t->loss = 0;
+    return mean;
 }
 
 /* A minibatch of images without augmentation, `first` and those behind it, through model `which`: a
@@ -113,11 +169,14 @@ static inline int trainer_predict(trainer *t, const image_set *set, int first, i
     return rows;
 }
 
+#define TEST_COST (1.0 / 3) /* of an image that is only tested, in images of training */
+
 static inline lp_metrics evaluate(trainer *t, const image_set *set, int which)
 {
     lp_metrics metrics = lp_metrics_zero();
     for (int first = 0; first < set->count; first += t->batch) {
         int rows = trainer_predict(t, set, first, which);
+        progress_step(&t->bar, rows * TEST_COST, 0, 0, 0, 0);
         lp_metrics_add(&metrics, t->probs, t->label->labels, rows, set->classes);
     }
     return metrics;

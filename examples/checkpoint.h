@@ -1,0 +1,319 @@
+/* checkpoint.h - what a run leaves behind: model files, checkpoints, and an orderly end
+   SPDX-License-Identifier: MIT OR Unlicense
+
+   The options for files that training programs share, the metadata in these files, and signals.  A
+   checkpoint is a training state of latephase.h with all options of the program and its place in
+   the data as metadata; a resumed run is the uninterrupted one, bit for bit.  Include disk.h,
+   latephase.h, options.h and progress.h first; needs POSIX. */
+
+#ifndef EXAMPLES_CHECKPOINT_H
+#define EXAMPLES_CHECKPOINT_H
+
+#include <signal.h>
+
+typedef struct file_options {
+    const char *save, *weights, *checkpoint, *resume, *branch; /* or NULL */
+    int         save_members, eval;
+    double      minutes;
+} file_options;
+
+/* Rows of the table; f is a file_options *. */
+#define FILE_OPTIONS(f) \
+    option_text("--save", "FILE", "write the model at the end (safetensors)", &(f)->save), \
+        option_flag("--save-members", "with the members' own weights", &(f)->save_members), \
+        option_text("--weights", "FILE", "begin with the weights of this file", &(f)->weights), \
+        option_flag("--eval", "no training: the table of the models in --weights", &(f)->eval), \
+        option_text("--checkpoint", "FILE", "write the state of training here, again and again", \
+                    &(f)->checkpoint), \
+        option_real("--checkpoint-minutes", "M", "that often, and at the end of an epoch", \
+                    &(f)->minutes, 0, 1e6), \
+        option_text("--resume", "FILE", "go on from this checkpoint, with its options", \
+                    &(f)->resume), \
+        option_text("--branch", "FILE", "another late phase from this checkpoint at T0", \
+                    &(f)->branch)
+
+/* Can a file be written beside path?  Better asked before hours of training than after. */
+static inline void check_writable(const char *option, const char *path)
+{
+    char  beside[1024];
+    FILE *file;
+    if (!path) return;
+    if (snprintf(beside, sizeof beside, "%s.part", path) >= (int)sizeof beside)
+        die(EXIT_USAGE, "%s: the name of the file is too long", option);
+    if (!(file = fopen(beside, "ab")))
+        die(EXIT_USAGE, "%s %s: cannot be written: %s", option, path, strerror(errno));
+    fclose(file);
+    remove(beside);
+}
+
+static inline void file_options_check(const file_options *f)
+{
+    if (f->eval && !f->weights) die(EXIT_USAGE, "--eval: expected with --weights FILE");
+    if (f->save_members && !f->save) die(EXIT_USAGE, "--save-members: expected with --save FILE");
+    if (f->resume && f->branch) die(EXIT_USAGE, "--branch: expected without --resume");
+    if (f->weights && (f->resume || f->branch))
+        die(EXIT_USAGE, "--weights: expected without --resume and --branch, which bring their own");
+    if (f->eval && (f->checkpoint || f->save))
+        die(EXIT_USAGE, "--eval: expected without --checkpoint and --save");
+    check_writable("--save", f->save);
+    check_writable("--checkpoint", f->checkpoint);
+}
+
+/* ------------------------------------------------------------------------- metadata */
+
+enum { MOST_FACTS = 128 };
+typedef struct facts {
+    int     count;
+    lp_meta meta[MOST_FACTS];
+} facts;
+
+static inline char *copy_text(const char *text)
+{
+    char *copy = (char *)allocate(strlen(text) + 1, 1);
+    return strcpy(copy, text);
+}
+
+#if defined(__GNUC__)
+__attribute__((format(printf, 3, 4)))
+#endif
+static inline void
+fact_add(facts *f, const char *key, const char *format, ...)
+{
+    char    text[4096];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    if (f->count == MOST_FACTS) die(EXIT_FAILED, "more than %d facts in a file", MOST_FACTS);
+    f->meta[f->count].key = copy_text(key);
+    f->meta[f->count++].value = copy_text(text);
+}
+
+static inline void facts_free(facts *f)
+{
+    for (int i = 0; i < f->count; i++) {
+        free((void *)(uintptr_t)f->meta[i].key);
+        free((void *)(uintptr_t)f->meta[i].value);
+    }
+    f->count = 0;
+}
+
+/* A file with metadata, open; its sentence and the end of the program if it is none. */
+typedef struct fact_file {
+    const char *path;
+    lp_source   file;
+} fact_file;
+
+static inline fact_file facts_open(const char *path)
+{
+    fact_file f = { path, { NULL, NULL, 0 } };
+    char      why[512];
+    if (lp_open_file(&f.file, path, why, sizeof why) != LP_OK) die(EXIT_USAGE, "%s", why);
+    if (lp_check_file(&f.file, why, sizeof why) != LP_OK) die(EXIT_USAGE, "%s: %s", path, why);
+    return f;
+}
+
+/* The same, of the state of a training. */
+static inline fact_file facts_open_state(const char *path)
+{
+    fact_file f = facts_open(path);
+    char      version[8];
+    if (lp_find_meta(&f.file, "latephase.state", version, sizeof version) < 0)
+        die(EXIT_USAGE, "%s: this is not the state of a training, as --checkpoint writes it", path);
+    return f;
+}
+
+/* The text of that key; 0 if there is none. */
+static inline int fact_text(const fact_file *f, const char *key, char *text, size_t size)
+{
+    int n = lp_find_meta(&f->file, key, text, size);
+    return n >= 0 && (size_t)n < size;
+}
+
+/* `count` numbers of that key, which must be there. */
+static inline void fact_numbers(const fact_file *f, const char *key, double *x, int count)
+{
+    char text[512], *at = text, *end;
+    int  good = fact_text(f, key, text, sizeof text);
+    for (int i = 0; i < count && good; i++, at = end) {
+        x[i] = strtod(at, &end);
+        good = end != at;
+    }
+    if (!good)
+        die(EXIT_USAGE, "%s: expected a checkpoint of this program, with \"%s\"", f->path, key);
+}
+
+static inline double fact_number(const fact_file *f, const char *key)
+{
+    double x;
+    fact_numbers(f, key, &x, 1);
+    return x;
+}
+
+/* ------------------------------------------------------ the options of a checkpoint */
+
+/* These may differ when a run is resumed: they do not change what is computed. */
+static const char *const free_options[] = {
+    "--data",         "--threads",    "--isa",        "--csv",
+    "--quiet",        "--help",       "--save",       "--weights",
+    "--save-members", "--eval",       "--checkpoint", "--checkpoint-minutes",
+    "--resume",       "--branch",     "--epochs",     "--steps",
+    "--generate",     "--prompt",     "--report",     "",
+    "--temperature",  "--eval-limit", "--recompute",  NULL
+};
+/* And these when another late phase branches off. */
+static const char *const branch_options[] = { "--late",    "--members",  "--t0",        "--sigma0",
+                                              "--gamma",   "--lr-from",  "--lr-to",     "--lr-end",
+                                              "--wd-late", "--swa-from", "--swa-every", NULL };
+
+static inline int is_among(const char *name, const char *const *list)
+{
+    for (int i = 0; list[i]; i++)
+        if (strcmp(list[i], name) == 0) return 1;
+    return 0;
+}
+
+/* Of these a checkpoint says nothing. */
+static const char *const passing_options[] = { "--help",    "--resume", "--branch",
+                                               "--weights", "--eval",   "--checkpoint",
+                                               "--threads", "--isa",    "--quiet",
+                                               NULL };
+
+static inline void facts_add_options(facts *f, const cli_option *table, int count)
+{
+    char key[64], text[256];
+    for (int i = 0; i < count; i++) {
+        if (table[i].kind == OPTION_WORDS || is_among(table[i].name, passing_options)) continue;
+        snprintf(key, sizeof key, "option%s", table[i].name);
+        option_value(&table[i], text, sizeof text);
+        fact_add(f, key, "%s", text);
+    }
+}
+
+/* All options that the checkpoint has. */
+static inline void options_of_file(const fact_file *f, const cli_option *table, int count)
+{
+    char key[64], text[256];
+    for (int i = 0; i < count; i++) {
+        snprintf(key, sizeof key, "option%s", table[i].name);
+        if (!fact_text(f, key, text, sizeof text)) continue; /* an older program */
+        if (table[i].kind == OPTION_TEXT) {
+            *(const char **)table[i].target = *text ? copy_text(text) : NULL;
+        } else if (*text && !option_set(&table[i], text)) {
+            die(EXIT_USAGE, "%s: its %s is '%s', which this program does not take", f->path,
+                table[i].name, text);
+        }
+    }
+}
+
+/* The options of the command line on top of those of a checkpoint, which they may not contradict. */
+static inline void options_resume(const fact_file *f, int branch, int argc, char **argv,
+                                  const cli_option *table, int count)
+{
+    enum { MOST = 64 };
+    char(*before)[256] = (char(*)[256])allocate(MOST, 256), after[256];
+    for (int i = 0; i < count && i < MOST; i++) option_value(&table[i], before[i], 256);
+    options_parse(argc, argv, table, count);
+    for (int i = 0; i < count && i < MOST; i++) {
+        const char *name = table[i].name;
+        if (is_among(name, free_options) || (branch && is_among(name, branch_options))) continue;
+        option_value(&table[i], after, sizeof after);
+        if (strcmp(before[i], after) != 0)
+            die(EXIT_USAGE, "%s %s: the checkpoint %s was made with %s", name, after, f->path,
+                *before[i] ? before[i] : "none");
+    }
+    free(before);
+}
+
+/* ------------------------------------------------------------------- an orderly end */
+
+static volatile sig_atomic_t stop_signal; /* the signal that asked to stop, or 0 */
+
+/* The first one is noted, and looked at after the minibatch; the second ends the program at once. */
+static inline void stop_handler(int number)
+{
+    if (stop_signal) _exit(128 + number);
+    stop_signal = number;
+}
+
+static inline void stop_install(void)
+{
+    struct sigaction action;
+    memset(&action, 0, sizeof action);
+    action.sa_handler = stop_handler;
+    action.sa_flags = SA_RESTART;
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+/* After training a signal ends the program again. */
+static inline void stop_remove(void)
+{
+    signal(SIGINT, SIG_DFL);
+    signal(SIGTERM, SIG_DFL);
+    if (stop_signal) raise((int)stop_signal);
+}
+
+/* ----------------------------------------------------------------------- checkpoint */
+
+typedef struct checkpoint {
+    const char *path;    /* NULL: none are written */
+    const char *program; /* argv[0], for the command that goes on */
+    double      pause;   /* seconds between two of them */
+    double      written; /* when the last one was */
+    facts       fixed;   /* options and data: the same in all of them */
+} checkpoint;
+
+static inline checkpoint checkpoint_start(const file_options *f, const char *program)
+{
+    checkpoint c;
+    memset(&c, 0, sizeof c);
+    c.path = f->checkpoint ? f->checkpoint : f->resume;
+    c.program = program;
+    c.pause = 60 * f->minutes;
+    c.written = seconds_now();
+    if (c.path) stop_install();
+    return c;
+}
+
+static inline int checkpoint_due(const checkpoint *c)
+{
+    return c->path && (stop_signal || seconds_now() - c->written >= c->pause);
+}
+
+/* Writes state, fixed facts and those about the place in the data.  A disk that is full does not end
+   the training: the checkpoint before stays, and a sentence says so.  After a signal it is the end
+   of the program. */
+static inline void checkpoint_write(checkpoint *c, lp_net *net, const facts *place, progress *bar)
+{
+    facts all = c->fixed;
+    for (int i = 0; i < place->count && all.count < MOST_FACTS; i++)
+        all.meta[all.count++] = place->meta[i];
+    lp_status st = lp_save_state(net, c->path, all.meta, all.count);
+    c->written = seconds_now();
+    if (st != LP_OK || stop_signal) progress_clear(bar);
+    if (st != LP_OK && stop_signal) die(EXIT_FAILED, "no checkpoint: %s", lp_error(net));
+    if (st != LP_OK) fprintf(stderr, "warning: no checkpoint: %s\n", lp_error(net));
+    if (!stop_signal) return;
+    fprintf(stderr, "stopped by a signal; to go on: %s --resume %s\n", c->program, c->path);
+    exit(128 + (int)stop_signal);
+}
+
+/* Writes the model, if a file was asked for; with the facts from which it can be built again. */
+static inline void model_save(const file_options *f, lp_net *net, const facts *about)
+{
+    if (!f->save) return;
+    int with = f->save_members && lp_get_info(net).members > 1;
+    if (lp_save_weights(net, f->save, with ? LP_WITH_MEMBERS : 0, about->meta, about->count)
+        != LP_OK)
+        die(EXIT_FAILED, "--save: %s", lp_error(net));
+}
+
+/* The weights of a file, with its members where the net has room for them (K in the late phase). */
+static inline void model_load(const char *path, lp_net *net, int members)
+{
+    if (lp_load_weights(net, path, members > 1 ? LP_WITH_MEMBERS : 0, NULL, 0) != LP_OK)
+        die(EXIT_USAGE, "--weights: %s", lp_error(net));
+}
+
+#endif

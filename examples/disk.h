@@ -1,0 +1,46 @@
+/* disk.h - what C99 cannot say about files: to be included before latephase.h
+   SPDX-License-Identifier: MIT OR Unlicense
+
+   The hooks by which lp_save_weights and lp_save_state put a whole file into its place, so that it is
+   there after a power cut too: flush a file, flush a directory, replace a file.  POSIX and Windows;
+   elsewhere the defaults of latephase.h hold. */
+
+#ifndef EXAMPLES_DISK_H
+#define EXAMPLES_DISK_H
+
+#include <stdio.h>
+#include <string.h>
+
+#if defined(_WIN32)
+#include <io.h>
+#include <windows.h>
+
+static inline int disk_replace(const char *from, const char *to)
+{
+    DWORD how = MOVEFILE_REPLACE_EXISTING | MOVEFILE_WRITE_THROUGH;
+    return MoveFileExA(from, to, how) ? 0 : -1;
+}
+#define LP_FSYNC(file) _commit(_fileno(file))
+#define LP_REPLACE(from, to) disk_replace(from, to)
+#elif defined(__unix__) || defined(__APPLE__)
+#include <fcntl.h>
+#include <unistd.h>
+
+/* The directory of the file at path. */
+static inline int disk_flush_directory(const char *path)
+{
+    char        name[1024] = ".";
+    const char *slash = strrchr(path, '/');
+    size_t      n = slash ? (size_t)(slash - path) + (slash == path) : 1;
+    if (n >= sizeof name) return 0;
+    if (slash) memcpy(name, path, n), name[n] = 0;
+    int directory = open(name, O_RDONLY);
+    if (directory < 0) return -1;
+    int failed = fsync(directory);
+    return close(directory) || failed ? -1 : 0;
+}
+#define LP_FSYNC(file) fsync(fileno(file))
+#define LP_FSYNC_DIR(path) disk_flush_directory(path)
+#endif
+
+#endif

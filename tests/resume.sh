@@ -1,0 +1,146 @@
+#!/bin/sh
+# Trainings that are killed at random moments, each time resumed, end with the same bits as one that
+# never was; signals end a run in order; files that cannot be written lose nothing.
+# usage: tests/resume.sh quick|full CIFAR ENWIK8
+set -u
+mode=$1 cifar=$2 enwik8=$3
+t=$(mktemp -d) || exit 1
+trap 'rm -rf "$t"' EXIT
+passed=0 failed=0 skipped=0
+kills=5
+[ "$mode" = full ] && kills=50
+
+check() { # NAME COMMAND...
+    name=$1
+    shift
+    if "$@" >"$t/log" 2>&1; then passed=$((passed + 1))
+    else failed=$((failed + 1)); echo "FAIL $name"; sed 's/^/     /' "$t/log" | head -n 5; fi
+}
+says() { grep -q -- "$1" "$2"; }
+# The result without the speed, which is the machine's.
+result() { tail -n 1 "$1" | sed 's/train_[a-z]*_s=[0-9.]*//'; }
+same_result() { [ -n "$(result "$1")" ] && [ "$(result "$1")" = "$(result "$2")" ]; }
+# A random number below $1, from $seed.
+seed=${RESUME_SEED:-$$}
+random() { seed=$(((seed * 1103515245 + 12345) % 2147483648)); echo $((seed / 65536 % $1)); }
+
+
+# A data set in the CIFAR format: noise, brighter for higher classes.
+mkdir "$t/data"
+LC_ALL=C awk 'BEGIN { srand(7)
+    for (i = 0; i < 300; i++) {
+        printf "%c", i % 10 ? i % 10 : 256
+        for (j = 0; j < 3072; j++) printf "%c", 40 + 15 * (i % 10) + int(rand() * 30)
+    } }' >"$t/data/data_batch_1.bin"
+cp "$t/data/data_batch_1.bin" "$t/data/test_batch.bin"
+[ "$(wc -c <"$t/data/test_batch.bin")" -eq 921900 ] || { echo "0 passed, 0 failed, 1 skipped"; exit 0; }
+cat README.md examples/options.h >"$t/text"
+
+# A fraction of a second, about up to $1 hundredths.
+nap() { sleep "$(awk "BEGIN { print $(random "$1") / 100 + 0.02 }")"; }
+
+# kill_often CHECKPOINT MODEL COMMAND...: kills the training, resumes it, kills it ..., and in the end
+# lets it finish.  Every other resumption has other threads and another instruction set.
+kill_often() {
+    ck=$1 model=$2 n=0
+    shift 2
+    "$@" --checkpoint "$ck" --checkpoint-minutes 0 --save "$model" >"$t/out" 2>"$t/err" &
+    while [ $n -lt $kills ]; do
+        nap 40
+        kill -KILL $! 2>/dev/null || break
+        wait $! 2>/dev/null
+        n=$((n + 1)) other="--threads 1"
+        [ $((n % 2)) = 0 ] && other="--threads 3 --isa $fused"
+        if [ -f "$ck" ]; then "$1" --resume "$ck" --checkpoint-minutes 0 --save "$model" $other >"$t/out" 2>"$t/err" &
+        else "$@" --checkpoint "$ck" --checkpoint-minutes 0 --save "$model" >"$t/out" 2>"$t/err" & fi
+    done
+    wait $!
+}
+# The slowest instruction set that has the same bits; "auto" where there is no fused multiply-add.
+fused=scalar-fma
+"$cifar" --data "$t/data" --net wrn-10-1 --half --epochs 1 --late none --isa scalar-fma --limit-train 16 \
+    --limit-test 4 --batch 16 --quiet >/dev/null 2>&1 || fused=auto
+
+# one NAME COMMAND...: a training in one piece, and the same one killed again and again.
+one() {
+    what=$1
+    shift
+    check "$what: in one piece" "$@" --threads 2 --save "$t/whole.$what"
+    cp "$t/log" "$t/whole"
+    rm -f "$t/ck"
+    check "$what: killed $kills times" kill_often "$t/ck" "$t/killed.$what" "$@"
+    check "$what: the same result" same_result "$t/whole" "$t/out"
+    check "$what: the same model" cmp "$t/whole.$what" "$t/killed.$what"
+    check "$what: nothing is left beside it" sh -c "! ls $t/ck.part $t/killed.$what.part"
+}
+late="--members 2 --gamma 0.5"
+one images "$cifar" --data "$t/data" --net wrn-10-1 --half --batch 32 --epochs 10 --t0 4 $late --swa-from 7 --save-members
+one text "$enwik8" "$t/text" --units 32 --embedding 16 --batch 8 --length 25 --steps 500 --t0 200 \
+    --report 200 --swa-from 400 --swa-every 20 $late --save-members
+
+# A signal: the state is saved, the command that goes on is named, and it does go on.
+tiny="--data $t/data --net wrn-10-1 --half --batch 32 --epochs 12 --t0 9 $late"
+for signal in INT TERM; do
+    "$cifar" $tiny --checkpoint "$t/sig" --checkpoint-minutes 1000 >"$t/out" 2>"$t/err" &
+    sleep 0.5
+    kill -$signal $!
+    wait $!
+    check "$signal: a message" says "to go on: .*--resume $t/sig" "$t/err"
+    check "$signal: the result of the whole" sh -c "$cifar --resume $t/sig >$t/out 2>$t/err"
+    [ -f "$t/tiny" ] || "$cifar" $tiny >"$t/tiny" 2>&1
+    check "$signal: the same result" same_result "$t/tiny" "$t/out"
+    rm -f "$t/sig"
+done
+
+# Another late phase from the state of a plain run at T0, as if it had been planned so from the start.
+plain="--data $t/data --net wrn-10-1 --half --batch 32"
+check "plain run to T0" "$cifar" $plain --late none --epochs 4 --lr-from 3 --lr-to 8 --checkpoint "$t/t0"
+check "branch" sh -c "$cifar --branch $t/t0 --late bn,head --members 2 --epochs 8 --save $t/branch >$t/out 2>$t/err"
+"$cifar" $plain --late bn,head --members 2 --t0 4 --epochs 8 --lr-from 3 --lr-to 8 --save "$t/planned" >"$t/whole" 2>&1
+check "branch: the same result" same_result "$t/whole" "$t/out"
+check "branch: the same model" cmp "$t/branch" "$t/planned"
+
+# refuse NAME WORDS COMMAND...: code 2 and a sentence with these words.
+refuse() {
+    name=$1 words=$2
+    shift 2
+    "$@" >"$t/out" 2>"$t/err"
+    code=$?
+    cp "$t/err" "$t/log"
+    if [ $code = 2 ] && grep -q -- "$words" "$t/err"; then passed=$((passed + 1))
+    else failed=$((failed + 1)); echo "FAIL $name: code $code, expected 2 and: $words"; cat "$t/err"; fi
+}
+refuse "other rate" "--lr 0.2: the checkpoint .* was made with 0.1" "$cifar" --resume "$t/t0" --lr 0.2
+refuse "fewer epochs" "--epochs 2" "$cifar" --resume "$t/t0" --epochs 2
+refuse "no state" "not the state of a training" "$cifar" --data "$t/data" --net wrn-10-1 --resume "$t/planned"
+refuse "no file" "No such file" "$cifar" --resume "$t/none"
+refuse "no safetensors" "safetensors" "$cifar" --resume "$t/text"
+head -c 100000 "$t/t0" >"$t/cut"
+refuse "cut" "data_offsets" "$cifar" --resume "$t/cut"
+head -c 921900 "$t/data/data_batch_1.bin" | tail -c +3074 >"$t/fewer" && mkdir "$t/other" \
+    && cp "$t/fewer" "$t/other/data_batch_1.bin" && cp "$t/fewer" "$t/other/test_batch.bin"
+refuse "other images" "not the images" "$cifar" --resume "$t/t0" --data "$t/other"
+refuse "another net's weights" "conv1.weight" "$cifar" $plain --net wrn-10-2 --epochs 1 --t0 0 --weights "$t/planned"
+refuse "eval without weights" "--eval" "$cifar" $plain --eval
+refuse "a directory that is not there" "none/ck" "$cifar" $plain --epochs 1 --t0 0 --save "$t/none/ck"
+
+# Models and nothing else: the table of a file, text without a text.
+check "eval" sh -c "$cifar --eval --weights $t/whole.images --data $t/data >$t/out"
+check "eval: its members" says "members 1..2" "$t/out"
+check "eval: the averaged model" says "averaged model" "$t/out"
+check "text without a text" sh -c "$enwik8 --weights $t/whole.text --generate 30 >$t/out"
+check "text without a text: characters" says "^30 characters" "$t/out"
+
+# A full disk does not end the training, and the checkpoint before it stays.
+if [ "$(id -u)" = 0 ] && mkdir "$t/disk" && mount -t tmpfs -o size=900k none "$t/disk" 2>/dev/null; then
+    check "a full disk: training goes on" sh -c "$cifar $plain --late none --epochs 2 --checkpoint $t/disk/ck >$t/out 2>$t/err"
+    cp "$t/disk/ck" "$t/before" 2>/dev/null
+    head -c 500000 /dev/zero >"$t/disk/filler" 2>/dev/null
+    check "a full disk: resumed" sh -c "$cifar --resume $t/disk/ck --epochs 3 >$t/out 2>$t/err"
+    check "a full disk: a sentence" says "No space left" "$t/err"
+    check "a full disk: the former checkpoint" cmp "$t/before" "$t/disk/ck"
+    umount "$t/disk"
+else skipped=$((skipped + 1)); echo "SKIP a full disk: no mount"; fi
+
+echo "$passed passed, $failed failed, $skipped skipped"
+[ $failed -eq 0 ]
