@@ -36,6 +36,7 @@ EXPECTED
 #include "../latephase.h"
 #include "options.h"
 #include "progress.h"
+#include "checkpoint.h"
 #include "images.h"
 #include "trainer.h"
 #include "nets.h"

@@ -8,6 +8,7 @@
 #include "../latephase.h"
 #include "../examples/options.h"
 #include "../examples/progress.h"
+#include "../examples/checkpoint.h"
 #include "../examples/images.h"
 #include "../examples/trainer.h"
 #include "../examples/report.h"

@@ -1173,7 +1173,8 @@ static void stack_state(const stack *s, lp_net *net, int check)
 /* x -> embedding of positions -> the layers; the weights of the plain ones. */
 static int stack_net(const stack *s, fixture *f)
 {
-    static const char *const part[4] = { "weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0" };
+    static const char *const part[4] = { "weight_ih_l0", "weight_hh_l0", "bias_ih_l0",
+                                         "bias_hh_l0" };
     lp_tensor               *token = lp_tokens(f->net, "token", s->cap, s->length);
     char                     name[32];
     f->x = parameter(f->net, "table", 2, s->cap * s->length, s->in, 1, 1);
@@ -1196,7 +1197,8 @@ static int stack_net(const stack *s, fixture *f)
 
 static void stack_gradients(const stack *s, fixture *f)
 {
-    static const char *const part[4] = { "weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0" };
+    static const char *const part[4] = { "weight_ih_l0", "weight_hh_l0", "bias_ih_l0",
+                                         "bias_hh_l0" };
     char                     name[32];
     for (int i = 0; i < s->layers; i++)
         for (int p = 0; p < 4; p++) {
