@@ -6141,7 +6141,9 @@ static lp_status lpi_plan_memory(lp_net *net, int training, lpi_plan *plan)
     lpi_plan_values(net, plan);
     if (training) lpi_plan_gradients(net, plan);
     plan->slot_elements = lpi_pack_slots(plan);
-    plan->workspace = training ? 2 * ((net->n_theta + net->n_phi) / LPI_CHUNK + 2) : 0;
+    plan->workspace = training ? 2 * ((net->n_theta + net->n_phi) / LPI_CHUNK + 2) : 16;
+    for (const lpi_tensor *t = net->tensors; t; t = t->next) /* for files: see lpi_reorder */
+        if (t->places) plan->workspace = lpi_maxp(plan->workspace, t->size / lpi_last(t));
     for (int i = 0; i < net->node_count; i++)
         if (net->order[i])
             plan->workspace =
@@ -7849,7 +7851,7 @@ typedef struct lpi_part {
 } lpi_part;
 
 /* One tensor of a file.  [outputs, channels, places] there is [places, channels, outputs] here:
-   the kernels of a convolution, a matrix; what is the same in both is places alone. */
+   the kernels of a convolution, a matrix; what is the same in both is outputs alone. */
 typedef struct lpi_array {
     char      name[LPI_LONGEST_NAME + 2];
     int       rank;
@@ -7945,8 +7947,8 @@ static void lpi_name_array(const lpi_walk *w, int late, const char *name, const 
 static void lpi_line_array(lpi_array *a, lp_real *at, ptrdiff_t n)
 {
     a->rank = 1;
-    a->dim[0] = a->places = a->size = n;
-    a->outputs = a->channels = 1;
+    a->dim[0] = a->outputs = a->size = n;
+    a->places = a->channels = 1;
     a->at = at;
 }
 static void lpi_parameter_array(const lpi_tensor *t, lp_real *vector, lpi_array *a)
@@ -7996,21 +7998,39 @@ static int lpi_next_array(lpi_walk *w, lpi_array *a)
     return 1;
 }
 
-/* Reads a tensor's numbers.  1; 0: cannot be read; -1: one is not finite. */
-static int lpi_load_array(const lp_source *file, const lp_entry *e, const lpi_array *a, int store)
+/* Numbers o .. o+n-1 of the outputs, to [n, channels, places] as a file has them or from there. */
+static void lpi_reorder(const lpi_array *a, ptrdiff_t o, ptrdiff_t n, lp_real *file, int to_file)
 {
-    lp_real   some[256];
-    ptrdiff_t o = 0, c = 0, p = 0;
-    for (ptrdiff_t i = 0, n; i < a->size; i += n) {
-        n = lpi_minp(256, a->size - i);
-        if (!lp_read_entry(file, e, (uint64_t)i, (size_t)n, some)) return 0;
-        for (ptrdiff_t k = 0; k < n; k++) {
-            if (!lpi_finite((double)some[k])) return -1;
-            if (store && a->at) a->at[(p * a->channels + c) * a->outputs + o] = some[k];
-            if (++p < a->places) continue;
-            p = 0;
-            if (++c == a->channels) c = 0, o++;
+    ptrdiff_t line = a->channels * a->places;
+    for (ptrdiff_t p = 0; p < a->places; p++)
+        for (ptrdiff_t c = 0; c < a->channels; c++) {
+            lp_real *here = a->at + (p * a->channels + c) * a->outputs + o;
+            lp_real *there = file + c * a->places + p;
+            for (ptrdiff_t k = 0; k < n; k++) {
+                if (to_file) there[k * line] = here[k];
+                else here[k] = there[k * line];
+            }
         }
+}
+/* Outputs that are reordered at a time, in the workspace. */
+static ptrdiff_t lpi_reorder_block(const lp_net *net, const lpi_array *a, ptrdiff_t o)
+{
+    ptrdiff_t line = a->channels * a->places, room = net->workspace_size / line;
+    return lpi_minp(a->outputs - o, lpi_minp(room, 16 + 4096 / line));
+}
+
+/* Reads a tensor's numbers.  1; 0: cannot be read; -1: one is not finite. */
+static int lpi_load_array(const lp_net *net, const lp_source *file, const lp_entry *e,
+                          const lpi_array *a, int store)
+{
+    ptrdiff_t line = a->channels * a->places;
+    lp_real  *some = net->workspace;
+    for (ptrdiff_t o = 0, n; o < a->outputs; o += n) {
+        n = lpi_reorder_block(net, a, o);
+        if (!lp_read_entry(file, e, (uint64_t)(o * line), (size_t)(n * line), some)) return 0;
+        for (ptrdiff_t i = 0; i < n * line; i++)
+            if (!lpi_finite((double)some[i])) return -1;
+        if (store && a->at) lpi_reorder(a, o, n, some, 0);
     }
     return 1;
 }
@@ -8072,7 +8092,7 @@ static lp_status lpi_load_entry(lpi_loading *l, lpi_walk *w, const lp_entry *e, 
     lpi_array a;
     char      here[96], there[96], why[256];
     if (!lpi_find_array(w, &l->start, e->name, &a)) {
-        if (lpi_is_extra(e) || store) return LP_OK;
+        if (store || (!l->start.state && lpi_is_extra(e))) return LP_OK;
         if (l->partial) return lpi_leave_out(l, e->name, "is not in the net"), LP_OK;
         return lpi_fail(l->net, LP_ERR_FILE, "the file has \"%s\", which the net has not", e->name);
     }
@@ -8083,7 +8103,7 @@ static lp_status lpi_load_entry(lpi_loading *l, lpi_walk *w, const lp_entry *e, 
         if (l->partial) return lpi_leave_out(l, e->name, why), LP_OK;
         return lpi_fail(l->net, LP_ERR_FILE, "\"%s\" %s", e->name, why);
     }
-    int read = lpi_load_array(l->file, e, &a, store);
+    int read = lpi_load_array(l->net, l->file, e, &a, store);
     l->found++;
     if (read > 0) return LP_OK;
     return lpi_fail(l->net, LP_ERR_FILE, "\"%s\" %s", e->name,
@@ -8102,11 +8122,13 @@ static lp_status lpi_load_all(lpi_loading *l, int store)
 /* What the net has and the file has not. */
 static lp_status lpi_find_missing(lpi_loading *l)
 {
-    lpi_walk  w = l->start;
+    lpi_walk  w = l->start, all = w;
     lpi_array a;
     lp_entry  e;
     char      shape[96];
-    while (lpi_next_array(&w, &a)) {
+    int       missing = -l->found;
+    while (lpi_next_array(&all, &a)) missing++;
+    while (missing && lpi_next_array(&w, &a)) {
         if (lp_find_entry(l->file, a.name, &e)) continue;
         if (l->partial) lpi_leave_out(l, a.name, "is not in the file");
         else
@@ -8114,6 +8136,20 @@ static lp_status lpi_find_missing(lpi_loading *l)
                             lpi_shape_text(shape, a.rank, a.dim));
     }
     return LP_OK;
+}
+/* Nothing is stored before all has been found good. */
+static lp_status lpi_load_and_store(lpi_loading *l)
+{
+    lp_status st = lpi_load_all(l, 0);
+    if (st == LP_OK && !l->found)
+        st = lpi_fail(l->net, LP_ERR_FILE, "no tensor of the file fits the net");
+    if (st == LP_OK) st = lpi_find_missing(l);
+    if (st != LP_OK) return st;
+    st = lpi_load_all(l, 1);
+    if (st == LP_OK) return st;
+    return lpi_fail(l->net, LP_ERR_FILE,
+                    "the file changed while it was read: load another one "
+                    "before you go on");
 }
 /* K of a file: the members are numbered from 0. */
 static int lpi_members_in(const lp_source *file)
@@ -8146,11 +8182,7 @@ static lp_status lpi_read_weights(lp_net *net, const lp_source *file, unsigned h
     lpi_view(net, 0);
     l.start = lpi_walk_of(net, members, 0);
     l.start.skip_late = members > 0;
-    lp_status st = lpi_load_all(&l, 0);
-    if (st == LP_OK && !l.found)
-        st = lpi_fail(net, LP_ERR_FILE, "no tensor of the file fits the net");
-    if (st == LP_OK) st = lpi_find_missing(&l);
-    if (st == LP_OK) st = lpi_load_all(&l, 1);
+    lp_status st = lpi_load_and_store(&l);
     if (st == LP_OK) lpi_start_again(net, members);
     return st;
 }
@@ -8197,40 +8229,42 @@ typedef struct lpi_hash {
 } lpi_hash;
 static void lpi_hash_add(lpi_hash *h, const unsigned char *p, size_t n)
 {
-    for (size_t i = 0; i < n; i++) {
-        h->word |= (uint64_t)p[i] << 8 * (h->bytes & 7);
-        if (++h->bytes & 7) continue;
+    while (n) {
+        size_t some = h->bytes & 7 || n < 8 ? 1 : 8;
+        if (some == 8) h->word = lpi_unsigned(p, 8);
+        else h->word |= (uint64_t)*p << 8 * (h->bytes & 7);
+        h->bytes += some, p += some, n -= some;
+        if (h->bytes & 7) continue;
         h->sum = lpi_mix(h->sum + h->word);
         h->word = 0;
     }
 }
-static uint64_t lpi_hash_end(const lpi_hash *h) { return lpi_mix(h->sum + h->word) + h->bytes; }
+static void lpi_hash_digits(const lpi_hash *h, char digits[16])
+{
+    uint64_t sum = lpi_mix(h->sum + h->word) + h->bytes;
+    for (int i = 0; i < 16; i++) digits[i] = "0123456789abcdef"[sum >> (60 - 4 * i) & 15];
+}
 
 typedef struct lpi_writer {
-    const lp_sink *sink; /* NULL: the bytes are only counted and hashed */
-    lpi_hash       hash;
-    int            failed;
+    const lp_sink *sink; /* NULL: the bytes are only counted, and hashed */
+    const lp_meta *meta;
+    int            metas, failed;
+    lpi_walk       start;  /* of what is to be written */
+    uint64_t       header; /* bytes, once measured */
+    uint64_t       bytes;
+    lpi_hash       hash; /* of a state, without sink */
+    char           checksum[17];
 } lpi_writer;
 
 static void lpi_put(lpi_writer *w, const void *bytes, size_t n)
 {
-    lpi_hash_add(&w->hash, (const unsigned char *)bytes, n);
+    w->bytes += n;
+    if (!w->sink && w->start.state) lpi_hash_add(&w->hash, (const unsigned char *)bytes, n);
     if (w->sink && !w->failed) w->failed = !w->sink->write(w->sink->user, bytes, n);
 }
 static void lpi_put_text(lpi_writer *w, const char *text)
 {
     for (; *text; text++) lpi_put(w, text, 1);
-}
-static void lpi_put_number(lpi_writer *w, int64_t n)
-{
-    char digits[24];
-    lpi_put(w, digits, lpi_say(digits, sizeof digits, "%l", n));
-}
-static void lpi_put_unsigned(lpi_writer *w, uint64_t u, int bytes)
-{
-    unsigned char p[8];
-    for (int i = 0; i < bytes; i++) p[i] = (unsigned char)(u >> 8 * i);
-    lpi_put(w, p, (size_t)bytes);
 }
 static void lpi_put_string(lpi_writer *w, const char *s)
 {
@@ -8253,112 +8287,87 @@ static void lpi_put_meta(lpi_writer *w, const char *key, const char *value)
     lpi_put_string(w, value);
 }
 
-/* The counters of the state. */
-enum { LPI_COUNTERS = 8 };
-static const char *const lpi_counter_names[LPI_COUNTERS] = {
-    "latephase.step",      "latephase.members", "latephase.member",        "latephase.begun",
-    "latephase.swa_count", "latephase.swapped", "latephase.updates_theta", "latephase.updates_phi"
-};
-static void lpi_counters(const lp_net *net, int64_t *v)
-{
-    v[0] = net->step, v[1] = net->members, v[2] = net->member;
-    v[3] = net->begun, v[4] = net->swa_count, v[5] = net->swapped;
-    v[6] = net->updates_theta, v[7] = net->updates_phi;
-}
-
 /* A state begins with its checksum: of the whole file, with zeros in these sixteen places. */
 static const char lpi_state_head[] = "{\"__metadata__\":{\"latephase.checksum\":\"";
-enum { LPI_CHECKSUM_AT = 8 + sizeof lpi_state_head - 1, LPI_CHECKSUM_DIGITS = 16 };
+enum { LPI_CHECKSUM_AT = 8 + sizeof lpi_state_head - 1 };
 
-typedef struct lpi_file {
-    const lp_meta *meta;
-    int            metas;
-    lpi_walk       start;
-    uint64_t       header, checksum;
-} lpi_file;
-
-static void lpi_put_metadata(lpi_writer *w, const lpi_file *f)
+/* Then comes "latephase.state": the version and counters. */
+enum { LPI_VERSION = 1, LPI_COUNTERS = 9 };
+static void lpi_put_metadata(lpi_writer *w)
 {
-    int64_t v[LPI_COUNTERS];
-    char    text[24];
-    lpi_put_text(w, f->start.state ? lpi_state_head : "{\"__metadata__\":{\"format\":\"pt\"");
-    if (f->start.state) {
-        for (int i = 0; i < LPI_CHECKSUM_DIGITS; i++)
-            lpi_put(w, &"0123456789abcdef"[f->checksum >> (60 - 4 * i) & 15], 1);
+    char          text[LPI_COUNTERS * 21];
+    const lp_net *net = w->start.net;
+    if (w->start.state) {
+        lpi_say(text, sizeof text, "%d %l %d %d %d %l %d %l %l", LPI_VERSION, net->step,
+                net->members, net->member, net->begun, net->swa_count, net->swapped,
+                net->updates_theta, net->updates_phi);
+        lpi_put_text(w, lpi_state_head);
+        lpi_put_text(w, w->checksum);
         lpi_put(w, "\"", 1);
-        lpi_put_meta(w, "latephase.state", "1");
-        lpi_counters(f->start.net, v);
-        for (int i = 0; i < LPI_COUNTERS; i++) {
-            lpi_say(text, sizeof text, "%l", v[i]);
-            lpi_put_meta(w, lpi_counter_names[i], text);
-        }
-    }
-    for (int i = 0; i < f->metas; i++) lpi_put_meta(w, f->meta[i].key, f->meta[i].value);
+        lpi_put_meta(w, "latephase.state", text);
+    } else lpi_put_text(w, "{\"__metadata__\":{\"format\":\"pt\"");
+    for (int i = 0; i < w->metas; i++) lpi_put_meta(w, w->meta[i].key, w->meta[i].value);
     lpi_put(w, "}", 1);
 }
-static void lpi_put_header(lpi_writer *w, const lpi_file *f)
+static void lpi_put_header(lpi_writer *w)
 {
-    lpi_walk  walk = f->start;
+    lpi_walk  walk = w->start;
     lpi_array a;
-    uint64_t  at = 0, begin = w->hash.bytes;
-    char      shape[96];
-    lpi_put_metadata(w, f);
-    while (lpi_next_array(&walk, &a)) {
+    int64_t   at = 0;
+    uint64_t  begin = w->bytes;
+    char      shape[96], text[192];
+    lpi_put_metadata(w);
+    for (int64_t end; lpi_next_array(&walk, &a); at = end) {
+        end = at + (int64_t)a.size * (int64_t)sizeof(lp_real);
         lpi_put(w, ",", 1);
         lpi_put_string(w, a.name);
-        lpi_put_text(w, ":{\"dtype\":\"");
-        lpi_put_text(w, lpi_dtypes[LPI_REAL_DTYPE].name);
-        lpi_put_text(w, "\",\"shape\":");
-        lpi_put_text(w, lpi_shape_text(shape, a.rank, a.dim));
-        lpi_put_text(w, ",\"data_offsets\":[");
-        lpi_put_number(w, (int64_t)at);
-        lpi_put(w, ",", 1);
-        lpi_put_number(w, (int64_t)(at += (uint64_t)a.size * sizeof(lp_real)));
-        lpi_put_text(w, "]}");
+        lpi_say(text, sizeof text, ":{\"dtype\":\"%s\",\"shape\":%s,\"data_offsets\":[%l,%l]}",
+                lpi_dtypes[LPI_REAL_DTYPE].name, lpi_shape_text(shape, a.rank, a.dim), at, end);
+        lpi_put_text(w, text);
     }
     lpi_put(w, "}", 1);
-    while ((w->hash.bytes - begin) % 8) lpi_put(w, " ", 1);
+    while ((w->bytes - begin) % 8) lpi_put(w, " ", 1);
 }
 static void lpi_put_array(lpi_writer *w, const lpi_array *a)
 {
-    lp_real   some[256];
-    ptrdiff_t o = 0, c = 0, p = 0;
-    for (ptrdiff_t i = 0, n; i < a->size; i += n) {
-        n = lpi_minp(256, a->size - i);
-        for (ptrdiff_t k = 0; k < n; k++) {
-            some[k] = a->at[(p * a->channels + c) * a->outputs + o];
-            if (++p < a->places) continue;
-            p = 0;
-            if (++c == a->channels) c = 0, o++;
+    ptrdiff_t line = a->channels * a->places;
+    lp_real  *some = w->start.net->workspace;
+    for (ptrdiff_t o = 0, n; o < a->outputs && !w->failed; o += n) {
+        n = lpi_reorder_block(w->start.net, a, o);
+        lpi_reorder(a, o, n, some, 1);
+        for (ptrdiff_t i = 0; i < n * line && !lpi_little_endian(); i++) {
+            unsigned char *p = (unsigned char *)(some + i);
+            for (size_t k = 0; k < sizeof *some / 2; k++) {
+                unsigned char t = p[k];
+                p[k] = p[sizeof *some - 1 - k];
+                p[sizeof *some - 1 - k] = t;
+            }
         }
-        if (lpi_little_endian()) lpi_put(w, some, (size_t)n * sizeof *some);
-        for (ptrdiff_t k = 0; k < n && !lpi_little_endian(); k++) {
-            uint64_t u = 0;
-            lpi_memcpy((char *)&u + sizeof u - sizeof *some, some + k, sizeof *some);
-            lpi_put_unsigned(w, u, sizeof *some);
-        }
+        lpi_put(w, some, (size_t)(n * line) * sizeof *some);
     }
 }
-static void lpi_put_file(lpi_writer *w, const lpi_file *f)
+static void lpi_put_file(lpi_writer *w)
 {
-    lpi_walk  walk = f->start;
-    lpi_array a;
-    lpi_put_unsigned(w, f->header, 8);
-    lpi_put_header(w, f);
-    while (!w->failed && lpi_next_array(&walk, &a)) lpi_put_array(w, &a);
+    lpi_walk      walk = w->start;
+    lpi_array     a;
+    unsigned char n[8];
+    for (int i = 0; i < 8; i++) n[i] = (unsigned char)(w->header >> 8 * i);
+    w->bytes = 0;
+    lpi_put(w, n, 8);
+    lpi_put_header(w);
+    while (lpi_next_array(&walk, &a)) lpi_put_array(w, &a);
 }
 
-/* Measures the header; checks names and metadata. */
+/* Checks names and metadata, and measures the header. */
 static lp_status lpi_prepare(lp_net *net, int members, int state, const lp_meta *meta, int metas,
-                             lpi_file *f)
+                             lpi_writer *w)
 {
-    lpi_writer w;
-    lpi_array  a;
-    lp_status  st = lpi_select(net, LP_AVERAGED);
-    lpi_memset(&w, 0, sizeof w);
-    lpi_memset(f, 0, sizeof *f);
-    f->meta = meta, f->metas = metas;
-    f->start = lpi_walk_of(net, members, state);
+    lpi_array a;
+    lp_status st = lpi_select(net, LP_AVERAGED);
+    lpi_memset(w, 0, sizeof *w);
+    for (int i = 0; i < 16; i++) w->checksum[i] = '0';
+    w->meta = meta, w->metas = metas;
+    w->start = lpi_walk_of(net, members, state);
     for (int i = 0; i < metas && st == LP_OK; i++) {
         const char *key = meta[i].key, *value = meta[i].value;
         if (!key || !value || !lpi_is_utf8(key) || !lpi_is_utf8(value) || lpi_equal(key, "format")
@@ -8368,27 +8377,25 @@ static lp_status lpi_prepare(lp_net *net, int members, int state, const lp_meta 
                           "\"latephase. ...\"",
                           i);
     }
-    for (lpi_walk walk = f->start; st == LP_OK && lpi_next_array(&walk, &a);)
+    for (lpi_walk walk = w->start; st == LP_OK && lpi_next_array(&walk, &a);)
         if (a.name[LPI_LONGEST_NAME] || !lpi_is_utf8(a.name))
             st = lpi_fail(net, LP_ERR_NAME, "\"%s\": a name in a file has at most 255 bytes, UTF-8",
                           a.name);
-    if (st == LP_OK) lpi_put_header(&w, f);
-    f->header = w.hash.bytes;
+    if (st == LP_OK) lpi_put_header(w);
+    w->header = w->bytes;
+    lpi_memset(&w->hash, 0, sizeof w->hash);
     return st;
 }
 static lp_status lpi_write(lp_net *net, const lp_sink *sink, int members, int state,
                            const lp_meta *meta, int metas)
 {
     lpi_writer w;
-    lpi_file   f;
-    lp_status  st = lpi_prepare(net, members, state, meta, metas, &f);
+    lp_status  st = lpi_prepare(net, members, state, meta, metas, &w);
     if (st != LP_OK) return st;
-    lpi_memset(&w, 0, sizeof w);
-    if (state) lpi_put_file(&w, &f);
-    f.checksum = state ? lpi_hash_end(&w.hash) : 0;
-    lpi_memset(&w, 0, sizeof w);
+    if (state) lpi_put_file(&w);
+    lpi_hash_digits(&w.hash, w.checksum);
     w.sink = sink;
-    lpi_put_file(&w, &f);
+    lpi_put_file(&w);
     return w.failed ? lpi_fail(net, LP_ERR_FILE, "the file could not be written") : LP_OK;
 }
 
@@ -8420,103 +8427,69 @@ LP_API lp_status lp_write_state(lp_net *net, const lp_sink *sink, const lp_meta 
 /* Is the file what was written, to the last bit? */
 static int lpi_checksum_fits(const lp_source *file)
 {
-    unsigned char some[1024], digits[LPI_CHECKSUM_DIGITS];
+    unsigned char some[1024];
+    char          there[16], here[16];
     lpi_hash      h = { 0, 0, 0 };
-    uint64_t      sum;
-    if (!lpi_read(file, LPI_CHECKSUM_AT, digits, sizeof digits)) return 0;
+    int           same = 1;
     for (uint64_t at = 0, n; at < file->size; at += n) {
         n = file->size - at < sizeof some ? file->size - at : sizeof some;
+        if (n < LPI_CHECKSUM_AT + 16 && at == 0) return 0;
         if (!lpi_read(file, at, some, n)) return 0;
-        for (int i = 0; at == 0 && i < LPI_CHECKSUM_DIGITS; i++) some[LPI_CHECKSUM_AT + i] = '0';
+        if (at == 0) lpi_memcpy(there, some + LPI_CHECKSUM_AT, 16);
+        for (int i = 0; i < 16 && at == 0; i++) some[LPI_CHECKSUM_AT + i] = '0';
         lpi_hash_add(&h, some, (size_t)n);
     }
-    sum = lpi_hash_end(&h);
-    for (int i = 0; i < LPI_CHECKSUM_DIGITS; i++)
-        if (digits[i] != "0123456789abcdef"[sum >> (60 - 4 * i) & 15]) return 0;
-    return 1;
+    lpi_hash_digits(&h, here);
+    for (int i = 0; i < 16; i++) same &= here[i] == there[i];
+    return same;
 }
-static int lpi_counter_in(const lp_source *file, const char *name, int64_t *n)
-{
-    char text[24];
-    int  length = lp_find_meta(file, name, text, sizeof text);
-    *n = 0;
-    for (int i = 0; i < length; i++) {
-        if (length > 18 || text[i] < '0' || text[i] > '9') return 0;
-        *n = *n * 10 + text[i] - '0';
-    }
-    return length > 0;
-}
-/* Its counters; could a net like this one have them? */
+/* The file's counters; could a net like this one have them? */
 static lp_status lpi_read_counters(lp_net *net, const lp_source *file, int64_t *v)
 {
-    static const char not_one[] =
-        "this is not the state of a training (or that of another version)";
-    char text[4], why[256];
-    int  good = 1, room = net->n_phi ? net->desc.late.members : 1;
+    static const char not_one[] = "this is not the state of a training, or not of this version";
+    char              text[LPI_COUNTERS * 21], why[256], *at = text;
+    int               good = 1, room = net->n_phi ? net->desc.late.members : 1;
     if (!lpi_check_header(file, why, sizeof why)) return lpi_fail(net, LP_ERR_FILE, "%s", why);
-    if (lp_find_meta(file, "latephase.state", text, sizeof text) != 1 || text[0] != '1')
+    if (lp_find_meta(file, "latephase.state", text, sizeof text) < 0)
         return lpi_fail(net, LP_ERR_FILE, not_one);
     if (!lpi_checksum_fits(file))
         return lpi_fail(net, LP_ERR_FILE, "the file is damaged: its checksum does not fit");
-    for (int i = 0; i < LPI_COUNTERS; i++)
-        good &= lpi_counter_in(file, lpi_counter_names[i], &v[i]);
-    good &= v[2] < v[1] && v[3] <= 1 && v[5] <= 1 && v[6] <= v[0] && v[7] <= v[0];
-    if (!good || (v[5] && !v[4])) return lpi_fail(net, LP_ERR_FILE, not_one);
-    if (v[3] ? !net->n_phi || v[1] != room : v[1] != 1)
-        return lpi_fail(net, LP_ERR_FILE, "the state has %l members, the net has %s%d", v[1],
+    for (int i = 0; i < LPI_COUNTERS; i++, at++) {
+        for (v[i] = 0; *at >= '0' && *at <= '9' && v[i] < INT64_MAX / 20; at++)
+            v[i] = 10 * v[i] + *at - '0';
+        good &= *at == (i < LPI_COUNTERS - 1 ? ' ' : 0);
+        if (!good) return lpi_fail(net, LP_ERR_FILE, not_one);
+    }
+    if (v[0] != LPI_VERSION || v[3] >= v[2] || v[4] > 1 || v[6] > (v[5] > 0) || v[7] > v[1]
+        || v[8] > v[1])
+        return lpi_fail(net, LP_ERR_FILE, not_one);
+    if (v[4] ? !net->n_phi || v[2] != room : v[2] != 1)
+        return lpi_fail(net, LP_ERR_FILE, "the state has %l members, the net has %s%d", v[2],
                         net->n_phi ? "" : "none: ", room);
-    if (v[4] && !net->desc.swa)
+    if (v[5] && !net->desc.swa)
         return lpi_fail(net, LP_ERR_FILE, "the state has an SWA mean, the net has lp_desc.swa = 0");
     return LP_OK;
 }
-/* Our own order: array by array the file must have what the net has. */
-static lp_status lpi_read_arrays(lp_net *net, const lp_source *file, int members, int store)
-{
-    lpi_walk  w = lpi_walk_of(net, members, 1);
-    lpi_array a;
-    lp_entry  e;
-    lpi_json  j;
-    char      here[96], there[96];
-    for (lpi_json_open(&j, file); lpi_next_array(&w, &a);) {
-        if (!lpi_json_next(&j, &e))
-            return lpi_fail(net, LP_ERR_FILE, "the state lacks \"%s\"", a.name);
-        if (!lpi_equal(a.name, e.name) || !lpi_fits(&a, e.rank, e.dim) || e.dtype != LPI_REAL_DTYPE)
-            return lpi_fail(net, LP_ERR_FILE, "the state has \"%s\" %s where the net has \"%s\" %s",
-                            e.name, lpi_shape_text(there, e.rank, e.dim), a.name,
-                            lpi_shape_text(here, a.rank, a.dim));
-        int read = lpi_load_array(file, &e, &a, store);
-        if (read <= 0)
-            return lpi_fail(net, LP_ERR_FILE, "\"%s\" %s", e.name,
-                            read    ? "has a number that is not finite"
-                            : store ? "could not be read a second time: load another state before "
-                                      "you go on"
-                                    : "cannot be read");
-    }
-    return lpi_json_next(&j, &e)
-               ? lpi_fail(net, LP_ERR_FILE, "the state has \"%s\", which the net has not", e.name)
-               : LP_OK;
-}
 static lp_status lpi_read_state(lp_net *net, const lp_source *file)
 {
-    int64_t   v[LPI_COUNTERS], swa_count = net->swa_count;
-    lp_status st = lpi_read_counters(net, file, v);
+    int64_t     v[LPI_COUNTERS], swa_count = net->swa_count;
+    lpi_loading l;
+    lp_status   st = lpi_read_counters(net, file, v);
     if (st != LP_OK) return st;
-    int members = v[3] ? (int)v[1] : 0;
-    net->swa_count = v[4]; /* says whether there is a mean */
-    if (members > 1) net->now_phi = net->mean_phi, net->now_stats = net->mean_stats;
-    else lpi_view(net, 0);
-    st = lpi_read_arrays(net, file, members, 0);
-    if (st == LP_OK) st = lpi_read_arrays(net, file, members, 1);
-    net->average_step = -1;
+    lpi_view(net, 0);
+    net->swa_count = v[5]; /* says whether there is a mean */
+    lpi_memset(&l, 0, sizeof l);
+    l.net = net, l.file = file;
+    l.start = lpi_walk_of(net, v[4] ? (int)v[2] : 0, 1);
+    l.start.skip_late = v[4] != 0; /* of the plain model: it is the members' average */
+    st = lpi_load_and_store(&l);
     if (st != LP_OK) return net->swa_count = swa_count, st;
-    net->step = v[0];
-    net->members = (int)v[1];
-    net->member = (int)v[2];
-    net->begun = (int)v[3];
-    net->swapped = (int)v[5];
-    net->updates_theta = v[6];
-    net->updates_phi = v[7];
+    net->step = v[1];
+    net->members = (int)v[2], net->member = (int)v[3], net->begun = (int)v[4];
+    net->swapped = (int)v[6];
+    net->updates_theta = v[7], net->updates_phi = v[8];
     net->pending = 0;
+    net->average_step = -1;
     return LP_OK;
 }
 LP_API lp_status lp_read_state(lp_net *net, const lp_source *file)
@@ -8532,12 +8505,12 @@ LP_API lp_status lp_read_state(lp_net *net, const lp_source *file)
 
 LP_API size_t lp_state_bytes(lp_net *net)
 {
-    lpi_file  f;
-    lpi_array a;
+    lpi_writer w;
+    lpi_array  a;
     if (lpi_enter(net, LPI_TRAINING | LPI_SETTLED, "lp_state_bytes") != LP_OK) return 0;
-    lp_status st = lpi_prepare(net, net->begun ? net->members : 0, 1, NULL, 0, &f);
-    size_t    n = 8 + (size_t)f.header;
-    while (st == LP_OK && lpi_next_array(&f.start, &a)) n += (size_t)a.size * sizeof(lp_real);
+    lp_status st = lpi_prepare(net, net->begun ? net->members : 0, 1, NULL, 0, &w);
+    size_t    n = 8 + (size_t)w.header;
+    while (st == LP_OK && lpi_next_array(&w.start, &a)) n += (size_t)a.size * sizeof(lp_real);
     return lpi_leave(net, st) == LP_OK ? n : 0;
 }
 static int lpi_write_memory(void *user, const void *from, size_t n)

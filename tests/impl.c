@@ -111,8 +111,8 @@ void inside_sign(void *state, size_t bytes)
 {
     lpi_hash h = { 0, 0, 0 };
     char    *digits = (char *)state + LPI_CHECKSUM_AT;
-    memset(digits, '0', LPI_CHECKSUM_DIGITS);
+    if (bytes < LPI_CHECKSUM_AT + 16) return;
+    memset(digits, '0', 16);
     lpi_hash_add(&h, (unsigned char *)state, bytes);
-    for (int i = 0; i < LPI_CHECKSUM_DIGITS; i++)
-        digits[i] = "0123456789abcdef"[lpi_hash_end(&h) >> (60 - 4 * i) & 15];
+    lpi_hash_digits(&h, digits);
 }

@@ -2399,33 +2399,31 @@ static void state_of_text(void)
         }
 }
 
-/* The metadata's number of that key becomes nines, or negative; the checksum is that of the change. */
-static void set_counter(char *state, size_t bytes, const char *key, int negative)
+/* Number `index` of the counters becomes nines, or negative; the checksum is that of the change. */
+static void set_counter(char *state, size_t bytes, int index, int negative)
 {
-    char   text[64];
-    size_t n = (size_t)snprintf(text, sizeof text, "\"%s\":\"", key), i = 0;
-    while (i + n < bytes && memcmp(state + i, text, n)) i++;
+    static const char key[] = "\"latephase.state\":\"";
+    size_t            n = sizeof key - 1, i = 0;
+    while (i + n < bytes && memcmp(state + i, key, n)) i++;
     if (!CHECK(i + n < bytes)) return;
-    i += n;
+    for (i += n; index > 0; i++) index -= state[i] == ' ';
     if (negative) state[i] = '-';
-    for (; !negative && state[i] != '"'; i++) state[i] = '9';
+    for (; !negative && state[i] != '"' && state[i] != ' '; i++) state[i] = '9';
     inside_sign(state, bytes);
 }
 
-/* Breaks when counters that cannot be are taken: more updates than there were steps, or below
-   zero. */
+/* Breaks when counters that cannot be are taken, more updates than there were steps for example, or
+   numbers below zero.  (0: the version; 1, the number of steps, and 5, SWA's, may be large.) */
 static void state_of_counts(void)
 {
-    static const char *const key[] = { "latephase.updates_theta", "latephase.updates_phi",
-                                       "latephase.member",        "latephase.begun",
-                                       "latephase.swapped",       "latephase.members" };
-    text                     t = text_for_state(LP_ADAM, LP_ADAM, 3, 1);
-    size_t                   bytes = lp_state_bytes(t.net);
-    char                    *state = snapshot(t.net), *before = snapshot(t.net);
-    for (int i = 0; i < 12; i++) {
+    text   t = text_for_state(LP_ADAM, LP_ADAM, 3, 1);
+    size_t bytes = lp_state_bytes(t.net);
+    char  *state = snapshot(t.net), *before = snapshot(t.net);
+    for (int i = 0; i < 18; i++) {
         memcpy(state, before, bytes);
-        set_counter(state, bytes, key[i / 2], i % 2);
-        test_context("%s, kind %d", key[i / 2], i % 2);
+        set_counter(state, bytes, i / 2, i % 2);
+        test_context("counter %d, kind %d", i / 2, i % 2);
+        if (i == 2 || i == 10) continue;
         CHECK_INT(lp_state_load(t.net, state, bytes), LP_ERR_FILE);
         CHECK(!strstr(lp_error(t.net), "checksum"));
     }
