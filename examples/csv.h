@@ -2,8 +2,8 @@
    SPDX-License-Identifier: MIT OR Unlicense
 
    CSV: UTF-8, a row a line, cells separated by commas.  A cell may stand in "quotes", and a quote
-   within is doubled; blanks around a cell do not count, nor do empty lines.  Include latephase.h and
-   options.h first. */
+   within is doubled; blanks around a cell do not count, nor do empty lines.  Include latephase.h
+   and options.h first. */
 
 #ifndef EXAMPLES_CSV_H
 #define EXAMPLES_CSV_H

@@ -7,7 +7,8 @@
    the result says how good the predictions are.
 
    Build:  cc -O2 examples/predict.c -o predict -lm
-   Run:    ./table --save model.safetensors --test-rows test.csv && ./predict model.safetensors test.csv
+   Run:    ./table --save model.safetensors --test-rows test.csv
+           ./predict model.safetensors test.csv
 
    Expected output (of each row the class and its probability; of a regression the number):
 
@@ -118,8 +119,8 @@ static int begin(csv_line *l)
     return known;
 }
 
-/* Predicts one row and prints it; known: column with the truth, or -1.  Returns what the result adds
-   up: 1 for the right class, of numbers the squared error. */
+/* Predicts one row and prints it; known: column with the truth, or -1.  Returns what the result
+   adds up: 1 for the right class, of numbers the squared error. */
 static double predict(lp_net *net, const csv_line *l, int known)
 {
     static float p[MAX_CLASSES];

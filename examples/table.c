@@ -9,7 +9,7 @@
    Build:  cc -O2 examples/table.c -o table -lpthread -lm
    Run:    ./table FILE.csv --save model.safetensors      (./table --help: all options)
 
-   Expected output of ./table (the numbers may differ in the last digits where the mathematics library does):
+   Expected output of ./table (numbers may differ where the C library rounds otherwise):
 
      1200 training and 300 test rows, 2 inputs, 3 classes, 1379 parameters, K = 7
      one model at T0:    test_acc=95.67 test_nll=0.1144

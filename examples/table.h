@@ -165,7 +165,7 @@ static inline void table_split(table *t, double share, uint64_t seed)
         t->target[i] = target[order[i]];
     }
     free(order), free(row), free(target);
-    t->train = t->rows - (test ? test : 1);
+    t->train = t->rows - (test < 1 ? 1 : test < t->rows - 2 ? test : t->rows - 2);
     for (int c = 0; c < n; c++) table_measure(t, t->row + c, n, c);
     table_measure(t, t->target, 1, n);
 }

@@ -239,8 +239,8 @@ static const char *printed(const confusion *c, const char *list)
     return text;
 }
 
-/* What is counted agrees with the accuracy that `evaluate` finds, also in a last, shorter minibatch;
-   the right answers are on the diagonal. */
+/* What is counted agrees with the accuracy that `evaluate` finds, also in a last, shorter
+   minibatch; the right answers are on the diagonal. */
 static void confusions(void)
 {
     int     labels[22], all = 0, right = 0;

@@ -127,6 +127,14 @@ for sizes in 0 257 32, ,32 32,,32 1,1,1,1,1 32x -3; do
 done
 refuse "two files" "expected one FILE.csv" "$table" a b
 
+head -n 5 "$dir/bare.csv" >"$dir/c"
+accept "five rows, most for the test" 'rows=5 inputs=1 classes=2' "$table" "$dir/c" --test 0.9 --quiet
+yes 1,2 | head -n 20 >"$dir/c"
+accept "a constant to predict" 'test_rmse=0 ' "$table" "$dir/c" --regression --quiet --lr 0 --save "$dir/m"
+"$table" --epochs 1 --quiet --save "$dir/absent/m" >"$dir/out" 2>"$dir/err"
+if [ $? -eq 1 ] && [ "$(wc -l <"$dir/err")" -eq 1 ] && grep -qF "$dir/absent/m" "$dir/err" \
+    && ! grep -q '^result' "$dir/out"; then ok; else bad "an unwritable model"; fi
+
 # ---- bad models
 m=$dir/spirals
 refuse "predict: no arguments" "predict MODEL.safetensors FILE.csv" "$predict"
