@@ -153,14 +153,14 @@ static inline double fact_number(const fact_file *f, const char *key)
 /* ------------------------------------------------------ the options of a checkpoint */
 
 /* These may differ when a run is resumed: they do not change what is computed. */
-static const char *const free_options[] = {
-    "--data",         "--threads",    "--isa",        "--csv",
-    "--quiet",        "--help",       "--save",       "--weights",
-    "--save-members", "--eval",       "--checkpoint", "--checkpoint-minutes",
-    "--resume",       "--branch",     "--epochs",     "--steps",
-    "--generate",     "--prompt",     "--report",     "",
-    "--temperature",  "--eval-limit", "--recompute",  NULL
-};
+static const char *const free_options[] = { "--data",       "--threads",    "--isa",
+                                            "--csv",        "--quiet",      "--help",
+                                            "--save",       "--weights",    "--save-members",
+                                            "--eval",       "--checkpoint", "--checkpoint-minutes",
+                                            "--resume",     "--branch",     "--epochs",
+                                            "--steps",      "--generate",   "--prompt",
+                                            "--report",     "--confusion",  "--temperature",
+                                            "--eval-limit", "--recompute",  NULL };
 /* And these when another late phase branches off. */
 static const char *const branch_options[] = { "--late",    "--members",  "--t0",        "--sigma0",
                                               "--gamma",   "--lr-from",  "--lr-to",     "--lr-end",

@@ -1,4 +1,4 @@
-/* cifar.c - CIFAR-10 and CIFAR-100 with late-phase weights
+/* cifar.c - CIFAR-10, CIFAR-100 and your own pictures with late-phase weights
    SPDX-License-Identifier: MIT OR Unlicense
 
    Trains a Wide ResNet or a CIFAR ResNet; at T0 part of the weights (by default BatchNorm and
@@ -8,6 +8,9 @@
    Build:  cc -O2 examples/cifar.c -o cifar -lpthread
    Run:    ./cifar --data DIR                      WRN-16-1, 15 epochs
            ./cifar --data DIR --preset cifar10_bn  as published: WRN-28-10, 200 epochs
+           ./cifar --data pictures.safetensors     your own, of data_scripts/pack_images.py
+           ./cifar --data DIR --checkpoint run.st  can be stopped; then: ./cifar --resume run.st
+           ./cifar --data DIR --save model.st      and later: --eval --weights model.st
            ./cifar --help                          all options
 
    Expected output of ./cifar --data DIR --net wrn-10-1 --half --epochs 10 --limit-train 10000
@@ -47,6 +50,7 @@
 #include "checkpoint.h"
 #include "images.h"
 #include "trainer.h"
+#include "report.h"
 
 /* -------------------------------------------------------------------------- options */
 
@@ -56,7 +60,8 @@ typedef struct options {
     const char    *data, *net, *late;
     int            preset, dataset, t0, swa_from, batch, cutout, limit_train, limit_test;
     int            members; /* 0 until choose_members */
-    int            half, direct_conv, recompute;
+    int            half, direct_conv, recompute, confusion;
+    double         test_share; /* of own pictures */
     double         lr, lr_from, lr_to, lr_end, sigma0, gamma, decay, decay_late;
     int            depth, width; /* of the net; width 0: a CIFAR ResNet */
     unsigned       families;     /* LP_LATE_...                         */
@@ -100,6 +105,7 @@ static options default_options(int preset_index, int epochs, double decay)
     double scale = (double)epochs / p->epochs;
     o.common = common_default(epochs);
     o.files.minutes = 10;
+    o.test_share = 0.2;
     o.preset = preset_index;
     o.dataset = p->dataset;
     o.net = p->net;
@@ -125,7 +131,10 @@ enum { MOST_OPTIONS = 64 };
 static int list_options(options *o, cli_option *list)
 {
     const cli_option table[] = {
-        option_text("--data", "DIR", "directory of the CIFAR files (binary version)", &o->data),
+        option_text("--data", "DIR", "the CIFAR files (binary version), or a FILE of your own",
+                    &o->data),
+        option_real("--test-share", "X", "part of own pictures that is held out", &o->test_share,
+                    0.01, 0.9),
         option_choice("--preset", "NAME", "published setting: ", &o->preset, preset_names),
         option_choice("--dataset", "NAME", "", &o->dataset, cifar_names),
         option_text("--net", "NAME", "wrn-D-W (D = 6n+4) or resnet-D (D = 6n+2)", &o->net),
@@ -150,6 +159,8 @@ static int list_options(options *o, cli_option *list)
                    MAX_IMAGES),
         option_int("--limit-test", "N", "use the first N test images", &o->limit_test, 1,
                    MAX_IMAGES),
+        option_flag("--confusion", "which class is taken for which (own pictures: always)",
+                    &o->confusion),
         option_flag("--half", "images at half size: about four times faster", &o->half),
         option_flag("--direct-conv", "all convolutions directly, none by Winograd",
                     &o->direct_conv),
@@ -210,7 +221,7 @@ static void check_options(options *o)
     if (!o->data)
         die(EXIT_USAGE,
             "--data is missing: expected the directory of the CIFAR files "
-            "(data_scripts/get_%s.sh fetches them)",
+            "(data_scripts/get_%s.sh fetches them) or a file of pictures",
             cifar_names[o->dataset]);
     parse_net(o);
     parse_late(o);
@@ -286,6 +297,77 @@ static options read_options(int argc, char **argv)
     return o;
 }
 
+/* ----------------------------------------------------------------------------- data */
+
+typedef struct data_set {
+    const char *name;
+    image_set   train, test;
+    char        names[16384]; /* of the classes, a line each; may be empty */
+    float       mean[CHANNELS], deviation[CHANNELS];
+    int         own; /* pictures of the user's */
+} data_set;
+
+static void limit_images(image_set *s, int limit)
+{
+    if (s->count > limit) s->count = limit;
+}
+
+/* Pictures of your own: a part of each class is held out for testing. */
+static void read_own(data_set *d, const options *o)
+{
+    image_set all = image_set_read(o->data, d->names, sizeof d->names);
+    image_set_split(&all, o->test_share, (uint64_t)o->common.seed, &d->train, &d->test);
+    image_set_free(&all);
+    limit_images(&d->train, o->limit_train);
+    limit_images(&d->test, o->limit_test);
+    image_set_measure(&d->train, d->mean, d->deviation);
+    d->name = "own";
+    d->own = 1;
+}
+
+/* Normalisation as in the training of the weights that are tested, if their file says it. */
+static void normalise_like(data_set *d, const char *path)
+{
+    fact_file f = facts_open(path);
+    char      text[256];
+    double    x[2][CHANNELS];
+    if (fact_text(&f, "mean", text, sizeof text) && fact_text(&f, "std", text, sizeof text)) {
+        fact_numbers(&f, "mean", x[0], CHANNELS);
+        fact_numbers(&f, "std", x[1], CHANNELS);
+        for (int c = 0; c < CHANNELS; c++)
+            d->mean[c] = (float)x[0][c], d->deviation[c] = (float)x[1][c];
+    }
+    lp_close_file(&f.file);
+}
+
+static data_set *read_data(const options *o)
+{
+    const cifar_format *f = &cifar_formats[o->dataset];
+    data_set           *d = (data_set *)allocate(1, sizeof *d);
+    struct stat         info;
+    if (stat(o->data, &info) == 0 && S_ISREG(info.st_mode)) {
+        read_own(d, o);
+    } else {
+        d->name = f->name;
+        d->train = cifar_read_train(f, o->data, o->limit_train);
+        d->test = cifar_read_test(f, o->data, o->limit_test);
+        memcpy(d->mean, f->mean, sizeof d->mean);
+        memcpy(d->deviation, f->deviation, sizeof d->deviation);
+    }
+    if (o->files.eval) normalise_like(d, o->files.weights);
+    if (o->batch > d->train.count && !o->files.eval)
+        die(EXIT_USAGE, "--batch %d: expected at most %d, the number of training images", o->batch,
+            d->train.count);
+    return d;
+}
+
+static void data_free(data_set *d)
+{
+    image_set_free(&d->train);
+    image_set_free(&d->test);
+    free(d);
+}
+
 static long long minibatches_after_t0(const options *o, int images)
 {
     long long per_epoch = (images + o->batch - 1LL) / o->batch;
@@ -325,27 +407,27 @@ static lp_desc describe_net(const options *o)
     return desc;
 }
 
-static trainer build(const options *o, const image_set *train, const image_set *test)
+static trainer build(const options *o, const data_set *d)
 {
-    const cifar_format *format = &cifar_formats[o->dataset];
-    lp_desc             desc = describe_net(o);
-    augmentation        a = augmentation_default(desc.seed, format->mean, format->deviation);
+    int          classes = d->train.classes;
+    lp_desc      desc = describe_net(o);
+    augmentation a = augmentation_default(desc.seed, d->mean, d->deviation);
     a.cutout = o->cutout;
-    trainer t = trainer_create(&desc, o->batch, &a, train, test);
+    trainer t = trainer_create(&desc, o->batch, &a, &d->train, &d->test);
     t.bar = progress_start(1, "img", o->common.quiet || o->files.eval);
     lp_tensor *image = o->half ? lp_avgpool2d(t.net, t.image, 2, 2) : t.image;
-    lp_tensor *logits = o->width ? lp_wrn(t.net, image, o->depth, o->width, format->classes)
-                                 : lp_resnet_cifar(t.net, image, o->depth, format->classes);
+    lp_tensor *logits = o->width ? lp_wrn(t.net, image, o->depth, o->width, classes)
+                                 : lp_resnet_cifar(t.net, image, o->depth, classes);
     trainer_compile(&t, logits);
     return t;
 }
 
-static void print_setup(const options *o, const trainer *t)
+static void print_setup(const options *o, const trainer *t, const char *name)
 {
     lp_info info = lp_get_info(t->net);
     if (o->common.quiet) return;
-    printf("%s, %d training and %d test images%s\n", cifar_names[o->dataset], t->train->count,
-           t->test->count, o->half ? " at half size" : "");
+    printf("%s, %d training and %d test images%s\n", name, t->train->count, t->test->count,
+           o->half ? " at half size" : "");
     printf("%s, %ld parameters", o->net, (long)info.parameters);
     if (o->families)
         printf(", %ld of them late-phase: %d members after epoch %d", (long)info.late, o->members,
@@ -468,19 +550,18 @@ static outcome print_table(trainer *t, const options *o)
 /* ---------------------------------------------------------------------------- files */
 
 /* From which a model can be built again, and its inputs made. */
-static facts describe_model(const options *o)
+static facts describe_model(const options *o, const data_set *d)
 {
-    const cifar_format *f = &cifar_formats[o->dataset];
-    facts               about = { 0, { { NULL, NULL } } };
+    facts about = { 0, { { NULL, NULL } } };
     fact_add(&about, "model", "%s", o->net);
     fact_add(&about, "net", "%s", o->net);
-    fact_add(&about, "dataset", "%s", f->name);
-    fact_add(&about, "classes", "%d", f->classes);
+    fact_add(&about, "dataset", "%s", d->name);
+    if (*d->names) fact_add(&about, "classes", "%s", d->names);
     fact_add(&about, "half", "%d", o->half);
-    fact_add(&about, "mean", "%.9g %.9g %.9g", (double)f->mean[0], (double)f->mean[1],
-             (double)f->mean[2]);
-    fact_add(&about, "std", "%.9g %.9g %.9g", (double)f->deviation[0], (double)f->deviation[1],
-             (double)f->deviation[2]);
+    fact_add(&about, "mean", "%.9g %.9g %.9g", (double)d->mean[0], (double)d->mean[1],
+             (double)d->mean[2]);
+    fact_add(&about, "std", "%.9g %.9g %.9g", (double)d->deviation[0], (double)d->deviation[1],
+             (double)d->deviation[2]);
     if (o->files.save_members) {
         fact_add(&about, "late", "%s", o->late);
         fact_add(&about, "members", "%d", o->families ? o->members : 1);
@@ -525,47 +606,49 @@ static void load(trainer *t, const options *o)
     if (from) resume(t, o, from);
 }
 
-static void print_result(const trainer *t, const options *o, const outcome *r)
+static void print_confusion(trainer *t, const data_set *d)
+{
+    confusion c = confuse(t, t->test, LP_AVERAGED);
+    putchar('\n');
+    confusion_print(&c, d->names);
+    confusion_free(&c);
+}
+
+static void print_result(const trainer *t, const options *o, const char *name, const outcome *r)
 {
     printf("\nresult dataset=%s net=%s late=%s seed=%d test_acc=%.2f test_nll=%.4f "
            "ensemble_acc=%.2f train_img_s=%.1f\n",
-           cifar_names[o->dataset], o->net, o->late, o->common.seed, percent(&r->averaged),
-           lp_nll(&r->averaged), percent(&r->ensemble),
-           t->seconds > 0 ? t->images / t->seconds : 0);
+           name, o->net, o->late, o->common.seed, percent(&r->averaged), lp_nll(&r->averaged),
+           percent(&r->ensemble), t->seconds > 0 ? t->images / t->seconds : 0);
     output_check();
 }
 
 int main(int argc, char **argv)
 {
-    static const char   header[] = "epoch,lr,train_loss,test_acc,test_nll,members,train_seconds";
-    options             o = read_options(argc, argv);
-    const cifar_format *format = &cifar_formats[o.dataset];
-    image_set           train = cifar_read_train(format, o.data, o.limit_train);
-    image_set           test = cifar_read_test(format, o.data, o.limit_test);
-    if (o.batch > train.count && !o.files.eval)
-        die(EXIT_USAGE, "--batch %d: expected at most %d, the number of training images", o.batch,
-            train.count);
-    choose_members(&o, train.count);
-    trainer    t = build(&o, &train, &test);
+    static const char header[] = "epoch,lr,train_loss,test_acc,test_nll,members,train_seconds";
+    options           o = read_options(argc, argv);
+    data_set         *d = read_data(&o);
+    choose_members(&o, d->train.count);
+    trainer    t = build(&o, d);
     checkpoint keep = checkpoint_start(&o.files, argv[0]);
     describe_run(&o, &t, &keep);
     t.keep = &keep;
-    print_setup(&o, &t);
+    print_setup(&o, &t, d->name);
     load(&t, &o);
-    FILE *csv = csv_reopen(o.files.resume ? o.common.csv : NULL, header, t.epoch - 1);
-    if (!csv) csv = csv_open(o.common.csv, header);
+    FILE *csv = o.files.resume ? csv_reopen(o.common.csv, header, t.epoch - 1)
+                               : csv_open(o.common.csv, header);
 
-    facts about = describe_model(&o);
+    facts about = describe_model(&o, d);
     if (!o.files.eval) train_all(&t, &o, csv);
     outcome r = print_table(&t, &o);
     model_save(&o.files, t.net, &about);
-    print_result(&t, &o, &r);
+    if (o.confusion || d->own) print_confusion(&t, d);
+    print_result(&t, &o, d->name, &r);
 
     csv_close(csv, o.common.csv);
     facts_free(&about);
     facts_free(&keep.fixed);
     trainer_destroy(&t);
-    image_set_free(&train);
-    image_set_free(&test);
+    data_free(d);
     return 0;
 }
