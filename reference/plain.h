@@ -4,10 +4,13 @@
    the arithmetic that they must amount to, each op in a few lines under its equation.  To test:
    the tests evaluate nets a second time by these functions, in double; they share nothing with the
    library (tests/ops.c, tests/algorithm.c, tests/graphs.c).  To export: they need no memory of
-   their own and no library but libm, and PLAIN_REAL may be float.
+   their own and no library but libm, and PLAIN_REAL may be float.  What stands between the lines
+   //>>export and //<<export needs no library at all: examples/export.c writes it, as it is here,
+   into the nets that it makes C of.
 
        #define PLAIN_REAL float            // the element type, default double
        #define PLAIN_MATH(name) name##f    // expf, tanhf, ...; default: exp, tanh, ... of double
+       #define PLAIN_OWN_EXP               // plain_exp as exported nets have it: for float, x <= 0
        #include "plain.h"                  // C99 or C++
 
    Layouts are those of the library, row-major: activations [n,h,w,c] (NHWC), [n,length,c] or [n,c];
@@ -18,7 +21,7 @@
    Arguments: what is read, sizes, what is written.  With L the loss and dy = dL/dy, a function
    op_back ADDS its share to the gradients dx, dw, ... and leaves out those that are NULL: begin
    with zeros, and a tensor that several ops read has the sum of their shares.  Forward overwrites.
-   What is written must not lie over what is read.
+   What is written must not lie over what is read, unless the op goes element by element.
 
    CONTENTS (search for "---- name")
      activations    relu sigmoid tanh gelu          pools          maxpool avgpool, subsample
@@ -43,10 +46,27 @@
 typedef PLAIN_REAL plain_real;
 
 #define PLAIN_EPS ((plain_real)1e-5) /* of both normalisations */
-#define PLAIN_SAME (-1)              /* padding: the output has ceil(size / stride) pixels */
 #define PLAIN_IGNORE (-100)          /* a label that does not count */
 
+#ifdef PLAIN_OWN_EXP
+//>>export
+/* e^x for x <= 0, as plain_softmax needs it, to float's precision: e^x = 2^k e^r with whole k and
+   |r| <= ln(2) / 2; e^r by its series. */
+static inline plain_real plain_exp(plain_real x)
+{
+    const plain_real ln2 = (plain_real)0.69314718055994530942, half = (plain_real)0.5;
+    if (!(x > -100)) return x < 0 ? 0 : x; /* 0, or NaN as it came */
+    int        k = (int)(x / ln2 - half);
+    plain_real r = x - (plain_real)k * ln2, e = 1;
+    for (int i = 8; i > 0; i--) e = 1 + e * r / (plain_real)i;
+    for (; k < 0; k++) e *= half;
+    return e;
+}
+
+//<<export
+#else
 static inline plain_real plain_exp(plain_real x) { return (plain_real)PLAIN_MATH(exp)(x); }
+#endif
 static inline plain_real plain_log(plain_real x) { return (plain_real)PLAIN_MATH(log)(x); }
 static inline plain_real plain_sqrt(plain_real x) { return (plain_real)PLAIN_MATH(sqrt)(x); }
 static inline plain_real plain_erf(plain_real x) { return (plain_real)PLAIN_MATH(erf)(x); }
@@ -58,11 +78,16 @@ static inline void plain_zero(plain_real *x, ptrdiff_t n)
 
 /* ---- activations: y = f(x), dx += dy f'(x), element by element.  x, y, dy, dx [n] */
 
-/* relu(x) = x if x > 0, else 0 (the library keeps NaN);  f' = 1 where y > 0, else 0. */
+//>>export
+/* relu(x) = x if x > 0, else 0 (NaN stays);  f' = 1 where y > 0, else 0. */
+static inline plain_real plain_relu_of(plain_real x) { return x < 0 ? 0 : x; }
+
 static inline void plain_relu(const plain_real *x, ptrdiff_t n, plain_real *y)
 {
-    for (ptrdiff_t i = 0; i < n; i++) y[i] = x[i] < 0 ? 0 : x[i];
+    for (ptrdiff_t i = 0; i < n; i++) y[i] = plain_relu_of(x[i]);
 }
+
+//<<export
 
 static inline void plain_relu_back(const plain_real *y, const plain_real *dy, ptrdiff_t n,
                                    plain_real *dx)
@@ -215,6 +240,7 @@ static inline void plain_dropout_back(const unsigned char *kept, plain_real p, c
     for (ptrdiff_t i = 0; i < n; i++) dx[i] += kept[i] ? dy[i] / (1 - p) : 0;
 }
 
+//>>export
 /* ---- linear: y = x W + b.  x [n,in], w [in,out], bias [out] or NULL, y [n,out]
    dx += dy W^T,  dW += x^T dy,  db += sum over n of dy. */
 
@@ -229,6 +255,7 @@ static inline void plain_linear(const plain_real *x, const plain_real *w, const 
         }
 }
 
+//<<export
 static inline void plain_linear_back(const plain_real *x, const plain_real *w, const plain_real *dy,
                                      int n, int in, int out, plain_real *dx, plain_real *dw,
                                      plain_real *db)
@@ -260,6 +287,7 @@ static inline void plain_gather_back(const int32_t *token, const plain_real *dy,
         for (int j = 0; j < width; j++) dtable[token[i] * width + j] += dy[i * width + j];
 }
 
+//>>export
 /* ---- convolution: y[i,oy,ox,f] = bias_f + sum over ky, kx, c of x[i,py,px,c] w[ky,kx,c,f] with
    py = oy stride + ky - top, px = ox stride + kx - left; pixels outside of the image are 0. */
 
@@ -267,6 +295,8 @@ static inline void plain_gather_back(const int32_t *token, const plain_real *dy,
 typedef struct plain_geometry {
     int n, h, w, c, f, kh, kw, stride, top, left, oh, ow;
 } plain_geometry;
+
+#define PLAIN_SAME (-1) /* padding: the output has ceil(size / stride) pixels */
 
 /* pad >= 0 on all sides, or PLAIN_SAME: (k-1)/2 before, the rest after. */
 static inline plain_geometry plain_shape(int n, int h, int w, int c, int f, int kh, int kw,
@@ -296,24 +326,40 @@ static inline ptrdiff_t plain_output(const plain_geometry *g, int i, int oy, int
     return (((ptrdiff_t)i * g->oh + oy) * g->ow + ox) * g->f;
 }
 
-/* bias [f] or NULL */
-static inline void plain_conv(const plain_geometry *g, const plain_real *x, const plain_real *w,
-                              const plain_real *bias, plain_real *y)
+/* The convolution with what stands around it in a net, so that a block needs no memory for it:
+     y = onto + bias + the convolution of relu(scale x + shift)
+   bias [f] or NULL; onto [n,oh,ow,f], which may be y, or NULL; scale, shift [c] (BatchNorm in
+   evaluation), or NULL: x as it is. */
+static inline void plain_conv_fused(const plain_geometry *g, const plain_real *x,
+                                    const plain_real *scale, const plain_real *shift,
+                                    const plain_real *w, const plain_real *bias,
+                                    const plain_real *onto, plain_real *y)
 {
     for (int i = 0; i < g->n; i++)
         for (int oy = 0; oy < g->oh; oy++)
             for (int ox = 0; ox < g->ow; ox++) {
-                plain_real *out = y + plain_output(g, i, oy, ox); /* [f] */
-                for (int f = 0; f < g->f; f++) out[f] = bias ? bias[f] : 0;
+                ptrdiff_t to = plain_output(g, i, oy, ox); /* y[to] [f] */
+                for (int f = 0; f < g->f; f++)
+                    y[to + f] = (onto ? onto[to + f] : 0) + (bias ? bias[f] : 0);
                 for (int ky = 0; ky < g->kh; ky++)
                     for (int kx = 0; kx < g->kw; kx++) {
                         ptrdiff_t         at = plain_pixel(g, i, oy, ox, ky, kx);
                         const plain_real *tap =
                             w + (ptrdiff_t)(ky * g->kw + kx) * g->c * g->f; /* [c,f] */
-                        for (int c = 0; c < g->c && at >= 0; c++)
-                            for (int f = 0; f < g->f; f++) out[f] += x[at + c] * tap[c * g->f + f];
+                        for (int c = 0; c < g->c && at >= 0; c++) {
+                            plain_real in = x[at + c];
+                            if (scale) in = plain_relu_of(scale[c] * in + shift[c]);
+                            for (int f = 0; f < g->f; f++) y[to + f] += in * tap[c * g->f + f];
+                        }
                     }
             }
+}
+
+//<<export
+static inline void plain_conv(const plain_geometry *g, const plain_real *x, const plain_real *w,
+                              const plain_real *bias, plain_real *y)
+{
+    plain_conv_fused(g, x, NULL, NULL, w, bias, NULL, y);
 }
 
 /* The same walk: dx[i,py,px,c] += sum_f dy w,  dw[ky,kx,c,f] += x dy,  db_f += dy. */
@@ -375,6 +421,7 @@ static inline void plain_maxpool_back(const plain_geometry *g, const plain_real 
                     dx[plain_largest(g, x, i, oy, ox, c)] += dy[plain_output(g, i, oy, ox) + c];
 }
 
+//>>export
 /* y = the mean of the window, no padding; the global pool [n,h,w,c] -> [n,c] has a window of
    h x w.  Every x of the window gets dy / (kh kw). */
 static inline void plain_avgpool(const plain_geometry *g, const plain_real *x, plain_real *y)
@@ -392,6 +439,7 @@ static inline void plain_avgpool(const plain_geometry *g, const plain_real *x, p
                 }
 }
 
+//<<export
 static inline void plain_avgpool_back(const plain_geometry *g, const plain_real *dy, plain_real *dx)
 {
     plain_real share = (plain_real)1 / (plain_real)(g->kh * g->kw);
@@ -405,20 +453,23 @@ static inline void plain_avgpool_back(const plain_geometry *g, const plain_real 
                                 dy[plain_output(g, i, oy, ox) + c] * share;
 }
 
+//>>export
 /* Subsample (option A of He et al. 2016): every stride-th pixel, f >= c channels, those of x in the
    middle, (f-c)/2 zeros in front.  g: plain_shape(n, h, w, c, f, 1, 1, stride, 0) */
 static inline void plain_subsample(const plain_geometry *g, const plain_real *x, plain_real *y)
 {
     int front = (g->f - g->c) / 2;
-    plain_zero(y, plain_output(g, g->n, 0, 0));
     for (int i = 0; i < g->n; i++)
         for (int oy = 0; oy < g->oh; oy++)
             for (int ox = 0; ox < g->ow; ox++)
-                for (int c = 0; c < g->c; c++)
-                    y[plain_output(g, i, oy, ox) + front + c] =
-                        x[plain_pixel(g, i, oy, ox, 0, 0) + c];
+                for (int f = 0; f < g->f; f++) {
+                    int c = f - front;
+                    y[plain_output(g, i, oy, ox) + f] =
+                        c >= 0 && c < g->c ? x[plain_pixel(g, i, oy, ox, 0, 0) + c] : 0;
+                }
 }
 
+//<<export
 static inline void plain_subsample_back(const plain_geometry *g, const plain_real *dy,
                                         plain_real *dx)
 {
@@ -463,6 +514,18 @@ static inline void plain_batchnorm(const plain_real *x, int lines, int c, const 
                 gamma[j] * (x[i * c + j] - mean[j]) / plain_sqrt(variance[j] + PLAIN_EPS) + beta[j];
 }
 
+//>>export
+/* BatchNorm in evaluation, scale = gamma / s and shift = beta - mean gamma / s [c], and ReLU. */
+static inline void plain_scale_shift_relu(const plain_real *x, int lines, int c,
+                                          const plain_real *scale, const plain_real *shift,
+                                          plain_real *y)
+{
+    for (int i = 0; i < lines; i++)
+        for (int j = 0; j < c; j++)
+            y[i * c + j] = plain_relu_of(scale[j] * x[i * c + j] + shift[j]);
+}
+
+//<<export
 /* Of training; with dgamma = sum dy x^ and dbeta = sum dy of one channel:
    dx += gamma/s (dy - dbeta/lines - x^ dgamma/lines). */
 static inline void plain_batchnorm_back(const plain_real *x, int lines, int c,
@@ -635,16 +698,21 @@ static inline plain_real plain_log_sum_exp(const plain_real *z, int classes)
     return top + plain_log(sum);
 }
 
-/* p_c = e^(z_c) / sum e^z.  z, p [n,classes] */
+//>>export
+/* p_c = e^(z_c) / sum e^z; the largest z is taken away first, so that nothing overflows.
+   z, p [n,classes]; p may be z. */
 static inline void plain_softmax(const plain_real *z, int n, int classes, plain_real *p)
 {
-    for (int i = 0; i < n; i++) {
-        plain_real whole = plain_log_sum_exp(z + i * classes, classes);
-        for (int c = 0; c < classes; c++)
-            p[i * classes + c] = plain_exp(z[i * classes + c] - whole);
+    for (int i = 0; i < n; i++, z += classes, p += classes) {
+        plain_real top = z[0], sum = 0;
+        for (int c = 1; c < classes; c++)
+            if (z[c] > top) top = z[c];
+        for (int c = 0; c < classes; c++) sum += p[c] = plain_exp(z[c] - top);
+        for (int c = 0; c < classes; c++) p[c] /= sum;
     }
 }
 
+//<<export
 /* Lines that count: not labelled PLAIN_IGNORE; at least 1, to divide by. */
 static inline plain_real plain_counted(const int32_t *label, int n)
 {
