@@ -13,7 +13,7 @@ SAN     = -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all
 MAKEFLAGS += -j2
 
 SHARED   = latephase.h $(wildcard examples/*.h reference/*.h)
-PROGRAMS = $(B)/demo $(B)/cifar $(B)/enwik8 $(B)/sweep $(B)/finetune $(B)/table $(B)/predict
+PROGRAMS = $(B)/demo $(B)/cifar $(B)/enwik8 $(B)/sweep $(B)/finetune $(B)/table $(B)/predict $(B)/export
 # Most tests are linked with one object that holds the library; three hold a library of their own.
 # (A new test program is one more word in LINKED, and a line in tests/run.sh.)
 LINKED   = $(B)/unit $(B)/ops $(B)/algorithm $(B)/gradcheck $(B)/faults $(B)/corrupt $(B)/images $(B)/files
@@ -70,7 +70,12 @@ $(B):
 	mkdir -p $(B)
 
 $(PROGRAMS): $(B)/%: examples/%.c $(SHARED) | $(B)
-	$(CC) $(CFLAGS) $< -o $@ $(LIBS)
+	$(CC) $(CFLAGS) -I$(B) $< -o $@ $(LIBS)
+
+# The loops that an exported net consists of, a C string a line.
+$(B)/export: $(B)/plain.inc
+$(B)/plain.inc: reference/plain.h | $(B)
+	sed -n '/^\/\/>>export/,/^\/\/<<export/{/^\/\//!{s/[\"]/\\&/g;s/.*/"&\\n",/p;};}' $< >$@
 
 $(B)/impl.o: tests/impl.c tests/inside.h latephase.h | $(B)
 	$(CC) $(CFLAGS) -c $< -o $@
