@@ -68,10 +68,14 @@ c_warnings() {
     full || [ "$cc" = clang ] || return
     for program in examples/*.c "$t/synopsis.c"; do
         try "warnings $cc $program" "$cc" -std=c99 $warn -fsyntax-only -I. "$program"
+    for program in examples/cifar.c examples/demo.c examples/enwik8.c examples/sweep.c examples/export.c \
+        "$t/synopsis.c"; do
+        try "warnings $cc $program" "$cc" -std=c99 $warn -fsyntax-only -I. -I"$build" "$program"
     done
     for f in impl $suites corrupt gradcheck bits graphs bench size images fuzz; do
         try "warnings $cc tests/$f.c" "$cc" -std=c99 -D_POSIX_C_SOURCE=200809L $warn -fsyntax-only tests/$f.c
     done
+    try "warnings $cc tests/export.c" "$cc" -std=c99 $warn -DLIBRARY -fsyntax-only tests/export.c
     full || return
     try "gnu17 $cc" "$cc" -std=gnu17 $warn -O2 -I. -c "$t/impl.c" -o "$t/w.o"
     for f in $suites corrupt gradcheck bits graphs bench images fuzz; do
