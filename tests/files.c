@@ -668,6 +668,23 @@ static void non_finite(void)
     lp_destroy(a.net);
 }
 
+/* Breaks when a state that is refused late leaves its count of SWA means behind. */
+static void refused_late(void)
+{
+    small_net a = small_late();
+    lp_desc   d = small_desc(3);
+    d.swa = 1;
+    small_net b = small(&d);
+    blob      state = state_of(a.net), before = state_of(b.net);
+    memset(state.p + state.n - 4, 0xFF, 4);
+    inside_sign(state.p, state.n);
+    CHECK_INT(read_state(b.net, &state), LP_ERR_FILE);
+    CHECK_INT(lp_swa_swap(b.net), LP_ERR_ORDER);
+    CHECK_UNCHANGED(b.net, &before);
+    free(state.p), free(before.p);
+    lp_destroy(a.net), lp_destroy(b.net);
+}
+
 /* Breaks when a training state with any byte changed, any part cut off or anything behind it is
    loaded, or changes the net. */
 static void damaged_states(void)
@@ -831,6 +848,22 @@ static void every_dtype(void)
         CHECK(!lp_read_entry(&s, &e, 1, 2, v) && !lp_read_entry(&s, &e, 3, 0, v));
         free(b.p);
     }
+}
+
+/* Breaks when more numbers are read than the tensor has, out of the one behind it. */
+static void reading_ends(void)
+{
+    blob      b = file_of("{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},"
+                               "\"b\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[8,16]}}",
+                          NULL, 16);
+    lp_source s = source_of(&b);
+    lp_entry  e;
+    lp_real   v[4];
+    CHECK(lp_find_entry(&s, "a", &e));
+    CHECK(lp_read_entry(&s, &e, 0, 2, v) && lp_read_entry(&s, &e, 2, 0, v));
+    CHECK(!lp_read_entry(&s, &e, 0, 3, v) && !lp_read_entry(&s, &e, 1, 2, v));
+    CHECK(!lp_read_entry(&s, &e, 3, 1, v) && !lp_read_entry(&s, &e, UINT64_MAX, 1, v));
+    free(b.p);
 }
 
 /* The model of `net` as a file of another dtype: every number becomes the one nearest to zero
@@ -1649,25 +1682,46 @@ static void predict_refuses(void)
 }
 
 static const test_case cases[] = {
-    T(order_of_images),     T(order_of_text),
-    T(order_of_others),     T(weights_into_other_nets),
-    T(weights_start_again), T(members_come_back),
-    T(members_mismatch),    T(state_without_members),
-    T(state_of_streams),    T(state_resumes_anywhere),
-    T(strict_errors),       T(partial),
-    T(non_finite),          T(damaged_states),
-    T(foreign_states),      T(metadata),
-    T(metadata_refused),    T(every_dtype),
-    T(dtypes_in_nets),      T(header_rules),
-    T(header_lengths),      T(longest_header),
-    T(longest_name),        T(twice_far_apart),
-    T(sources_that_fail),   T(ignored_tensors),
-    T(real_nets),           T(copies),
-    T(copies_refused),      T(files_round),
-    T(failing_steps),       T(killed_between_steps),
-    T(full_disks),          T(forbidden_directory),
-    T(sinks_that_refuse),   T(python_reads),
-    T(predict_regression),  T(predict_refuses),
+    T(order_of_images),
+    T(order_of_text),
+    T(order_of_others),
+    T(weights_into_other_nets),
+    T(weights_start_again),
+    T(members_come_back),
+    T(members_mismatch),
+    T(state_without_members),
+    T(state_of_streams),
+    T(state_resumes_anywhere),
+    T(strict_errors),
+    T(partial),
+    T(non_finite),
+    T(refused_late),
+    T(damaged_states),
+    T(foreign_states),
+    T(metadata),
+    T(metadata_refused),
+    T(every_dtype),
+    T(reading_ends),
+    T(dtypes_in_nets),
+    T(header_rules),
+    T(header_lengths),
+    T(longest_header),
+    T(longest_name),
+    T(twice_far_apart),
+    T(sources_that_fail),
+    T(ignored_tensors),
+    T(real_nets),
+    T(copies),
+    T(copies_refused),
+    T(files_round),
+    T(failing_steps),
+    T(killed_between_steps),
+    T(full_disks),
+    T(forbidden_directory),
+    T(sinks_that_refuse),
+    T(python_reads),
+    T(predict_regression),
+    T(predict_refuses),
 };
 
 int main(int argc, char **argv)

@@ -222,7 +222,7 @@ static void small_after(small_net *s, lp_status st, int training)
     demand(st == LP_OK || st == LP_ERR_FILE, "a status that is not promised");
     if (st != LP_OK) {
         demand(lp_error(s->net)[0] != 0, "no sentence");
-        if (now_number % 16 && !test_all) return; /* a change would be seen the next time */
+        if (now_number % 4 && !test_all) return; /* a change would be seen the next time */
         demand(lp_state_bytes(s->net) == s->bytes, "a refusal has changed the net's state");
         must(s->net, lp_state_save(s->net, now));
         demand(!memcmp(now, s->state, s->bytes), "a refusal has changed the net");
