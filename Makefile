@@ -20,7 +20,7 @@ LINKED   = $(B)/unit $(B)/ops $(B)/algorithm $(B)/gradcheck $(B)/faults $(B)/cor
 TESTS    = $(LINKED) $(B)/gradcheck64 $(B)/bits $(B)/graphs
 
 .PHONY: all run run-text test check fuzz sweep bench bench-peers cifar enwik8 clean help
-.DEFAULT_GOAL = help
+.DEFAULT_GOAL = all
 
 all: $(PROGRAMS) ## build the programs
 

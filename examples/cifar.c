@@ -51,6 +51,7 @@
 #include "images.h"
 #include "trainer.h"
 #include "report.h"
+#include "nets.h"
 
 /* -------------------------------------------------------------------------- options */
 
@@ -63,8 +64,8 @@ typedef struct options {
     int            half, direct_conv, recompute, confusion;
     double         test_share; /* of own pictures */
     double         lr, lr_from, lr_to, lr_end, sigma0, gamma, decay, decay_late;
-    int            depth, width; /* of the net; width 0: a CIFAR ResNet */
-    unsigned       families;     /* LP_LATE_...                         */
+    net_kind       kind;
+    unsigned       families; /* LP_LATE_... */
 } options;
 
 /* The published configurations (von Oswald et al. 2021 and its code); all with lr 0.1, batch
@@ -139,9 +140,11 @@ static int list_options(options *o, cli_option *list)
         option_choice("--dataset", "NAME", "", &o->dataset, cifar_names),
         option_text("--net", "NAME", "wrn-D-W (D = 6n+4) or resnet-D (D = 6n+2)", &o->net),
         option_text("--late", "LIST", "late-phase weights: bn, head, full, none", &o->late),
-        option_int("--members", "K", "copies; unless given, as many as have turns enough",
+        option_int("--members", "K", "copies (10 at most, as many as have 120 turns; presets: 10)",
                    &o->members, 1, 1024),
-        option_int("--t0", "E", "late phase begins after E epochs", &o->t0, 0, INT_MAX),
+        option_int("--t0", "E",
+                   "late phase begins after E epochs (3/5 of --epochs, or the preset's)", &o->t0, 0,
+                   INT_MAX),
         option_real("--sigma0", "X", "relative noise of the copies", &o->sigma0, 0, 10),
         option_real("--gamma", "X", "scale of base gradients: 1 sum, 1/K mean", &o->gamma, 1e-6,
                     1e6),
@@ -149,11 +152,16 @@ static int list_options(options *o, cli_option *list)
                    &o->swa_from, 0, INT_MAX),
         option_int("--batch", "N", "images per minibatch", &o->batch, 1, 65536),
         option_real("--lr", "X", "learning rate at the start", &o->lr, 0, 1e30),
-        option_real("--lr-from", "E", "it falls from epoch E ...", &o->lr_from, 0, 1e6),
-        option_real("--lr-to", "E", "... to epoch E ...", &o->lr_to, 0, 1e6),
+        option_real("--lr-from", "E",
+                    "it falls from epoch E (half of --epochs, or the preset's) ...", &o->lr_from, 0,
+                    1e6),
+        option_real("--lr-to", "E", "... to epoch E (9/10 of them, or the preset's) ...", &o->lr_to,
+                    0, 1e6),
         option_real("--lr-end", "X", "... linearly to X", &o->lr_end, 0, 1e30),
         option_real("--wd", "X", "weight decay", &o->decay, 0, 10),
-        option_real("--wd-late", "X", "weight decay of late-phase weights", &o->decay_late, 0, 10),
+        option_real("--wd-late", "X",
+                    "weight decay of late-phase weights (as --wd; cifar100_bn: 10 x)",
+                    &o->decay_late, 0, 10),
         option_int("--cutout", "N", "side of the square cut out; 0: none", &o->cutout, 0, SIDE),
         option_int("--limit-train", "N", "use the first N training images", &o->limit_train, 1,
                    MAX_IMAGES),
@@ -172,49 +180,6 @@ static int list_options(options *o, cli_option *list)
     return (int)(sizeof table / sizeof *table);
 }
 
-/* "wrn-28-10" -> 28, 10; "resnet-20" -> 20, 0.  Printing the numbers again catches whatever is
-   not exactly of this form. */
-static void parse_net(options *o)
-{
-    char again[32] = "";
-    int  depth = 0, width = 0, blocks_fit = 0;
-    if (sscanf(o->net, "wrn-%4d-%3d", &depth, &width) == 2) {
-        snprintf(again, sizeof again, "wrn-%d-%d", depth, width);
-        blocks_fit = depth >= 10 && depth % 6 == 4 && width >= 1;
-    } else if (sscanf(o->net, "resnet-%4d", &depth) == 1) {
-        snprintf(again, sizeof again, "resnet-%d", depth);
-        blocks_fit = depth >= 8 && depth % 6 == 2;
-    }
-    if (!blocks_fit || strcmp(again, o->net) != 0)
-        die(EXIT_USAGE,
-            "--net %s: expected wrn-D-W with D = 10, 16, 22, ... and W >= 1, or "
-            "resnet-D with D = 8, 14, 20, ...",
-            o->net);
-    o->depth = depth;
-    o->width = width;
-}
-
-/* "bn,head" -> LP_LATE_BN | LP_LATE_HEAD. */
-static void parse_late(options *o)
-{
-    static const char *const names[] = { "none", "bn", "head", "full" };
-    static const unsigned    families[] = { LP_LATE_NONE, LP_LATE_BN, LP_LATE_HEAD, LP_LATE_FULL };
-    int                      items = 0, known = 0, none = 0;
-    o->families = 0;
-    for (const char *item = o->late; item; items++) {
-        size_t length = strcspn(item, ",");
-        for (int i = 0; i < 4; i++)
-            if (strlen(names[i]) == length && strncmp(names[i], item, length) == 0) {
-                o->families |= families[i];
-                none += i == 0;
-                known++;
-            }
-        item = item[length] ? item + length + 1 : NULL;
-    }
-    if (known < items || (none && items > 1))
-        die(EXIT_USAGE, "--late %s: expected none, or bn, head, full joined by commas", o->late);
-}
-
 static void check_options(options *o)
 {
     common_check(&o->common);
@@ -223,8 +188,8 @@ static void check_options(options *o)
             "--data is missing: expected the directory of the CIFAR files "
             "(data_scripts/get_%s.sh fetches them) or a file of pictures",
             cifar_names[o->dataset]);
-    parse_net(o);
-    parse_late(o);
+    o->kind = net_parse("--net", o->net);
+    o->families = late_parse(o->late);
     int begin = o->families ? o->t0 : 0;
     if (o->families && o->t0 >= o->common.epochs)
         die(EXIT_USAGE, "--t0 %d: expected less than --epochs %d", o->t0, o->common.epochs);
@@ -259,7 +224,8 @@ static void options_of_model(options *o, const fact_file *f)
     for (int i = 0; i < 5; i++)
         if (fact_text(f, key[i] + 2, text, sizeof text)) {
             const cli_option *option = option_find(list, count, key[i]);
-            if (!option_set(option, option->kind == OPTION_TEXT ? copy_text(text) : text))
+            if (!option_set(option, option->kind == OPTION_TEXT ? copy_text(text) : text)
+                && option->kind != OPTION_CHOICE) /* own pictures are no --dataset */
                 die(EXIT_USAGE, "%s: its %s is '%s'", f->path, key[i] + 2, text);
         }
 }
@@ -403,22 +369,19 @@ static lp_desc describe_net(const options *o)
     desc.swa = o->swa_from > 0;
     desc.direct_conv = o->direct_conv;
     desc.recompute = o->recompute;
-    desc.graph_bytes = ((size_t)1 << 20) + (size_t)o->depth * 16384;
+    desc.graph_bytes = net_graph_bytes(o->kind);
     return desc;
 }
 
 static trainer build(const options *o, const data_set *d)
 {
-    int          classes = d->train.classes;
     lp_desc      desc = describe_net(o);
     augmentation a = augmentation_default(desc.seed, d->mean, d->deviation);
     a.cutout = o->cutout;
     trainer t = trainer_create(&desc, o->batch, &a, &d->train, &d->test);
     t.bar = progress_start(1, "img", o->common.quiet || o->files.eval);
     lp_tensor *image = o->half ? lp_avgpool2d(t.net, t.image, 2, 2) : t.image;
-    lp_tensor *logits = o->width ? lp_wrn(t.net, image, o->depth, o->width, classes)
-                                 : lp_resnet_cifar(t.net, image, o->depth, classes);
-    trainer_compile(&t, logits);
+    trainer_compile(&t, net_build(t.net, image, o->kind, d->train.classes));
     return t;
 }
 
@@ -609,7 +572,6 @@ static void load(trainer *t, const options *o)
 static void print_confusion(trainer *t, const data_set *d)
 {
     confusion c = confuse(t, t->test, LP_AVERAGED);
-    putchar('\n');
     confusion_print(&c, d->names);
     confusion_free(&c);
 }

@@ -162,7 +162,6 @@ static void read_metadata(options *o, const lp_source *file)
     read_meta(file, "model", o->from_file[0], cap, &o->net);
     read_meta(file, "mean", o->from_file[1], cap, &o->mean);
     read_meta(file, "std", o->from_file[2], cap, &o->std);
-    read_meta(file, "deviation", o->from_file[2], cap, &o->std); /* as table.c calls it */
     if (!o->net)
         die(EXIT_USAGE,
             "%s does not say which net it is: expected --net resnet-D, wrn-D-W or table",

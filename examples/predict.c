@@ -84,7 +84,7 @@ static void read_model(const char *path)
         die(EXIT_USAGE, "%s: the metadata contradict themselves", path);
     shape.inputs = (int)number[0], label = (int)number[1];
     find_numbers(path, "mean", shape.inputs + 1, mean);
-    find_numbers(path, "deviation", shape.inputs + 1, deviation);
+    find_numbers(path, "std", shape.inputs + 1, deviation);
 }
 
 static lp_net *build(const char *path)

@@ -154,9 +154,9 @@ static void save(const options *o)
     snprintf(inputs, sizeof inputs, "%d", t.shape.inputs);
     snprintf(label, sizeof label, "%d", t.label);
     const lp_meta meta[] = {
-        { "model", "table" },     { "inputs", inputs },       { "hidden", o->hidden },
-        { "classes", t.classes }, { "label", label },         { "columns", t.columns },
-        { "mean", mean },         { "deviation", deviation },
+        { "model", "table" },     { "inputs", inputs }, { "hidden", o->hidden },
+        { "classes", t.classes }, { "label", label },   { "columns", t.columns },
+        { "mean", mean },         { "std", deviation },
     };
     check(lp_save_weights(net, o->save, 0, meta, (int)(sizeof meta / sizeof *meta)));
 }

@@ -67,9 +67,6 @@ c_warnings() {
     try "declarations $cc" "$cc" -std=c99 $warn -I. -c "$t/decl.c" -o "$t/w.o"
     full || [ "$cc" = clang ] || return
     for program in examples/*.c "$t/synopsis.c"; do
-        try "warnings $cc $program" "$cc" -std=c99 $warn -fsyntax-only -I. "$program"
-    for program in examples/cifar.c examples/demo.c examples/enwik8.c examples/sweep.c examples/export.c \
-        "$t/synopsis.c"; do
         try "warnings $cc $program" "$cc" -std=c99 $warn -fsyntax-only -I. -I"$build" "$program"
     done
     for f in impl $suites corrupt gradcheck bits graphs bench size images fuzz; do
