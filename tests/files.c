@@ -142,8 +142,12 @@ static blob reversed(const blob *b)
         snprintf(entry[entries++], sizeof entry[0], "%.*s", (int)(end + 1 - at), at);
         if (end[1] != ',') break;
     }
-    while (entries-- > 0)
-        used += (size_t)sprintf(header + used, "%s%c", entry[entries], entries ? ',' : '}');
+    while (entries-- > 0) {
+        size_t length = strlen(entry[entries]);
+        memcpy(header + used, entry[entries], length);
+        header[used + length] = entries ? ',' : '}';
+        used += length + 1;
+    }
     header[used] = 0;
     return file_of(header, b->p + 8 + n, b->n - 8 - n);
 }
