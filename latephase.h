@@ -7404,6 +7404,7 @@ LP_API lp_status lp_gradient_check(lp_net *net, int checks, double h, double *wo
 
 #define LPI_MOST_JSON 100000000u /* bytes */
 #define LPI_LONGEST_NAME 255
+#define LPI_MOST_ENTRIES 65536
 #define LPI_REAL_DTYPE (sizeof(lp_real) == 8 ? LP_F64 : LP_F32)
 
 /* lpi_format with arguments as they come. */
@@ -7753,7 +7754,7 @@ static uint64_t lpi_hash_text(const char *s)
     for (; *s; s++) h = lpi_mix(h + (unsigned char)*s);
     return h;
 }
-/* Has the header two equal names?  Compares with 128 at a time; of the name the hash is enough. */
+/* Has the header two equal names, or too many?  Compares with 128 at a time, and hashes only. */
 static int lpi_twice(const lp_source *file, lp_entry *e)
 {
     uint64_t some[128];
@@ -7766,6 +7767,7 @@ static int lpi_twice(const lp_source *file, lp_entry *e)
             for (int i = 0; i < n; i++)
                 if (some[i] == h) return 1;
             if (entries >= first && n < 128) some[n++] = h;
+            if (entries == LPI_MOST_ENTRIES) return 1; /* what follows would take long */
             if (lpi_equal(e->name, "__metadata__")) lpi_json_meta(&j, NULL, NULL, 0);
             else lpi_json_entry(&j, e);
         }
@@ -7793,7 +7795,7 @@ LP_API lp_status lp_check_file(const lp_source *file, char *error, size_t cap)
     lp_entry e;
     if (!lpi_check_header(file, error, cap)) return LP_ERR_FILE;
     if (!lpi_twice(file, &e)) return LP_OK;
-    lpi_say(error, cap, "\"%s\" is there twice", e.name);
+    lpi_say(error, cap, "\"%s\" is there twice, or is tensor number 65536", e.name);
     return LP_ERR_FILE;
 }
 
@@ -8073,7 +8075,7 @@ typedef struct lpi_loading {
     size_t           cap, used;
 } lpi_loading;
 
-/* A line of that list, whose end says how many did not fit. */
+/* A line of that list, as far as there is room. */
 static void lpi_leave_out(lpi_loading *l, const char *name, const char *why)
 {
     l->used += lpi_say(l->left + l->used, l->cap - l->used, "%s %s\n", name, why);
@@ -8141,7 +8143,7 @@ static lp_status lpi_find_missing(lpi_loading *l)
 static lp_status lpi_load_and_store(lpi_loading *l)
 {
     lp_status st = lpi_load_all(l, 0);
-    if (st == LP_OK && !l->found)
+    if (st == LP_OK && l->partial && !l->found)
         st = lpi_fail(l->net, LP_ERR_FILE, "no tensor of the file fits the net");
     if (st == LP_OK) st = lpi_find_missing(l);
     if (st != LP_OK) return st;
@@ -8464,8 +8466,9 @@ static lp_status lpi_read_counters(lp_net *net, const lp_source *file, int64_t *
         || v[8] > v[1])
         return lpi_fail(net, LP_ERR_FILE, not_one);
     if (v[4] ? !net->n_phi || v[2] != room : v[2] != 1)
-        return lpi_fail(net, LP_ERR_FILE, "the state has %l members, the net has %s%d", v[2],
-                        net->n_phi ? "" : "none: ", room);
+        return lpi_fail(net, LP_ERR_FILE, "the state has %l member%s, the net %s %d", v[2],
+                        v[2] == 1 ? "" : "s",
+                        net->n_phi ? "has room for" : "has no late-phase weights, so", room);
     if (v[5] && !net->desc.swa)
         return lpi_fail(net, LP_ERR_FILE, "the state has an SWA mean, the net has lp_desc.swa = 0");
     return LP_OK;
