@@ -129,7 +129,7 @@ static inline int cifar_read_file(image_set *s, const cifar_format *f, const cha
 {
     char    path[4096];
     uint8_t record[2 + IMAGE_BYTES];
-    size_t  record_bytes = (size_t)(f->label_bytes + IMAGE_BYTES);
+    size_t  record_bytes = (size_t)f->label_bytes + IMAGE_BYTES;
     if (snprintf(path, sizeof path, "%s/%s", dir, name) >= (int)sizeof path)
         die(EXIT_USAGE, "--data: the name of the directory is too long");
     int records = cifar_records(path, (int)record_bytes);

@@ -59,6 +59,7 @@ job sh tests/lines.sh
 if [ "$mode" = full ]; then
     job sh tests/format.sh
     job sh tests/size.sh
+    job sh tests/static.sh
 fi
 
 lane & lane1=$!
