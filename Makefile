@@ -92,5 +92,12 @@ $(B)/fuzz: tests/fuzz.c tests/impl.c latephase.h $(wildcard tests/*.h examples/*
 $(B)/gradcheck64: tests/gradcheck.c tests/impl.c tests/inside.h tests/test.h latephase.h | $(B)
 	$(CC) $(CFLAGS) -DLP_REAL=double $< tests/impl.c -o $@ $(LIBS)
 
+# The same random nets in double: they judge an alarm, and run by themselves (graphs --double).
+$(B)/graphs_double.o: tests/graphs.c tests/test.h reference/plain.h latephase.h | $(B)
+	$(CC) $(CFLAGS) -O1 -DLP_REAL=double -DLP_STATIC -DGRAPHS_JUDGE -c $< -o $@
+
+$(B)/graphs: tests/graphs.c $(B)/graphs_double.o
+	$(CC) $(CFLAGS) -DGRAPHS_JUDGED $< $(B)/graphs_double.o -o $@ $(LIBS)
+
 $(B)/%: tests/%.c $(SHARED) $(wildcard tests/*.h) | $(B)
 	$(CC) $(CFLAGS) $< -o $@ $(LIBS)

@@ -13,14 +13,18 @@
    rounds off, is what rounding may do to this result in this graph.  A result may be LIMIT times
    that off, so an ill-conditioned graph is not a false alarm and a well-conditioned one has a tight
    limit.  Where a relu or a maximum is so near to a tie that rounding could decide it, the
-   minibatch is drawn again.  Rounding alone is told from a fault that way, and by playing the graph
-   with every tensor kept, which must give the same bits.  A failure is shrunk and printed as a
-   program that has the expected values in it.
+   minibatch is drawn again; if there is none without, it is played but not compared, nor are the
+   gradients summed up with it.  Exact ties of a maximum are compared: draw_equal makes them, of few
+   levels.  An alarm near the limit counts as rounding only if that is shown
+   (is_rounding): with every tensor kept the bits are the same, sums in another order are off too,
+   and the library in double agrees with the reference to the accuracy of double.  A failure is
+   shrunk and printed as a program that has the expected values in it.
 
-       cc -O2 tests/graphs.c -o graphs -lpthread -lm
-       graphs [--count N] [--seconds S] [--seed S] [--graph I] [--small] [--all] [--filter NAME]
-              [--coverage] [--print I]   --filter: of graphs that hold op NAME, or of property NAME;
-                                         --seconds: no new graph after that time
+       make build/graphs            (alone, without the object in double: cc -O2 tests/graphs.c ...)
+       graphs [--double] [--count N] [--seconds S] [--seed S] [--graph I] [--small] [--all]
+              [--filter NAME] [--coverage] [--print I]
+              --double (comes first): the library in double;  --seconds: no new graph after that
+              time;  --filter: graphs that hold op NAME, or property NAME
 
    The library asserts here, and fills with NaN what dies (GRAPHS_PLAIN: does not).
 
@@ -55,6 +59,7 @@ typedef struct record {
     int     keep, frozen;
     lp_role role;
     double  centre, scale; /* of a parameter's values: centre + scale u, u in (-1, 1)        */
+    int     levels;        /* values are -2, -1.5, ... 2 instead (input, parameter)          */
     char    name[48];
     /* the reference's */
     size_t         size;
@@ -63,19 +68,21 @@ typedef struct record {
     unsigned char *kept;        /* dropout's mask */
     ptrdiff_t      carry;       /* LSTM: where its states begin in lp_carry */
     int            node, needs; /* number among the ops; leads from a parameter */
+    int            exact;       /* this value is one that float holds, and finds, exactly */
 } record;
 
 /* One minibatch of a step, and what follows it. */
 typedef struct step {
     int      rows, parts;       /* minibatches accumulated                                */
     uint64_t salt[MOST_PARTS];  /* of their data: chosen when first played                */
+    int      blind;             /* bit m: minibatch m is taken for one with a tie         */
     int      forward, training; /* lp_forward after the step: 0 no; training or not       */
     int      predict;           /* lp_predict after it                                    */
 } step;
 
 typedef struct graph {
-    record   r[MOST_RECORDS];
-    int      records, ids, loss;
+    record   r[MOST_RECORDS + 1];                 /* the last: for what finds no place */
+    int      records, ids, loss, spilled, equals; /* equals: holds equal maxima */
     int      batch, most; /* capacity; elements of a tensor while drawing           */
     uint64_t seed, index, rng;
     lp_desc  desc;
@@ -83,10 +90,10 @@ typedef struct graph {
     int      steps, begin; /* begin: the step before which the late phase begins, -1 */
     /* of the evaluation that runs */
     int      rows, training;
-    double   noise;             /* amplitude, 0: none                                     */
-    uint64_t jitter, decisions; /* noise's generator; hash of relu's and maxpool's choices*/
-    int      ties;
-    int64_t  now, draw; /* dropout's key: step, draw                              */
+    double   noise;              /* amplitude, 0: none                                     */
+    uint64_t jitter, decisions;  /* noise's generator; hash of relu's and maxpool's choices*/
+    int      ties, blind, equal; /* equal: maxima that others equal */
+    int64_t  now, draw;          /* dropout's key: step, draw                              */
     double  *carry;
     size_t   carried;
     double  *scratch;
@@ -157,23 +164,27 @@ static int same_shape(const record *a, const record *b)
     return same;
 }
 
+/* Where there is no room the graph is spilled, and sound refuses it. */
 static int append(graph *g, int op, int rank, const int *dim, int x0, int x1, int x2)
 {
-    int     in[3];
-    record *r = &g->r[g->records];
-    memset(r, 0, sizeof *r);
+    int    in[3], at;
+    record r;
+    memset(&r, 0, sizeof r);
     in[0] = x0, in[1] = x1, in[2] = x2;
-    r->op = op, r->id = g->ids++, r->rank = rank;
-    for (int i = 0; i < 4; i++) r->dim[i] = i < rank ? dim[i] : 1;
-    for (int i = 0; i < 3 && in[i] >= 0; i++) r->in[r->inputs++] = in[i];
-    r->batched = x0 >= 0 && g->r[x0].batched && op != CROSS_ENTROPY && op != MSE;
-    sprintf(r->name, "%c%d",
+    r.op = op, r.id = g->ids++, r.rank = rank;
+    for (int i = 0; i < 4; i++) r.dim[i] = i < rank ? dim[i] : 1;
+    for (int i = 0; i < 3 && in[i] >= 0; i++) r.in[r.inputs++] = in[i];
+    r.batched = x0 >= 0 && g->r[x0].batched && op != CROSS_ENTROPY && op != MSE;
+    sprintf(r.name, "%c%d",
             op == INPUT       ? 'x'
             : op == INTS      ? 'y'
             : op == PARAMETER ? 'p'
                               : 'L',
-            r->id);
-    return g->records++;
+            r.id);
+    g->spilled |= g->records >= MOST_RECORDS;
+    at = g->spilled ? MOST_RECORDS : g->records++;
+    g->r[at] = r;
+    return at;
 }
 
 static int append_a(graph *g, int op, int rank, const int *dim, int x0, int x1, int x2, int a,
@@ -402,7 +413,8 @@ static void shake(graph *g, double *x, size_t n, double size)
 
 static void decide(graph *g, uint64_t what) { g->decisions = test_mix(g->decisions + what); }
 
-static const double ROUNDING = 1.2e-7, NOISE = 64; /* of float; the noise is as many times that */
+/* Of lp_real (in double the reference rounds too); the noise is as many times that. */
+static const double ROUNDING = sizeof(lp_real) == 8 ? 4.4e-16 : 1.2e-7, NOISE = 64;
 static const double TIE = 2e-6;
 
 /* ================================================================================ the ops */
@@ -719,16 +731,23 @@ static plain_geometry geometry(graph *g, const record *r)
     return plain_shape(r->batched ? g->rows : x[0], x[1], x[2], x[3], w[3], w[0], w[1], r->a[0],
                        r->a[1]);
 }
+static int make_conv_of(graph *g, int x, int w, int b, int stride, int pad)
+{
+    const int     *d = g->r[x].dim, *k = g->r[w].dim;
+    plain_geometry s = plain_shape(d[0], d[1], d[2], d[3], k[3], k[0], k[1], stride, pad);
+    int            yd[4];
+    yd[0] = d[0], yd[1] = s.oh, yd[2] = s.ow, yd[3] = k[3];
+    return append_a(g, CONV, 4, yd, x, w, b, stride, pad, k[0]);
+}
 static int make_conv(graph *g, int x, int f, int kh, int kw, int stride, int pad, int layer)
 {
     const int     *d = g->r[x].dim;
-    int            w, b = -1, y, wd[4], yd[4];
+    int            w, b = -1, y, wd[4];
     plain_geometry s = plain_shape(d[0], d[1], d[2], d[3], f, kh, kw, stride, pad);
     char           label[16];
     if (d[1] + 2 * (pad < 0 ? kh : pad) < kh || d[2] + 2 * (pad < 0 ? kw : pad) < kw) return -1;
     wd[0] = kh, wd[1] = kw, wd[2] = d[3], wd[3] = f;
-    yd[0] = d[0], yd[1] = s.oh, yd[2] = s.ow, yd[3] = f;
-    if (product(4, yd) > (size_t)g->most) return -1;
+    if ((size_t)d[0] * (size_t)(s.oh * s.ow * f) > (size_t)g->most) return -1;
     sprintf(label, "L%d", g->ids++);
     if (layer) w = layer_weight(g, label, "weight", 4, wd, fan_scale(4, wd));
     else {
@@ -736,7 +755,7 @@ static int make_conv(graph *g, int x, int f, int kh, int kw, int stride, int pad
         if (chance(g, 50)) b = chance(g, 50) ? computed(g, 1, &f, 0, 0.5, 1) : -1;
         if (b < 0 && chance(g, 30)) b = weight(g, 1, &f, 0, 0.5, 2);
     }
-    y = append_a(g, CONV, 4, yd, x, w, b, stride, pad, kh);
+    y = make_conv_of(g, x, w, b, stride, pad);
     g->r[y].layer = layer;
     strcpy(g->r[y].name, label);
     return y;
@@ -782,17 +801,19 @@ static plain_geometry window(graph *g, const record *r)
     return plain_shape(r->batched ? g->rows : x[0], x[1], x[2], x[3], x[3], kh, kw,
                        r->op == AVGPOOL ? 1 : r->a[1], r->op == MAXPOOL ? r->a[2] : 0);
 }
-static int draw_window(graph *g, int op)
+static int make_window(graph *g, int op, int x, int k, int stride, int pad)
 {
-    int four = 4, x = pick(g, fit_rank, &four), yd[4];
-    if (x < 0) return -1;
     const int *d = g->r[x].dim;
-    int        k = between(g, 1, 4), stride = between(g, 1, 3),
-        pad = op == MAXPOOL ? below(g, k / 2 + 1) : 0;
+    int        yd[4];
     if (d[1] + 2 * pad < k || d[2] + 2 * pad < k) return -1;
     plain_geometry s = plain_shape(d[0], d[1], d[2], d[3], d[3], k, k, stride, pad);
     yd[0] = d[0], yd[1] = s.oh, yd[2] = s.ow, yd[3] = d[3];
     return append_a(g, op, 4, yd, x, -1, -1, k, stride, pad);
+}
+static int draw_window(graph *g, int op)
+{
+    int four = 4, x = pick(g, fit_rank, &four), k = between(g, 1, 4), stride = between(g, 1, 3);
+    return x < 0 ? -1 : make_window(g, op, x, k, stride, op == MAXPOOL ? below(g, k / 2 + 1) : 0);
 }
 static int draw_maxpool(graph *g) { return draw_window(g, MAXPOOL); }
 static int draw_avgpool2d(graph *g) { return draw_window(g, AVGPOOL2D); }
@@ -830,8 +851,9 @@ static void note_choice(graph *g, const plain_geometry *s, const double *x, doub
     for (int ky = 0; ky < s->kh; ky++)
         for (int kx = 0; kx < s->kw; kx++) {
             ptrdiff_t at = plain_pixel(s, i, oy, ox, ky, kx);
-            if (at < 0 || x[at + c] == x[best]) continue;
-            if (x[best] - x[at + c] < tie) g->ties++;
+            if (at < 0 || at + c == best) continue;
+            if (x[at + c] == x[best]) g->equal++;
+            else if (x[best] - x[at + c] < tie) g->ties++;
         }
 }
 static void forward_maxpool(graph *g, record *r)
@@ -930,6 +952,12 @@ static double channel_largest(graph *g, const record *r, int j, const double *x)
     for (int i = 0; i < lines_of(g, r); i++) most = fmax(most, fabs(x[i * last_of(r) + j]));
     return most;
 }
+static double channel_sum(graph *g, const record *r, int j, const double *x)
+{
+    double sum = 0;
+    for (int i = 0; i < lines_of(g, r); i++) sum += x[i * last_of(r) + j];
+    return sum;
+}
 static void forward_batchnorm(graph *g, record *r)
 {
     int     c = last_of(r), lines = lines_of(g, r);
@@ -944,6 +972,7 @@ static void forward_batchnorm(graph *g, record *r)
                       fabs(gamma[j]) / sqrt(s[c + j] + PLAIN_EPS)
                           * (channel_largest(g, r, j, x) + fabs(s[j])));
 }
+/* The mean's rounding is in every x^: together it is in dgamma as often as dbeta says. */
 static void backward_batchnorm(graph *g, record *r)
 {
     int           c = last_of(r), lines = lines_of(g, r);
@@ -955,7 +984,9 @@ static void backward_batchnorm(graph *g, record *r)
         double root = sqrt(s[c + j] + PLAIN_EPS), off = fabs(s[j]) / root; /* of x^, by the mean */
         double most = channel_largest(g, r, j, r->grad);
         shake_channel(g, r, j, dx, fabs(gamma[j]) / root * most * (1 + off));
-        if (dgamma) dgamma[j] += g->noise * jitter(g) * most * off * sqrt(lines);
+        if (!dgamma) continue;
+        dgamma[j] += g->noise * jitter(g) * most * off * sqrt(lines);
+        dgamma[j] += g->noise * jitter(g) * fabs(channel_sum(g, r, j, r->grad)) * off;
     }
 }
 
@@ -1214,7 +1245,7 @@ static const op_row ops[OPS] = {
     OP(gather, "lp_gather(net, $0, $1, \"$n\")", "lp_embedding(net, $0, \"$n\", $a, $l)", 3),
     OP(conv, "lp_conv2d(net, $0, $1, $2, \"$n\", $a, $b)", "lp_conv(net, $0, \"$n\", $l, $c, $a)",
        20),
-    OP(maxpool, "lp_maxpool(net, $0, $a, $b, $c)", NO_LAYER, 4),
+    OP(maxpool, "lp_maxpool(net, $0, $a, $b, $c)", NO_LAYER, 10),
     OP(avgpool2d, "lp_avgpool2d(net, $0, $a, $b)", NO_LAYER, 3),
     OP(avgpool, "lp_avgpool(net, $0)", NO_LAYER, 2),
     OP(subsample, "lp_subsample(net, $0, $a, $b)", NO_LAYER, 3),
@@ -1314,13 +1345,39 @@ static void draw_recurrent(graph *g)
         y = make_lstm(g, y, between(g, 1, 6), chance(g, 60));
 }
 
+/* A maximum over few levels, of which many are equal: the first must get the gradient, and which
+   that is is seen in a parameter that another input multiplies at each place. */
+static void draw_equal(graph *g)
+{
+    int c = between(g, 1, 5), side = between(g, 2, 7), wide = between(g, 2, 7), y, p, wd[4];
+    int x = make_input(g, 4, side, wide, c);
+    g->r[x].levels = 1;
+    if (chance(g, 60)) {
+        int rank = between(g, 1, 3);
+        p = append(g, PARAMETER, rank, g->r[x].dim + 4 - rank, -1, -1, -1);
+        y = append(g, MUL, 4, g->r[x].dim, x, p, -1);
+    } else {
+        wd[0] = wd[1] = between(g, 1, 2), wd[2] = c, wd[3] = between(g, 1, 5);
+        p = append(g, PARAMETER, 4, wd, -1, -1, -1);
+        y = make_conv_of(g, x, p, -1, 1, LP_SAME);
+    }
+    g->r[p].levels = 1;
+    if (chance(g, 20)) y = like(g, RELU, y);
+    int k = between(g, 2, side < 3 || wide < 3 ? 2 : 3), stride = between(g, 1, 3);
+    y = make_window(g, MAXPOOL, y, k, stride, below(g, k / 2 + 1));
+    make_matmul(g, y, between(g, 1, 4), 1);
+    g->equals = 1;
+}
+
 typedef struct block {
     void (*draw)(graph *g);
     int share; /* of the draws, as in `ops` */
 } block;
-static const block blocks[] = {
-    { draw_chain, 16 }, { draw_wide_block, 16 }, { draw_option_a, 14 }, { draw_recurrent, 12 }
-};
+static const block blocks[] = { { draw_chain, 16 },
+                                { draw_wide_block, 16 },
+                                { draw_option_a, 14 },
+                                { draw_recurrent, 12 },
+                                { draw_equal, 8 } };
 enum { BLOCKS = sizeof blocks / sizeof blocks[0] };
 
 static void draw_some(graph *g)
@@ -1444,11 +1501,13 @@ static void draw_script(graph *g)
 {
     g->steps = between(g, 1, 4);
     g->begin = chance(g, 60) ? below(g, g->steps) : -1;
+    if (g->equals && chance(g, 80)) g->steps = 1, g->begin = -1; /* training ends the equality */
     if (g->begin >= 0) g->steps += g->desc.late.members > 2 ? 2 : 1;
     for (int i = 0; i < g->steps; i++) {
         step *s = &g->script[i];
         s->rows = chance(g, 60) ? g->batch : between(g, 1, g->batch);
         s->parts = chance(g, 85) ? 1 : 2;
+        s->blind = s->parts > 1 && chance(g, 20) ? between(g, 1, 2) : 0;
         s->forward = chance(g, 35), s->training = chance(g, 50), s->predict = chance(g, 40);
     }
 }
@@ -1552,9 +1611,19 @@ static double number(uint64_t salt, int id, size_t i)
     return test_random(test_mix(salt * 1000 + (uint64_t)id), i);
 }
 
+/* One of nine, for exact sums and equal maxima. */
+static double level(double u) { return floor(4 * u + 0.5) / 2; }
+
 static float parameter_number(const graph *g, const record *r, size_t i)
 {
-    return (float)(r->centre + r->scale * number(g->index, r->id, i));
+    double u = number(g->index, r->id, i);
+    return (float)(r->levels ? level(u) : r->centre + r->scale * u);
+}
+
+static float input_number(const record *r, uint64_t salt, size_t i)
+{
+    double u = number(salt, r->id, i);
+    return (float)(r->levels ? level(u) : 1.7 * u);
 }
 
 /* A minibatch. */
@@ -1563,7 +1632,7 @@ static void fill(graph *g, uint64_t salt)
     for (int k = 0; k < g->records; k++) {
         record *r = &g->r[k];
         for (size_t i = 0; i < r->size && r->op == INPUT; i++)
-            of.clean[k][i] = (float)(1.7 * number(salt, r->id, i));
+            of.clean[k][i] = input_number(r, salt, i);
         for (size_t i = 0; i < r->size && r->op == INTS; i++) {
             int v = (int)((number(salt, r->id, i) + 1) * 5e5);
             r->label[i] = r->ignore && v / 1000 % 3 == 0 ? LP_IGNORE : v % r->ints;
@@ -1571,16 +1640,55 @@ static void fill(graph *g, uint64_t salt)
     }
 }
 
+/* Are these multiples of 1/2 still, not moved by training? */
+static int on_levels(const record *r, const double *x)
+{
+    size_t i = 0;
+    while (i < r->size && fabs(x[i]) <= 2 && 2 * x[i] == floor(2 * x[i])) i++;
+    return r->levels && i == r->size;
+}
+
+static int is_winograd(const graph *g, const record *r)
+{
+    const record *x = &g->r[r->in[0]], *w = &g->r[r->in[1]];
+    return w->dim[0] == 3 && w->dim[1] == 3 && r->a[0] == 1 && (r->a[1] == -1 || r->a[1] == 1)
+           && x->dim[1] % 4 == 0 && x->dim[2] % 4 == 0 && x->dim[3] % 16 == 0 && w->dim[3] % 16 == 0
+           && !g->desc.direct_conv;
+}
+/* Some things the library computes to a float's accuracy even in double: gelu, and Winograd's
+   convolutions, whose constants are floats.  How many times ROUNDING that is. */
+static double coarse(const graph *g, const record *r)
+{
+    int of_float = r->op == GELU || (r->op == CONV && is_winograd(g, r));
+    return of_float ? 1.2e-7 / ROUNDING : 1;
+}
+
+/* Does float compute r without rounding?  Small multiples of 1/2 and 1/4 multiplied, summed, chosen
+   from; no further products, and no Winograd (its transforms round). */
+static int is_exact(graph *g, const record *r)
+{
+    int exact = 1, products = r->op == MUL || r->op == MATMUL || r->op == CONV;
+    if (r->op == INPUT || r->op == PARAMETER) return on_levels(r, of.clean[r - g->r]);
+    if (r->op == CONV && input(g, r, 1)->dim[0] == 3) return 0;
+    if (!products && r->op != RELU && r->op != ADD && r->op != RESHAPE && r->op != MAXPOOL)
+        return 0;
+    for (int i = 0; i < r->inputs; i++)
+        exact = exact && input(g, r, i)->exact && (!products || is_leaf(input(g, r, i)));
+    return exact;
+}
+
 static void begin_pass(graph *g, double noise)
 {
-    g->noise = noise, g->ties = 0, g->decisions = 0;
+    g->noise = noise, g->ties = g->blind, g->equal = 0, g->decisions = 0;
     memcpy(g->carry, of.carry, g->carried * sizeof *g->carry);
     for (int k = 0; k < g->records; k++) {
         record *r = &g->r[k];
+        double  off = noise;
         memset(r->grad, 0, r->size * sizeof *r->grad);
+        if ((r->exact = is_exact(g, r))) off = 0;
         if (r->op == INPUT || r->op == PARAMETER)
             for (size_t i = 0; i < r->size; i++)
-                r->value[i] = of.clean[k][i] * (1 + (noise > 0 ? noise * jitter(g) : 0));
+                r->value[i] = of.clean[k][i] * (1 + (off > 0 ? off * jitter(g) : 0));
         if (r->op == BATCHNORM)
             memcpy(r->saved + 2 * last_of(r), of.clean[k],
                    2 * (size_t)last_of(r) * sizeof *r->saved);
@@ -1595,7 +1703,8 @@ static void evaluate(graph *g, double scale, double noise)
         record *r = &g->r[i];
         if (is_leaf(r)) continue;
         ops[r->op].forward(g, r);
-        if (noise > 0) disturb(g, r->value, in_use(g, r), largest(r->value, in_use(g, r)));
+        if (noise > 0 && !r->exact)
+            disturb(g, r->value, in_use(g, r), coarse(g, r) * largest(r->value, in_use(g, r)));
     }
     if (scale == 0 || (g->ties && noise == 0)) return;
     *g->r[g->loss].grad = scale;
@@ -1605,6 +1714,10 @@ static void evaluate(graph *g, double scale, double noise)
         if (size == 0) continue;
         if (noise > 0) disturb(g, r->grad, in_use(g, r), size);
         if (!is_leaf(r)) ops[r->op].backward(g, r);
+        for (int q = 0; noise > 0 && coarse(g, r) > 1 && q < r->inputs; q++)
+            if (grad_of(g, r, q))
+                disturb(g, grad_of(g, r, q), in_use(g, input(g, r, q)),
+                        coarse(g, r) * largest(grad_of(g, r, q), in_use(g, input(g, r, q))));
     }
 }
 
@@ -1672,6 +1785,7 @@ typedef struct variant {
     lp_isa isa;
     size_t offset; /* of the memory from an aligned address       */
     int    snapshot, inference;
+    int    again; /* with the minibatches that were chosen before       */
 } variant;
 
 typedef struct game {
@@ -1683,7 +1797,8 @@ typedef struct game {
     size_t     bytes;
     lp_real    loss, *probs;
     int        which, trainings; /* training passes by lp_forward                           */
-    float     *log;              /* everything observed                                     */
+    int        unknown; /* the sums hold a minibatch of which the reference is not known  */
+    lp_real   *log;     /* everything observed                                     */
     size_t     logged, room;
     int        failed, stopped;
     char       why[300];
@@ -1702,10 +1817,17 @@ static struct {
 } claims;
 
 static struct {
-    long   passes, redrawn, tied, groups, more;
+    long   passes, redrawn, tied, groups, more, rounding, spilled, undrawn, equal;
     double worst;
     char   worst_at[200];
 } tally;
+
+/* Which group a comparison found wrong, and how far off it was in another game. */
+typedef struct alarm_at {
+    int    serial, group;
+    double ratio;
+} alarm_at;
+static alarm_at last_alarm, watch = { -1, -1, 0 };
 
 static int fail(game *p, const char *format, ...)
 {
@@ -1908,22 +2030,22 @@ static const lp_real *library_of(game *p, const group *one)
 }
 
 /* Appends what the library says to the log; returns where. */
-static const float *observe(game *p, const groups *s)
+static const lp_real *observe(game *p, const groups *s)
 {
     if (p->logged + s->size > p->room) {
         p->room = 2 * (p->logged + s->size);
-        p->log = (float *)realloc(p->log, p->room * sizeof *p->log);
+        p->log = (lp_real *)realloc(p->log, p->room * sizeof *p->log);
         if (!p->log) {
             puts("out of memory");
             exit(2);
         }
     }
-    float *at = p->log + p->logged;
+    lp_real *at = p->log + p->logged;
     for (int i = 0; i < s->count; i++) {
         const group   *one = &s->list[i];
         const lp_real *from = library_of(p, one);
         if (!from) fail(p, "%s %s: NULL", group_name[one->what], p->g->r[one->record].name);
-        for (size_t j = 0; j < one->n; j++) at[one->at + j] = from ? (float)from[j] : 0;
+        for (size_t j = 0; j < one->n; j++) at[one->at + j] = from ? from[j] : 0;
     }
     p->logged += s->size;
     return at;
@@ -1969,6 +2091,7 @@ static void expect(game *p, expected *e)
     memset(e->moved, 0, sizeof e->moved);
     evaluate_pass(p, e, 0);
     e->decisions = p->g->decisions, e->ties = e->pass == GRADIENT ? p->g->ties : 0;
+    if (!e->ties && e->pass == GRADIENT) tally.equal += p->g->equal;
     for (int i = 0; i < e->s.count; i++)
         memcpy(e->want + e->s.list[i].at, reference_of(p->g, &e->s.list[i]),
                e->s.list[i].n * sizeof *e->want);
@@ -1976,9 +2099,10 @@ static void expect(game *p, expected *e)
 }
 
 static const double LIMIT = 40;
+static double       limit = 40; /* LIMIT; graphs_in_double has another */
 
 /* Error of a group in units of what rounding may do; noted if it is the worst so far. */
-static double error_of(const expected *e, int i, const float *got, double *error)
+static double error_of(const expected *e, int i, const lp_real *got, double *error)
 {
     const group  *one = &e->s.list[i];
     const double *want = e->want + one->at;
@@ -1997,7 +2121,8 @@ static void put_claims(game *p, const expected *e)
 {
     for (int i = 0; i < e->s.count && claims.wanted; i++) {
         const group *one = &e->s.list[i];
-        claim        c = { p->serial - 1, one->what, one->record, 0, 0 };
+        if (one->what == GRADS && p->unknown) continue;
+        claim  c = { p->serial - 1, one->what, one->record, 0, 0 };
         double unit = (e->moved[i] + (one->what == GRADS ? of.held_moved[one->record] : 0)) / NOISE;
         unit += ROUNDING * largest(e->want + one->at, one->n);
         for (size_t j = 0; j < one->n; j++) {
@@ -2017,15 +2142,16 @@ static void put_claims(game *p, const expected *e)
     }
 }
 
-static void compare(game *p, expected *e, const float *got)
+static void compare(game *p, expected *e, const lp_real *got)
 {
     double error, ratio;
     put_claims(p, e);
     for (int i = 0; i < e->s.count && !p->failed; i++) {
         const group *one = &e->s.list[i];
         const char  *name = p->g->r[one->record].name;
+        if (one->what == GRADS && p->unknown) continue;
         ratio = error_of(e, i, got, &error);
-        if (!(ratio <= LIMIT)) { /* was the disturbance small by chance? */
+        if (!(ratio <= limit)) { /* was the disturbance small by chance? */
             tally.more++;
             for (int more = 0; more < 24; more++) move(p, e);
             ratio = error_of(e, i, got, &error);
@@ -2040,7 +2166,10 @@ static void compare(game *p, expected *e, const float *got)
             sprintf(tally.worst_at, "graph %d: %s %s", (int)p->g->index, group_name[one->what],
                     name);
         }
-        if (!(ratio <= LIMIT))
+        if (p->serial == watch.serial && i == watch.group) watch.ratio = ratio;
+        if (ratio <= limit) continue;
+        last_alarm.serial = p->serial, last_alarm.group = i, last_alarm.ratio = ratio;
+        if (!p->failed)
             fail(p, "%s %s is off by %.3g, largest %.3g (%.3g times rounding)",
                  group_name[one->what], name, error, largest(e->want + one->at, one->n), ratio);
     }
@@ -2074,10 +2203,11 @@ static int astray(const graph *g, const expected *e)
     return !(largest(e->want, e->s.size) < 1e3) || !(*g->r[g->loss].value < 1e3);
 }
 
-/* Chooses the salt of minibatch m of a step: one without ties. */
+/* Chooses the salt of minibatch m of a step: one without ties.  0: none found, and no gradient of
+   it is evaluated. */
 static int choose(game *p, expected *e, step *s, int index, int m)
 {
-    for (int attempt = 0; attempt < 12; attempt++) {
+    for (int attempt = 0; attempt < 12 && !p->v.again; attempt++) {
         s->salt[m] = p->g->index * 10000 + (uint64_t)(index * 100 + m * 40 + attempt + 1);
         fill(p->g, s->salt[m]);
         expect(p, e);
@@ -2088,7 +2218,7 @@ static int choose(game *p, expected *e, step *s, int index, int m)
     }
     fill(p->g, s->salt[m]);
     expect(p, e);
-    return 0;
+    return !e->ties;
 }
 
 static void gradient_part(game *p, int index, int m)
@@ -2101,10 +2231,12 @@ static void gradient_part(game *p, int index, int m)
     p->which = lp_get_info(p->net).member;
     e.pass = GRADIENT, e.scale = s->parts > 1 ? 0.5 : 1;
     g->now = lp_get_info(p->net).step, g->draw = m;
-    if (m == 0) drop_held(g);
+    if (m == 0) drop_held(g), p->unknown = 0;
     if (p->v.check) {
         read_model(p, p->which);
+        g->blind = s->blind >> m & 1;
         decided = choose(p, &e, s, index, m);
+        g->blind = 0;
         if (astray(g, &e)) {
             g->steps = index, p->stopped = 1;
             free(e.want);
@@ -2116,10 +2248,12 @@ static void gradient_part(game *p, int index, int m)
     }
     give_batch(p);
     if (good(p, lp_gradient(p->net, (float)e.scale, &p->loss), "lp_gradient")) {
-        const float *got = observe(p, &e.s);
+        const lp_real *got = observe(p, &e.s);
         tally.passes++, p->serial++;
         if (p->v.check && decided) compare(p, &e, got);
-        if (p->v.check) hold(&e, m == 0);
+        tally.tied += !decided;
+        if (!decided || e.ties) p->unknown = 1; /* it stays in the sums until lp_step */
+        else if (p->v.check) hold(&e, m == 0);
     }
     free(e.want);
 }
@@ -2139,7 +2273,7 @@ static void look(game *p, int which, int pass, int training)
     if (pass == PREDICT) st = lp_predict(p->net, which, p->probs);
     else st = lp_forward(p->net, which, training, &p->loss);
     if (good(p, st, pass == PREDICT ? "lp_predict" : "lp_forward")) {
-        const float *got = observe(p, &e.s);
+        const lp_real *got = observe(p, &e.s);
         tally.passes++, p->serial++;
         if (p->v.check) compare(p, &e, got);
     }
@@ -2322,6 +2456,13 @@ static property properties[] = { { "reference", vary_reference, 100, 0, 0 },
                                  { "inference", vary_inference, 50, 0, 0 } };
 enum { PROPERTIES = sizeof properties / sizeof properties[0] };
 
+static property *find_property(const char *name)
+{
+    int i = 0;
+    while (strcmp(properties[i].name, name)) i++;
+    return &properties[i];
+}
+
 static int same_bits(game *a, const game *b)
 {
     size_t i = 0, n = a->logged < b->logged ? a->logged : b->logged;
@@ -2349,6 +2490,72 @@ static int holds(graph *g, const property *q, char *why)
     if (ok || b.failed == 0) free(a.log);
     free(b.log);
     return ok;
+}
+
+/* ---- an alarm of the reference: a fault, or rounding alone? */
+
+/* In the object that is compiled in double: does the library agree there?  What is off by 40
+   roundings of float would be off by 1e10 of double, so 1000 times LIMIT tells them apart, whatever
+   the disturbances miss of rounding; but where something is of a float's accuracy LIMIT stays. */
+#if defined(GRAPHS_JUDGE) || defined(GRAPHS_JUDGED)
+extern int graphs_in_double(const void *of_graph, char *why);
+extern int graphs_main_in_double(int argc, char **argv);
+#endif
+#ifdef GRAPHS_JUDGE
+int graphs_in_double(const void *of_graph, char *why)
+{
+    graph   g = *(const graph *)of_graph;
+    variant v = base_variant(&g);
+    game    p;
+    v.check = 1, v.again = 1, limit = 1000 * LIMIT;
+    for (int i = 0; i < g.records; i++)
+        if (coarse(&g, &g.r[i]) > 1) limit = LIMIT;
+    int ok = play(&g, &v, 0, &p);
+    strcpy(why, p.why);
+    free(p.log);
+    return ok;
+}
+#elif !defined(GRAPHS_JUDGED)
+static int          graphs_in_double(const void *of_graph, char *why)
+{
+    (void)of_graph, (void)why;
+    return 0;
+}
+#endif
+
+/* With scalar kernels (or, of a scalar graph, the others), which sum in another order, the same
+   group must be off too: not as far by chance, but not nearly right. */
+static int off_in_another_order(const graph *of_graph, const alarm_at *at)
+{
+    graph   g = *of_graph;
+    variant v = base_variant(&g);
+    game    p;
+    v.check = 1, v.again = 1, v.isa = v.isa == LP_ISA_SCALAR ? LP_ISA_AUTO : LP_ISA_SCALAR;
+    watch = *at, watch.ratio = 0;
+    int ok = play(&g, &v, 0, &p);
+    free(p.log);
+    ok |= last_alarm.serial == at->serial && last_alarm.group == at->group;
+    watch.serial = -1;
+    return ok && watch.ratio > LIMIT / 8;
+}
+
+/* Is the alarm shown to be none?  Four things must hold: it is near the limit; with every result
+   kept (no two that overlap, nothing fused) the bits are the same; sums in another order are off
+   too; and in double the library agrees.  Without the object in double it stays an alarm.  This
+   would let pass a fault of the size of rounding that every set of float kernels has alike. */
+static int is_rounding(const graph *of_graph, char *why)
+{
+    graph    g = *of_graph;
+    alarm_at at = last_alarm;
+    char     other[300];
+    strcpy(why, "far above the limit");
+    if (!(at.ratio <= 4 * LIMIT)) return 0;
+    strcpy(why, "kept, the bits differ");
+    if (holds(&g, find_property("keep"), other) != 1) return 0;
+    strcpy(why, "in another order it is not off");
+    if (!off_in_another_order(of_graph, &at)) return 0;
+    strcpy(why, "no judge in double");
+    return graphs_in_double(of_graph, why);
 }
 
 /* -------------------------------------------------------------------------------- shrinking */
@@ -2432,7 +2639,7 @@ static int reduce_graph(graph *g, int how)
         for (int i = 0; i < g->steps; i++) {
             step *s = &g->script[i];
             changed |= s->forward | s->predict | (s->parts > 1) | (s->rows < g->batch);
-            s->forward = s->predict = 0, s->parts = 1, s->rows = g->batch;
+            s->forward = s->predict = s->blind = 0, s->parts = 1, s->rows = g->batch;
         }
         return changed;
     case 6: return set_rows(g, 1);
@@ -2565,7 +2772,8 @@ static void print_fills(const graph *g, uint64_t salt)
     for (int i = 0; i < g->records; i++) {
         const record *r = &g->r[i];
         if (r->op == INPUT)
-            printf("    reals(t[%d], %llu, %d);\n", i, (unsigned long long)salt, r->id);
+            printf("    %s(t[%d], %llu, %d);\n", r->levels ? "levels" : "reals", i,
+                   (unsigned long long)salt, r->id);
         if (r->op == INTS)
             printf("    ints(t[%d], %llu, %d, %d, %d);\n", i, (unsigned long long)salt, r->id,
                    r->ints, r->ignore);
@@ -2647,6 +2855,9 @@ static const char prelude[] =
     "static inline void reals(lp_tensor *t, uint64_t salt, int id)\n{\n"
     "    for (size_t i = 0; i < size_of(t); i++) t->data[i] = (float)(1.7 * number(salt, id, "
     "i));\n}\n"
+    "static inline void levels(lp_tensor *t, uint64_t salt, int id)\n{\n"
+    "    for (size_t i = 0; i < size_of(t); i++)\n"
+    "        t->data[i] = (float)floor(4 * number(salt, id, i) + 0.5) / 2;\n}\n"
     "static inline void ints(lp_tensor *t, uint64_t salt, int id, int range, int ignore)\n{\n"
     "    for (size_t i = 0; i < size_of(t); i++) {\n"
     "        int v = (int)((number(salt, id, i) + 1) * 5e5);\n"
@@ -2656,7 +2867,9 @@ static const char prelude[] =
     "scale)\n{\n"
     "    lp_real *w = lp_values(net, t, 0);\n"
     "    for (size_t i = 0; i < size_of(t); i++) w[i] = (float)(centre + scale * number(salt, id, "
-    "i));\n}\n"
+    "i));\n"
+    "    for (size_t i = 0; i < size_of(t) && scale == 0; i++) /* few levels */\n"
+    "        w[i] = (float)floor(4 * number(salt, id, i) + 0.5) / 2;\n}\n"
     "static void call(lp_net *net, lp_status st)\n{\n"
     "    if (st != LP_OK) bad = 1, puts(lp_error(net));\n}\n"
     "/* sum of x_i (1 + i % 7) beside the reference's */\n"
@@ -2748,6 +2961,7 @@ static struct {
 static int sound(graph *g)
 {
     double most = 0, elements = 0;
+    if (g->spilled) return 0;
     for (int k = 0; k < g->records; k++) elements += (double)product(g->r[k].rank, g->r[k].dim);
     if (elements > 1e6) return 0;
     prepare(g);
@@ -2766,15 +2980,19 @@ static int sound(graph *g)
     return most < 1e3;
 }
 
-static void draw_graph(graph *g, uint64_t seed, uint64_t index)
+/* The first of 20 draws that is sound; 0: none is. */
+static int draw_graph(graph *g, uint64_t seed, uint64_t index)
 {
     for (uint64_t attempt = 0; attempt < 20; attempt++) {
         memset(g, 0, sizeof *g);
         g->seed = seed, g->index = index,
         g->rng = test_mix(test_mix(seed) + index) + (attempt << 40);
         draw_once(g);
-        if (sound(g)) return;
+        if (sound(g)) return 1;
+        tally.spilled += g->spilled;
     }
+    tally.undrawn++;
+    return 0;
 }
 
 static int wanted(const graph *g, const property *q)
@@ -2789,16 +3007,24 @@ static int passed, failed, printed;
 
 static void run_property(graph *g, property *q)
 {
-    char  why[300];
+    char  why[300], other[300];
     graph less;
-    int   ok = holds(g, q, why);
+    last_alarm.serial = -1, last_alarm.ratio = HUGE_VAL;
+    int ok = holds(g, q, why);
     if (ok < 0) return;
     q->run++;
     if (ok) {
         passed++;
         return;
     }
+    if (q->vary == vary_reference && is_rounding(g, other)) {
+        passed++, tally.rounding++;
+        printf("rounding, as shown: graph %llu (seed %llu): %s\n", (unsigned long long)g->index,
+               (unsigned long long)g->seed, why);
+        return;
+    }
     failed++, q->failed++;
+    if (q->vary == vary_reference) printf("not shown to be rounding: %s\n", other);
     printf("FAILED graph %llu (seed %llu), %s: %s\n", (unsigned long long)g->index,
            (unsigned long long)g->seed, q->name, why);
     if (printed++ >= (options.only >= 0 ? 1 : PROGRAMS)) return;
@@ -2853,13 +3079,6 @@ static long              cover[COVERED], op_records[OPS], op_graphs[OPS], total_
 static int computed_input(const graph *g, const record *r, int i)
 {
     return i < r->inputs && !g->r[r->in[i]].batched && !is_leaf(&g->r[r->in[i]]);
-}
-static int is_winograd(const graph *g, const record *r)
-{
-    const record *x = &g->r[r->in[0]], *w = &g->r[r->in[1]];
-    return w->dim[0] == 3 && w->dim[1] == 3 && r->a[0] == 1 && (r->a[1] == -1 || r->a[1] == 1)
-           && x->dim[1] % 4 == 0 && x->dim[2] % 4 == 0 && x->dim[3] % 16 == 0 && w->dim[3] % 16 == 0
-           && !g->desc.direct_conv;
 }
 /* Readers of x of that op. */
 static int readers(const graph *g, int x, int op)
@@ -2923,8 +3142,28 @@ static void print_coverage(void)
     printf(
         "%ld passes, %ld groups compared, %ld minibatches redrawn for ties, %ld passes undecided\n",
         tally.passes, tally.groups, tally.redrawn, tally.tied);
-    printf("largest error: %.3g times rounding (%s); limit %g; %ld times more disturbances\n",
-           tally.worst, tally.worst_at, LIMIT, tally.more);
+    printf("%ld equals of a maximum, %ld draws too long, %ld graphs not drawn\n", tally.equal,
+           tally.spilled, tally.undrawn);
+    printf("largest error: %.3g times rounding (%s); limit %g; %ld times more disturbances\n"
+           "%ld alarms shown to be rounding\n",
+           tally.worst, tally.worst_at, LIMIT, tally.more, tally.rounding);
+}
+
+/* A graph that finds no room is refused, and writes nowhere else. */
+static void check_room(graph *g)
+{
+    int one = 1, ok = 1;
+    memset(g, 0, sizeof *g);
+    g->batch = 2, g->seed = 77;
+    make_input(g, 4, 2, 2, 1);
+    while (g->records < MOST_RECORDS) parameter(g, 1, &one, 0, 1);
+    for (int i = 0; i < 40; i++) {
+        int x = make_norm(g, BATCHNORM, like(g, RELU, 0));
+        g->loss = append(g, MSE, 1, &one, like(g, RELU, x), x, -1);
+        ok = ok && g->records == MOST_RECORDS && g->seed == 77;
+    }
+    if (ok && g->spilled && !sound(g)) passed++;
+    else failed++, puts("FAILED: a graph with more records than there is room for");
 }
 
 static int read_options(int argc, char **argv)
@@ -2947,9 +3186,15 @@ static int read_options(int argc, char **argv)
     return 1;
 }
 
+#ifdef GRAPHS_JUDGE
+#define main graphs_main_in_double
+#endif
 int main(int argc, char **argv)
 {
     static graph g;
+#ifdef GRAPHS_JUDGED
+    if (argc > 1 && !strcmp(argv[1], "--double")) return graphs_main_in_double(argc - 1, argv + 1);
+#endif
     setvbuf(stdout, NULL, _IOLBF, BUFSIZ);
     if (!read_options(argc, argv))
         return printf(
@@ -2958,10 +3203,13 @@ int main(int argc, char **argv)
                    argv[0]),
                2;
     time_t start = time(NULL);
+    if (options.only < 0 && !*options.filter) check_room(&g);
     for (long i = 0; i < options.count; i++) {
         if (options.only >= 0) i = options.only;
         if (options.seconds && difftime(time(NULL), start) >= (double)options.seconds) break;
-        draw_graph(&g, options.seed, (uint64_t)i);
+        int drawn = draw_graph(&g, options.seed, (uint64_t)i);
+        if (!drawn && options.only >= 0) break;
+        if (!drawn) continue;
         cover_graph(&g);
         if (options.program) {
             char why[300];
