@@ -2099,7 +2099,7 @@ static void expect(game *p, expected *e)
 }
 
 static const double LIMIT = 40;
-static double       limit = 40; /* LIMIT; graphs_in_double has another */
+static double       limit = 40; /* LIMIT; in double set_limit has another */
 
 /* Error of a group in units of what rounding may do; noted if it is the worst so far. */
 static double error_of(const expected *e, int i, const lp_real *got, double *error)
@@ -2354,11 +2354,24 @@ static void play_evaluation(game *p)
     }
 }
 
+/* In double: what is off by 40 roundings of float would be off by 1e10 of double, so 1000 times
+   LIMIT tells them apart, whatever the disturbances miss of rounding (the reference rounds too).
+   Where something is of a float's accuracy a judgement keeps to LIMIT; else 4 times that, since the
+   disturbances know less of Winograd's constants than of rounding. */
+static void set_limit(const graph *g, int judging)
+{
+    int of_float = 0;
+    for (int i = 0; i < g->records; i++) of_float |= coarse(g, &g->r[i]) > 1;
+    if (sizeof(lp_real) != 8) limit = LIMIT;
+    else limit = !of_float ? 1000 * LIMIT : judging ? LIMIT : 4 * LIMIT;
+}
+
 /* Plays the script, or evaluation alone; returns whether all went well. */
 static int play(graph *g, const variant *v, int evaluation, game *p)
 {
     memset(p, 0, sizeof *p);
     p->g = g, p->v = *v;
+    set_limit(g, v->again);
     p->probs = (lp_real *)test_alloc(sizeof(lp_real) * product(4, g->r[g->r[g->loss].in[0]].dim));
     prepare(g);
     if (start(p)) {
@@ -2494,9 +2507,7 @@ static int holds(graph *g, const property *q, char *why)
 
 /* ---- an alarm of the reference: a fault, or rounding alone? */
 
-/* In the object that is compiled in double: does the library agree there?  What is off by 40
-   roundings of float would be off by 1e10 of double, so 1000 times LIMIT tells them apart, whatever
-   the disturbances miss of rounding; but where something is of a float's accuracy LIMIT stays. */
+/* In the object that is compiled in double: does the library agree there? */
 #if defined(GRAPHS_JUDGE) || defined(GRAPHS_JUDGED)
 extern int graphs_in_double(const void *of_graph, char *why);
 extern int graphs_main_in_double(int argc, char **argv);
@@ -2507,9 +2518,7 @@ int graphs_in_double(const void *of_graph, char *why)
     graph   g = *(const graph *)of_graph;
     variant v = base_variant(&g);
     game    p;
-    v.check = 1, v.again = 1, limit = 1000 * LIMIT;
-    for (int i = 0; i < g.records; i++)
-        if (coarse(&g, &g.r[i]) > 1) limit = LIMIT;
+    v.check = 1, v.again = 1;
     int ok = play(&g, &v, 0, &p);
     strcpy(why, p.why);
     free(p.log);

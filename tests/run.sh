@@ -46,7 +46,9 @@ all=
 [ "$mode" = full ] && all=--all
 for name in unit ops algorithm gradcheck gradcheck64 bits faults corrupt images files; do job "$build/$name" $all; done
 job "$build/graphs" $all
-job "$build/graphs" --double ${all:---small}
+in_double=--small
+[ "$mode" = full ] && in_double="--count 1000"
+job "$build/graphs" --double $in_double
 job sh tests/cli.sh "$build/cifar" "$build/demo" "$build/enwik8" "$build/sweep"
 job sh tests/finetune.sh "$build/finetune"
 long sh tests/resume.sh "$mode" "$build/cifar" "$build/enwik8"
