@@ -152,6 +152,12 @@ static inline double fact_number(const fact_file *f, const char *key)
 
 /* ------------------------------------------------------ the options of a checkpoint */
 
+enum { MOST_OPTIONS = 64 };
+typedef struct option_list {
+    cli_option row[MOST_OPTIONS];
+    int        count;
+} option_list;
+
 /* These may differ when a run is resumed: they do not change what is computed. */
 static const char *const free_options[] = { "--data",       "--threads",    "--isa",
                                             "--csv",        "--quiet",      "--help",
@@ -179,10 +185,11 @@ static const char *const passing_options[] = { "--help",    "--resume", "--branc
                                                "--threads", "--isa",    "--quiet",
                                                NULL };
 
-static inline void facts_add_options(facts *f, const cli_option *table, int count)
+static inline void facts_add_options(facts *f, const option_list *list)
 {
-    char key[64], text[256];
-    for (int i = 0; i < count; i++) {
+    const cli_option *table = list->row;
+    char              key[64], text[256];
+    for (int i = 0; i < list->count; i++) {
         if (table[i].kind == OPTION_WORDS || is_among(table[i].name, passing_options)) continue;
         snprintf(key, sizeof key, "option%s", table[i].name);
         option_value(&table[i], text, sizeof text);
@@ -191,10 +198,11 @@ static inline void facts_add_options(facts *f, const cli_option *table, int coun
 }
 
 /* All options that the checkpoint has. */
-static inline void options_of_file(const fact_file *f, const cli_option *table, int count)
+static inline void options_of_file(const fact_file *f, const option_list *list)
 {
-    char key[64], text[256];
-    for (int i = 0; i < count; i++) {
+    const cli_option *table = list->row;
+    char              key[64], text[256];
+    for (int i = 0; i < list->count; i++) {
         snprintf(key, sizeof key, "option%s", table[i].name);
         if (!fact_text(f, key, text, sizeof text)) continue; /* an older program */
         if (table[i].kind == OPTION_TEXT) {
@@ -208,16 +216,15 @@ static inline void options_of_file(const fact_file *f, const cli_option *table, 
 
 /* The options of the command line on top of those of a checkpoint, which they may not contradict. */
 static inline void options_resume(const fact_file *f, int branch, int argc, char **argv,
-                                  const cli_option *table, int count)
+                                  const option_list *list)
 {
-    enum { MOST = 64 };
-    char(*before)[256] = (char(*)[256])allocate(MOST, 256), after[256];
-    for (int i = 0; i < count && i < MOST; i++) option_value(&table[i], before[i], 256);
-    options_parse(argc, argv, table, count);
-    for (int i = 0; i < count && i < MOST; i++) {
-        const char *name = table[i].name;
+    char(*before)[256] = (char(*)[256])allocate(MOST_OPTIONS, 256), after[256];
+    for (int i = 0; i < list->count; i++) option_value(&list->row[i], before[i], 256);
+    options_parse(argc, argv, list->row, list->count);
+    for (int i = 0; i < list->count; i++) {
+        const char *name = list->row[i].name;
         if (is_among(name, free_options) || (branch && is_among(name, branch_options))) continue;
-        option_value(&table[i], after, sizeof after);
+        option_value(&list->row[i], after, sizeof after);
         if (strcmp(before[i], after) != 0)
             die(EXIT_USAGE, "%s %s: the checkpoint %s was made with %s", name, after, f->path,
                 *before[i] ? before[i] : "none");

@@ -127,10 +127,10 @@ static options default_options(int preset_index, int epochs, double decay)
     return o;
 }
 
-enum { MOST_OPTIONS = 64 };
-/* All options, with their targets in o; returns how many. */
-static int list_options(options *o, cli_option *list)
+/* All options, with their targets in o. */
+static option_list list_options(options *o)
 {
+    option_list      list;
     const cli_option table[] = {
         option_text("--data", "DIR", "the CIFAR files (binary version), or a FILE of your own",
                     &o->data),
@@ -176,8 +176,9 @@ static int list_options(options *o, cli_option *list)
         FILE_OPTIONS(&o->files),
         COMMON_OPTIONS(&o->common),
     };
-    memcpy(list, table, sizeof table);
-    return (int)(sizeof table / sizeof *table);
+    list.count = (int)(sizeof table / sizeof *table);
+    memcpy(list.row, table, sizeof table);
+    return list;
 }
 
 static void check_options(options *o)
@@ -203,11 +204,11 @@ static void check_options(options *o)
 /* A checkpoint brings all options; --branch begins its late phase where the checkpoint stands. */
 static void resume_options(options *o, const fact_file *from, int argc, char **argv)
 {
-    cli_option list[MOST_OPTIONS];
-    int        branch = o->files.branch != NULL, count = list_options(o, list);
-    options_of_file(from, list, count);
+    option_list list = list_options(o);
+    int         branch = o->files.branch != NULL;
+    options_of_file(from, &list);
     if (branch) o->t0 = (int)fact_number(from, "place.epoch") - 1, o->members = 0;
-    options_resume(from, branch, argc, argv, list, count);
+    options_resume(from, branch, argc, argv, &list);
     if (!branch) return;
     if (fact_number(from, "place.first") != 0 || o->t0 != (int)fact_number(from, "place.epoch") - 1)
         die(EXIT_USAGE, "--branch %s: expected a checkpoint at the end of epoch %d (--t0)",
@@ -218,12 +219,11 @@ static void resume_options(options *o, const fact_file *from, int argc, char **a
 static void options_of_model(options *o, const fact_file *f)
 {
     char                     text[64];
-    cli_option               list[MOST_OPTIONS];
-    int                      count = list_options(o, list);
+    option_list              list = list_options(o);
     static const char *const key[] = { "--net", "--late", "--members", "--half", "--dataset" };
     for (int i = 0; i < 5; i++)
         if (fact_text(f, key[i] + 2, text, sizeof text)) {
-            const cli_option *option = option_find(list, count, key[i]);
+            const cli_option *option = option_find(list.row, list.count, key[i]);
             if (!option_set(option, option->kind == OPTION_TEXT ? copy_text(text) : text)
                 && option->kind != OPTION_CHOICE) /* own pictures are no --dataset */
                 die(EXIT_USAGE, "%s: its %s is '%s'", f->path, key[i] + 2, text);
@@ -235,16 +235,16 @@ static void options_of_model(options *o, const fact_file *f)
 static options read_options(int argc, char **argv)
 {
     const double decay = 5e-4;
-    cli_option   list[MOST_OPTIONS];
     options      first = default_options(0, 0, decay);
     first.common.epochs = 0;
-    options_parse(argc, argv, list, list_options(&first, list));
+    option_list list = list_options(&first);
+    options_parse(argc, argv, list.row, list.count);
     options     o = default_options(first.preset, first.common.epochs, first.decay);
     const char *from = first.files.resume ? first.files.resume : first.files.branch;
-    int         count = list_options(&o, list);
+    list = list_options(&o);
     if (first.common.help) {
-        options_parse(argc, argv, list, count);
-        options_help("usage: cifar --data DIR [options]", list, count);
+        options_parse(argc, argv, list.row, list.count);
+        options_help("usage: cifar --data DIR [options]", list.row, list.count);
         exit(0);
     }
     file_options_check(&first.files);
@@ -257,8 +257,8 @@ static options read_options(int argc, char **argv)
         fact_file f = facts_open(first.files.weights);
         options_of_model(&o, &f);
         lp_close_file(&f.file);
-        options_parse(argc, argv, list, count);
-    } else options_parse(argc, argv, list, count);
+        options_parse(argc, argv, list.row, list.count);
+    } else options_parse(argc, argv, list.row, list.count);
     check_options(&o);
     return o;
 }
@@ -535,8 +535,8 @@ static facts describe_model(const options *o, const data_set *d)
 /* What every checkpoint of this run holds beside the state. */
 static void describe_run(options *o, const trainer *t, checkpoint *keep)
 {
-    cli_option list[MOST_OPTIONS];
-    facts_add_options(&keep->fixed, list, list_options(o, list));
+    option_list list = list_options(o);
+    facts_add_options(&keep->fixed, &list);
     fact_add(&keep->fixed, "data.train", "%d %016llx", t->train->count,
              (unsigned long long)image_set_hash(t->train));
     fact_add(&keep->fixed, "data.test", "%d", t->test->count);

@@ -61,7 +61,7 @@ static inline double exp_minus(double x)
 {
     double sum = 1, term = 1;
     int    squares = 0;
-    for (; x > 0.5; x /= 2) squares++;
+    while (x > 0.5) x /= 2, squares++;
     for (int i = 1; i < 20; i++) sum += term *= x / i;
     while (squares--) sum *= sum;
     return 1 / sum;
@@ -222,7 +222,7 @@ static inline void pixelate_run(int n, int i, int *first, int *last)
    other at once. */
 static inline void pixelate_line(int n, const uint8_t *in, uint8_t *out, int step)
 {
-    uint8_t small[SIDE];
+    uint8_t small[SIDE] = { 0 };
     for (int i = 0; i < n; i++) {
         int first, last, sum = 0;
         pixelate_run(n, i, &first, &last);

@@ -133,10 +133,10 @@ static options default_options(const options *first)
     return o;
 }
 
-enum { MOST_OPTIONS = 64 };
-/* All options, with their targets in o; returns how many. */
-static int list_options(options *o, cli_option *list)
+/* All options, with their targets in o. */
+static option_list list_options(options *o)
 {
+    option_list      list;
     const cli_option table[] = {
         option_words("FILE ...", "text to learn, at most 2^31 - 1 bytes", &o->files),
         option_choice("--late", "NAME", "late-phase weights: ", &o->late, late_names),
@@ -180,8 +180,9 @@ static int list_options(options *o, cli_option *list)
         FILE_OPTIONS(&o->kept),
         COMMON_OPTIONS(&o->common),
     };
-    memcpy(list, table, sizeof table);
-    return (int)(sizeof table / sizeof *table);
+    list.count = (int)(sizeof table / sizeof *table);
+    memcpy(list.row, table, sizeof table);
+    return list;
 }
 
 /* Are there copies at all?  Without a given number (0) there may be. */
@@ -221,12 +222,12 @@ static void split_words(cli_words *w, const char *lines)
 /* A checkpoint brings all options; --branch begins its late phase where the checkpoint stands. */
 static void resume_options(options *o, const fact_file *from, int argc, char **argv)
 {
-    cli_option list[MOST_OPTIONS];
-    int        branch = o->kept.branch != NULL, count = list_options(o, list);
-    options_of_file(from, list, count);
+    option_list list = list_options(o);
+    int         branch = o->kept.branch != NULL;
+    options_of_file(from, &list);
     if (branch) o->members = 0;
     if (branch && o->steps) o->t0 = (int)fact_number(from, "place.step");
-    options_resume(from, branch, argc, argv, list, count);
+    options_resume(from, branch, argc, argv, &list);
 }
 
 /* The file's net and its members, where options do not say otherwise. */
@@ -235,11 +236,10 @@ static void options_of_model(options *o, const fact_file *f)
     static const char *const key[] = { "--late", "--members", "--units", "--embedding",
                                        "--layers" };
     char                     value[64];
-    cli_option               list[MOST_OPTIONS];
-    int                      count = list_options(o, list);
+    option_list              list = list_options(o);
     for (int i = 0; i < 5; i++)
         if (fact_text(f, key[i] + 2, value, sizeof value)
-            && !option_set(option_find(list, count, key[i]), value))
+            && !option_set(option_find(list.row, list.count, key[i]), value))
             die(EXIT_USAGE, "%s: its %s is '%s'", f->path, key[i] + 2, value);
 }
 
@@ -253,11 +253,11 @@ static int only_writes(const options *o)
    so they are read first; then every option given overrides, wherever it stands. */
 static options read_options(int argc, char **argv)
 {
-    options    first;
-    cli_option list[MOST_OPTIONS];
+    options first;
     memset(&first, 0, sizeof first);
     first.lr = -1;
-    options_parse(argc, argv, list, list_options(&first, list));
+    option_list list = list_options(&first);
+    options_parse(argc, argv, list.row, list.count);
     const char *from = first.kept.resume ? first.kept.resume : first.kept.branch;
     const char *path = from ? from : first.kept.weights;
     fact_file   f;
@@ -268,15 +268,15 @@ static options read_options(int argc, char **argv)
     if (path && from && !first.files.count && fact_text(&f, "data.files", words, sizeof words))
         split_words(&first.files, words);
     options o = default_options(&first);
-    int     count = list_options(&o, list);
+    list = list_options(&o);
     if (path) options_of_model(&o, &f);
     o.kept.branch = first.kept.branch;
     if (path && from) resume_options(&o, &f, argc, argv);
-    else options_parse(argc, argv, list, count);
+    else options_parse(argc, argv, list.row, list.count);
     if (!o.files.count) o.files = first.files;
     if (path) lp_close_file(&f.file);
     if (o.common.help) {
-        options_help("usage: enwik8 [FILE ...] [options]", list, count);
+        options_help("usage: enwik8 [FILE ...] [options]", list.row, list.count);
         exit(0);
     }
     check_options(&o);
@@ -574,11 +574,11 @@ static double work_of(const run *r)
     const schedule *s = &r->plan;
     double          limit = (double)(r->text.valid.end - r->text.valid.first);
     double          both = (double)(r->text.test.end - r->text.valid.first), tests = 2;
-    double          reports = (double)((s->steps + s->report - 1) / s->report);
+    int64_t         reports = (s->steps + s->report - 1) / s->report;
     if (limit > o->eval_limit) limit = o->eval_limit;
     if (has_members(o) && o->members <= MOST_MEMBERS_TESTED) tests += o->members / 2.0;
     return (double)s->steps * o->batch * o->length
-           + TEST_COST * (reports * limit + both * tests * (1 + (o->swa_from > 0)));
+           + TEST_COST * ((double)reports * limit + both * tests * (1 + (o->swa_from > 0)));
 }
 
 /* All minibatches, from r->step on. */
@@ -810,10 +810,10 @@ static facts describe_model(const run *r)
 /* What every checkpoint of this run holds beside the state. */
 static void describe_run(run *r)
 {
-    cli_option list[MOST_OPTIONS];
-    char       words[4096];
-    options    copy = r->o;
-    facts_add_options(&r->keep.fixed, list, list_options(&copy, list));
+    char        words[4096];
+    options     copy = r->o;
+    option_list list = list_options(&copy);
+    facts_add_options(&r->keep.fixed, &list);
     join_words(&r->o.files, words, sizeof words);
     fact_add(&r->keep.fixed, "data.files", "%s", words);
     fact_add(&r->keep.fixed, "data.text", "%zu %016llx", r->text.size,

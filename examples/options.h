@@ -171,7 +171,7 @@ static inline int option_set(const cli_option *o, const char *text)
 {
     if (o->kind == OPTION_CHOICE) return option_set_choice(o, text);
     if (o->kind == OPTION_FLAG) {
-        if (strcmp(text, "0") && strcmp(text, "1")) return 0;
+        if (strcmp(text, "0") != 0 && strcmp(text, "1") != 0) return 0;
         return *(int *)o->target = text[0] == '1', 1;
     }
     if (o->kind != OPTION_TEXT) return option_set_number(o, text);
@@ -401,7 +401,7 @@ static inline FILE *csv_reopen(const char *path, const char *header, double last
         size_t n = strlen(row);
         if (first || row[n - 1] != '\n' || strtod(row, NULL) > last) continue;
         if (used + (long)n > size) break;
-        memcpy(rows + used, row, n);
+        memcpy(rows + used, row, n + 1);
         used += (long)n;
     }
     fclose(old);

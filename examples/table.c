@@ -128,7 +128,7 @@ static void train(const options *o, int t0, int members)
     int batch = x->dim[0];
     for (int epoch = 0; epoch < o->epochs; epoch++) {
         float lr =
-            lp_lr_linear((float)o->lr, 0.01f * (float)o->lr, o->epochs / 2, o->epochs, epoch);
+            lp_lr_linear((float)o->lr, 0.01f * (float)o->lr, 0.5 * o->epochs, o->epochs, epoch);
         if (epoch == t0 && members > 1) {
             if (!o->quiet) test("one model at T0:    "), putchar('\n');
             check(lp_late_begin(net));
