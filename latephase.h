@@ -179,8 +179,9 @@ int main(void)
    have an order fixed by shape, work is cut by shape, one FMA chain computes one GEMM element.
    Random numbers are functions of (seed, stream, index).  Inside entry points rounding is to
    nearest and denormals are kept (x86, aarch64, s390x).
-   LP_ISA_SCALAR multiplies and adds separately and so differs in the last bits.  Do not
-   compile with -ffast-math or clang's -ffp-contract=fast: they override what the file asks for.
+   LP_ISA_SCALAR multiplies and adds separately and so differs in the last bits.  The promise does
+   not hold where the compiler computes with more digits than float has (x87; gcc -std=c99 on
+   s390x: take gnu99 or -fexcess-precision=fast).  Do not compile with -ffast-math or clang's -ffp-contract=fast: they override what the file asks for.
 
    Threads.  A net owns a small team of them; one net must be used by one thread at a time, two nets
    never meet.  lp_desc.parallel_for replaces the pool.
@@ -335,7 +336,8 @@ typedef struct lp_desc {
    Tier 1: build a net, train it, use it. */
 
 /* Seed 1, all processors that are online, ISA AUTO, no late-phase weights, SGD with Nesterov
-   momentum 0.9 and weight decay 5e-4 for both roles, no SWA, 1 MB for the graph. */
+   momentum 0.9 and weight decay 5e-4 for both roles, no SWA, 1 MB for the graph; for training, or
+   under LP_NO_TRAINING for inference. */
 LP_API lp_desc lp_desc_default(void);
 /* Those SGD settings; Adam with beta 0.9, 0.999, epsilon 1e-8, no weight decay. */
 LP_API lp_optim lp_sgd_default(void);
@@ -860,6 +862,13 @@ static void lpi_hugepage(void *p, size_t n)
 #if defined(LPI_X86) && !defined(LP_NO_SIMD) && !defined(LP_REAL) && !defined(__MINGW32__)
 #define LPI_SIMD
 #include <immintrin.h>
+#if defined(LPI_CLANG) && (defined(_MSC_VER) || defined(_WIN32)) /* there it hides what follows */
+#include <smmintrin.h>
+#include <avxintrin.h>
+#include <avx2intrin.h>
+#include <fmaintrin.h>
+#include <avx512fintrin.h>
+#endif
 #elif defined(LPI_GNUC) && defined(__aarch64__) && !defined(LP_NO_SIMD) && !defined(LP_REAL)
 #define LPI_NEON
 #include <arm_neon.h>
@@ -880,12 +889,20 @@ static void lpi_hugepage(void *p, size_t n)
 #if !defined(LPI_ONE_SET) || !defined(LPI_HAS_FMA)
 #define LPI_HAS_SCALAR
 #endif
+/* Processors without atomic instructions would want a library for them. */
+#if defined(LPI_GNUC) && (!defined(__GCC_ATOMIC_INT_LOCK_FREE) || __GCC_ATOMIC_INT_LOCK_FREE == 2)
+#define LPI_ATOMIC
+#endif
 #define LPI_CAT_(a, b) a##b
 #define LPI_CAT(a, b) LPI_CAT_(a, b)
 
 /* The compiler must not fuse a*b+c on its own: bits would depend on it. */
 #ifdef __FAST_MATH__
 #pragma message("latephase.h: -ffast-math breaks NaN checks and equal bits")
+#endif
+#if defined(__FLT_EVAL_METHOD__) && __FLT_EVAL_METHOD__ > 0
+#pragma message( \
+    "latephase.h: floats are computed with more digits here: bits are not the promised ones")
 #endif
 #if defined(LPI_GCC)
 #pragma GCC push_options
@@ -983,7 +1000,7 @@ static void lpi_run_lane(void *p, int lane)
 {
     lpi_loop *loop = (lpi_loop *)p;
     lpi_fp    fp = lpi_fp_enter();
-#ifdef LPI_GNUC
+#ifdef LPI_ATOMIC
     for (;;) {
         int item = __atomic_fetch_add(&loop->next, 1, __ATOMIC_RELAXED);
         if (item >= loop->items) break;
@@ -2285,7 +2302,7 @@ LP_API const char *lp_isa_name(lp_isa isa)
 {
     static const char *const name[LP_ISA_COUNT] = { "auto", "scalar", "scalar-fma",
                                                     "avx2", "avx512", "neon" };
-    return (int)isa >= 0 && isa < LP_ISA_COUNT ? name[isa] : "unknown";
+    return (unsigned)isa < LP_ISA_COUNT ? name[isa] : "unknown";
 }
 
 /* -------------------------------------------------------------------------------- >>gemm
@@ -6374,6 +6391,7 @@ LP_API lp_desc lp_desc_default(void)
     d.isa = LP_ISA_AUTO;
     d.late.members = 1;
     d.late.gamma = 1;
+    d.inference = !LPI_TRAINS;
     d.optim_base = d.optim_late = lp_sgd_default();
     d.graph_bytes = (size_t)1 << 20;
     return d;
@@ -6386,7 +6404,7 @@ LP_API const char *lp_status_text(lp_status status)
         LP_STATUS_LIST(LP_X)
 #undef LP_X
     };
-    return (int)status >= 0 && status < LP_STATUS_COUNT ? text[status] : "unknown status";
+    return (unsigned)status < LP_STATUS_COUNT ? text[status] : "unknown status";
 }
 
 LP_API const char *lp_error(const lp_net *net) { return net ? net->error : "the net is NULL"; }
@@ -6400,7 +6418,7 @@ static const char *lpi_check_optim(const lp_optim *o)
     LPI_RANGE(o->momentum, 0, 1 - 1e-7f, "lp_optim.momentum must be in [0, 1)");
     LPI_RANGE(o->nesterov, 0, 1, "lp_optim.nesterov must be 0 or 1");
     LPI_RANGE(o->weight_decay, 0, 1e6f, "lp_optim.weight_decay must be in [0, 1e6]");
-    LPI_RANGE((int)o->rule, LP_SGD, LP_ADAMW, "lp_optim.rule must be LP_SGD, LP_ADAM or LP_ADAMW");
+    LPI_RANGE((unsigned)o->rule, 0u, LP_ADAMW, "lp_optim.rule must be LP_SGD, LP_ADAM or LP_ADAMW");
     if (o->rule == LP_SGD) return NULL;
     LPI_RANGE(o->beta1, 0, 1 - 1e-7f, "lp_optim.beta1 and beta2 must be in [0, 1)");
     LPI_RANGE(o->beta2, 0, 1 - 1e-7f, "lp_optim.beta1 and beta2 must be in [0, 1)");

@@ -128,7 +128,20 @@ linking() {
     if has clang; then
         try "freestanding 32-bit Windows target, syntax only" clang --target=i686-pc-windows-msvc \
             -fms-compatibility -ffreestanding -fsyntax-only -DLP_NO_STDLIB -DLP_NO_SIMD -I. "$t/impl.c"
+        for target in x86_64-pc-windows-msvc x86_64-unknown-windows; do
+            for lang in "c -std=c99" "c++ -std=c++17"; do
+                try "$target $lang, with vectors" clang --target=$target -x $lang -fms-compatibility \
+                    -ffreestanding -O0 -Wall -Wextra -Werror -DLP_NO_STDLIB -I. -c "$t/impl.c" -o "$t/w.o"
+            done
+        done
     else skip "Windows target (clang)"; fi
+    if has arm-none-eabi-gcc; then
+        for cpu in cortex-m0 "cortex-m4 -mfpu=fpv4-sp-d16 -mfloat-abi=hard"; do
+            try "$cpu" arm-none-eabi-gcc -mthumb -mcpu=$cpu -std=c99 -O1 -Wall -Wextra -Werror -DLP_NO_STDLIB \
+                -DLP_NO_THREADS -I. -c "$t/impl.c" -o "$t/w.o"
+            same "$cpu: nothing atomic" "none $(arm-none-eabi-nm -u "$t/w.o" | grep atomic)" "none "
+        done
+    else skip "arm-none-eabi-gcc"; fi
 }
 
 # ---- the same bits from every compiler and level: those of build/bits, cc -O2
