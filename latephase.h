@@ -1506,8 +1506,7 @@ LPI_UNUSED static lp_real lpi_scale1(lp_real p, lp_real k)
 #define LPI_FMA(a, b, c) ((a) * (b) + (c))
 #elif defined(LPI_X86)
 #define LPI_TARGET __attribute__((target("avx,fma")))
-#define LPI_FMA(a, b, c) \
-    _mm_cvtss_f32(_mm_fmadd_ss(_mm_set_ss(a), _mm_set_ss(b), _mm_set_ss(c)))
+#define LPI_FMA(a, b, c) __builtin_fmaf(a, b, c)
 #else
 #define LPI_TARGET
 #define LPI_FMA(a, b, c) __builtin_fmaf(a, b, c)
