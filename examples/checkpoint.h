@@ -10,6 +10,7 @@
 #define EXAMPLES_CHECKPOINT_H
 
 #include <signal.h>
+#include <sys/stat.h>
 
 typedef struct file_options {
     const char *save, *weights, *checkpoint, *resume, *branch; /* or NULL */
@@ -35,9 +36,12 @@ typedef struct file_options {
 /* Can a file be written beside path?  Better asked before hours of training than after. */
 static inline void check_writable(const char *option, const char *path)
 {
-    char  beside[1024];
-    FILE *file;
+    char        beside[1024];
+    FILE       *file;
+    struct stat info;
     if (!path) return;
+    if (stat(path, &info) == 0 && !S_ISREG(info.st_mode)) /* it would be replaced */
+        die(EXIT_USAGE, "%s %s: expected a file, or the name of a new one", option, path);
     if (snprintf(beside, sizeof beside, "%s.part", path) >= (int)sizeof beside)
         die(EXIT_USAGE, "%s: the name of the file is too long", option);
     if (!(file = fopen(beside, "ab")))

@@ -23,7 +23,9 @@ static inline int disk_replace(const char *from, const char *to)
 #define LP_FSYNC(file) _commit(_fileno(file))
 #define LP_REPLACE(from, to) disk_replace(from, to)
 #elif defined(__unix__) || defined(__APPLE__)
+#include <errno.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* The directory of the file at path. */
@@ -39,8 +41,17 @@ static inline int disk_flush_directory(const char *path)
     int failed = fsync(directory);
     return close(directory) || failed ? -1 : 0;
 }
+/* Only a file is replaced: never a device, whose name would then be that of a file. */
+static inline int disk_replace(const char *from, const char *to)
+{
+    struct stat info;
+    if (stat(to, &info) != 0 || S_ISREG(info.st_mode)) return rename(from, to);
+    errno = EINVAL;
+    return -1;
+}
 #define LP_FSYNC(file) fsync(fileno(file))
 #define LP_FSYNC_DIR(path) disk_flush_directory(path)
+#define LP_REPLACE(from, to) disk_replace(from, to)
 #endif
 
 #endif

@@ -55,6 +55,7 @@
 #define _POSIX_C_SOURCE 200809L
 #define _DEFAULT_SOURCE 1 /* for huge pages */
 #define LP_IMPLEMENTATION
+#include "disk.h"
 #include "../latephase.h"
 #include "options.h"
 #include "progress.h"
@@ -137,18 +138,6 @@ static void parse_options(options *o, int argc, char **argv, int print_help)
         options_help("usage: finetune --data DIR --weights FILE [options]", table, count);
 }
 
-/* A directory that is not there should not be found out after the training. */
-static void check_directory_of(const char *option, const char *path)
-{
-    char        directory[1024] = ".";
-    const char *slash = strrchr(path, '/');
-    if (slash) /* of "/x" the slash itself */
-        snprintf(directory, sizeof directory, "%.*s", (int)(slash == path ? 1 : slash - path),
-                 path);
-    if (access(directory, W_OK) != 0)
-        die(EXIT_USAGE, "%s %s: cannot write there: %s", option, path, strerror(errno));
-}
-
 /* The number of epochs sets the default of --drop, so it is read first. */
 static options read_options(int argc, char **argv)
 {
@@ -164,7 +153,7 @@ static options read_options(int argc, char **argv)
             "(data_scripts/get_%s.sh fetches them)",
             cifar_names[o.dataset]);
     if (!o.weights) die(EXIT_USAGE, "--weights is missing: expected a safetensors file");
-    if (o.save) check_directory_of("--save", o.save);
+    check_writable("--save", o.save);
     o.families = late_parse(o.late);
     return o;
 }

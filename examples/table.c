@@ -18,6 +18,7 @@
 
 #define _POSIX_C_SOURCE 200809L
 #define LP_IMPLEMENTATION
+#include "disk.h"
 #include "../latephase.h"
 #include "options.h"
 #include "csv.h"

@@ -121,6 +121,7 @@ head -c 921900 "$t/data/data_batch_1.bin" | tail -c +3074 >"$t/fewer" && mkdir "
     && cp "$t/fewer" "$t/other/data_batch_1.bin" && cp "$t/fewer" "$t/other/test_batch.bin"
 refuse "other images" "not the images" "$cifar" --resume "$t/t0" --data "$t/other"
 refuse "another net's weights" "conv1.weight" "$cifar" $plain --net wrn-10-2 --epochs 1 --t0 0 --weights "$t/planned"
+refuse "what is no file" "/dev/null: expected a file" "$cifar" $plain --epochs 1 --t0 0 --save /dev/null
 refuse "eval without weights" "--eval" "$cifar" $plain --eval
 refuse "a directory that is not there" "none/ck" "$cifar" $plain --epochs 1 --t0 0 --save "$t/none/ck"
 
