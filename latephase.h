@@ -181,7 +181,8 @@ int main(void)
    nearest and denormals are kept (x86, aarch64, s390x).
    LP_ISA_SCALAR multiplies and adds separately and so differs in the last bits.  The promise does
    not hold where the compiler computes with more digits than float has (x87; gcc -std=c99 on
-   s390x: take gnu99 or -fexcess-precision=fast).  Do not compile with -ffast-math or clang's -ffp-contract=fast: they override what the file asks for.
+   s390x: take gnu99 or -fexcess-precision=fast).  Do not compile with -ffast-math or clang's
+   -ffp-contract=fast: they override what the file asks for.
 
    Threads.  A net owns a small team of them; one net must be used by one thread at a time, two nets
    never meet.  lp_desc.parallel_for replaces the pool.
@@ -3576,6 +3577,7 @@ struct lp_net {
 static size_t lpi_format(char *out, size_t cap, const char *fmt, va_list ap)
 {
     size_t n = 0;
+    if (!cap) return 0;
     for (; *fmt && n + 1 < cap; fmt++) {
         char        digits[80];
         const char *s = digits;
@@ -6563,6 +6565,9 @@ static lp_status lpi_select(lp_net *net, int which)
                         "LP_SINGLE in the late phase: there are %d members; ask for one of them or "
                         "for LP_AVERAGED",
                         net->members);
+    if (which == LP_AVERAGED && net->members > 1)
+        return lpi_fail(net, LP_ERR_ORDER,
+                        "LP_AVERAGED under LP_NO_TRAINING: load the plain model");
     if (which == LP_AVERAGED || which == LP_SINGLE) which = 0;
     if (which < 0 || which >= net->members)
         return lpi_fail(
@@ -7056,7 +7061,8 @@ LP_API lp_status lp_late_average(lp_net *net, lp_average how)
         lpi_copy(net->phi, net->mean_phi, net->n_phi);
         lpi_copy(net->stats, net->mean_stats, net->n_stats);
     }
-    lpi_zero(net->optim_phi, lpi_optim_vectors(&net->desc.optim_late) * net->n_phi);
+    if (!net->desc.inference)
+        lpi_zero(net->optim_phi, lpi_optim_vectors(&net->desc.optim_late) * net->n_phi);
     net->updates_phi = 0;
     net->members = 1;
     net->member = net->begun = net->pending = net->swapped = 0;
@@ -8164,6 +8170,10 @@ static lp_status lpi_load_and_store(lpi_loading *l)
         st = lpi_fail(l->net, LP_ERR_FILE, "no tensor of the file fits the net");
     if (st == LP_OK) st = lpi_find_missing(l);
     if (st != LP_OK) return st;
+    for (int k = 1; k < l->start.members && l->partial; k++) { /* left out: as in the first */
+        lpi_copy(l->net->phi + k * l->net->n_phi, l->net->phi, l->net->n_phi);
+        lpi_copy(l->net->stats + k * l->net->n_stats, l->net->stats, l->net->n_stats);
+    }
     st = lpi_load_all(l, 1);
     if (st == LP_OK) return st;
     return lpi_fail(l->net, LP_ERR_FILE,
@@ -8382,6 +8392,7 @@ static lp_status lpi_prepare(lp_net *net, int members, int state, const lp_meta 
                              lpi_writer *w)
 {
     lpi_array a;
+    int       arrays = 0;
     lp_status st = lpi_select(net, LP_AVERAGED);
     lpi_memset(w, 0, sizeof *w);
     for (int i = 0; i < 16; i++) w->checksum[i] = '0';
@@ -8397,7 +8408,9 @@ static lp_status lpi_prepare(lp_net *net, int members, int state, const lp_meta 
                           i);
     }
     for (lpi_walk walk = w->start; st == LP_OK && lpi_next_array(&walk, &a);)
-        if (a.name[LPI_LONGEST_NAME] || !lpi_is_utf8(a.name))
+        if (++arrays >= LPI_MOST_ENTRIES - 1)
+            st = lpi_fail(net, LP_ERR_ARGUMENT, "a file has at most %d tensors", LPI_MOST_ENTRIES);
+        else if (a.name[LPI_LONGEST_NAME] || !lpi_is_utf8(a.name))
             st = lpi_fail(net, LP_ERR_NAME, "\"%s\": a name in a file has at most 255 bytes, UTF-8",
                           a.name);
     if (st == LP_OK) lpi_put_header(w);

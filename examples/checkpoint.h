@@ -10,7 +10,6 @@
 #define EXAMPLES_CHECKPOINT_H
 
 #include <signal.h>
-#include <sys/stat.h>
 
 typedef struct file_options {
     const char *save, *weights, *checkpoint, *resume, *branch; /* or NULL */
@@ -33,23 +32,6 @@ typedef struct file_options {
         option_text("--branch", "FILE", "another late phase from this checkpoint at T0", \
                     &(f)->branch)
 
-/* Can a file be written beside path?  Better asked before hours of training than after. */
-static inline void check_writable(const char *option, const char *path)
-{
-    char        beside[1024];
-    FILE       *file;
-    struct stat info;
-    if (!path) return;
-    if (stat(path, &info) == 0 && !S_ISREG(info.st_mode)) /* it would be replaced */
-        die(EXIT_USAGE, "%s %s: expected a file, or the name of a new one", option, path);
-    if (snprintf(beside, sizeof beside, "%s.part", path) >= (int)sizeof beside)
-        die(EXIT_USAGE, "%s: the name of the file is too long", option);
-    if (!(file = fopen(beside, "ab")))
-        die(EXIT_USAGE, "%s %s: cannot be written: %s", option, path, strerror(errno));
-    fclose(file);
-    remove(beside);
-}
-
 static inline void file_options_check(const file_options *f)
 {
     if (f->eval && !f->weights) die(EXIT_USAGE, "--eval: expected with --weights FILE");
@@ -61,6 +43,12 @@ static inline void file_options_check(const file_options *f)
         die(EXIT_USAGE, "--eval: expected without --checkpoint and --save");
     check_writable("--save", f->save);
     check_writable("--checkpoint", f->checkpoint);
+    const char *checkpoint = f->checkpoint ? f->checkpoint : f->resume;
+    if (f->save && checkpoint && strcmp(f->save, checkpoint) == 0)
+        die(EXIT_USAGE, "--save %s: expected another file than the checkpoint's", f->save);
+    if (f->branch && f->checkpoint && strcmp(f->branch, f->checkpoint) == 0)
+        die(EXIT_USAGE, "--checkpoint %s: it would take the place of the state that --branch reads",
+            f->checkpoint);
 }
 
 /* ------------------------------------------------------------------------- metadata */
@@ -83,14 +71,18 @@ __attribute__((format(printf, 3, 4)))
 static inline void
 fact_add(facts *f, const char *key, const char *format, ...)
 {
-    char    text[4096];
     va_list args;
     va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
+    int n = vsnprintf(NULL, 0, format, args);
     va_end(args);
-    if (f->count == MOST_FACTS) die(EXIT_FAILED, "more than %d facts in a file", MOST_FACTS);
+    if (f->count == MOST_FACTS || n < 0)
+        die(EXIT_FAILED, "more than %d facts in a file", MOST_FACTS);
+    char *text = (char *)allocate((size_t)n + 1, 1);
+    va_start(args, format);
+    vsnprintf(text, (size_t)n + 1, format, args);
+    va_end(args);
     f->meta[f->count].key = copy_text(key);
-    f->meta[f->count++].value = copy_text(text);
+    f->meta[f->count++].value = text;
 }
 
 static inline void facts_free(facts *f)
@@ -117,21 +109,31 @@ static inline fact_file facts_open(const char *path)
     return f;
 }
 
-/* The same, of the state of a training. */
-static inline fact_file facts_open_state(const char *path)
-{
-    fact_file f = facts_open(path);
-    char      version[8];
-    if (lp_find_meta(&f.file, "latephase.state", version, sizeof version) < 0)
-        die(EXIT_USAGE, "%s: this is not the state of a training, as --checkpoint writes it", path);
-    return f;
-}
-
 /* The text of that key; 0 if there is none. */
 static inline int fact_text(const fact_file *f, const char *key, char *text, size_t size)
 {
     int n = lp_find_meta(&f->file, key, text, size);
     return n >= 0 && (size_t)n < size;
+}
+
+/* A file, as facts_open has it, with the state of a training by this program. */
+static inline fact_file facts_open_state(const char *path, const char *program)
+{
+    fact_file f = facts_open(path);
+    char      version[256], wrote[64];
+    if (lp_find_meta(&f.file, "latephase.state", version, sizeof version) < 0)
+        die(EXIT_USAGE, "%s: this is not the state of a training, as --checkpoint writes it", path);
+    if (!fact_text(&f, "program", wrote, sizeof wrote) || strcmp(wrote, program) != 0)
+        die(EXIT_USAGE, "%s: expected a checkpoint of %s", path, program);
+    return f;
+}
+
+/* What a model's file says of an option, by its name without dashes; or a checkpoint. */
+static inline int fact_option(const fact_file *f, const char *option, char *text, size_t size)
+{
+    char key[64];
+    snprintf(key, sizeof key, "option%s", option);
+    return fact_text(f, option + 2, text, size) || (fact_text(f, key, text, size) && *text);
 }
 
 /* `count` numbers of that key, which must be there. */
@@ -156,7 +158,7 @@ static inline double fact_number(const fact_file *f, const char *key)
 
 /* ------------------------------------------------------ the options of a checkpoint */
 
-enum { MOST_OPTIONS = 64 };
+enum { MOST_OPTIONS = 64, LONGEST_VALUE = 4096 };
 typedef struct option_list {
     cli_option row[MOST_OPTIONS];
     int        count;
@@ -201,13 +203,15 @@ static inline void facts_add_options(facts *f, const option_list *list)
     }
 }
 
-/* All options that the checkpoint has. */
-static inline void options_of_file(const fact_file *f, const option_list *list)
+/* All options that the checkpoint has; a branch writes files of its own. */
+static inline void options_of_file(const fact_file *f, int branch, const option_list *list)
 {
-    const cli_option *table = list->row;
-    char              key[64], text[256];
+    static const char *const own[] = { "--save", "--save-members", "--csv", NULL };
+    const cli_option        *table = list->row;
+    char                     key[64], text[256];
     for (int i = 0; i < list->count; i++) {
         snprintf(key, sizeof key, "option%s", table[i].name);
+        if (branch && is_among(table[i].name, own)) continue;
         if (!fact_text(f, key, text, sizeof text)) continue; /* an older program */
         if (table[i].kind == OPTION_TEXT) {
             *(const char **)table[i].target = *text ? copy_text(text) : NULL;
@@ -222,8 +226,9 @@ static inline void options_of_file(const fact_file *f, const option_list *list)
 static inline void options_resume(const fact_file *f, int branch, int argc, char **argv,
                                   const option_list *list)
 {
-    char(*before)[256] = (char(*)[256])allocate(MOST_OPTIONS, 256), after[256];
-    for (int i = 0; i < list->count; i++) option_value(&list->row[i], before[i], 256);
+    char(*before)[LONGEST_VALUE] = (char(*)[LONGEST_VALUE])allocate(MOST_OPTIONS, LONGEST_VALUE);
+    char after[LONGEST_VALUE];
+    for (int i = 0; i < list->count; i++) option_value(&list->row[i], before[i], LONGEST_VALUE);
     options_parse(argc, argv, list->row, list->count);
     for (int i = 0; i < list->count; i++) {
         const char *name = list->row[i].name;
@@ -301,13 +306,14 @@ static inline void checkpoint_write(checkpoint *c, lp_net *net, const facts *pla
     for (int i = 0; i < place->count && all.count < MOST_FACTS; i++)
         all.meta[all.count++] = place->meta[i];
     lp_status st = lp_save_state(net, c->path, all.meta, all.count);
+    int       stop = (int)stop_signal;
     c->written = seconds_now();
-    if (st != LP_OK || stop_signal) progress_clear(bar);
-    if (st != LP_OK && stop_signal) die(EXIT_FAILED, "no checkpoint: %s", lp_error(net));
+    if (st != LP_OK || stop) progress_clear(bar);
+    if (st != LP_OK && stop) die(EXIT_FAILED, "no checkpoint: %s", lp_error(net));
     if (st != LP_OK) fprintf(stderr, "warning: no checkpoint: %s\n", lp_error(net));
-    if (!stop_signal) return;
+    if (!stop) return;
     fprintf(stderr, "stopped by a signal; to go on: %s --resume %s\n", c->program, c->path);
-    exit(128 + (int)stop_signal);
+    exit(128 + stop);
 }
 
 /* Writes the model, if a file was asked for; with the facts from which it can be built again. */
@@ -324,7 +330,7 @@ static inline void model_save(const file_options *f, lp_net *net, const facts *a
 static inline void model_load(const char *path, lp_net *net, int members)
 {
     if (lp_load_weights(net, path, members > 1 ? LP_WITH_MEMBERS : 0, NULL, 0) != LP_OK)
-        die(EXIT_USAGE, "--weights: %s", lp_error(net));
+        die(EXIT_USAGE, "--weights: %s; is it the same net?", lp_error(net));
 }
 
 #endif

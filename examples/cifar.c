@@ -192,6 +192,9 @@ static void check_options(options *o)
     o->kind = net_parse("--net", o->net);
     o->families = late_parse(o->late);
     int begin = o->families ? o->t0 : 0;
+    if (o->files.branch && o->common.epochs <= o->t0)
+        die(EXIT_USAGE, "--epochs %d: expected more than the %d that the checkpoint %s has done",
+            o->common.epochs, o->t0, o->files.branch);
     if (o->families && o->t0 >= o->common.epochs)
         die(EXIT_USAGE, "--t0 %d: expected less than --epochs %d", o->t0, o->common.epochs);
     if (o->swa_from && (o->swa_from <= begin || o->swa_from > o->common.epochs))
@@ -206,8 +209,12 @@ static void resume_options(options *o, const fact_file *from, int argc, char **a
 {
     option_list list = list_options(o);
     int         branch = o->files.branch != NULL;
-    options_of_file(from, &list);
-    if (branch) o->t0 = (int)fact_number(from, "place.epoch") - 1, o->members = 0;
+    options_of_file(from, branch, &list);
+    if (branch) {
+        o->t0 = (int)fact_number(from, "place.epoch") - 1;
+        o->members = 0;
+        if (strcmp(o->late, "none") == 0) o->late = "bn,head";
+    }
     options_resume(from, branch, argc, argv, &list);
     if (!branch) return;
     if (fact_number(from, "place.first") != 0 || o->t0 != (int)fact_number(from, "place.epoch") - 1)
@@ -222,7 +229,8 @@ static void options_of_model(options *o, const fact_file *f)
     option_list              list = list_options(o);
     static const char *const key[] = { "--net", "--late", "--members", "--half", "--dataset" };
     for (int i = 0; i < 5; i++)
-        if (fact_text(f, key[i] + 2, text, sizeof text)) {
+        if (fact_option(f, key[i], text, sizeof text)
+            || (i == 0 && fact_text(f, "model", text, sizeof text))) {
             const cli_option *option = option_find(list.row, list.count, key[i]);
             if (!option_set(option, option->kind == OPTION_TEXT ? copy_text(text) : text)
                 && option->kind != OPTION_CHOICE) /* own pictures are no --dataset */
@@ -247,18 +255,18 @@ static options read_options(int argc, char **argv)
         options_help("usage: cifar --data DIR [options]", list.row, list.count);
         exit(0);
     }
-    file_options_check(&first.files);
     if (from) {
-        fact_file f = facts_open_state(from);
+        fact_file f = facts_open_state(from, "cifar");
         o.files.branch = first.files.branch;
         resume_options(&o, &f, argc, argv);
         lp_close_file(&f.file);
-    } else if (first.files.eval) {
+    } else if (first.files.eval && first.files.weights) {
         fact_file f = facts_open(first.files.weights);
         options_of_model(&o, &f);
         lp_close_file(&f.file);
         options_parse(argc, argv, list.row, list.count);
     } else options_parse(argc, argv, list.row, list.count);
+    file_options_check(&o.files);
     check_options(&o);
     return o;
 }
@@ -306,7 +314,7 @@ static void normalise_like(data_set *d, const char *path)
     lp_close_file(&f.file);
 }
 
-static data_set *read_data(const options *o)
+static data_set *read_data(options *o)
 {
     const cifar_format *f = &cifar_formats[o->dataset];
     data_set           *d = (data_set *)allocate(1, sizeof *d);
@@ -321,6 +329,11 @@ static data_set *read_data(const options *o)
         memcpy(d->deviation, f->deviation, sizeof d->deviation);
     }
     if (o->files.eval) normalise_like(d, o->files.weights);
+    if (d->own && o->batch > d->train.count) {
+        fprintf(stderr, "note: --batch %d: there are only %d images to train on\n", o->batch,
+                d->train.count);
+        o->batch = d->train.count;
+    }
     if (o->batch > d->train.count && !o->files.eval)
         die(EXIT_USAGE, "--batch %d: expected at most %d, the number of training images", o->batch,
             d->train.count);
@@ -392,9 +405,8 @@ static void print_setup(const options *o, const trainer *t, const char *name)
     printf("%s, %d training and %d test images%s\n", name, t->train->count, t->test->count,
            o->half ? " at half size" : "");
     printf("%s, %ld parameters", o->net, (long)info.parameters);
-    if (o->families)
-        printf(", %ld of them late-phase: %d members after epoch %d", (long)info.late, o->members,
-               o->t0);
+    if (o->families) printf(", %ld of them late-phase: %d members", (long)info.late, o->members);
+    if (o->families && !o->files.eval) printf(" after epoch %d", o->t0);
     printf("\n%s, %d thread%s, %.0f MB\n", lp_isa_name(info.isa), o->common.threads,
            o->common.threads > 1 ? "s" : "", (double)info.bytes / 1e6);
     fflush(stdout);
@@ -533,12 +545,15 @@ static facts describe_model(const options *o, const data_set *d)
 }
 
 /* What every checkpoint of this run holds beside the state. */
-static void describe_run(options *o, const trainer *t, checkpoint *keep)
+static void describe_run(options *o, const trainer *t, const facts *about, checkpoint *keep)
 {
+    for (int i = 0; i < about->count; i++)
+        fact_add(&keep->fixed, about->meta[i].key, "%s", about->meta[i].value);
     option_list list = list_options(o);
     facts_add_options(&keep->fixed, &list);
     fact_add(&keep->fixed, "data.train", "%d %016llx", t->train->count,
              (unsigned long long)image_set_hash(t->train));
+    fact_add(&keep->fixed, "program", "cifar");
     fact_add(&keep->fixed, "data.test", "%d", t->test->count);
 }
 
@@ -549,7 +564,8 @@ static void resume(trainer *t, const options *o, const char *path)
     char      here[64], there[64];
     snprintf(here, sizeof here, "%d %016llx", t->train->count,
              (unsigned long long)image_set_hash(t->train));
-    if (!fact_text(&f, "data.train", there, sizeof there) || strcmp(here, there) != 0)
+    if (!fact_text(&f, "data.train", there, sizeof there) || strcmp(here, there) != 0
+        || (int)fact_number(&f, "data.test") != t->test->count)
         die(EXIT_USAGE, "--data %s: not the images that the checkpoint %s was made with", o->data,
             path);
     trainer_resume(t, &f);
@@ -593,14 +609,14 @@ int main(int argc, char **argv)
     choose_members(&o, d->train.count);
     trainer    t = build(&o, d);
     checkpoint keep = checkpoint_start(&o.files, argv[0]);
-    describe_run(&o, &t, &keep);
+    facts      about = describe_model(&o, d);
+    describe_run(&o, &t, &about, &keep);
     t.keep = &keep;
     print_setup(&o, &t, d->name);
     load(&t, &o);
     FILE *csv = o.files.resume ? csv_reopen(o.common.csv, header, t.epoch - 1)
                                : csv_open(o.common.csv, header);
 
-    facts about = describe_model(&o, d);
     if (!o.files.eval) train_all(&t, &o, csv);
     outcome r = print_table(&t, &o);
     model_save(&o.files, t.net, &about);

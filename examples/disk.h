@@ -37,8 +37,8 @@ static inline int disk_flush_directory(const char *path)
     if (n >= sizeof name) return 0;
     if (slash) memcpy(name, path, n), name[n] = 0;
     int directory = open(name, O_RDONLY);
-    if (directory < 0) return -1;
-    int failed = fsync(directory);
+    if (directory < 0) return 0; /* it cannot be read: the system will do it in its time */
+    int failed = fsync(directory) != 0 && errno != EINVAL; /* some file systems need it not */
     return close(directory) || failed ? -1 : 0;
 }
 /* Only a file is replaced: never a device, whose name would then be that of a file. */

@@ -224,10 +224,14 @@ static void resume_options(options *o, const fact_file *from, int argc, char **a
 {
     option_list list = list_options(o);
     int         branch = o->kept.branch != NULL;
-    options_of_file(from, &list);
+    options_of_file(from, branch, &list);
     if (branch) o->members = 0;
     if (branch && o->steps) o->t0 = (int)fact_number(from, "place.step");
+    int steps = o->steps;
     options_resume(from, branch, argc, argv, &list);
+    if (!o->steps != !steps)
+        die(EXIT_USAGE, "--steps %d: the training of %s is counted in %s", o->steps, from->path,
+            steps ? "steps" : "epochs");
 }
 
 /* The file's net and its members, where options do not say otherwise. */
@@ -238,7 +242,7 @@ static void options_of_model(options *o, const fact_file *f)
     char                     value[64];
     option_list              list = list_options(o);
     for (int i = 0; i < 5; i++)
-        if (fact_text(f, key[i] + 2, value, sizeof value)
+        if (fact_option(f, key[i], value, sizeof value)
             && !option_set(option_find(list.row, list.count, key[i]), value))
             die(EXIT_USAGE, "%s: its %s is '%s'", f->path, key[i] + 2, value);
 }
@@ -262,8 +266,7 @@ static options read_options(int argc, char **argv)
     const char *path = from ? from : first.kept.weights;
     fact_file   f;
     char        words[4096];
-    if (!first.common.help) file_options_check(&first.kept);
-    if (path && !first.common.help) f = from ? facts_open_state(path) : facts_open(path);
+    if (path && !first.common.help) f = from ? facts_open_state(path, "enwik8") : facts_open(path);
     else path = NULL;
     if (path && from && !first.files.count && fact_text(&f, "data.files", words, sizeof words))
         split_words(&first.files, words);
@@ -279,6 +282,7 @@ static options read_options(int argc, char **argv)
         options_help("usage: enwik8 [FILE ...] [options]", list.row, list.count);
         exit(0);
     }
+    file_options_check(&o.kept);
     check_options(&o);
     if (first.prompt && !o.generate)
         die(EXIT_USAGE, "--prompt '%s': expected with --generate N", first.prompt);
@@ -369,7 +373,7 @@ static void choose_members(options *o, const schedule *s)
     if (o->kept.eval && o->members < 2) o->members = 1;
     if (o->members || o->late == LATE_NONE) return;
     o->members = late_choose((long long)s->t0, (long long)(s->steps - s->t0), 5, o->common.quiet);
-    if (o->members == 1) o->late = LATE_NONE;
+    if (o->members == 1 && !o->kept.weights) o->late = LATE_NONE; /* weights may have factors */
 }
 
 /* ---------------------------------------------------------------------------- model */
@@ -814,6 +818,12 @@ static void describe_run(run *r)
     options     copy = r->o;
     option_list list = list_options(&copy);
     facts_add_options(&r->keep.fixed, &list);
+    facts about = describe_model(r);
+    for (int i = 0; i < about.count; i++)
+        if (strcmp(about.meta[i].key, "late") != 0)
+            fact_add(&r->keep.fixed, about.meta[i].key, "%s", about.meta[i].value);
+    facts_free(&about);
+    fact_add(&r->keep.fixed, "program", "enwik8");
     join_words(&r->o.files, words, sizeof words);
     fact_add(&r->keep.fixed, "data.files", "%s", words);
     fact_add(&r->keep.fixed, "data.text", "%zu %016llx", r->text.size,
@@ -853,7 +863,8 @@ static text vocabulary_of(const fact_file *f)
     unsigned byte;
     memset(&t, 0, sizeof t);
     for (int b = 0; b < BYTES; b++) t.symbol[b] = UNSEEN;
-    int good = fact_text(f, "vocabulary", hex, sizeof hex) && strlen(hex) % 2 == 0;
+    int good = fact_text(f, "vocabulary", hex, sizeof hex) && strlen(hex) % 2 == 0
+               && hex[strspn(hex, "0123456789abcdef")] == 0;
     for (; good && hex[2 * t.symbols]; t.symbols++) {
         good = sscanf(hex + 2 * t.symbols, "%2x", &byte) == 1 && t.symbol[byte] == UNSEEN;
         if (!good) break;

@@ -68,7 +68,7 @@ static void read_options(options *o, int argc, char **argv)
         option_flag("--help", "this text", &o->help),
     };
     int count = (int)(sizeof table / sizeof *table);
-    o->size = 32;
+    o->size = 0; /* 32, or half of it */
     options_parse(argc, argv, table, count);
     if (o->help) {
         options_help("usage: export MODEL.safetensors OUT.h [options]", table, count);
@@ -159,6 +159,7 @@ static void read_metadata(options *o, const lp_source *file)
 {
     const size_t cap = sizeof o->from_file[0];
     int          given = o->net != NULL;
+    char         half[8];
     read_meta(file, "model", o->from_file[0], cap, &o->net);
     read_meta(file, "mean", o->from_file[1], cap, &o->mean);
     read_meta(file, "std", o->from_file[2], cap, &o->std);
@@ -166,6 +167,11 @@ static void read_metadata(options *o, const lp_source *file)
         die(EXIT_USAGE,
             "%s does not say which net it is: expected --net resnet-D, wrn-D-W or table",
             o->files.word[0]);
+    if (lp_find_meta(file, "half", half, sizeof half) == 1 && half[0] == '1' && o->size == 0) {
+        fprintf(stderr, "note: this net was trained on images at half size: it takes 16 x 16\n");
+        o->size = 16;
+    }
+    if (!o->size) o->size = 32;
     if (strcmp(o->net, "table") != 0)
         o->kind = net_parse(given ? "--net" : o->files.word[0], o->net);
 }
@@ -573,6 +579,10 @@ static void write_file(exporter *e, const options *o, const numbers *mean, const
     const char *path = o->files.word[1];
     if (snprintf(beside, sizeof beside, "%s.part", path) >= (int)sizeof beside)
         die(EXIT_USAGE, "the name of the file to write is too long");
+    struct stat from, to;
+    if (stat(o->files.word[0], &from) == 0 && stat(path, &to) == 0 && from.st_ino == to.st_ino
+        && from.st_dev == to.st_dev)
+        die(EXIT_USAGE, "%s: expected another file than the model", path);
     FILE *f = fopen(beside, "w");
     if (!f) die(EXIT_FAILED, "%s: cannot be written: %s", beside, strerror(errno));
     write_head(f, e, o, mean, std);

@@ -181,7 +181,7 @@ static pretrained read_pretrained(const options *o)
 {
     pretrained p = { "", { 0, 0 }, { 0.485f, 0.456f, 0.406f }, { 0.229f, 0.224f, 0.225f } };
     lp_source  file;
-    char       why[512], source[600];
+    char       why[512], source[600], half[8];
     if (lp_open_file(&file, o->weights, why, sizeof why) != LP_OK) die(EXIT_USAGE, "%s", why);
     if (lp_check_file(&file, why, sizeof why) != LP_OK) die(EXIT_USAGE, "%s: %s", o->weights, why);
     if (o->net) snprintf(p.model, sizeof p.model, "%s", o->net);
@@ -191,6 +191,9 @@ static pretrained read_pretrained(const options *o)
     p.kind = net_parse(o->net ? "--net" : source, o->net ? o->net : p.model);
     read_triple(&file, o->weights, "mean", p.mean);
     read_triple(&file, o->weights, "std", p.deviation);
+    if (lp_find_meta(&file, "half", half, sizeof half) == 1 && half[0] == '1')
+        die(EXIT_USAGE, "%s: this net was trained on images at half size; expected the whole",
+            o->weights);
     lp_close_file(&file);
     for (int c = 0; c < CHANNELS; c++)
         if (!(p.deviation[c] > 0 && p.deviation[c] < 1e6f && p.mean[c] > -1e6f && p.mean[c] < 1e6f))

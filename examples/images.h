@@ -164,8 +164,10 @@ static inline image_set cifar_read_train(const cifar_format *f, const char *dir,
     for (int i = 0; i < 5 && f->train[i]; i++)
         files += cifar_read_file(&s, f, dir, f->train[i], limit);
     if (!files)
-        die(EXIT_USAGE, "%s/%s: no such file; expected the binary version of %s", dir, f->train[0],
-            f->name);
+        die(EXIT_USAGE,
+            "%s/%s: no such file; expected the binary version of %s (a directory of pictures: "
+            "data_scripts/pack_images.py makes a FILE of it)",
+            dir, f->train[0], f->name);
     return s;
 }
 

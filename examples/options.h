@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 enum { EXIT_FAILED = 1, EXIT_USAGE = 2 }; /* training failed; wrong options or data */
 
@@ -48,6 +49,23 @@ static inline void *allocate(size_t count, size_t size)
     void *p = calloc(count ? count : 1, size);
     if (!p) die(EXIT_FAILED, "out of memory: %zu x %zu bytes", count, size);
     return p;
+}
+
+/* Can a file be written beside path?  Better asked before hours of training than after. */
+static inline void check_writable(const char *option, const char *path)
+{
+    char        beside[1024];
+    FILE       *file;
+    struct stat info;
+    if (!path) return;
+    if (stat(path, &info) == 0 && !S_ISREG(info.st_mode)) /* it would be replaced */
+        die(EXIT_USAGE, "%s %s: expected a file, or the name of a new one", option, path);
+    if (snprintf(beside, sizeof beside, "%s.part", path) >= (int)sizeof beside)
+        die(EXIT_USAGE, "%s: the name of the file is too long", option);
+    if (!(file = fopen(beside, "ab")))
+        die(EXIT_USAGE, "%s %s: cannot be written: %s", option, path, strerror(errno));
+    fclose(file);
+    remove(beside);
 }
 
 /* ------------------------------------------------------------------------ the table */
@@ -356,12 +374,14 @@ static inline int late_choose(long long t0, long long minibatches, int most, int
 static inline void late_note_turns(const lp_net *net, int members, long long minibatches)
 {
     long long turns = (long long)lp_late_turns(net, (int64_t)minibatches);
+    int       fewer = late_members(minibatches, members);
+    char      enough[32] = "--late none";
     if (members < 2 || turns >= LP_TURNS_LEAST) return;
+    if (fewer > 1) snprintf(enough, sizeof enough, "--members %d", fewer);
     fprintf(stderr,
             "note: %d members have %lld turn%s in the %lld minibatches after T0; with "
-            "fewer than %d they tend to lose to plain training: --members %d would do\n",
-            members, turns, turns == 1 ? "" : "s", minibatches, LP_TURNS_LEAST,
-            late_members(minibatches, members));
+            "fewer than %d they tend to lose to plain training: %s would do\n",
+            members, turns, turns == 1 ? "" : "s", minibatches, LP_TURNS_LEAST, enough);
 }
 
 #endif
@@ -399,7 +419,7 @@ static inline FILE *csv_reopen(const char *path, const char *header, double last
     rewind(old);
     for (int first = 1; fgets(row, sizeof row, old); first = 0) {
         size_t n = strlen(row);
-        if (first || row[n - 1] != '\n' || strtod(row, NULL) > last) continue;
+        if (first || !n || row[n - 1] != '\n' || strtod(row, NULL) > last) continue;
         if (used + (long)n > size) break;
         memcpy(rows + used, row, n + 1);
         used += (long)n;

@@ -55,6 +55,7 @@ static options read_options(int argc, char **argv)
     options_parse(argc, argv, list, count);
     if (o.help) options_help("usage: table [FILE.csv] [options]", list, count), exit(0);
     if (o.file.count > 1) die(EXIT_USAGE, "'%s': expected one FILE.csv", o.file.word[1]);
+    check_writable("--save", o.save);
     return o;
 }
 

@@ -1685,6 +1685,44 @@ static void predict_refuses(void)
     lp_destroy(a.net);
 }
 
+/* Breaks when members that were loaded for inference are averaged into memory that only training has,
+   or the average is not that of the file. */
+static void members_for_inference(void)
+{
+    small_net a = small_late();
+    lp_desc   d = small_desc(3);
+    blob      w = weights_with(a.net, LP_WITH_MEMBERS, NULL, 0);
+    lp_real   want[N * CLASSES], got[N * CLASSES];
+    d.inference = 1;
+    small_net b = small(&d);
+    MUST(b.net, read_weights(b.net, &w, LP_WITH_MEMBERS));
+    small_predict(&a, LP_AVERAGED, N, want), small_predict(&b, LP_AVERAGED, N, got);
+    CHECK_BITS(want, got, sizeof got);
+    small_fill(&b, 77, N);
+    MUST(b.net, lp_late_average(b.net, LP_AVERAGE_AFFINE));
+    MUST(b.net, lp_predict(b.net, LP_SINGLE, got)); /* the inputs are still there */
+    CHECK_BITS(want, got, sizeof got);
+    free(w.p);
+    lp_destroy(a.net), lp_destroy(b.net);
+}
+
+/* Breaks when a new head of members that a file does not fit is left as zeros in all but the first. */
+static void members_in_part(void)
+{
+    small_net a = small_late();
+    lp_desc   d = small_desc(3);
+    blob      w = weights_with(a.net, LP_WITH_MEMBERS, NULL, 0);
+    small_net b = small_of(&d, N, CLASSES + 1);
+    MUST(b.net, read_weights(b.net, &w, LP_WITH_MEMBERS | LP_PARTIAL));
+    lp_tensor *head = lp_find(b.net, "fc.weight"), *scale = lp_find(b.net, "bn1.weight");
+    CHECK_BITS(lp_values(b.net, head, 0), lp_values(b.net, head, 2), sizeof(lp_real) * 8);
+    CHECK(lp_values(b.net, head, 2)[0] != 0);
+    CHECK_BITS(lp_values(a.net, lp_find(a.net, "bn1.weight"), 2), lp_values(b.net, scale, 2),
+               sizeof(lp_real) * F);
+    free(w.p);
+    lp_destroy(a.net), lp_destroy(b.net);
+}
+
 static const test_case cases[] = {
     T(order_of_images),
     T(order_of_text),
@@ -1693,6 +1731,8 @@ static const test_case cases[] = {
     T(weights_start_again),
     T(members_come_back),
     T(members_mismatch),
+    T(members_for_inference),
+    T(members_in_part),
     T(state_without_members),
     T(state_of_streams),
     T(state_resumes_anywhere),

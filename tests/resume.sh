@@ -122,6 +122,10 @@ head -c 921900 "$t/data/data_batch_1.bin" | tail -c +3074 >"$t/fewer" && mkdir "
 refuse "other images" "not the images" "$cifar" --resume "$t/t0" --data "$t/other"
 refuse "another net's weights" "conv1.weight" "$cifar" $plain --net wrn-10-2 --epochs 1 --t0 0 --weights "$t/planned"
 refuse "what is no file" "/dev/null: expected a file" "$cifar" $plain --epochs 1 --t0 0 --save /dev/null
+refuse "one file for two" "another file" "$cifar" $plain --epochs 1 --t0 0 --save "$t/x" --checkpoint "$t/x"
+refuse "a branch over its trunk" "would take the place" "$cifar" --branch "$t/t0" --checkpoint "$t/t0"
+refuse "a branch with nothing to do" "expected more than the 4" "$cifar" --branch "$t/t0" --members 2
+refuse "the other program's" "a checkpoint of enwik8" "$enwik8" --resume "$t/t0"
 refuse "eval without weights" "--eval" "$cifar" $plain --eval
 refuse "a directory that is not there" "none/ck" "$cifar" $plain --epochs 1 --t0 0 --save "$t/none/ck"
 

@@ -132,7 +132,7 @@ accept "five rows, most for the test" 'rows=5 inputs=1 classes=2' "$table" "$dir
 yes 1,2 | head -n 20 >"$dir/c"
 accept "a constant to predict" 'test_rmse=0 ' "$table" "$dir/c" --regression --quiet --lr 0 --save "$dir/m"
 "$table" --epochs 1 --quiet --save "$dir/absent/m" >"$dir/out" 2>"$dir/err"
-if [ $? -eq 1 ] && [ "$(wc -l <"$dir/err")" -eq 1 ] && grep -qF "$dir/absent/m" "$dir/err" \
+if [ $? -eq 2 ] && [ "$(wc -l <"$dir/err")" -eq 1 ] && grep -qF "$dir/absent/m" "$dir/err" \
     && ! grep -q '^result' "$dir/out"; then ok; else bad "an unwritable model"; fi
 
 # ---- bad models
