@@ -2,14 +2,15 @@
    Build: cc -O2 tests/bench.c -o bench -lpthread        Run: ./bench [--threads N] [--isa NAME]
    [--direct] [--recompute] [WHAT ...] WHAT: sgemm, sgemm-MxNxK, conv (3x3, eight shapes; --direct:
    no Winograd), conv-C-HW-N (channels, size, images), wrn-D-W-B (depth, width, batch; --recompute:
-   less memory), lstm-U-B-L (units, batch, length), late (WRN-16-1: late-phase against plain
-   minibatches; and late-lstm: LSTM-500, the same with rank-1 weights).  Every line is for machines:
-   result key=value ... */
+   less memory), lstm-U-B-L (units, batch, length), files (saving and loading; writes here), late
+   (WRN-16-1: late-phase against plain minibatches; and late-lstm: LSTM-500, the same with rank-1
+   weights).  Every line is for machines: result key=value ... */
 #ifndef _POSIX_C_SOURCE
 #define _POSIX_C_SOURCE 200112L
 #define _DEFAULT_SOURCE 1 /* for huge pages */
 #endif
 #define LP_IMPLEMENTATION
+#include "../examples/disk.h"
 #include "../latephase.h"
 #include <stdio.h>
 #include <sys/resource.h>
@@ -267,6 +268,46 @@ static void bench_lstm(lp_desc desc, int units, int batch, int length)
     drop(&m);
 }
 
+static void must(lp_net *net, lp_status st)
+{
+    if (st == LP_OK) return;
+    fprintf(stderr, "bench: %s\n", lp_error(net));
+    exit(1);
+}
+
+/* Files in this directory, flushed to the disk, beside cp with fsync; and a checkpoint of ten members
+   with SWA beside the time of an epoch.  Medians of five. */
+static void bench_files(lp_desc desc)
+{
+    const char *path = "bench.safetensors";
+    double      t, save[5], load[5], copy[5], state[5];
+    desc.inference = 1;
+    model m = build_wrn(desc, 28, 10, 1);
+    for (int r = 0; r < 5; r++) {
+        t = now(), must(m.net, lp_save_weights(m.net, path, 0, NULL, 0)), save[r] = now() - t;
+        t = now(), must(m.net, lp_load_weights(m.net, path, 0, NULL, 0)), load[r] = now() - t;
+        t = now();
+        if (system("cp bench.safetensors bench.copy && sync bench.copy") != 0) exit(1);
+        copy[r] = now() - t;
+    }
+    drop(&m);
+    desc.inference = 0, desc.swa = 1, desc.late = lp_late_default(10);
+    m = build_wrn(desc, 16, 4, 128);
+    must(m.net, lp_late_begin(m.net));
+    double step = train_seconds(&m);
+    must(m.net, lp_swa_add(m.net));
+    for (int r = 0; r < 5; r++)
+        t = now(), must(m.net, lp_save_state(m.net, path, NULL, 0)), state[r] = now() - t;
+    drop(&m);
+    remove(path), remove("bench.copy");
+    qsort(save, 5, sizeof *save, by_value), qsort(load, 5, sizeof *load, by_value);
+    qsort(copy, 5, sizeof *copy, by_value), qsort(state, 5, sizeof *state, by_value);
+    printf("result bench=files net=wrn-28-10 save_s=%.3f load_s=%.3f cp_s=%.3f save_of_cp=%.2f "
+           "load_of_cp=%.2f checkpoint_wrn_16_4_s=%.3f epoch_s=%.0f\n",
+           save[2], load[2], copy[2], copy[2] / save[2], copy[2] / load[2], state[2], 391 * step);
+    fflush(stdout);
+}
+
 int main(int argc, char **argv)
 {
     lp_desc desc = lp_desc_default();
@@ -298,16 +339,17 @@ int main(int argc, char **argv)
         else if (strcmp(argv[i], "--direct") == 0) desc.direct_conv = 1;
         else if (strcmp(argv[i], "--recompute") == 0) desc.recompute = 1;
         else if (strcmp(argv[i], "late") == 0) bench_late_wrn(desc), bench_late_lstm(desc), done++;
+        else if (strcmp(argv[i], "files") == 0) bench_files(desc), done++;
         else if (strcmp(argv[i], "late-lstm") == 0) bench_late_lstm(desc), done++;
         else if (sscanf(argv[i], "wrn-%d-%d-%d", &d, &w, &b) == 3) bench_wrn(desc, d, w, b), done++;
         else if (sscanf(argv[i], "lstm-%d-%d-%d", &d, &w, &b) == 3)
             bench_lstm(desc, d, w, b), done++;
         else {
-            fprintf(
-                stderr,
-                "bench: unknown argument %s; expected --threads N, --isa NAME, sgemm, conv, "
-                "conv-C-HW-N, --direct, --recompute, late, late-lstm, wrn-D-W-B or lstm-U-B-L\n",
-                argv[i]);
+            fprintf(stderr,
+                    "bench: unknown argument %s; expected --threads N, --isa NAME, sgemm, conv, "
+                    "conv-C-HW-N, --direct, --recompute, files, late, late-lstm, wrn-D-W-B or "
+                    "lstm-U-B-L\n",
+                    argv[i]);
             return 2;
         }
     }

@@ -7,8 +7,8 @@ mode=$1 cifar=$2 enwik8=$3
 t=$(mktemp -d) || exit 1
 trap 'rm -rf "$t"' EXIT
 passed=0 failed=0 skipped=0
-kills=5
-[ "$mode" = full ] && kills=50
+kills=5 long=1
+[ "$mode" = full ] && kills=50 long=8 # times the training
 
 check() { # NAME COMMAND...
     name=$1
@@ -54,7 +54,9 @@ kill_often() {
         if [ -f "$ck" ]; then "$1" --resume "$ck" --checkpoint-minutes 0 --save "$model" $other >"$t/out" 2>"$t/err" &
         else "$@" --checkpoint "$ck" --checkpoint-minutes 0 --save "$model" >"$t/out" 2>"$t/err" & fi
     done
-    wait $!
+    wait $! || return 1
+    echo "only $n kills before the end"
+    [ $n -ge $((kills / 2)) ]
 }
 # The slowest instruction set that has the same bits; "auto" where there is no fused multiply-add.
 fused=scalar-fma
@@ -69,14 +71,16 @@ one() {
     cp "$t/log" "$t/whole"
     rm -f "$t/ck"
     check "$what: killed $kills times" kill_often "$t/ck" "$t/killed.$what" "$@"
+    echo "$what: $n kills"
     check "$what: the same result" same_result "$t/whole" "$t/out"
     check "$what: the same model" cmp "$t/whole.$what" "$t/killed.$what"
     check "$what: nothing is left beside it" sh -c "! ls $t/ck.part $t/killed.$what.part"
 }
 late="--members 2 --gamma 0.5"
-one images "$cifar" --data "$t/data" --net wrn-10-1 --half --batch 32 --epochs 10 --t0 4 $late --swa-from 7 --save-members
-one text "$enwik8" "$t/text" --units 32 --embedding 16 --batch 8 --length 25 --steps 500 --t0 200 \
-    --report 200 --swa-from 400 --swa-every 20 $late --save-members
+one images "$cifar" --data "$t/data" --net wrn-10-1 --half --batch 32 --epochs $((10 * long)) --t0 $((4 * long)) \
+    $late --swa-from $((7 * long)) --save-members
+one text "$enwik8" "$t/text" --units 32 --embedding 16 --batch 8 --length 25 --steps $((500 * long)) \
+    --t0 $((200 * long)) --report 200 --swa-from $((400 * long)) --swa-every 20 $late --save-members
 
 # A signal: the state is saved, the command that goes on is named, and it does go on.
 tiny="--data $t/data --net wrn-10-1 --half --batch 32 --epochs 12 --t0 9 $late"
