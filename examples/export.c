@@ -27,6 +27,7 @@
    Exit code 1: the file could not be written; 2: wrong options or model. */
 
 #define LP_IMPLEMENTATION
+#include "disk.h"
 #include "../latephase.h"
 #include "options.h"
 #include "nets.h"
