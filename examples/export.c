@@ -26,6 +26,7 @@
 
    Exit code 1: the file could not be written; 2: wrong options or model. */
 
+#define _POSIX_C_SOURCE 200809L
 #define LP_IMPLEMENTATION
 #include "disk.h"
 #include "../latephase.h"

@@ -2287,20 +2287,24 @@ static void look_ensemble(game *p)
     const record *z = &g->r[g->r[g->loss].in[0]];
     size_t        n = in_use(g, z), any = 0;
     int           members = lp_get_info(p->net).members;
-    double       *mean = zeros(n), worst = 0;
+    double       *mean = zeros(n), *size = zeros(n), worst = 0; /* size: mean of |prediction| */
     lp_real *carry = lp_carry(p->net, &any), *before = (lp_real *)test_alloc(any * sizeof *before);
     memcpy(before, carry ? carry : before, any * sizeof *before);
     for (int k = 0; k < members; k++) {
         good(p, lp_predict(p->net, k, p->probs), "lp_predict");
-        for (size_t i = 0; i < n; i++) mean[i] += (double)p->probs[i] / members;
+        for (size_t i = 0; i < n; i++) {
+            mean[i] += (double)p->probs[i] / members;
+            size[i] += fabs((double)p->probs[i]) / members;
+        }
         if (carry) memcpy(carry, before, any * sizeof *before);
     }
     good(p, lp_predict(p->net, LP_ENSEMBLE, p->probs), "lp_predict of the ensemble");
-    for (size_t i = 0; i < n; i++) /* predictions of a regression may be larger than 1 */
-        worst = fmax(worst, fabs(mean[i] - (double)p->probs[i]) / fmax(1, fabs(mean[i])));
+    for (size_t i = 0; i < n;
+         i++) /* predictions of a regression may be larger than 1, and cancel */
+        worst = fmax(worst, fabs(mean[i] - (double)p->probs[i]) / fmax(1, size[i]));
     if (!(worst < 1e-6)) fail(p, "LP_ENSEMBLE is off by %g from its members' mean", worst);
     if (carry && memcmp(carry, before, any * sizeof *before)) fail(p, "LP_ENSEMBLE moved lp_carry");
-    free(mean), free(before);
+    free(mean), free(size), free(before);
 }
 
 /* Saves, and goes on in a new net. */
