@@ -10,29 +10,7 @@ case $enwik8 in /*) ;; *) enwik8=$PWD/$enwik8 ;; esac
 root=$(cd "$(dirname "$0")/.." && pwd) || exit 1
 dir=$(mktemp -d) || exit 1
 trap 'chmod -R u+rwx "$dir"; rm -rf "$dir"' EXIT
-passed=0 failed=0
-
-ok() { passed=$((passed + 1)); }
-bad() { failed=$((failed + 1)); echo "FAIL $1"; sed 's/^/     /' "$dir/err" | head -n 5; }
-
-# refuse NAME CODE WORDS COMMAND...: exit code, one line on stderr with these words, no result.
-refuse() {
-    name=$1 code=$2 words=$3
-    shift 3
-    "$@" >"$dir/out" 2>"$dir/err" </dev/null
-    got=$?
-    if [ "$got" -eq "$code" ] && [ "$(wc -l <"$dir/err")" -eq 1 ] && grep -qF -e "$words" "$dir/err" \
-        && ! grep -q '^result' "$dir/out"; then ok; else bad "$name: code $got, expected $code and: $words"; fi
-}
-# accept NAME PATTERN COMMAND...: exit code 0, and a last line that matches.
-accept() {
-    name=$1 pattern=$2
-    shift 2
-    "$@" >"$dir/out" 2>"$dir/err" </dev/null
-    got=$?
-    if [ "$got" -eq 0 ] && tail -n 1 "$dir/out" | grep -qE -e "$pattern"; then ok
-    else bad "$name: code $got, expected 0 and: $pattern"; fi
-}
+. "$(dirname "$0")/programs.sh" || exit 1
 
 # records COUNT LABEL BYTES: records of BYTES bytes, all of one label (octal).
 records() {

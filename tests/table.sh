@@ -8,31 +8,7 @@ export LC_ALL
 table=$1 predict=$2
 dir=$(mktemp -d) || exit 1
 trap 'rm -rf "$dir"' EXIT
-passed=0 failed=0
-
-ok() { passed=$((passed + 1)); }
-bad() { failed=$((failed + 1)); echo "FAIL $1"; sed 's/^/     /' "$dir/err" | head -n 5; }
-# refuse NAME WORDS COMMAND...: exit code 2, one line on stderr with these words, no result.
-refuse() {
-    name=$1 words=$2
-    shift 2
-    "$@" >"$dir/out" 2>"$dir/err" </dev/null
-    got=$?
-    if [ "$got" -eq 2 ] && [ "$(wc -l <"$dir/err")" -eq 1 ] && grep -qF -e "$words" "$dir/err" \
-        && ! grep -q '^result' "$dir/out"; then ok; else bad "$name: code $got, expected 2 and: $words"; fi
-}
-# accept NAME PATTERN COMMAND...: exit code 0, and a last line that matches.
-accept() {
-    name=$1 pattern=$2
-    shift 2
-    "$@" >"$dir/out" 2>"$dir/err" </dev/null
-    got=$?
-    if [ "$got" -eq 0 ] && tail -n 1 "$dir/out" | grep -qE -e "$pattern"; then ok
-    else bad "$name: code $got, expected 0 and: $pattern"; fi
-}
-value() { tail -n 1 "$dir/out" | tr ' ' '\n' | sed -n "s/^$1=//p"; }
-# same NAME A B: not empty, and equal.
-same() { if [ -n "$2" ] && [ "$2" = "$3" ]; then ok; else bad "$1: $2 and $3"; fi; }
+. "$(dirname "$0")/programs.sh" || exit 1
 learn() { "$table" "$dir/$1" --epochs 20 --quiet --save "$dir/m" --test-rows "$dir/t"; }
 
 # ---- there and back: predict says of the test rows what table said
@@ -65,12 +41,12 @@ accept "odd CSV" ' rows=200 inputs=2 classes=3 ' "$table" "$dir/odd.csv" --label
 same "odd CSV is learnt" "$(value test_acc)" 100.00
 accept "odd CSV, predicted" 'rows=200 acc=100.00$' "$predict" "$dir/m" "$dir/odd.csv"
 accept "odd CSV, its test rows" 'rows=40 acc=100.00$' "$predict" "$dir/m" "$dir/t"
-refuse "the columns in another order" "line 1, column 1: 'one', expected 'size' as in training" \
+refuse "the columns in another order" 2 "line 1, column 1: 'one', expected 'size' as in training" \
     sh -c "printf 'one,size\n1,2\n' >$dir/c; $predict $dir/m $dir/c"
-refuse "an unknown class" "line 2, column 2 (say \"kind\"): 'd': expected a class of the model" \
+refuse "an unknown class" 2 "line 2, column 2 (say \"kind\"): 'd': expected a class of the model" \
     sh -c "printf '1,c,7\n1,d,7\n' | sed 's/,c,/,\" c \",/' >$dir/c; $predict $dir/m $dir/c"
-refuse "too few cells to predict" "line 1: 1 cells, expected 2, or 3" sh -c "echo 1 >$dir/c; $predict $dir/m $dir/c"
-refuse "a header alone" "a header and no rows" sh -c "echo size,one >$dir/c; $predict $dir/m $dir/c"
+refuse "too few cells to predict" 2 "line 1: 1 cells, expected 2, or 3" sh -c "echo 1 >$dir/c; $predict $dir/m $dir/c"
+refuse "a header alone" 2 "a header and no rows" sh -c "echo size,one >$dir/c; $predict $dir/m $dir/c"
 awk 'BEGIN { for (i = 0; i < 50; i++) print i % 2 + 1e9 "," i % 2 }' >"$dir/bare.csv"
 accept "no header" 'test_acc=100.00 .* rows=50 inputs=1 classes=2 ' learn bare.csv
 accept "no header, predicted" 'rows=50 acc=100.00$' "$predict" "$dir/m" "$dir/bare.csv"
@@ -85,7 +61,7 @@ if value test_acc | awk '{ exit !($1 > 25 && $1 < 75) }'; then ok; else bad "noi
 # ---- bad cells: the place is named.  bad_row NAME WORDS LINE: in a good table, as line 4.
 bad_row() {
     { printf 'a,b,kind\n1,2,x\n3,4,y\n'; printf "$3\n"; yes '1,3,x' | head -n 20; } >"$dir/c"
-    refuse "$1" "$2" learn c
+    refuse "$1" 2 "$2" learn c
 }
 bad_row "a word" "line 4, column 2 (b): 'many': expected a number" '1,many,x'
 bad_row "an empty cell" "line 4, column 1 (a): '': expected a number" ',2,x'
@@ -102,30 +78,30 @@ bad_row "Latin-1" "line 4: not UTF-8" '1,2,\344'
 bad_row "cut UTF-8" "line 4: not UTF-8" '1,2,\303'
 bad_row "a zero byte" "line 4: longer than 65534 bytes, or not text" '1,2,\000x'
 { echo 1,2; head -c 70000 /dev/zero | tr '\0' 1; echo; } >"$dir/c"
-refuse "a long line" "line 2: longer than 65534 bytes, or not text" learn c
+refuse "a long line" 2 "line 2: longer than 65534 bytes, or not text" learn c
 yes 1, | head -n 300 | tr -d '\n' >"$dir/c"
-refuse "many columns" "line 1: more than 257 cells" learn c
+refuse "many columns" 2 "line 1: more than 257 cells" learn c
 awk 'BEGIN { for (i = 0; i < 300; i++) print i ",x" i }' >"$dir/c"
-refuse "many classes" "line 101, column 2: 'x100': expected at most 100 classes" learn c
+refuse "many classes" 2 "line 101, column 2: 'x100': expected at most 100 classes" learn c
 yes 1,2 | head -n 20 >"$dir/c"
-refuse "one class" "c: one class, expected at least two" learn c
+refuse "one class" 2 "c: one class, expected at least two" learn c
 printf '1,x\n2,y\n' >"$dir/c"
-refuse "two rows" "2 rows, expected at least 5" learn c
+refuse "two rows" 2 "2 rows, expected at least 5" learn c
 printf 'a,b\n' >"$dir/c"
-refuse "a header and no rows" "0 rows" "$table" "$dir/c" --regression
+refuse "a header and no rows" 2 "0 rows" "$table" "$dir/c" --regression
 : >"$dir/c"
-refuse "an empty file" "c: the file is empty" learn c
+refuse "an empty file" 2 "c: the file is empty" learn c
 printf '1\n2\n' >"$dir/c"
-refuse "one column" "c: one column, expected several, separated by commas" learn c
-refuse "a missing file" "absent: No such file or directory" learn absent
-refuse "a directory" "Is a directory" learn .
-refuse "no such label" "--label kind: no such name in line 1" "$table" "$dir/bare.csv" --label kind
-refuse "a class for a number" "column 2: 'a, b': expected a number" \
+refuse "one column" 2 "c: one column, expected several, separated by commas" learn c
+refuse "a missing file" 2 "absent: No such file or directory" learn absent
+refuse "a directory" 2 "Is a directory" learn .
+refuse "no such label" 2 "--label kind: no such name in line 1" "$table" "$dir/bare.csv" --label kind
+refuse "a class for a number" 2 "column 2: 'a, b': expected a number" \
     sh -c "sed 's/,7//' $dir/odd.csv | tail -n +5 >$dir/c; $table $dir/c --regression"
 for sizes in 0 257 32, ,32 32,,32 1,1,1,1,1 32x -3; do
-    refuse "--hidden $sizes" "--hidden $sizes: expected 1 to 4 numbers from 1 to 256" "$table" --hidden "$sizes"
+    refuse "--hidden $sizes" 2 "--hidden $sizes: expected 1 to 4 numbers from 1 to 256" "$table" --hidden "$sizes"
 done
-refuse "two files" "expected one FILE.csv" "$table" a b
+refuse "two files" 2 "expected one FILE.csv" "$table" a b
 
 head -n 5 "$dir/bare.csv" >"$dir/c"
 accept "five rows, most for the test" 'rows=5 inputs=1 classes=2' "$table" "$dir/c" --test 0.9 --quiet
@@ -137,18 +113,18 @@ if [ $? -eq 2 ] && [ "$(wc -l <"$dir/err")" -eq 1 ] && grep -qF "$dir/absent/m" 
 
 # ---- bad models
 m=$dir/spirals
-refuse "predict: no arguments" "predict MODEL.safetensors FILE.csv" "$predict"
-refuse "predict: a missing model" "absent: No such file" "$predict" "$dir/absent" "$dir/t"
+refuse "predict: no arguments" 2 "predict MODEL.safetensors FILE.csv" "$predict"
+refuse "predict: a missing model" 2 "absent: No such file" "$predict" "$dir/absent" "$dir/t"
 head -c 3000 "$m" >"$dir/c"
-refuse "predict: a model cut short" "c: " "$predict" "$dir/c" "$dir/t"
-refuse "predict: no model" "bare.csv: is no safetensors file" "$predict" "$dir/bare.csv" "$dir/t"
+refuse "predict: a model cut short" 2 "c: " "$predict" "$dir/c" "$dir/t"
+refuse "predict: no model" 2 "bare.csv: is no safetensors file" "$predict" "$dir/bare.csv" "$dir/t"
 head -c 5000000 /dev/zero >"$dir/c"
-refuse "predict: a large file" "c: more than 4194304 bytes" "$predict" "$dir/c" "$dir/t"
+refuse "predict: a large file" 2 "c: more than 4194304 bytes" "$predict" "$dir/c" "$dir/t"
 # changed WORDS FROM TO: of the same length, in the header
 changed() {
     sed "s/$2/$3/" "$m" >"$dir/c"
     if cmp -s "$m" "$dir/c"; then bad "$2 is not in the model"; fi
-    refuse "predict: $3" "$1" "$predict" "$dir/c" "$dir/t"
+    refuse "predict: $3" 2 "$1" "$predict" "$dir/c" "$dir/t"
 }
 changed 'model "tabel", expected "table"' '"table"' '"tabel"'
 changed 'no metadata "model"' '"model"' '"modal"'
