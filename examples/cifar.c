@@ -607,8 +607,8 @@ int main(int argc, char **argv)
     options           o = read_options(argc, argv);
     data_set         *d = read_data(&o);
     choose_members(&o, d->train.count);
-    trainer    t = build(&o, d);
     checkpoint keep = checkpoint_start(&o.files, argv[0]);
+    trainer    t = build(&o, d);
     facts      about = describe_model(&o, d);
     describe_run(&o, &t, &about, &keep);
     t.keep = &keep;

@@ -918,8 +918,8 @@ static void train_and_test(run *r, const char *program)
     check_prompt(o, &r->text);
     r->plan = make_schedule(o, &r->text);
     choose_members(o, &r->plan);
-    build(r);
     r->keep = checkpoint_start(&o->kept, program);
+    build(r);
     describe_run(r);
     r->bar = progress_start(1, "char", o->common.quiet || o->kept.eval);
     print_setup(r, name);

@@ -39,6 +39,9 @@ cat README.md examples/options.h >"$t/text"
 # A fraction of a second, about up to $1 hundredths.
 nap() { sleep "$(awk "BEGIN { print $(random "$1") / 100 + 0.02 }")"; }
 
+# The course of training without the seconds, the last column.
+same_course() { cut -d, -f1-6 "$1" >"$t/a" && cut -d, -f1-6 "$2" | cmp "$t/a" - && [ "$(wc -l <"$1")" -gt 2 ]; }
+
 # kill_often CHECKPOINT MODEL COMMAND...: kills the training, resumes it, kills it ..., and in the end
 # lets it finish.  Every other resumption has other threads and another instruction set.
 kill_often() {
@@ -67,10 +70,11 @@ fused=scalar-fma
 one() {
     what=$1
     shift
-    check "$what: in one piece" "$@" --threads 2 --save "$t/whole.$what"
+    check "$what: in one piece" "$@" --threads 2 --save "$t/whole.$what" --csv "$t/whole.csv"
     cp "$t/log" "$t/whole"
     rm -f "$t/ck"
-    check "$what: killed $kills times" kill_often "$t/ck" "$t/killed.$what" "$@"
+    check "$what: killed $kills times" kill_often "$t/ck" "$t/killed.$what" "$@" --csv "$t/killed.csv"
+    check "$what: the same course" same_course "$t/whole.csv" "$t/killed.csv"
     echo "$what: $n kills"
     check "$what: the same result" same_result "$t/whole" "$t/out"
     check "$what: the same model" cmp "$t/whole.$what" "$t/killed.$what"
@@ -96,11 +100,35 @@ for signal in INT TERM; do
     rm -f "$t/sig"
 done
 
+# The second signal does not wait: the minibatch of 300 images, some seconds, is not finished.
+"$cifar" --data "$t/data" --net wrn-16-4 --batch 300 --epochs 9 --late none --threads 1 --checkpoint "$t/sig" >"$t/out" 2>"$t/err" &
+sleep 1.5
+kill -TERM $!
+sleep 0.3 # or both are one
+check "the first signal waits" kill -0 $!
+kill -TERM $!
+wait $!
+code=$?
+check "the second signal ends at once" [ $code = 143 ]
+check "the second signal: no checkpoint" [ ! -e "$t/sig" ]
+
 # Another late phase from the state of a plain run at T0, as if it had been planned so from the start.
 plain="--data $t/data --net wrn-10-1 --half --batch 32"
 check "plain run to T0" "$cifar" $plain --late none --epochs 4 --lr-from 3 --lr-to 8 --checkpoint "$t/t0"
 check "branch" sh -c "$cifar --branch $t/t0 --late bn,head --members 2 --epochs 8 --save $t/branch >$t/out 2>$t/err"
 "$cifar" $plain --late bn,head --members 2 --t0 4 --epochs 8 --lr-from 3 --lr-to 8 --save "$t/planned" >"$t/whole" 2>&1
+cp "$t/planned" "$t/model"
+check "a plain run that saves" "$cifar" $plain --late none --epochs 2 --save "$t/model" --csv "$t/csv" --checkpoint "$t/own"
+cp "$t/model" "$t/before.model" && cp "$t/csv" "$t/before.csv"
+check "its branch" "$cifar" --branch "$t/own" --members 2 --epochs 3
+check "a branch leaves the model" cmp "$t/model" "$t/before.model"
+check "a branch leaves the course" cmp "$t/csv" "$t/before.csv"
+factors="$t/text --units 16 --embedding 8 --batch 8 --length 25 --report 50 --lr-from 100 --lr-to 120"
+check "text to T0" "$enwik8" $factors --steps 60 --late rank1 --members 1 --checkpoint "$t/text.t0"
+check "branch of a text" "$enwik8" --branch "$t/text.t0" --members 2 --steps 120 --save "$t/text.branch"
+check "text as planned" "$enwik8" $factors --steps 120 --t0 60 --late rank1 --members 2 --save "$t/text.planned"
+check "branch of a text: the same model" cmp "$t/text.branch" "$t/text.planned"
+check "a checkpoint is a model" "$enwik8" --weights "$t/text.t0" --generate 10
 check "branch: the same result" same_result "$t/whole" "$t/out"
 check "branch: the same model" cmp "$t/branch" "$t/planned"
 
