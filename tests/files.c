@@ -1694,6 +1694,7 @@ static void members_for_inference(void)
     blob      w = weights_with(a.net, LP_WITH_MEMBERS, NULL, 0);
     lp_real   want[N * CLASSES], got[N * CLASSES];
     d.inference = 1;
+    d.optim_late = lp_adam_default(); /* its vectors would reach into the inputs */
     small_net b = small(&d);
     MUST(b.net, read_weights(b.net, &w, LP_WITH_MEMBERS));
     small_predict(&a, LP_AVERAGED, N, want), small_predict(&b, LP_AVERAGED, N, got);
