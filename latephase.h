@@ -604,10 +604,17 @@ LP_API lp_tensor *lp_conv2d(lp_net *net, lp_tensor *x, lp_tensor *w, lp_tensor *
 LP_API lp_tensor *lp_matmul(lp_net *net, lp_tensor *x, lp_tensor *w, lp_tensor *bias,
                             const char *label);
 /* Before lp_memory_required and lp_compile: keep this tensor's data readable / never train this
-   parameter.  (A parameter that does not lead to the loss is not trained either.)  The
-   running statistics of a BatchNorm go on even when its scale and shift are frozen. */
+   parameter, which then needs memory for its values alone.  (A parameter that does not lead to the
+   loss is not trained either.)  The running statistics of a BatchNorm go on even when its scale and
+   shift are frozen; lp_freeze of what lp_batchnorm returned fixes them: training then normalises by
+   them, as evaluation does, so that a batch of 1 will do, and all members share them. */
 LP_API lp_status lp_keep(lp_net *net, lp_tensor *t);
 LP_API lp_status lp_freeze(lp_net *net, lp_tensor *t);
+/* The same, and the values are n numbers of yours, which are read where they are (in flash) and
+   take no memory: those of the parameter of that name or, by the label of a BatchNorm, its running
+   statistics, mean [c], then variance [c].  They must outlive the net and are never written: what
+   a file or another net has under their names is checked and left alone. */
+LP_API lp_status lp_bind(lp_net *net, const char *name, const lp_real *values, size_t n);
 /* The tensor of that name (inputs and parameters, label of a layer for its output), or NULL. */
 LP_API lp_tensor *lp_find(lp_net *net, const char *name);
 /* The i-th parameter, or NULL when i is past the last. */
@@ -1408,8 +1415,14 @@ typedef struct lpi_pre {
       (lpi_n c, const lp_real *du, lpi_n plane, int accumulate, lp_real *dw, lpi_n tap))
 #endif
 
+#define LPI_MAX_W 16 /* of any machine: so many virtual lanes have the sums */
+#ifdef LPI_ONE_SET   /* the widest vector and the tallest tile of this build */
+#define LPI_WIDEST 1
+#define LPI_MAX_MR 4
+#else
+#define LPI_WIDEST LPI_MAX_W
 #define LPI_MAX_MR 12
-#define LPI_MAX_W 16
+#endif
 typedef struct lpi_kernels {
     lp_isa      isa;
     int         width, mr;           /* vector width; tallest tile */
@@ -2363,7 +2376,7 @@ LPI_INLINE void lpi_tile(const lpi_kernels *kernels, lpi_n m, lpi_n n, const lpi
         fn(w, a, b, ldb, c, ldc, accumulate, soon);
         return;
     }
-    lp_real edge[LPI_MAX_MR * 2 * LPI_MAX_W];
+    lp_real edge[LPI_MAX_MR * 2 * LPI_WIDEST];
     if (accumulate)
         for (lpi_n i = 0; i < m; i++)
             for (lpi_n j = 0; j < width; j++) edge[i * width + j] = j < n ? c[i * ldc + j] : 0;
@@ -2398,7 +2411,7 @@ static lp_real *lpi_gemm_carve(lpi_carver *c, lpi_n n, lpi_n k, lp_real **tile)
 {
     lpi_n kc = lpi_minp(k, LPI_KC);
     *tile = lpi_carve(c, LPI_MAX_MR * (kc + 16));
-    return lpi_carve(c, kc * (lpi_minp(n, LPI_NC) + 2 * LPI_MAX_W));
+    return lpi_carve(c, kc * (lpi_minp(n, LPI_NC) + 2 * LPI_WIDEST));
 }
 static lpi_n lpi_gemm_scratch(lpi_n n, lpi_n k)
 {
@@ -2480,7 +2493,7 @@ typedef struct lpi_gemm_job {
 static void lpi_gemm_item(void *arg, int item, int lane)
 {
     const lpi_gemm_job *g = (const lpi_gemm_job *)arg;
-    lpi_n               i = 0, m = g->m, j = 0, n = g->n, panel = 2 * LPI_MAX_W;
+    lpi_n               i = 0, m = g->m, j = 0, n = g->n, panel = 2 * LPI_WIDEST;
     if (m >= n) i = lpi_cut(g->m, g->items, item, &m);
     else {
         j = lpi_cut(lpi_ceil_div(g->n, panel), g->items, item, &n) * panel;
@@ -2544,24 +2557,25 @@ typedef struct lpi_geom {
     int winograd;       /* by shape: see >>winograd */
 } lpi_geom;
 
-static lpi_n lpi_padded_size(const lpi_geom *g)
+static lpi_n lpi_padded_size(const lpi_geom *g, int dx)
 {
     lpi_n x = (lpi_n)((g->oh - 1) * g->stride + g->kh) * ((g->ow - 1) * g->stride + g->kw) * g->c;
     lpi_n dy = (lpi_n)(g->h / g->stride + g->kh + 1) * (g->w / g->stride + g->kw + 1) * g->f;
-    return lpi_round_up(lpi_maxp(x, dy), 16) + 16;
+    return lpi_round_up(lpi_maxp(x, dx ? dy : 0), 16) + 16;
 }
 
 static lpi_n lpi_weight_size(const lpi_geom *g) { return (lpi_n)g->kh * g->kw * g->c * g->f; }
-/* A panel of dY. */
+/* A panel of dY.  Where LPI_WIDEST is 1, none and no packed filters are needed: every matrix has
+   whole panels where it lies. */
 static lpi_n lpi_panel_size(const lpi_geom *g)
 {
-    return lpi_round_up((lpi_n)g->oh * g->ow, 16) * LPI_MAX_W * 2;
+    return LPI_WIDEST == 1 ? 0 : lpi_round_up((lpi_n)g->oh * g->ow, 16) * LPI_WIDEST * 2;
 }
-static lpi_n lpi_packed_size(const lpi_geom *g)
+static lpi_n lpi_packed_size(const lpi_geom *g, int dx)
 {
-    lpi_n up = 2 * LPI_MAX_W;
-    return (lpi_n)g->kh * g->kw
-           * lpi_maxp((lpi_n)g->c * lpi_round_up(g->f, up), (lpi_n)g->f * lpi_round_up(g->c, up));
+    lpi_n up = 2 * LPI_WIDEST;
+    if (dx) return (lpi_n)g->kh * g->kw * g->f * lpi_round_up(g->c, up);
+    return LPI_WIDEST == 1 ? 0 : (lpi_n)g->kh * g->kw * g->c * lpi_round_up(g->f, up);
 }
 /* Partial sums of the weight gradient for n images. */
 static int lpi_conv_groups(const lpi_geom *g, int n)
@@ -2592,6 +2606,9 @@ static void lpi_pad(const lpi_kernels *kernels, const lp_real *image, const lpi_
     }
 }
 
+/* What backward computes. */
+enum { LPI_CONV_DX = 1, LPI_CONV_DW = 2 };
+
 typedef struct lpi_conv_job {
     const lpi_geom    *g;
     const lpi_kernels *kernels;
@@ -2603,20 +2620,25 @@ typedef struct lpi_conv_job {
     const lpi_bn      *bn;
     lp_real           *y, *dx, *dw;
     int                lanes;                         /* for which the workspace was planned */
+    unsigned           wants;                         /* LPI_CONV_..., none in forward */
     int                groups, parts, add_dx, add_dw; /* add: to what is there */
     lp_real           *work;                          /* lpi_conv_workspace elements, of which: */
     lp_real           *packed, *partial;              /* filters; of dW: [groups, kh, kw, c, f] */
-    lp_real           *padded, *panel;                /* for each lane: an image, a panel of dY */
+    lp_real           *padded, *panel; /* for each lane: an image [image], a panel of dY */
+    lpi_n              image;
 } lpi_conv_job;
 
-/* The workspace; filters and partial sums are not needed at the same time. */
-static void lpi_direct_carve(lpi_conv_job *job, lpi_carver *c, int training)
+/* The workspace of a pass; filters and partial sums are not needed at the same time. */
+static void lpi_direct_carve(lpi_conv_job *job, lpi_carver *c)
 {
     const lpi_geom *g = job->g;
-    lpi_n           partial = training ? lpi_conv_groups(g, g->n) * lpi_weight_size(g) : 0;
-    job->padded = lpi_carve(c, job->lanes * lpi_padded_size(g));
-    job->panel = lpi_carve(c, job->lanes * lpi_panel_size(g));
-    job->packed = job->partial = lpi_carve(c, lpi_maxp(lpi_packed_size(g), partial));
+    int             dx = (job->wants & LPI_CONV_DX) != 0, dw = (job->wants & LPI_CONV_DW) != 0;
+    lpi_n           packed = dx || !dw ? lpi_packed_size(g, dx) : 0;
+    lpi_n           partial = dw ? lpi_conv_groups(g, g->n) * lpi_weight_size(g) : 0;
+    job->image = lpi_padded_size(g, dx);
+    job->padded = lpi_carve(c, job->lanes * job->image);
+    job->panel = lpi_carve(c, dw ? job->lanes * lpi_panel_size(g) : 0);
+    job->packed = job->partial = lpi_carve(c, lpi_maxp(packed, partial));
 }
 
 /* The image of x that A reads: itself when there is nothing to do. */
@@ -2630,7 +2652,7 @@ static const lp_real *lpi_conv_padded(const lpi_conv_job *j, lpi_n image, int la
         *pw = g->w;
         return x;
     }
-    lp_real *padded = j->padded + lane * lpi_padded_size(g);
+    lp_real *padded = j->padded + lane * j->image;
     lpi_pad(j->kernels, x, &j->pre, g->h, g->w, g->c, g->top, g->left, ph, *pw, padded);
     return padded;
 }
@@ -2679,9 +2701,10 @@ static void lpi_conv_forward_image(void *arg, int image, int lane)
         for (lpi_n i = 0; i < (lpi_n)g->oh * g->ow; i++) lpi_copy(y + i * g->f, job->bias, g->f);
     for (lpi_n j = 0, width; j < g->f; j += width) {
         width = lpi_panel_width(job->kernels, g->f - j);
+        const lp_real *b = LPI_WIDEST == 1 ? job->w + j : job->packed + j * k;
         for (lpi_n oy = 0; oy < g->oh; oy++)
-            lpi_tiles(job->kernels, g->ow, g->f - j, &w, a + oy * s * pw * g->c,
-                      job->packed + j * k, width, y + oy * g->ow * g->f + j, g->f,
+            lpi_tiles(job->kernels, g->ow, g->f - j, &w, a + oy * s * pw * g->c, b,
+                      LPI_WIDEST == 1 ? g->f : width, y + oy * g->ow * g->f + j, g->f,
                       job->bias != NULL);
     }
     lpi_conv_wrote(job, image);
@@ -2692,8 +2715,8 @@ static void lpi_direct_forward(const lpi_team *team, lpi_conv_job *job, int n)
     const lpi_geom *g = job->g;
     lpi_n           k = (lpi_n)g->kh * g->kw * g->c;
     lpi_carver      c = { job->work, 0 };
-    lpi_direct_carve(job, &c, 0);
-    lpi_pack(job->kernels, job->w, g->f, 1, k, g->f, job->packed, k, 0);
+    lpi_direct_carve(job, &c);
+    if (LPI_WIDEST > 1) lpi_pack(job->kernels, job->w, g->f, 1, k, g->f, job->packed, k, 0);
     lpi_for(team, n, lpi_conv_forward_image, job);
 }
 
@@ -2714,7 +2737,8 @@ LPI_TRAINING_ONLY void lpi_conv_weights_item(void *arg, int item, int lane)
             lpi_n          left = g->f - j;
             const lp_real *b = dy + j;
             width = lpi_panel_width(job->kernels, left);
-            if (left < width) lpi_pack(job->kernels, b, g->f, 1, pixels, left, panel, pixels, 0);
+            if (LPI_WIDEST > 1 && left < width)
+                lpi_pack(job->kernels, b, g->f, 1, pixels, left, panel, pixels, 0);
             for (int i = 0; i < g->kh; i++)
                 if (job->parts == 1 || i == part)
                     lpi_tiles(job->kernels, kwc, left, &w, a + i * pw * g->c,
@@ -2829,7 +2853,7 @@ LPI_TRAINING_ONLY void lpi_conv_data_image(void *arg, int image, int lane)
         lpi_phases p = lpi_phases_of(g, phase);
         lpi_conv_data_phase(job, &p, dy, packed,
                             dx + ((lpi_n)(phase / g->stride) * g->w + phase % g->stride) * g->c,
-                            job->padded + lane * lpi_padded_size(g));
+                            job->padded + lane * job->image);
         packed += p.k * lpi_round_up(g->c, job->kernels->width);
     }
     lpi_conv_wrote_grad(job, image);
@@ -2929,11 +2953,13 @@ static lpi_wino lpi_wino_at(const lpi_wino *w, lpi_n i)
    many, so that each piece of U is used for as many; where all lanes share a desk, as many as keep
    V and Z at 10 MB.  A group has about 64 at least: groups are 16 at most, and so are the lanes
    that work. */
-static lpi_wino lpi_wino_begin(const lpi_conv_job *job, int backward, lpi_carver *carver)
+static lpi_wino lpi_wino_begin(const lpi_conv_job *job, lpi_carver *carver)
 {
     const lpi_geom *g = job->g;
-    lpi_n           c = g->c, f = g->f, n = g->n, up = 2 * LPI_MAX_W, lanes = job->lanes;
+    lpi_n           c = g->c, f = g->f, n = g->n, up = 2 * LPI_WIDEST, lanes = job->lanes;
     int             few = c * f <= 25600; /* dU of a desk: 3.7 MB at most */
+    int             backward = job->wants != 0, dx = (job->wants & LPI_CONV_DX) != 0;
+    int             dw = (job->wants & LPI_CONV_DW) != 0;
     lpi_n           want = few ? 64 : backward ? lpi_maxp(128, 65536 / (c + f)) : 128;
     lpi_carver      one = { NULL, 0 };
     lpi_wino        w;
@@ -2946,7 +2972,7 @@ static lpi_wino lpi_wino_begin(const lpi_conv_job *job, int backward, lpi_carver
     w.plane_x = lpi_wino_plane(w.block * w.tiles * c);
     w.plane_y = lpi_wino_plane(w.block * w.tiles * f);
     w.plane_u = lpi_wino_plane(backward ? f * lpi_round_up(c, up) : c * lpi_round_up(f, up));
-    w.plane_w = backward ? lpi_wino_plane(c * f) : 0;
+    w.plane_w = dw ? lpi_wino_plane(c * f) : 0;
     w.padded = (lpi_n)(g->h + 2) * (g->w + 2) * c;
     w.desks = w.alone ? lanes : 1;
     w.job.groups = 0;
@@ -2956,8 +2982,8 @@ static lpi_wino lpi_wino_begin(const lpi_conv_job *job, int backward, lpi_carver
     }
     lpi_wino_desk(&w, &one);
     w.desk = one.used;
-    w.u = lpi_carve(carver, 36 * w.plane_u);
-    w.job.partial = lpi_carve(carver, w.job.groups * lpi_weight_size(g));
+    w.u = lpi_carve(carver, dx || !backward ? 36 * w.plane_u : 0);
+    w.job.partial = lpi_carve(carver, dw ? w.job.groups * lpi_weight_size(g) : 0);
     w.all = lpi_carve(carver, w.desks * w.desk);
     return lpi_wino_at(&w, 0);
 }
@@ -2997,7 +3023,7 @@ static void lpi_wino_pack_item(void *arg, int item, LPI_UNUSED int lane)
     lpi_n   j = item / p->chunks * 2 * p->kernels->width, k = item % p->chunks * LPI_PACK_ROWS;
     lpi_n   width = lpi_panel_width(p->kernels, p->n - j), columns = lpi_minp(width, p->n - j);
     lpi_n   end = lpi_minp(k + LPI_PACK_ROWS, p->k), tap = p->k * p->n, step = p->n;
-    lp_real part[9 * 16 * 2 * LPI_MAX_W]; /* of w transposed: [9, 16, width] */
+    lp_real part[9 * 16 * 2 * LPI_WIDEST]; /* of w transposed: [9, 16, width] */
     for (; k < end; k += 16) {
         const lp_real *w = p->w + k * p->n + j;
         if (p->transposed) {
@@ -3046,7 +3072,7 @@ static void lpi_wino_forward_item(void *arg, int item, int lane)
 static void lpi_wino_forward(const lpi_team *team, const lpi_conv_job *job)
 {
     lpi_carver c = { job->work, 0 };
-    lpi_wino   w = lpi_wino_begin(job, 0, &c);
+    lpi_wino   w = lpi_wino_begin(job, &c);
     lpi_wino_pack_all(team, &w, 0);
     lpi_for(team, (int)lpi_ceil_div(job->g->n, w.block), lpi_wino_forward_item, &w);
 }
@@ -3141,7 +3167,7 @@ LPI_TRAINING_ONLY void lpi_wino_backward_item(void *arg, int item, int lane)
 LPI_TRAINING_ONLY void lpi_wino_backward(const lpi_team *team, const lpi_conv_job *job)
 {
     lpi_carver c = { job->work, 0 };
-    lpi_wino   w = lpi_wino_begin(job, 1, &c);
+    lpi_wino   w = lpi_wino_begin(job, &c);
     if (job->dx) lpi_wino_pack_all(team, &w, 1);
     if (w.alone) {
         lpi_for(team, w.job.groups, lpi_wino_backward_item, &w);
@@ -3156,20 +3182,19 @@ LPI_TRAINING_ONLY void lpi_wino_backward(const lpi_team *team, const lpi_conv_jo
 #endif /* LP_NO_WINOGRAD */
 
 /* The algorithm is chosen by shape (and lp_desc.direct_conv), never by machine. */
-static lpi_n lpi_conv_workspace(const lpi_geom *g, int lanes, int training)
+static lpi_n lpi_conv_workspace(const lpi_geom *g, int lanes, unsigned wants)
 {
     lpi_carver   c = { NULL, 0 };
     lpi_conv_job job;
     lpi_memset(&job, 0, sizeof job);
     job.g = g;
     job.lanes = lanes;
+    job.wants = wants;
     LPI_IF_WINOGRAD(g, {
-        lpi_carver back = { NULL, 0 };
-        lpi_wino_begin(&job, 0, &c);
-        if (LPI_TRAINS && training) lpi_wino_begin(&job, 1, &back);
-        return lpi_maxp(c.used, back.used);
+        lpi_wino_begin(&job, &c);
+        return c.used;
     })
-    lpi_direct_carve(&job, &c, training);
+    lpi_direct_carve(&job, &c);
     return c.used;
 }
 static void lpi_conv_forward(const lpi_team *team, lpi_conv_job *job, int n)
@@ -3188,7 +3213,7 @@ LPI_TRAINING_ONLY void lpi_conv_backward(const lpi_team *team, lpi_conv_job *job
         return;
     })
     lpi_carver c = { job->work, 0 };
-    lpi_direct_carve(job, &c, 1);
+    lpi_direct_carve(job, &c);
     if (job->dw) lpi_direct_weights(team, job);
     if (job->dx) lpi_direct_data(team, job, job->g->n);
 }
@@ -3249,7 +3274,7 @@ static lpi_lstm lpi_lstm_sizes(lpi_n capacity, lpi_n length, lpi_n in, lpi_n uni
     return l;
 }
 
-static lpi_n lpi_lstm_packed_size(lpi_n k, lpi_n n) { return k * lpi_round_up(n, 2 * LPI_MAX_W); }
+static lpi_n lpi_lstm_packed_size(lpi_n k, lpi_n n) { return k * lpi_round_up(n, 2 * LPI_WIDEST); }
 
 /* What forward leaves for backward; the workspace of forward. */
 static void lpi_lstm_carve_saved(lpi_lstm *l, lpi_carver *c)
@@ -3413,11 +3438,12 @@ enum { LPI_INPUT, LPI_PARAMETER, LPI_RESULT };
 
 struct lpi_tensor {
     lp_tensor   pub;
-    int         kind, batched; /* batched: dim[0] follows lp_set_batch */
-    int         is_labels;     /* holds int32 labels, not numbers */
-    int         keep, frozen, needs_grad;
-    unsigned    family; /* LP_LATE_... bits that make this parameter late */
-    lp_role     role;   /* BASE or LATE once compiled */
+    int         kind, batched;            /* batched: dim[0] follows lp_set_batch */
+    int         is_labels;                /* holds int32 labels, not numbers */
+    int         keep, frozen, needs_grad; /* a parameter needs one if it is trained */
+    lp_real    *bound;                    /* values that are the caller's (lp_bind), or NULL */
+    unsigned    family;                   /* LP_LATE_... bits that make this parameter late */
+    lp_role     role;                     /* BASE or LATE once compiled */
     lp_init     init;
     float       scale;          /* of the initial values */
     ptrdiff_t   places;         /* a file has it as [outputs, channels, places]; 0: as it is */
@@ -3473,7 +3499,8 @@ enum {
     LPI_READS_AFFINE = 1024, /* can compute such an x0 itself while it reads */
     LPI_REPEATABLE = 2048,   /* forward may run again before backward (lp_desc.recompute) */
     LPI_LARGEST = 4096,      /* pooling: the maximum, not the mean */
-    LPI_LOGITS = 8192 /* x0 of this loss are logits, of which a softmax makes probabilities */
+    LPI_LOGITS = 8192,       /* x0 of this loss are logits: softmax makes probabilities of them */
+    LPI_PRODUCT = 16384      /* backward reads x0 for the gradient of x1 alone, x1 for that of x0 */
 };
 
 typedef struct lpi_op {
@@ -3507,15 +3534,12 @@ struct lpi_node {
     int           skip, live;      /* absorbed by another node; leads to the loss */
     lpi_storage   saved;
     lpi_node     *again;        /* whose forward runs again before this backward, or NULL */
+    int           fixed;        /* statistics that do not move: they stand in theta, or ... */
+    lp_real      *bound;        /* ... are the caller's */
     ptrdiff_t     stats, carry; /* offsets, or -1 */
     void         *own;          /* what builder and fusion remember */
     lpi_node     *next;
 };
-
-/* A stretch of trainable elements, so that updates skip frozen parameters. */
-typedef struct lpi_interval {
-    ptrdiff_t begin, end;
-} lpi_interval;
 
 struct lp_net {
     lp_desc           desc;
@@ -3536,18 +3560,19 @@ struct lp_net {
     lpi_node  **order;            /* [node_count]; NULL where a node was absorbed */
     int         closed, compiled; /* no more builders; memory is there */
 
-    /* The vectors.  phi, stats: a slab for each member; mean_phi, mean_stats: their average.  */
-    ptrdiff_t     n_theta, n_phi, n_stats, n_carry, vectors; /* elements; vectors: of the state */
-    lp_real      *theta, *phi, *stats, *optim_theta, *optim_phi, *delta, *carry, *swa;
-    lp_real      *mean_phi, *mean_stats, *g_theta, *g_phi, *carry_next;
-    lp_real      *now_phi, *now_stats; /* the slab in use: of one member or the average */
-    lpi_interval *trainable_theta, *trainable_phi;
-    int           intervals_theta, intervals_phi;
-    void         *memory;
-    int           memory_owned;
-    size_t        memory_bytes;
-    lp_real      *workspace;
-    ptrdiff_t     workspace_size; /* what the running node may ask for */
+    /* The vectors.  phi, stats: a slab for each member; mean_phi, mean_stats: their average.  What
+       is trained stands first in theta and phi: gradients, optimisers, delta and SWA's theta have
+       so many elements. */
+    ptrdiff_t n_theta, n_phi, n_stats, n_carry, trained_theta, trained_phi;
+    ptrdiff_t vectors; /* elements of the state */
+    lp_real  *theta, *phi, *stats, *optim_theta, *optim_phi, *delta, *carry, *swa;
+    lp_real  *mean_phi, *mean_stats, *g_theta, *g_phi, *carry_next;
+    lp_real  *now_phi, *now_stats; /* the slab in use: of one member or the average */
+    void     *memory;
+    int       memory_owned;
+    size_t    memory_bytes;
+    lp_real  *workspace;
+    ptrdiff_t workspace_size; /* what the running node may ask for */
 #ifdef LPI_CHECKED
     struct lpi_plan *plan; /* for the poison: see >>run */
     lp_real         *slots;
@@ -3913,7 +3938,14 @@ static lp_real *lpi_value(const lp_net *net, lpi_tensor *t)
 {
     t = lpi_root(t);
     if (t->kind != LPI_PARAMETER) return t->value.at;
+    if (t->bound) return t->bound;
     return (t->role == LP_ROLE_LATE ? net->now_phi : net->theta) + t->offset;
+}
+/* The running statistics of a node; slab: those of the member, or of the average. */
+static lp_real *lpi_stats(const lp_net *net, const lpi_node *node, lp_real *slab)
+{
+    if (node->bound) return node->bound;
+    return (node->fixed ? net->theta : slab) + node->stats;
 }
 LPI_TRAINING_ONLY lp_real *lpi_grad(const lp_net *net, const lpi_tensor *t)
 {
@@ -4355,8 +4387,8 @@ LPI_TRAINING_ONLY void lpi_mul_backward(lp_net *net, lpi_node *node)
                         lpi_grad(net, node->in[0]));
 }
 
-LPI_OP(mul, LPI_X0 | LPI_X1 | LPI_Y, LPI_X0 | LPI_X1, LPI_GRAD_IN_PLACE | LPI_SCALES, 0, NULL, NULL,
-       NULL);
+LPI_OP(mul, LPI_X0 | LPI_X1 | LPI_Y, LPI_X0 | LPI_X1, LPI_GRAD_IN_PLACE | LPI_SCALES | LPI_PRODUCT,
+       0, NULL, NULL, NULL);
 
 LP_API lp_tensor *lp_mul(lp_net *net, lp_tensor *a, lp_tensor *b)
 {
@@ -4400,7 +4432,7 @@ LPI_TRAINING_ONLY void lpi_outer_backward(lp_net *net, lpi_node *node)
     }
 }
 
-LPI_OP(outer, LPI_X0 | LPI_X1 | LPI_Y, LPI_X0 | LPI_X1, 0, 0, NULL, NULL, NULL);
+LPI_OP(outer, LPI_X0 | LPI_X1 | LPI_Y, LPI_X0 | LPI_X1, LPI_PRODUCT, 0, NULL, NULL, NULL);
 
 LP_API lp_tensor *lp_outer(lp_net *net, lp_tensor *a, lp_tensor *b)
 {
@@ -4610,12 +4642,12 @@ static void lpi_matmul_sizes(const lp_net *net, const lpi_node *node, int traini
     lpi_n in = node->in[1]->pub.dim[0], out = lpi_last(node->out), n = node->out->size / out;
     s->scratch = lpi_multiply_scratch(net, out, in);
     if (!training) return;
-    s->scratch = lpi_maxp(s->scratch, lpi_multiply_scratch(net, out, n));
-    s->scratch = lpi_maxp(s->scratch, lpi_multiply_scratch(net, in, out));
+    if (lpi_wants(node, 1)) s->scratch = lpi_maxp(s->scratch, lpi_multiply_scratch(net, out, n));
+    if (lpi_wants(node, 0)) s->scratch = lpi_maxp(s->scratch, lpi_multiply_scratch(net, in, out));
     s->scratch = lpi_maxp(s->scratch, lpi_col_sums_scratch(n, out));
 }
-LPI_OP(matmul, LPI_X0 | LPI_X1 | LPI_X2 | LPI_Y, LPI_X0 | LPI_X1, LPI_LINEAR, 0, lpi_matmul_sizes,
-       NULL, NULL);
+LPI_OP(matmul, LPI_X0 | LPI_X1 | LPI_X2 | LPI_Y, LPI_X0 | LPI_X1, LPI_LINEAR | LPI_PRODUCT, 0,
+       lpi_matmul_sizes, NULL, NULL);
 
 LP_API lp_tensor *lp_matmul(lp_net *net, lp_tensor *x, lp_tensor *w, lp_tensor *bias,
                             const char *label)
@@ -4951,7 +4983,8 @@ LP_API lp_tensor *lp_lstm(lp_net *net, lp_tensor *x, const char *label, int unit
    mean = sum n_b mean_b / n,  M2 = sum M2_b + sum n_b (mean_b - mean)^2.
    With n rows and s = 1/sqrt(v + eps), backward is (Ioffe and Szegedy 2015)
      dbeta = sum dy,  dgamma = s sum dy (x - mean),
-     dx = gamma s (dy - dbeta/n - x^ dgamma/n) = ka dy + kb (x - mean) + kc.
+     dx = gamma s (dy - dbeta/n - x^ dgamma/n) = ka dy + kb (x - mean) + kc,
+   and dx = ka dy alone where the statistics are fixed.
 
    It absorbs a ReLU behind it, and convolutions around it do parts of its work while their data is
    in cache (see conv2d): what they may take over is said by lpi_batchnorm_own.
@@ -5054,13 +5087,14 @@ static lp_status lpi_batchnorm_forward(lp_net *net, lpi_node *node)
     lpi_columns    m = lpi_bn_columns(net, node, &s);
     int            blocks = (int)lpi_ceil_div(m.rows, m.block);
     const lp_real *gamma = lpi_value(net, node->in[1]), *beta = lpi_value(net, node->in[2]);
+    const lp_real *running = lpi_stats(net, node, net->now_stats);
+    int            minibatch = lpi_is_training(net) && !node->fixed; /* by its statistics */
     m.y = lpi_value(net, node->out);
-    if (lpi_is_training(net) && !lpi_own_batchnorm(node)->moments_taken)
+    if (minibatch && !lpi_own_batchnorm(node)->moments_taken)
         lpi_for(&net->team, blocks, lpi_bn_moments_item, &m);
-    if (lpi_is_training(net)) lpi_bn_merge(&m, &s);
+    if (minibatch) lpi_bn_merge(&m, &s);
     for (lpi_n j = 0; j < c; j++) {
-        const lp_real *running = net->now_stats + node->stats;
-        if (!lpi_is_training(net)) {
+        if (!minibatch) {
             s.k.mean[j] = running[j];
             s.inverse[j] = (lp_real)(1 / lpi_sqrt((double)running[c + j] + LPI_BN_EPS));
         }
@@ -5105,8 +5139,8 @@ LPI_TRAINING_ONLY void lpi_batchnorm_backward(lp_net *net, lpi_node *node)
         }
         double ka = (double)gamma[j] * inverse;
         s.k.ka[j] = (lp_real)ka;
-        s.k.kb[j] = (lp_real)(-ka * inverse * inverse * dot / n);
-        s.k.kc[j] = (lp_real)(-ka * sum / n);
+        s.k.kb[j] = node->fixed ? 0 : (lp_real)(-ka * inverse * inverse * dot / n);
+        s.k.kc[j] = node->fixed ? 0 : (lp_real)(-ka * sum / n);
         if (lpi_wants(node, 1)) {
             lp_real *dgamma = lpi_grad(net, node->in[1]) + j;
             *dgamma = (lp_real)(dot * inverse + (lpi_adds(net, node, 1) ? (double)*dgamma : 0));
@@ -5184,8 +5218,8 @@ static const lpi_running lpi_batchnorm_running = { lpi_batchnorm_start, lpi_batc
                                                    LPI_BACK(lpi_batchnorm_finite),
                                                    LPI_BACK(lpi_batchnorm_commit) };
 LPI_OP(batchnorm, LPI_X0 | LPI_X1 | LPI_X2 | LPI_Y | LPI_SAVED, LPI_X0 | LPI_X1 | LPI_SAVED,
-       LPI_GRAD_IN_PLACE | LPI_IS_AFFINE, sizeof(lpi_batchnorm_own), lpi_batchnorm_sizes,
-       lpi_batchnorm_absorb, &lpi_batchnorm_running);
+       LPI_IN_PLACE | LPI_GRAD_IN_PLACE | LPI_IS_AFFINE, sizeof(lpi_batchnorm_own),
+       lpi_batchnorm_sizes, lpi_batchnorm_absorb, &lpi_batchnorm_running);
 
 LP_API lp_tensor *lp_batchnorm(lp_net *net, lp_tensor *x, const char *label)
 {
@@ -5224,7 +5258,15 @@ static lpi_tensor *lpi_conv_bias(const lpi_node *node)
     return node->inputs - (lpi_own_conv2d(node)->plus > 0) > 2 ? node->in[2] : NULL;
 }
 
-static lpi_conv_job lpi_conv_job_of(const lp_net *net, const lpi_node *node, lpi_geom *geom)
+/* What backward computes, by the gradients that are wanted. */
+static unsigned lpi_conv_wants(const lpi_node *node)
+{
+    return (node->in[0]->needs_grad ? (unsigned)LPI_CONV_DX : 0u)
+           | (node->in[1]->needs_grad ? (unsigned)LPI_CONV_DW : 0u);
+}
+
+static lpi_conv_job lpi_conv_job_of(const lp_net *net, const lpi_node *node, unsigned wants,
+                                    lpi_geom *geom)
 {
     const lpi_conv2d_own *own = lpi_own_conv2d(node);
     lpi_conv_job          job;
@@ -5243,7 +5285,8 @@ static lpi_conv_job lpi_conv_job_of(const lp_net *net, const lpi_node *node, lpi
     job.w = lpi_value(net, node->in[1]);
     if (lpi_conv_bias(node)) job.bias = lpi_value(net, lpi_conv_bias(node));
     job.lanes = net->desc.threads; /* the team may have got fewer */
-    job.work = lpi_scratch(net, lpi_conv_workspace(geom, job.lanes, net->training));
+    job.wants = wants;
+    job.work = lpi_scratch(net, lpi_conv_workspace(geom, job.lanes, wants));
     return job;
 }
 
@@ -5251,7 +5294,7 @@ static lp_status lpi_conv2d_forward(lp_net *net, lpi_node *node)
 {
     const lpi_conv2d_own *own = lpi_own_conv2d(node);
     lpi_geom              geom;
-    lpi_conv_job          job = lpi_conv_job_of(net, node, &geom);
+    lpi_conv_job          job = lpi_conv_job_of(net, node, 0, &geom);
     job.y = lpi_value(net, node->out);
     if (own->plus) job.plus = lpi_value(net, node->in[own->plus]);
     if (own->behind && lpi_is_training(net)) job.moments = lpi_bn_saved_of(own->behind).part;
@@ -5264,7 +5307,7 @@ LPI_TRAINING_ONLY void lpi_conv2d_backward(lp_net *net, lpi_node *node)
     const lpi_conv2d_own *own = lpi_own_conv2d(node);
     lpi_geom              geom;
     lpi_bn_saved          s;
-    lpi_conv_job          job = lpi_conv_job_of(net, node, &geom);
+    lpi_conv_job          job = lpi_conv_job_of(net, node, lpi_conv_wants(node), &geom);
     lpi_tensor           *bias = lpi_conv_bias(node);
     lpi_n                 pixels = (lpi_n)geom.n * geom.oh * geom.ow;
     job.dy = lpi_grad(net, node->out);
@@ -5287,10 +5330,13 @@ LPI_TRAINING_ONLY void lpi_conv2d_backward(lp_net *net, lpi_node *node)
 
 static void lpi_conv2d_sizes(const lp_net *net, const lpi_node *node, int training, lpi_sizes *s)
 {
-    lpi_n f = lpi_last(node->out), rows = node->out->size / f;
-    s->scratch =
-        lpi_maxp(training ? lpi_blocks(rows, f) * 2 * f : 0,
-                 lpi_conv_workspace(&lpi_own_conv2d(node)->geom, net->desc.threads, training));
+    lpi_n           f = lpi_last(node->out), rows = node->out->size / f;
+    const lpi_geom *g = &lpi_own_conv2d(node)->geom;
+    unsigned        wants = lpi_conv_wants(node);
+    s->scratch = lpi_conv_workspace(g, net->desc.threads, 0);
+    if (!LPI_TRAINS || !training) return;
+    if (wants) s->scratch = lpi_maxp(s->scratch, lpi_conv_workspace(g, net->desc.threads, wants));
+    if (lpi_conv_bias(node)) s->scratch = lpi_maxp(s->scratch, lpi_blocks(rows, f) * 2 * f);
 }
 
 static void lpi_conv2d_absorb_sum(lp_net *net, lpi_node *node)
@@ -5328,17 +5374,22 @@ static void lpi_conv2d_absorb(lp_net *net, lpi_node *node)
         lpi_use_instead(h->node, &h->value, NULL);
         lpi_use_instead(node, &h->value, &lpi_root(h->node->in[0])->value);
         lpi_declare_use(node, &h->node->saved, LPI_FORWARD | LPI_BACKWARD);
-        if (node->live && h->needs_grad && !before->sums_taken) own->sums = before->sums_taken = 1;
+        if (node->live && h->needs_grad && !before->sums_taken) {
+            own->sums = before->sums_taken = 1;
+            lpi_declare_use(node, &lpi_root(h->node->in[0])->value, LPI_BACKWARD);
+        }
     }
     lpi_node *user = lpi_next_user(net, node->out, NULL);
-    while (user && !(user->flags & LPI_IS_AFFINE)) user = lpi_next_user(net, node->out, user);
+    while (user && (!(user->flags & LPI_IS_AFFINE) || user->fixed))
+        user = lpi_next_user(net, node->out, user);
     if (!user) return;
     own->behind = user;
     lpi_own_batchnorm(user)->moments_taken = 1;
     lpi_declare_use(node, &user->saved, LPI_FORWARD);
 }
-LPI_OP(conv2d, LPI_X0 | LPI_X1 | LPI_X2 | LPI_Y, LPI_X0 | LPI_X1, LPI_READS_AFFINE | LPI_REPEATABLE,
-       sizeof(lpi_conv2d_own), lpi_conv2d_sizes, lpi_conv2d_absorb, NULL);
+LPI_OP(conv2d, LPI_X0 | LPI_X1 | LPI_X2 | LPI_Y, LPI_X0 | LPI_X1,
+       LPI_READS_AFFINE | LPI_REPEATABLE | LPI_PRODUCT, sizeof(lpi_conv2d_own), lpi_conv2d_sizes,
+       lpi_conv2d_absorb, NULL);
 
 LP_API lp_tensor *lp_conv2d(lp_net *net, lp_tensor *x, lp_tensor *w, lp_tensor *bias,
                             const char *label, int stride, int pad)
@@ -5866,8 +5917,9 @@ static void lpi_declare(lpi_node *node)
     what[LPI_MAX_IN] = &lpi_root(node->out)->value;
     what[LPI_MAX_IN + 1] = &node->saved;
     for (int i = 0; i < LPI_MAX_IN + 2; i++) {
+        int      idle = (op->flags & LPI_PRODUCT) && i < 2 && !node->in[1 - i]->needs_grad;
         unsigned when = (op->forward_uses >> i & 1u ? (unsigned)LPI_FORWARD : 0u)
-                        | (op->backward_uses >> i & 1u ? (unsigned)LPI_BACKWARD : 0u);
+                        | (op->backward_uses >> i & 1u && !idle ? (unsigned)LPI_BACKWARD : 0u);
         if (what[i] && when)
             lpi_declare_use(node, what[i], what[i] == &node->saved ? when | after : when);
     }
@@ -5906,40 +5958,56 @@ static void lpi_choose_again(lp_net *net)
     }
 }
 
+/* A place for `size` elements in a vector of *n. */
+static ptrdiff_t lpi_place_in(ptrdiff_t *n, ptrdiff_t size)
+{
+    ptrdiff_t at = *n;
+    *n += lpi_round_up(size, 16);
+    return at;
+}
+/* Offsets of the parameters that are trained, or of the others. */
+static void lpi_assign_parameters(lp_net *net, int trained)
+{
+    for (lpi_tensor *t = net->tensors; t; t = t->next) {
+        if (t->kind != LPI_PARAMETER || t->needs_grad != trained) continue;
+        if (t->role == LP_ROLE_AUTO)
+            t->role = t->family & net->desc.late.families ? LP_ROLE_LATE : LP_ROLE_BASE;
+        if (!t->bound)
+            t->offset =
+                lpi_place_in(t->role == LP_ROLE_LATE ? &net->n_phi : &net->n_theta, t->size);
+    }
+}
 /* Offsets of parameters, statistics and carried states in their vectors. */
 static void lpi_assign(lp_net *net)
 {
     net->n_theta = net->n_phi = net->n_stats = net->n_carry = 0;
-    for (lpi_tensor *t = net->tensors; t; t = t->next) {
-        if (t->kind != LPI_PARAMETER) continue;
-        if (t->role == LP_ROLE_AUTO)
-            t->role = t->family & net->desc.late.families ? LP_ROLE_LATE : LP_ROLE_BASE;
-        ptrdiff_t *n = t->role == LP_ROLE_LATE ? &net->n_phi : &net->n_theta;
-        t->offset = *n;
-        *n += lpi_round_up(t->size, 16);
-    }
+    lpi_assign_parameters(net, 1);
+    net->trained_theta = net->n_theta;
+    net->trained_phi = net->n_phi;
+    lpi_assign_parameters(net, 0);
     for (lpi_node *node = net->nodes; node; node = node->next) {
         lpi_sizes s = lpi_sizes_of(net, node, 1);
-        if (s.stats) node->stats = net->n_stats, net->n_stats += lpi_round_up(s.stats, 16);
+        if (s.stats && !node->bound)
+            node->stats = lpi_place_in(node->fixed ? &net->n_theta : &net->n_stats, s.stats);
         if (s.carry) node->carry = net->n_carry, net->n_carry += s.carry;
     }
     net->n_carry = lpi_round_up(net->n_carry, 16);
 }
 
-/* Whose gradient is wanted: trainable parameters and what is computed from them.  Which nodes lead
-   to the loss. */
+/* Which nodes lead to the loss.  Whose gradient is wanted: that of the parameters which do, unless
+   they are frozen, and of what is computed from them. */
 static void lpi_mark_nodes(lp_net *net, lpi_node *last)
 {
-    for (lpi_tensor *t = net->tensors; t; t = t->next)
-        if (t->kind == LPI_PARAMETER) t->needs_grad = !t->frozen;
-    for (lpi_node *node = net->nodes; node; node = node->next) {
-        net->order[node->index] = node;
-        for (int i = 0; i < node->inputs; i++) node->out->needs_grad |= node->in[i]->needs_grad;
-    }
+    for (lpi_node *node = net->nodes; node; node = node->next) net->order[node->index] = node;
     last->live = 1;
     for (int i = net->node_count - 1; i >= 0; i--)
-        for (int q = 0; net->order[i]->live && q < net->order[i]->inputs; q++)
-            if (net->order[i]->in[q]->node) net->order[i]->in[q]->node->live = 1;
+        for (int q = 0; net->order[i]->live && q < net->order[i]->inputs; q++) {
+            lpi_tensor *x = net->order[i]->in[q];
+            if (x->node) x->node->live = 1;
+            if (x->kind == LPI_PARAMETER) x->needs_grad = !x->frozen;
+        }
+    for (lpi_node *node = net->nodes; node; node = node->next)
+        for (int i = 0; i < node->inputs; i++) node->out->needs_grad |= node->in[i]->needs_grad;
 }
 
 /* The parameters of the linear layer that feeds the loss, or behind their rank-1 factors: the
@@ -6087,7 +6155,7 @@ static void lpi_plan_values(lp_net *net, lpi_plan *plan)
         if (y->alias) continue;
         lpi_give_slot(plan, &y->again, y->size);
         if ((node->flags & LPI_IN_PLACE) && x->kind == LPI_RESULT && x->size == y->size
-            && plan->slot[x->value.slot].death == i)
+            && y->value.birth == i && plan->slot[x->value.slot].death == i)
             lpi_share_slot(plan, &y->value, x->value.slot, y->value.birth, y->value.death);
         else lpi_give_slot(plan, &y->value, y->size);
     }
@@ -6159,7 +6227,7 @@ static lp_status lpi_plan_memory(lp_net *net, int training, lpi_plan *plan)
     lpi_plan_values(net, plan);
     if (training) lpi_plan_gradients(net, plan);
     plan->slot_elements = lpi_pack_slots(plan);
-    plan->workspace = training ? 2 * ((net->n_theta + net->n_phi) / LPI_CHUNK + 2) : 16;
+    plan->workspace = training ? 2 * ((net->trained_theta + net->trained_phi) / LPI_CHUNK + 2) : 16;
     for (const lpi_tensor *t = net->tensors; t; t = t->next) /* for files: see lpi_reorder */
         if (t->places) plan->workspace = lpi_maxp(plan->workspace, t->size / lpi_last(t));
     for (int i = 0; i < net->node_count; i++)
@@ -6177,18 +6245,18 @@ static lp_real *lpi_lay_out(lp_net *net, const lpi_plan *plan, lpi_carver *c)
     net->phi = lpi_carve(c, k * net->n_phi);
     net->stats = lpi_carve(c, k * net->n_stats);
     net->optim_theta =
-        lpi_carve(c, training * lpi_optim_vectors(&net->desc.optim_base) * net->n_theta);
+        lpi_carve(c, training * lpi_optim_vectors(&net->desc.optim_base) * net->trained_theta);
     net->optim_phi =
-        lpi_carve(c, training * lpi_optim_vectors(&net->desc.optim_late) * k * net->n_phi);
-    net->delta = lpi_carve(c, training && net->n_phi ? net->n_theta : 0);
+        lpi_carve(c, training * lpi_optim_vectors(&net->desc.optim_late) * k * net->trained_phi);
+    net->delta = lpi_carve(c, training && net->n_phi ? net->trained_theta : 0);
     net->carry = lpi_carve(c, net->n_carry);
     net->swa = lpi_carve(
-        c, training && net->desc.swa ? net->n_theta + k * (net->n_phi + net->n_stats) : 0);
+        c, training && net->desc.swa ? net->trained_theta + k * (net->n_phi + net->n_stats) : 0);
     net->vectors = c->used;
     net->mean_phi = lpi_carve(c, k > 1 ? net->n_phi : 0);
     net->mean_stats = lpi_carve(c, k > 1 ? net->n_stats : 0);
-    net->g_theta = lpi_carve(c, training * net->n_theta);
-    net->g_phi = lpi_carve(c, training * net->n_phi);
+    net->g_theta = lpi_carve(c, training * net->trained_theta);
+    net->g_phi = lpi_carve(c, training * net->trained_phi);
     net->carry_next = lpi_carve(c, net->n_carry);
     lp_real *slots = lpi_carve(c, plan->slot_elements);
     net->workspace = lpi_carve(c, plan->workspace);
@@ -6271,10 +6339,11 @@ static double lpi_initial(const lp_net *net, const lpi_tensor *t, ptrdiff_t i)
 static void lpi_init_weights(lp_net *net)
 {
     for (lpi_tensor *t = net->tensors; t; t = t->next)
-        for (ptrdiff_t i = 0; t->kind == LPI_PARAMETER && i < t->size; i++)
+        for (ptrdiff_t i = 0; t->kind == LPI_PARAMETER && !t->bound && i < t->size; i++)
             lpi_value(net, t)[i] = (lp_real)((double)t->scale * lpi_initial(net, t, i));
     for (lpi_node *node = net->nodes; node; node = node->next)
-        if (node->op->running) node->op->running->start(node, net->stats + node->stats);
+        if (node->op->running && !node->bound)
+            node->op->running->start(node, lpi_stats(net, node, net->stats));
 }
 
 static void lpi_start_team(lp_net *net)
@@ -6297,39 +6366,18 @@ static void lpi_start_team(lp_net *net)
 #endif
 }
 
-/* Intervals of trainable elements in theta and phi. */
-static void lpi_find_trainable(lp_net *net)
-{
-    for (int late = 0; late < 2; late++) {
-        lpi_interval *run = net->trainable_theta + (late ? net->tensor_count : 0);
-        int           n = 0;
-        for (lpi_tensor *t = net->tensors; t; t = t->next) {
-            if (t->kind != LPI_PARAMETER || t->frozen || (t->role == LP_ROLE_LATE) != late
-                || t->grad.slot < 0)
-                continue;
-            ptrdiff_t end = t->offset + lpi_round_up(t->size, 16);
-            if (n > 0 && run[n - 1].end == t->offset) run[n - 1].end = end;
-            else run[n].begin = t->offset, run[n].end = end, n++;
-        }
-        if (late) net->trainable_phi = run, net->intervals_phi = n;
-        else net->intervals_theta = n;
-    }
-}
-
 LP_API lp_status lp_compile(lp_net *net, lp_tensor *loss, void *memory, size_t bytes)
 {
     if (!net) return LP_ERR_ARGUMENT;
     if (net->compiled) return lpi_fail(net, LP_ERR_ORDER, "lp_compile was called before");
     lp_status st = lpi_close(net, loss);
     if (st != LP_OK) return st;
-    size_t start = net->arena.used, n = (size_t)net->tensor_count;
+    size_t start = net->arena.used;
     net->estimated =
         (int64_t *)lpi_take(&net->arena, sizeof(int64_t) * (size_t)(net->desc.late.members + 1));
-    net->trainable_theta = (lpi_interval *)lpi_take(&net->arena, sizeof(lpi_interval) * 2 * n);
     lpi_plan *plan = (lpi_plan *)lpi_take(&net->arena, sizeof *plan);
     size_t    mark = net->arena.used;
-    if (!net->estimated || !net->trainable_theta || !plan)
-        return (void)lpi_arena_full(net, "lp_compile"), LP_ERR_MEMORY;
+    if (!net->estimated || !plan) return (void)lpi_arena_full(net, "lp_compile"), LP_ERR_MEMORY;
     st = lpi_plan_memory(net, !net->desc.inference, plan);
     if (st != LP_OK) return st;
     net->memory_bytes = lpi_plan_bytes(net, plan);
@@ -6360,7 +6408,6 @@ LP_API lp_status lp_compile(lp_net *net, lp_tensor *loss, void *memory, size_t b
     net->members = 1;
     net->average_step = -1;
     net->compiled = 1;
-    lpi_find_trainable(net);
     return lpi_leave(net, LP_OK);
 }
 
@@ -6493,13 +6540,36 @@ LP_API lp_status lp_keep(lp_net *net, lp_tensor *t)
     return st;
 }
 
-LP_API lp_status lp_freeze(lp_net *net, lp_tensor *t)
+static lp_status lpi_freeze(lp_net *net, lp_tensor *t, const char *what)
 {
-    lp_status st = lpi_mark(net, t, "lp_freeze");
-    if (st == LP_OK && t->priv->kind != LPI_PARAMETER)
-        st = lpi_fail(net, LP_ERR_ARGUMENT, "lp_freeze: \"%s\" is not a parameter", t->name);
-    if (st == LP_OK) t->priv->frozen = 1;
-    return st;
+    lp_status st = lpi_mark(net, t, what);
+    if (st != LP_OK) return st;
+    lpi_node *node = t->priv->node;
+    if (t->priv->kind == LPI_PARAMETER) t->priv->frozen = 1;
+    else if (node && node->op->running) node->fixed = 1;
+    else
+        return lpi_fail(net, LP_ERR_ARGUMENT, "%s: \"%s\" is neither a parameter nor a BatchNorm",
+                        what, t->name);
+    return LP_OK;
+}
+LP_API lp_status lp_freeze(lp_net *net, lp_tensor *t) { return lpi_freeze(net, t, "lp_freeze"); }
+
+LP_API lp_status lp_bind(lp_net *net, const char *name, const lp_real *values, size_t n)
+{
+    lp_tensor *found = lp_find(net, name);
+    if (net && !net->failed && !net->closed && !found)
+        return lpi_fail(net, LP_ERR_NAME, "lp_bind: the net has no \"%s\"", name ? name : "");
+    lp_status st = lpi_freeze(net, found, "lp_bind");
+    if (st != LP_OK) return st;
+    lpi_tensor *t = found->priv;
+    size_t      size = t->node ? 2 * (size_t)lpi_last(t) : (size_t)t->size;
+    if (!values || n != size)
+        return lpi_fail(net, LP_ERR_SHAPE, "lp_bind: \"%s\" has %l numbers, but the caller gave %l",
+                        name, (int64_t)size, (int64_t)(values ? n : 0));
+    lp_real *bound = (lp_real *)(uintptr_t)values; /* never written: see lpi_array */
+    if (t->node) t->node->bound = bound;
+    else t->bound = bound, t->role = LP_ROLE_BASE;
+    return LP_OK;
 }
 
 LP_API lp_tensor *lp_find(lp_net *net, const char *name)
@@ -6713,7 +6783,8 @@ LP_API lp_real *lp_statistics(lp_net *net, const char *label, int which)
 {
     if (!label || !lpi_open_values(net, which)) return NULL;
     for (lpi_node *node = net->nodes; node; node = node->next)
-        if (node->op->running && lpi_equal(node->label, label)) return net->now_stats + node->stats;
+        if (node->op->running && lpi_equal(node->label, label))
+            return lpi_stats(net, node, net->now_stats);
     return NULL;
 }
 
@@ -6778,13 +6849,13 @@ static void lpi_backward(lp_net *net, double scale)
 static int lpi_statistics_finite(const lp_net *net)
 {
     for (const lpi_node *node = net->nodes; node; node = node->next)
-        if (node->op->running && !node->op->running->finite(node)) return 0;
+        if (node->op->running && !node->fixed && !node->op->running->finite(node)) return 0;
     return 1;
 }
 static void lpi_commit_statistics(lp_net *net, double momentum)
 {
     for (lpi_node *node = net->nodes; node; node = node->next)
-        if (node->op->running) node->op->running->commit(net, node, momentum);
+        if (node->op->running && !node->fixed) node->op->running->commit(net, node, momentum);
 }
 
 /* The minibatch's loss and gradient for the member whose turn it is, into g_theta and g_phi. */
@@ -6799,8 +6870,8 @@ static lp_status lpi_gradient(lp_net *net, double scale)
                       net->step, net->member, net->members - 1);
     if (st != LP_OK) return st;
     lpi_backward(net, scale);
-    double norm2 =
-        lpi_square(net, net->g_theta, net->n_theta) + lpi_square(net, net->g_phi, net->n_phi);
+    double norm2 = lpi_square(net, net->g_theta, net->trained_theta)
+                   + lpi_square(net, net->g_phi, net->trained_phi);
     net->norm2 = norm2;
     if (!lpi_finite(norm2) || !lpi_statistics_finite(net))
         return lpi_fail(net, LP_ERR_NONFINITE,
@@ -6840,13 +6911,13 @@ LP_API const lp_real *lp_gradients(lp_net *net, lp_tensor *parameter)
     if (lpi_enter(net, LPI_TRAINING | LPI_UNSWAPPED, "lp_gradients") != LP_OK) return NULL;
     (void)lpi_leave(net, LP_OK);
     if (net->pending == 0 || !parameter || parameter->priv->kind != LPI_PARAMETER
-        || parameter->priv->frozen)
+        || !parameter->priv->needs_grad)
         return NULL;
     return lpi_grad(net, parameter->priv);
 }
 
 /* ------------------------------------------------------------------------------- >>optim
-   U(w, g): one update of a flat vector, interval by interval of trainable elements. */
+   U(w, g): one update of a flat vector of what is trained. */
 
 /* b^t. */
 static double lpi_power(double b, double t) { return lpi_exp(t * lpi_log(b)); }
@@ -6890,19 +6961,13 @@ static void lpi_update_item(void *arg, int item, LPI_UNUSED int lane)
     else LPI_CALL(u->kernels, sgd, n, &u->rule, u->g + i, u->m + i, u->w + i);
 }
 
-/* w follows g in the trainable intervals; `vectors` are the optimiser's, [n] or (Adam) [2, n]. */
-static void lpi_update_run(const lp_net *net, const lp_optim *optim, const lpi_rule *rule,
-                           const lpi_interval *interval, int intervals, lpi_n n, const lp_real *g,
-                           lp_real *vectors, lp_real *w)
+/* w [n] follows g [n]; `vectors` are the optimiser's, [n] or (Adam) [2, n]. */
+static void lpi_update_run(const lp_net *net, const lp_optim *optim, const lpi_rule *rule, lpi_n n,
+                           const lp_real *g, lp_real *vectors, lp_real *w)
 {
-    for (int r = 0; r < intervals; r++) {
-        lpi_n      i = interval[r].begin;
-        lpi_update u;
-        u.kernels = net->kernels, u.rule = *rule, u.n = interval[r].end - i;
-        u.g = g + i, u.m = vectors + i, u.w = w + i;
-        u.v = optim->rule == LP_SGD ? NULL : vectors + n + i;
-        lpi_for(&net->team, (int)lpi_ceil_div(u.n, LPI_CHUNK), lpi_update_item, &u);
-    }
+    lpi_update u = { net->kernels, *rule, g, vectors, NULL, w, n };
+    if (optim->rule != LP_SGD) u.v = vectors + n;
+    lpi_for(&net->team, (int)lpi_ceil_div(n, LPI_CHUNK), lpi_update_item, &u);
 }
 
 /* U_theta by gradient g, which is first scaled by clip. */
@@ -6910,8 +6975,7 @@ static void lpi_update_theta(lp_net *net, double lr, double clip, const lp_real 
 {
     const lp_optim *o = &net->desc.optim_base;
     lpi_rule        rule = lpi_rule_of(o, lr, clip, ++net->updates_theta);
-    lpi_update_run(net, o, &rule, net->trainable_theta, net->intervals_theta, net->n_theta, g,
-                   net->optim_theta, net->theta);
+    lpi_update_run(net, o, &rule, net->trained_theta, g, net->optim_theta, net->theta);
 }
 
 /* U_phi of the member whose turn it is; in the late phase its optimiser has seen one update in
@@ -6920,8 +6984,8 @@ static void lpi_update_phi(lp_net *net, double lr, double clip)
 {
     const lp_optim *o = &net->desc.optim_late;
     lpi_rule        rule = lpi_rule_of(o, lr, clip, net->updates_phi++ / net->members + 1);
-    lpi_update_run(net, o, &rule, net->trainable_phi, net->intervals_phi, net->n_phi, net->g_phi,
-                   net->optim_phi + lpi_optim_vectors(o) * net->member * net->n_phi,
+    lpi_update_run(net, o, &rule, net->trained_phi, net->g_phi,
+                   net->optim_phi + lpi_optim_vectors(o) * net->member * net->trained_phi,
                    net->phi + net->member * net->n_phi);
 }
 
@@ -6980,7 +7044,8 @@ LP_API lp_status lp_late_begin(lp_net *net)
         lpi_copy(net->stats + k * net->n_stats, net->stats, net->n_stats);
     }
     for (int k = 0; k < net->members && net->desc.late.sigma0 > 0; k++) lpi_perturb(net, k);
-    lpi_zero(net->optim_phi, lpi_optim_vectors(&net->desc.optim_late) * net->members * net->n_phi);
+    lpi_zero(net->optim_phi,
+             lpi_optim_vectors(&net->desc.optim_late) * net->members * net->trained_phi);
     net->updates_phi = 0;
     net->begun = 1;
     net->member = 0;
@@ -7010,11 +7075,11 @@ static void lpi_step(lp_net *net, double lr)
         lpi_update_theta(net, lr, clip, net->g_theta); /* line 1 */
         return;
     }
-    if (net->member == 0) lpi_zero(net->delta, net->n_theta); /* line 4 */
-    lpi_vector_run(net, LPI_KERNEL_OF(net->kernels, axpy), net->n_theta, (lp_real)(gamma * clip),
-                   net->g_theta, net->delta); /* line 7 */
-    if (++net->member < net->members) return; /* line 5 */
-    lpi_update_theta(net, lr, 1, net->delta); /* line 9 */
+    if (net->member == 0) lpi_zero(net->delta, net->trained_theta); /* line 4 */
+    lpi_vector_run(net, LPI_KERNEL_OF(net->kernels, axpy), net->trained_theta,
+                   (lp_real)(gamma * clip), net->g_theta, net->delta); /* line 7 */
+    if (++net->member < net->members) return;                          /* line 5 */
+    lpi_update_theta(net, lr, 1, net->delta);                          /* line 9 */
     net->member = 0;
 }
 
@@ -7062,7 +7127,7 @@ LP_API lp_status lp_late_average(lp_net *net, lp_average how)
         lpi_copy(net->stats, net->mean_stats, net->n_stats);
     }
     if (!net->desc.inference)
-        lpi_zero(net->optim_phi, lpi_optim_vectors(&net->desc.optim_late) * net->n_phi);
+        lpi_zero(net->optim_phi, lpi_optim_vectors(&net->desc.optim_late) * net->trained_phi);
     net->updates_phi = 0;
     net->members = 1;
     net->member = net->begun = net->pending = net->swapped = 0;
@@ -7092,7 +7157,7 @@ static void lpi_average(lp_net *net, lp_average how)
     lpi_mean_of_slabs(net, net->phi, net->n_phi, net->mean_phi);
     lpi_mean_of_slabs(net, net->stats, net->n_stats, net->mean_stats);
     for (lpi_node *node = net->nodes; node && how == LP_AVERAGE_AFFINE; node = node->next)
-        if (node->op->running) node->op->running->average(net, node);
+        if (node->op->running && !node->fixed) node->op->running->average(net, node);
 }
 
 #ifndef LP_NO_TRAINING
@@ -7131,13 +7196,13 @@ LP_API lp_status lp_bn_estimate(lp_net *net, int which)
     return lpi_leave(net, st);
 }
 
-/* SWA: the vector swa holds theta, then K slabs of phi, then K slabs of statistics. */
+/* SWA: the vector swa holds what is trained of theta, K slabs of phi, K slabs of statistics. */
 static void lpi_swa_parts(lp_net *net, lp_real *now[3], lp_real *mean[3], lpi_n size[3])
 {
     int k = net->desc.late.members;
     now[0] = net->theta, now[1] = net->phi, now[2] = net->stats;
-    mean[0] = net->swa, mean[1] = mean[0] + net->n_theta, mean[2] = mean[1] + k * net->n_phi;
-    size[0] = net->n_theta, size[1] = net->members * net->n_phi,
+    mean[0] = net->swa, mean[1] = mean[0] + net->trained_theta, mean[2] = mean[1] + k * net->n_phi;
+    size[0] = net->trained_theta, size[1] = net->members * net->n_phi,
     size[2] = net->members * net->n_stats;
 }
 
@@ -7354,8 +7419,7 @@ static lp_status lpi_check_direction(lp_net *net, lpi_tensor *t, int check, doub
 {
     lp_status st = lpi_gradient(net, 1);
     if (st != LP_OK) return st;
-    double   norm = lpi_sqrt(lpi_square(net, net->g_theta, net->n_theta)
-                             + lpi_square(net, net->g_phi, net->n_phi));
+    double   norm = lpi_sqrt(net->norm2);
     lp_real *w = lpi_value(net, t), *g = lpi_grad(net, t);
     double   analytic = 0, loss[2] = { 0, 0 };
     for (lpi_n i = 0; i < t->size; i++) {
@@ -7399,7 +7463,7 @@ LP_API lp_status lp_gradient_check(lp_net *net, int checks, double h, double *wo
     *worst = 0;
     if (where) *where = "";
     for (lpi_tensor *t = net->tensors; t && st == LP_OK; t = t->next) {
-        if (t->kind != LPI_PARAMETER || t->frozen || t->grad.slot < 0) continue;
+        if (t->kind != LPI_PARAMETER || !t->needs_grad) continue;
         for (int i = 0; i < checks && st == LP_OK; i++) {
             double error = 0;
             st = lpi_check_direction(net, t, i, h, &error);
@@ -7879,8 +7943,8 @@ typedef struct lpi_part {
    the kernels of a convolution, a matrix; what is the same in both is outputs alone. */
 typedef struct lpi_array {
     char      name[LPI_LONGEST_NAME + 2];
-    int       rank;
-    int64_t   dim[4]; /* in the file */
+    int       rank, bound; /* bound: to memory that must not be written */
+    int64_t   dim[4];      /* in the file */
     ptrdiff_t outputs, channels, places, size;
     lp_real  *at; /* or NULL: not wanted */
 } lpi_array;
@@ -7922,10 +7986,10 @@ static void lpi_part_of_training(const lp_net *net, int what, int begun, int k, 
         p->theta_name = lpi_optim_name(&d->optim_base, v);
         p->phi_name = lpi_optim_name(&d->optim_late, v);
         if (k < 0 && v < lpi_optim_vectors(&d->optim_base))
-            p->theta = net->optim_theta + v * net->n_theta;
-        if (own && v < vectors) p->phi = net->optim_phi + (vectors * slab + v) * net->n_phi;
+            p->theta = net->optim_theta + v * net->trained_theta;
+        if (own && v < vectors) p->phi = net->optim_phi + (vectors * slab + v) * net->trained_phi;
     } else if (what == LPI_SWA_MEAN && net->swa_count) {
-        lp_real *phi = net->swa + net->n_theta;
+        lp_real *phi = net->swa + net->trained_theta;
         p->theta_name = p->phi_name = "swa";
         if (k < 0) p->theta = net->swa;
         if (own) p->phi = phi + slab * net->n_phi;
@@ -7974,12 +8038,14 @@ static void lpi_line_array(lpi_array *a, lp_real *at, ptrdiff_t n)
     a->rank = 1;
     a->dim[0] = a->outputs = a->size = n;
     a->places = a->channels = 1;
+    a->bound = 0;
     a->at = at;
 }
 static void lpi_parameter_array(const lpi_tensor *t, lp_real *vector, lpi_array *a)
 {
     int r = t->pub.rank;
-    lpi_line_array(a, vector + t->offset, t->size);
+    lpi_line_array(a, t->bound ? t->bound : vector + t->offset, t->size);
+    a->bound = t->bound != NULL;
     a->rank = r;
     for (int i = 0; i < r; i++) a->dim[i] = t->pub.dim[i];
     if (!t->places) return;
@@ -7998,6 +8064,7 @@ static int lpi_next_array(lpi_walk *w, lpi_array *a)
             int               late = t->role == LP_ROLE_LATE;
             lp_real          *vector = late ? w->part.phi : w->part.theta;
             if (t->kind != LPI_PARAMETER || !vector) continue;
+            if (w->part.theta_name && !t->needs_grad) continue;
             lpi_name_array(w, late, t->pub.name, "", a);
             lpi_parameter_array(t, vector, a);
             if (late && w->skip_late && w->part.member < 0) a->at = NULL;
@@ -8006,11 +8073,12 @@ static int lpi_next_array(lpi_walk *w, lpi_array *a)
         }
         for (; w->node && w->part.stats; w->node = w->node->next) {
             const lpi_node *node = w->node;
-            if (!node->op->running) continue;
+            if (!node->op->running || (w->part.theta_name && node->fixed)) continue;
             ptrdiff_t c = lpi_sizes_of(w->net, node, 0).stats / 2;
             lpi_name_array(w, 1, node->label, w->half ? ".running_var" : ".running_mean", a);
-            lpi_line_array(a, w->part.stats + node->stats + w->half * c, c);
-            if (w->skip_late && w->part.member < 0) a->at = NULL;
+            lpi_line_array(a, lpi_stats(w->net, node, w->part.stats) + w->half * c, c);
+            a->bound = node->bound != NULL;
+            if (w->skip_late && node->fixed == (w->part.member >= 0)) a->at = NULL;
             if (!(w->half = !w->half)) w->node = node->next;
             return 1;
         }
@@ -8055,7 +8123,7 @@ static int lpi_load_array(const lp_net *net, const lp_source *file, const lp_ent
         if (!lp_read_entry(file, e, (uint64_t)(o * line), (size_t)(n * line), some)) return 0;
         for (ptrdiff_t i = 0; i < n * line; i++)
             if (!lpi_finite((double)some[i])) return -1;
-        if (store && a->at) lpi_reorder(a, o, n, some, 0);
+        if (store && a->at && !a->bound) lpi_reorder(a, o, n, some, 0);
     }
     return 1;
 }
@@ -8084,9 +8152,9 @@ static void lpi_start_again(lp_net *net, int members)
     net->swa_count = net->updates_theta = net->updates_phi = 0;
     net->average_step = -1;
     if (!LPI_TRAINS || net->desc.inference) return;
-    lpi_zero(net->optim_theta, lpi_optim_vectors(&net->desc.optim_base) * net->n_theta);
+    lpi_zero(net->optim_theta, lpi_optim_vectors(&net->desc.optim_base) * net->trained_theta);
     lpi_zero(net->optim_phi,
-             lpi_optim_vectors(&net->desc.optim_late) * net->desc.late.members * net->n_phi);
+             lpi_optim_vectors(&net->desc.optim_late) * net->desc.late.members * net->trained_phi);
 }
 
 typedef struct lpi_loading {
@@ -8242,7 +8310,7 @@ LP_API lp_status lp_copy_weights(lp_net *to, lp_net *from, int which)
             if (!found || !lpi_fits(&a, b.rank, b.dim))
                 st = lpi_fail(to, LP_ERR_SHAPE, "lp_copy_weights: \"%s\" %s", a.name,
                               found ? "has another shape there" : "is not in the other net");
-            else if (store) lpi_copy(a.at, b.at, a.size);
+            else if (store && !a.bound) lpi_copy(a.at, b.at, a.size);
         }
     }
     if (st == LP_OK) lpi_start_again(to, 0);

@@ -526,11 +526,12 @@ static inline void plain_scale_shift_relu(const plain_real *x, int lines, int c,
 }
 
 //<<export
-/* Of training; with dgamma = sum dy x^ and dbeta = sum dy of one channel:
+/* Of training, by the minibatch's statistics or (fixed) by others; with dgamma = sum dy x^ and
+   dbeta = sum dy of one channel:
    dx += gamma/s (dy - dbeta/lines - x^ dgamma/lines). */
 static inline void plain_batchnorm_back(const plain_real *x, int lines, int c,
                                         const plain_real *mean, const plain_real *variance,
-                                        const plain_real *gamma, const plain_real *dy,
+                                        const plain_real *gamma, const plain_real *dy, int fixed,
                                         plain_real *dx, plain_real *dgamma, plain_real *dbeta)
 {
     for (int j = 0; j < c; j++) {
@@ -541,6 +542,7 @@ static inline void plain_batchnorm_back(const plain_real *x, int lines, int c,
         }
         if (dgamma) dgamma[j] += dot;
         if (dbeta) dbeta[j] += sum;
+        if (fixed) sum = dot = 0;
         for (int i = 0; i < lines && dx; i++)
             dx[i * c + j] += gamma[j] / s
                              * (dy[i * c + j] - sum / (plain_real)lines

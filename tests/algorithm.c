@@ -186,13 +186,13 @@ static double plain_backward(pass *s, batch *b, double *g)
     plain_linear_back(s->r2, w + table[HEAD_W].at, d.z, n, MID, CLASSES, d.r2, g + table[HEAD_W].at,
                       g + table[HEAD_B].at);
     relu_back(s->n2, n * MID, d.r2);
-    plain_batchnorm_back(s->mid, n, MID, st, st + MID, w + table[BN2_W].at, d.r2, d.mid,
+    plain_batchnorm_back(s->mid, n, MID, st, st + MID, w + table[BN2_W].at, d.r2, 0, d.mid,
                          g + table[BN2_W].at, g + table[BN2_B].at);
     plain_linear_back(s->r1, w + table[MATRIX].at, d.mid, n, FLAT, MID, d.r1, g + table[MATRIX].at,
                       NULL);
     relu_back(s->n1, n * FLAT, d.r1);
     plain_batchnorm_back(s->conv, n * PIXELS, F, s->stats, s->stats + F, w + table[BN1_W].at, d.r1,
-                         d.conv, g + table[BN1_W].at, g + table[BN1_B].at);
+                         0, d.conv, g + table[BN1_W].at, g + table[BN1_B].at);
     plain_conv_back(&geo, b->x, w + table[CONV].at, d.conv, NULL, g + table[CONV].at, NULL);
     return plain_cross_entropy(s->z, b->label, n, CLASSES, 0);
 }

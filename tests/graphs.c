@@ -56,7 +56,7 @@ typedef struct record {
     int     layer, made;  /* built by lp_conv, ...; made by such a layer, found by its name */
     int     a[3];         /* the op's own: stride, padding, window                          */
     float   p;            /* dropout, smoothing                                             */
-    int     keep, frozen;
+    int     keep, frozen; /* frozen: a parameter; a BatchNorm's statistics */
     lp_role role;
     double  centre, scale; /* of a parameter's values: centre + scale u, u in (-1, 1)        */
     int     levels;        /* values are -2, -1.5, ... 2 instead (input, parameter)          */
@@ -68,6 +68,7 @@ typedef struct record {
     unsigned char *kept;        /* dropout's mask */
     ptrdiff_t      carry;       /* LSTM: where its states begin in lp_carry */
     int            node, needs; /* number among the ops; leads from a parameter */
+    int            live;        /* leads to the loss */
     int            exact;       /* this value is one that float holds, and finds, exactly */
 } record;
 
@@ -926,6 +927,7 @@ static int make_norm(graph *g, int op, int x)
     w = made(g, label, "weight", 1, &c, 1, 0.5), b = made(g, label, "bias", 1, &c, 0, 0.5);
     y = append(g, op, g->r[x].rank, g->r[x].dim, x, w, b);
     g->r[y].layer = 1;
+    g->r[y].frozen = op == BATCHNORM && chance(g, 15);
     strcpy(g->r[y].name, label);
     return y;
 }
@@ -962,7 +964,7 @@ static void forward_batchnorm(graph *g, record *r)
 {
     int     c = last_of(r), lines = lines_of(g, r);
     double *s = r->saved, *x = value_of(g, r, 0), *gamma = value_of(g, r, 1);
-    if (g->training) {
+    if (g->training && !r->frozen) {
         plain_moments(x, lines, c, s, s + c);
         plain_batchnorm_running(s, s + c, lines, c, 0.1, s + 2 * c, s + 3 * c);
     } else memcpy(s, s + 2 * c, 2 * (size_t)c * sizeof *s);
@@ -978,10 +980,11 @@ static void backward_batchnorm(graph *g, record *r)
     int           c = last_of(r), lines = lines_of(g, r);
     double       *s = r->saved, *dx = grad_of(g, r, 0), *dgamma = grad_of(g, r, 1);
     const double *gamma = value_of(g, r, 1);
-    plain_batchnorm_back(value_of(g, r, 0), lines, c, s, s + c, gamma, r->grad, dx, dgamma,
-                         grad_of(g, r, 2));
+    plain_batchnorm_back(value_of(g, r, 0), lines, c, s, s + c, gamma, r->grad, r->frozen, dx,
+                         dgamma, grad_of(g, r, 2));
     for (int j = 0; j < c && g->noise > 0; j++) {
-        double root = sqrt(s[c + j] + PLAIN_EPS), off = fabs(s[j]) / root; /* of x^, by the mean */
+        double root = sqrt(s[c + j] + PLAIN_EPS);
+        double off = r->frozen ? 0 : fabs(s[j]) / root; /* of x^, by the mean */
         double most = channel_largest(g, r, j, r->grad);
         shake_channel(g, r, j, dx, fabs(gamma[j]) / root * most * (1 + off));
         if (!dgamma) continue;
@@ -1590,6 +1593,10 @@ static void prepare(graph *g)
         r->carry = (ptrdiff_t)g->carried;
         if (r->op == LSTM) g->carried += 2 * (size_t)r->dim[0] * (size_t)r->dim[2];
     }
+    for (int i = g->records - 1; i >= 0; i--) {
+        g->r[i].live |= i == g->loss;
+        for (int q = 0; q < g->r[i].inputs; q++) g->r[g->r[i].in[q]].live |= g->r[i].live;
+    }
     g->carry = zeros(g->carried), of.carry = zeros(g->carried);
     g->scratch = zeros(most), of.probs = zeros(most);
 }
@@ -1754,7 +1761,8 @@ static void list_groups(const graph *g, int pass, groups *s)
     else add_group(s, PROBS, g->r[g->loss].in[0], in_use(g, logits));
     for (int i = 0; i < g->records; i++) {
         const record *r = &g->r[i];
-        if (pass == GRADIENT && r->op == PARAMETER && !r->frozen) add_group(s, GRADS, i, r->size);
+        if (pass == GRADIENT && r->op == PARAMETER && !r->frozen && r->live)
+            add_group(s, GRADS, i, r->size);
         if (pass == GRADIENT && r->op == BATCHNORM)
             add_group(s, STATISTICS, i, 2 * (size_t)last_of(r));
         if (pass == FORWARD && r->keep) add_group(s, KEPT, i, in_use(g, r));
@@ -1784,6 +1792,7 @@ typedef struct variant {
     int    threads, recompute, keep_all, check; /* check: compare with the reference           */
     lp_isa isa;
     size_t offset; /* of the memory from an aligned address       */
+    int    bind;   /* what is frozen lies in memory of the test   */
     int    snapshot, inference;
     int    again; /* with the minibatches that were chosen before       */
 } variant;
@@ -1801,6 +1810,7 @@ typedef struct game {
     lp_real   *log;     /* everything observed                                     */
     size_t     logged, room;
     int        failed, stopped;
+    lp_real   *bound[MOST_RECORDS]; /* see bind_frozen */
     char       why[300];
     int        serial; /* passes so far                                           */
 } game;
@@ -1917,6 +1927,7 @@ static void set_parameters(game *p)
     for (int k = 0; k < g->records; k++) {
         const record *r = &g->r[k];
         lp_real      *w = r->op == PARAMETER ? lp_values(p->net, p->t[k], 0) : NULL;
+        if (w && w == p->bound[k]) continue; /* not ours to write */
         if (r->op == PARAMETER && !w) fail(p, "lp_values of %s is NULL", r->name);
         for (size_t i = 0; w && i < r->size; i++) w[i] = parameter_number(g, r, i);
     }
@@ -1924,6 +1935,42 @@ static void set_parameters(game *p)
     if (n < g->carried) fail(p, "lp_carry has %d elements, expected %d", (int)n, (int)g->carried);
     for (size_t i = 0; carry && i < g->carried; i++)
         carry[i] = (lp_real)(0.8 * number(g->index, 1000, i));
+}
+
+/* What lp_bind may be given: number i of a frozen parameter, of fixed statistics as they begin. */
+static lp_real bound_number(graph *g, const record *r, size_t i)
+{
+    if (r->op == PARAMETER) return parameter_number(g, r, i);
+    return i >= (size_t)last_of(r);
+}
+static size_t bound_size(const record *r)
+{
+    return r->op == PARAMETER ? r->size : 2 * (size_t)last_of(r);
+}
+/* Binds what is frozen (parameters that may be late-phase are not: each member has its own). */
+static void bind_frozen(game *p)
+{
+    graph *g = p->g;
+    for (int k = 0; k < g->records; k++) {
+        const record *r = &g->r[k];
+        size_t        n = bound_size(r);
+        int           shared = r->role == LP_ROLE_BASE || (!r->role && !g->desc.late.families);
+        if (!r->frozen || !p->t[k] || (r->op == PARAMETER && !shared)) continue;
+        p->bound[k] = (lp_real *)test_alloc(n * sizeof(lp_real));
+        for (size_t i = 0; i < n; i++) p->bound[k][i] = bound_number(g, r, i);
+        good(p, lp_bind(p->net, r->name, p->bound[k], n), "lp_bind");
+    }
+}
+static void check_bound(game *p)
+{
+    for (int k = 0; k < p->g->records; k++) {
+        const record *r = &p->g->r[k];
+        for (size_t i = 0; p->bound[k] && i < bound_size(r); i++)
+            if (p->bound[k][i] != bound_number(p->g, r, i))
+                fail(p, "%s, which is bound, was written", r->name);
+        free(p->bound[k]);
+        p->bound[k] = NULL;
+    }
 }
 
 static int start(game *p)
@@ -1934,6 +1981,7 @@ static int start(game *p)
     memset(p->t, 0, sizeof p->t);
     p->net = lp_create(&d);
     build_graph(p);
+    if (p->v.bind) bind_frozen(p);
     if (!compile(p)) return 0;
     set_parameters(p);
     return !p->failed;
@@ -1942,6 +1990,7 @@ static int start(game *p)
 static void stop(game *p)
 {
     if (p->block) check_guards(p);
+    check_bound(p);
     lp_destroy(p->net);
     free(p->block);
     p->net = NULL, p->block = NULL;
@@ -1985,7 +2034,7 @@ static void read_average(game *p)
         }
     }
     for (int i = 0; i < g->records && members > 1; i++)
-        if (g->r[i].op == BATCHNORM) average_norm(p, &g->r[i], members);
+        if (g->r[i].op == BATCHNORM && !g->r[i].frozen) average_norm(p, &g->r[i], members);
 }
 
 /* The model `which` as it is before a pass, for the reference. */
@@ -2442,6 +2491,7 @@ static int vary_isa(graph *g, variant *v)
 static int vary_memory(graph *g, variant *v)
 {
     v->offset = (size_t)(g->index * 7 + 5) % 64;
+    v->bind = 1;
     return 1;
 }
 static int vary_snapshot(graph *g, variant *v)
@@ -3060,7 +3110,7 @@ static void run_graph(graph *g)
 
 /* ---- what was covered */
 
-enum { COVERED = 26 };
+enum { COVERED = 27 };
 static const char *const cover_name[COVERED] = { "tensor read by several ops",
                                                  "parameter read by several ops",
                                                  "x + x",
@@ -3086,7 +3136,8 @@ static const char *const cover_name[COVERED] = { "tensor read by several ops",
                                                  "smoothing",
                                                  "squared error",
                                                  "lp_forward in training",
-                                                 "op on tensors without batch" };
+                                                 "op on tensors without batch",
+                                                 "statistics fixed" };
 static long              cover[COVERED], op_records[OPS], op_graphs[OPS], total_records;
 
 static int computed_input(const graph *g, const record *r, int i)
@@ -3108,7 +3159,9 @@ static void cover_record(const graph *g, int i, int *has)
     int           n = users(g, i);
     const record *x = r->inputs ? &g->r[r->in[0]] : NULL;
     has[0] |= n > 1 && r->op != PARAMETER, has[1] |= n > 1 && r->op == PARAMETER;
-    has[13] |= n == 0 && !is_leaf(r) && !is_loss(r), has[14] |= r->keep, has[15] |= r->frozen;
+    has[13] |= n == 0 && !is_leaf(r) && !is_loss(r), has[14] |= r->keep,
+        has[15] |= r->op == PARAMETER && r->frozen;
+    has[26] |= r->op == BATCHNORM && r->frozen;
     has[21] |= r->ignore, has[22] |= is_loss(r) && r->p > 0, has[23] |= r->op == MSE;
     if (!x) return;
     has[2] |= r->op == ADD && r->in[0] == r->in[1], has[3] |= r->op == MUL && r->in[0] == r->in[1];

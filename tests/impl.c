@@ -96,7 +96,7 @@ lp_real *inside_weights(lp_net *net, const lp_tensor *t, int k)
 const lp_real *inside_moments(const lp_net *net, const lp_tensor *t, int k, int second)
 {
     int             late = inside_late(t);
-    ptrdiff_t       n = late ? net->n_phi : net->n_theta;
+    ptrdiff_t       n = late ? net->trained_phi : net->trained_theta;
     const lp_optim *o = late ? &net->desc.optim_late : &net->desc.optim_base;
     const lp_real  *slab = late ? net->optim_phi + lpi_optim_vectors(o) * k * n : net->optim_theta;
     return slab + (second ? n : 0) + t->priv->offset;

@@ -507,7 +507,7 @@ static norm_reference norm_reference_of(int rows, int c, double offset)
     plain_moments(r.x, rows, c, r.mean, r.var);
     plain_batchnorm(r.x, rows, c, r.mean, r.var, r.gamma, r.beta, r.y);
     residual(r.y, r.t, nx, r.dy, &r.loss);
-    plain_batchnorm_back(r.x, rows, c, r.mean, r.var, r.gamma, r.dy, r.dx, r.dgamma, r.dbeta);
+    plain_batchnorm_back(r.x, rows, c, r.mean, r.var, r.gamma, r.dy, 0, r.dx, r.dgamma, r.dbeta);
     return r;
 }
 
@@ -691,7 +691,7 @@ static void batchnorm_relu_shared(void)
     for (int i = 0; i < 60; i++) y[i] = r.y[i] + (r.y[i] > 0 ? r.y[i] : 0);
     residual(y, r.t, 60, dy, &loss);
     for (int i = 0; i < 60; i++) dy[i] *= r.y[i] > 0 ? 2 : 1;
-    plain_batchnorm_back(r.x, 20, 3, r.mean, r.var, r.gamma, dy, dx, dg, db);
+    plain_batchnorm_back(r.x, 20, 3, r.mean, r.var, r.gamma, dy, 0, dx, dg, db);
     f.x = parameter(f.net, "x", 2, 20, 3, 1, 1);
     b = lp_batchnorm(f.net, f.x, "bn");
     f.y = lp_add(f.net, b, lp_relu(f.net, b));
