@@ -105,7 +105,8 @@ int main(void)
      LP_NO_SIMD     (I) one set of kernels, that which AUTO picks without vectors: scalar-fma
                         where the target has it, else scalar (always scalar with tcc, LP_REAL;
                         MinGW has no vectors)                                      default off
-     LP_NO_TRAINING     inference only: smallest code                              default off
+     LP_NO_TRAINING     inference only: smallest code; parameters begin as zeros   default off
+     LP_NO_MESSAGES (I) failures give their code alone: lp_error is ""             default off
      LP_NO_WINOGRAD (I) no Winograd: less code; the bits of nets whose convolutions would use it
                         then differ                                                default off
      LP_ASSERT(c)   (I) checks of internal invariants; memory that dies is then filled with NaN
@@ -448,6 +449,8 @@ LP_API lp_status lp_memory_required(lp_net *net, lp_tensor *loss, size_t *traini
    of yours that outlive the net (alignment is taken care of within), or NULL and 0: one LP_MALLOC.
    Reports the first error of all calls before it.  Weights are initialised from the seed. */
 LP_API lp_status lp_compile(lp_net *net, lp_tensor *loss, void *memory, size_t bytes);
+/* After lp_compile: the graph_bytes that would have been enough for this net, on this machine. */
+LP_API size_t lp_graph_bytes_used(const lp_net *net);
 
 /* Rows in use of the batch capacity, 1..n, from the next step on.  After compiling: n. */
 LP_API lp_status lp_set_batch(lp_net *net, int rows);
@@ -1155,7 +1158,7 @@ static int lpi_processors(void)
 
 typedef struct lpi_arena {
     char  *base;
-    size_t size, used;
+    size_t size, used, most; /* most: that was ever used */
 } lpi_arena;
 
 /* n zeroed bytes, aligned to 16; NULL when the arena is full. */
@@ -1164,6 +1167,7 @@ static void *lpi_take(lpi_arena *arena, size_t n)
     size_t at = (arena->used + 15u) & ~(size_t)15u;
     if (at > arena->size || n > arena->size - at) return NULL;
     arena->used = at + n;
+    if (arena->most < arena->used) arena->most = arena->used;
     lpi_memset(arena->base + at, 0, n);
     return arena->base + at;
 }
@@ -1271,12 +1275,15 @@ static double lpi_log(double x)
 }
 
 /* sqrt by Newton's iteration from a guess that halves the exponent: within an ulp of double, hence
-   rounded correctly when the result is taken as float. */
+   rounded correctly when the result is taken as float.  Half a number is one less in its exponent:
+   inference has no other use for a product of doubles, which some machines have in software. */
 static double lpi_sqrt(double x)
 {
-    if (!(x > 0) || !lpi_finite(x)) return x == 0 || x > 0 ? x : lpi_from_bits(0x7FF8000000000000u);
-    double y = lpi_from_bits((lpi_to_bits(x) >> 1) + 0x1FF7A3BEA91D9B1Bu);
-    for (int i = 0; i < 5; i++) y = 0.5 * (y + x / y);
+    const uint64_t u = lpi_to_bits(x), one = (uint64_t)1 << 52, infinite = 2047 * one;
+    if (u << 1 == 0 || u == infinite) return x;
+    if (u > infinite) return lpi_from_bits(infinite + one / 2); /* negative, or NaN */
+    double y = lpi_from_bits((u >> 1) + 0x1FF7A3BEA91D9B1Bu);
+    for (int i = 0; i < 5; i++) y = lpi_from_bits(lpi_to_bits(y + x / y) - one);
     return y;
 }
 
@@ -3500,6 +3507,7 @@ enum {
     LPI_REPEATABLE = 2048,   /* forward may run again before backward (lp_desc.recompute) */
     LPI_LARGEST = 4096,      /* pooling: the maximum, not the mean */
     LPI_LOGITS = 8192,       /* x0 of this loss are logits: softmax makes probabilities of them */
+    LPI_GRAD_OVER_X = 32768, /* backward may write dx0 over x0 */
     LPI_PRODUCT = 16384      /* backward reads x0 for the gradient of x1 alone, x1 for that of x0 */
 };
 
@@ -3541,12 +3549,18 @@ struct lpi_node {
     lpi_node     *next;
 };
 
+#ifdef LP_NO_MESSAGES
+#define LPI_MESSAGES 0
+#else
+#define LPI_MESSAGES 1
+#endif
+
 struct lp_net {
     lp_desc           desc;
     lpi_arena         arena;
     void             *arena_memory; /* ours to free, or NULL */
     lp_status         failed;       /* first error of the builders */
-    char              error[320];
+    char              error[LPI_MESSAGES ? 320 : 1];
     const lp_kernels *kernels;
     lpi_team          team;
     int               crew_running;
@@ -3597,6 +3611,21 @@ struct lp_net {
 
 /* ---- sentences */
 
+/* A tenth of u, and the digit that is left; by shifts, since small machines divide 64 bits by a
+   library. */
+static uint64_t lpi_tenth(uint64_t u, char *digit)
+{
+    uint64_t tenth = 0;
+    unsigned left = 0;
+    for (int bit = 63; bit >= 0; bit--) {
+        left = 2 * left + (unsigned)(u >> bit & 1);
+        tenth = 2 * tenth + (left >= 10);
+        if (left >= 10) left -= 10;
+    }
+    *digit = (char)('0' + left);
+    return tenth;
+}
+
 /* Writes fmt into out [cap], returns its length: %s string, %d int, %l int64, %t shape of an
    lpi_tensor, %% percent. */
 static size_t lpi_format(char *out, size_t cap, const char *fmt, va_list ap)
@@ -3617,11 +3646,11 @@ static size_t lpi_format(char *out, size_t cap, const char *fmt, va_list ap)
         else if (*fmt == 'd' || *fmt == 'l') {
             int64_t  v = *fmt == 'd' ? va_arg(ap, int) : va_arg(ap, int64_t);
             uint64_t u = v < 0 ? (uint64_t)0 - (uint64_t)v : (uint64_t)v;
-            do digits[--at] = (char)('0' + (int)(u % 10));
-            while (u /= 10);
+            do u = lpi_tenth(u, &digits[--at]);
+            while (u);
             if (v < 0) digits[--at] = '-';
             s = digits + at;
-        } else if (*fmt == 't') {
+        } else if (LPI_MESSAGES && *fmt == 't') {
             const lpi_tensor *t = va_arg(ap, const lpi_tensor *);
             digits[--at] = ']';
             for (int i = t->pub.rank - 1; i >= 0; i--) {
@@ -3642,10 +3671,14 @@ static size_t lpi_format(char *out, size_t cap, const char *fmt, va_list ap)
 /* Records the sentence and returns the code. */
 static lp_status lpi_fail(lp_net *net, lp_status status, const char *fmt, ...)
 {
+#ifdef LP_NO_MESSAGES /* the compiler drops the sentences then */
+    (void)net, (void)fmt;
+#else
     va_list ap;
     va_start(ap, fmt);
     lpi_format(net->error, sizeof net->error, fmt, ap);
     va_end(ap);
+#endif
     return status;
 }
 /* The same for builders: the first one sticks. */
@@ -4220,6 +4253,12 @@ static void lpi_multiply(const lp_net *net, lpi_n m, lpi_n n, lpi_n k, const lp_
     g.b = b, g.rsb = rsb, g.csb = csb;
     g.c = c, g.work = work;
     lpi_gemm_parallel(&net->team, &g);
+}
+
+/* How many windows of k fit into `size` pixels (a padded dimension: below 2^32). */
+static int lpi_windows(int64_t size, int k, int stride)
+{
+    return (int)((unsigned)(size - k) / (unsigned)stride + 1u);
 }
 
 /* Windows [kh, kw] that lead from maps x [n, h, w, c] to y [n, oh, ow, f], without padding. */
@@ -5181,7 +5220,7 @@ static void lpi_batchnorm_start(const lpi_node *node, lp_real *stats)
     for (lpi_n j = 0, c = lpi_last(node->out); j < c; j++) stats[j] = 0, stats[c + j] = 1;
 }
 /* The mean of the members' affine maps, if gamma and beta are late-phase: see >>average. */
-static void lpi_batchnorm_average(lp_net *net, const lpi_node *node)
+LPI_TRAINING_ONLY void lpi_batchnorm_average(lp_net *net, const lpi_node *node)
 {
     lpi_n c = lpi_last(node->out), gamma = node->in[1]->offset, beta = node->in[2]->offset;
     if (node->in[1]->role != LP_ROLE_LATE || node->in[2]->role != LP_ROLE_LATE) return;
@@ -5214,7 +5253,8 @@ static void lpi_batchnorm_absorb(lp_net *net, lpi_node *node)
     lpi_own_batchnorm(node)->relu = 1;
     lpi_take_over(net, node, relu);
 }
-static const lpi_running lpi_batchnorm_running = { lpi_batchnorm_start, lpi_batchnorm_average,
+static const lpi_running lpi_batchnorm_running = { lpi_batchnorm_start,
+                                                   LPI_BACK(lpi_batchnorm_average),
                                                    LPI_BACK(lpi_batchnorm_finite),
                                                    LPI_BACK(lpi_batchnorm_commit) };
 LPI_OP(batchnorm, LPI_X0 | LPI_X1 | LPI_X2 | LPI_Y | LPI_SAVED, LPI_X0 | LPI_X1 | LPI_SAVED,
@@ -5417,7 +5457,7 @@ LP_API lp_tensor *lp_conv2d(lp_net *net, lp_tensor *x, lp_tensor *w, lp_tensor *
     LPI_REFUSE(net, h < kh || wide < kw, LP_ERR_SHAPE,
                "conv \"%s\": padded input \"%s\" %t is smaller than weight \"%s\" %t", who, x->name,
                x->priv, w->name, w->priv);
-    int dim[4] = { x->dim[0], (int)((h - kh) / stride + 1), (int)((wide - kw) / stride + 1), f };
+    int dim[4] = { x->dim[0], lpi_windows(h, kh, stride), lpi_windows(wide, kw, stride), f };
     lpi_order_in_file(w, (ptrdiff_t)kh * kw);
     lp_tensor *in[3] = { x, w, bias };
     lpi_node  *node = lpi_new_node(net, &lpi_op_conv2d, label, 3, in, 4, dim);
@@ -5513,7 +5553,8 @@ LPI_TRAINING_ONLY void lpi_pool_back_image(void *arg, int image, LPI_UNUSED int 
     lp_real            *dx = job->dx + (lpi_n)image * g->h * g->w * g->c;
     const lp_real      *dy = job->dy + (lpi_n)image * g->oh * g->ow * g->c;
     lp_real             scale = 1 / ((lp_real)g->kh * (lp_real)g->kw);
-    if (!job->accumulate) lpi_zero(dx, (lpi_n)g->h * g->w * g->c);
+    int                 over = job->largest && dx == x; /* windows are apart then and cover x */
+    if (!job->accumulate && !over) lpi_zero(dx, (lpi_n)g->h * g->w * g->c);
     for (int o = 0; o < g->oh * g->ow; o++, dy += g->c) {
         int y0, y1, x0, x1;
         lpi_pool_window(o / g->ow, g->kh, g->stride, g->top, g->h, &y0, &y1);
@@ -5526,6 +5567,8 @@ LPI_TRAINING_ONLY void lpi_pool_back_image(void *arg, int image, LPI_UNUSED int 
                     if (!job->largest) dx[at] += scale * dy[c];
                     else if (x[at] > x[best]) best = at;
                 }
+            for (int i = y0; i < y1 && over; i++)
+                for (int j = x0; j < x1; j++) dx[((lpi_n)i * g->w + j) * g->c + c] = 0;
             if (job->largest) dx[best] += dy[c];
         }
     }
@@ -5560,13 +5603,16 @@ static lp_tensor *lpi_pooling(lp_net *net, const lpi_op *op, lp_tensor *x, int k
                    || kw > x->dim[2] + (int64_t)2 * pad || pad > 32767,
                LP_ERR_ARGUMENT, "%s: window %dx%d, stride %d, pad %d do not fit input \"%s\" %t",
                what, kh, kw, stride, pad, x->name, x->priv);
-    int      dim[4] = { x->dim[0], (int)((x->dim[1] + (int64_t)2 * pad - kh) / stride + 1),
-                        (int)((x->dim[2] + (int64_t)2 * pad - kw) / stride + 1), x->dim[3] };
+    int      dim[4] = { x->dim[0], lpi_windows(x->dim[1] + (int64_t)2 * pad, kh, stride),
+                        lpi_windows(x->dim[2] + (int64_t)2 * pad, kw, stride), x->dim[3] };
     lpi_geom g = lpi_geom_of(x->dim, dim, kh, kw, stride);
     g.top = g.left = pad;
     if (rank == 2) dim[1] = dim[3];
     lpi_node *node = lpi_new_node(net, op, NULL, 1, &x, rank, dim);
-    if (node) *(lpi_geom *)node->own = g;
+    if (!node) return NULL;
+    *(lpi_geom *)node->own = g;
+    if ((op->flags & LPI_LARGEST) && kh == stride && !pad && g.h % kh == 0 && g.w % kw == 0)
+        node->flags |= LPI_GRAD_OVER_X;
     return lpi_out(node);
 }
 
@@ -6173,9 +6219,13 @@ static void lpi_plan_gradients(lp_net *net, lpi_plan *plan)
             node->add[q] = x->grad.slot >= 0;
             if (x->kind == LPI_PARAMETER) x->grad.slot = 0; /* marks: written */
             if (node->add[q] || x->kind == LPI_PARAMETER) continue;
-            int death = plan->times - 1 - x->node->index;
+            int                death = plan->times - 1 - x->node->index;
+            const lpi_storage *v = &x->value;
             if (node->grad_in_place >> q & 1u)
                 lpi_share_slot(plan, &x->grad, node->out->grad.slot, now, death);
+            else if (q == 0 && (node->flags & LPI_GRAD_OVER_X) && v->slot >= 0 && !v->later
+                     && plan->slot[v->slot].death == now)
+                lpi_share_slot(plan, &x->grad, v->slot, now, death);
             else x->grad.slot = lpi_new_slot(plan, x->size, now, death);
         }
     }
@@ -6338,7 +6388,7 @@ static double lpi_initial(const lp_net *net, const lpi_tensor *t, ptrdiff_t i)
 /* Initial weights: each tensor its own stream.  Statistics: as the ops say. */
 static void lpi_init_weights(lp_net *net)
 {
-    for (lpi_tensor *t = net->tensors; t; t = t->next)
+    for (lpi_tensor *t = net->tensors; t && LPI_TRAINS; t = t->next)
         for (ptrdiff_t i = 0; t->kind == LPI_PARAMETER && !t->bound && i < t->size; i++)
             lpi_value(net, t)[i] = (lp_real)((double)t->scale * lpi_initial(net, t, i));
     for (lpi_node *node = net->nodes; node; node = node->next)
@@ -6475,7 +6525,8 @@ static const char *lpi_check_optim(const lp_optim *o)
 }
 static const char *lpi_check_desc(const lp_desc *d)
 {
-    const char *base = lpi_check_optim(&d->optim_base), *late = lpi_check_optim(&d->optim_late);
+    const char *base = LPI_TRAINS ? lpi_check_optim(&d->optim_base) : NULL;
+    const char *late = LPI_TRAINS ? lpi_check_optim(&d->optim_late) : NULL;
     LPI_RANGE(d->threads, 1, 256, "lp_desc.threads must be in 1..256");
     if (!lp_find_kernels(d->isa)) return "lp_desc.isa is not available on this processor";
     LPI_RANGE(d->recompute, 0, 1, "lp_desc.recompute must be 0 or 1");
@@ -6491,16 +6542,19 @@ static const char *lpi_check_desc(const lp_desc *d)
     return NULL;
 }
 
+/* The net itself, wherever the memory begins. */
+#define LPI_LEAST_ARENA (sizeof(lp_net) + LPI_ALIGN)
+
 LP_API lp_net *lp_create(const lp_desc *desc)
 {
     lp_desc d = desc ? *desc : lp_desc_default();
-    if (d.graph_bytes < sizeof(lp_net) + 1024) return NULL;
+    if (d.graph_bytes < LPI_LEAST_ARENA) return NULL;
     void *memory = d.graph_memory ? d.graph_memory : LP_MALLOC(d.graph_bytes);
     if (!memory) return NULL;
     lpi_arena arena;
     arena.base = lpi_align(memory);
     arena.size = d.graph_bytes - (size_t)(arena.base - (char *)memory);
-    arena.used = 0;
+    arena.used = arena.most = 0;
     lp_net *net = (lp_net *)lpi_take(&arena, sizeof *net);
     net->desc = d;
     net->arena = arena;
@@ -6511,6 +6565,11 @@ LP_API lp_net *lp_create(const lp_desc *desc)
     const char *bad = lpi_check_desc(&d);
     if (bad) net->failed = lpi_fail(net, LP_ERR_ARGUMENT, "%s", bad);
     return net;
+}
+
+LP_API size_t lp_graph_bytes_used(const lp_net *net)
+{
+    return net ? net->arena.most - sizeof *net + LPI_LEAST_ARENA : 0;
 }
 
 LP_API void lp_destroy(lp_net *net)
