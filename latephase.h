@@ -2566,8 +2566,9 @@ typedef struct lpi_geom {
 
 static lpi_n lpi_padded_size(const lpi_geom *g, int dx)
 {
-    lpi_n x = (lpi_n)((g->oh - 1) * g->stride + g->kh) * ((g->ow - 1) * g->stride + g->kw) * g->c;
-    lpi_n dy = (lpi_n)(g->h / g->stride + g->kh + 1) * (g->w / g->stride + g->kw + 1) * g->f;
+    lpi_n s = g->stride, h = lpi_ceil_div(g->h, s) + lpi_ceil_div(g->kh, s) - 1; /* of a phase */
+    lpi_n w = lpi_ceil_div(g->w, s) + lpi_ceil_div(g->kw, s) - 1, dy = h * w * g->f;
+    lpi_n x = ((g->oh - 1) * s + g->kh) * ((g->ow - 1) * s + g->kw) * g->c;
     return lpi_round_up(lpi_maxp(x, dx ? dy : 0), 16) + 16;
 }
 
@@ -3466,10 +3467,10 @@ struct lpi_tensor {
 
 /* What a node needs beside inputs and output, in elements.  A flat vector for each: */
 typedef struct lpi_sizes {
-    ptrdiff_t saved;   /* left by forward for backward */
-    ptrdiff_t scratch; /* during one pass of this node alone */
-    ptrdiff_t stats;   /* running statistics of a member */
-    ptrdiff_t carry;   /* state of the streams, from minibatch to minibatch */
+    ptrdiff_t saved;         /* left by forward for backward */
+    ptrdiff_t scratch, back; /* during forward, during backward of this node alone */
+    ptrdiff_t stats;         /* running statistics of a member */
+    ptrdiff_t carry;         /* state of the streams, from minibatch to minibatch */
 } lpi_sizes;
 
 /* What an op with running statistics does with them.  `stats` below is node->stats in a slab. */
@@ -3541,6 +3542,7 @@ struct lpi_node {
     int           add[LPI_MAX_IN]; /* the gradient of input i is added to */
     int           skip, live;      /* absorbed by another node; leads to the loss */
     lpi_storage   saved;
+    lpi_storage   scratch[2];   /* during its forward pass, during its backward pass */
     lpi_node     *again;        /* whose forward runs again before this backward, or NULL */
     int           fixed;        /* statistics that do not move: they stand in theta, or ... */
     lp_real      *bound;        /* ... are the caller's */
@@ -3577,19 +3579,21 @@ struct lp_net {
     /* The vectors.  phi, stats: a slab for each member; mean_phi, mean_stats: their average.  What
        is trained stands first in theta and phi: gradients, optimisers, delta and SWA's theta have
        so many elements. */
-    ptrdiff_t n_theta, n_phi, n_stats, n_carry, trained_theta, trained_phi;
-    ptrdiff_t vectors; /* elements of the state */
-    lp_real  *theta, *phi, *stats, *optim_theta, *optim_phi, *delta, *carry, *swa;
-    lp_real  *mean_phi, *mean_stats, *g_theta, *g_phi, *carry_next;
-    lp_real  *now_phi, *now_stats; /* the slab in use: of one member or the average */
-    void     *memory;
-    int       memory_owned;
-    size_t    memory_bytes;
-    lp_real  *workspace;
-    ptrdiff_t workspace_size; /* what the running node may ask for */
+    ptrdiff_t   n_theta, n_phi, n_stats, n_carry, trained_theta, trained_phi;
+    ptrdiff_t   vectors; /* elements of the state */
+    lp_real    *theta, *phi, *stats, *optim_theta, *optim_phi, *delta, *carry, *swa;
+    lp_real    *mean_phi, *mean_stats, *g_theta, *g_phi, *carry_next;
+    lp_real    *now_phi, *now_stats; /* the slab in use: of one member or the average */
+    void       *memory;
+    int         memory_owned;
+    size_t      memory_bytes;
+    lpi_storage spare; /* scratch between passes, where activations were */
+    ptrdiff_t   spare_size;
+    lp_real    *workspace; /* scratch: of the running node, or spare */
 #ifdef LPI_CHECKED
     struct lpi_plan *plan; /* for the poison: see >>run */
     lp_real         *slots;
+    ptrdiff_t        workspace_size; /* what may be asked for */
 #endif
 
     int      training;               /* this pass: minibatch statistics, dropout */
@@ -4010,7 +4014,9 @@ static lpi_n lpi_lines(const lp_net *net, const lpi_tensor *t)
 /* The workspace, of which the running node may use what its op's sizes() said. */
 static lp_real *lpi_scratch(const lp_net *net, ptrdiff_t n)
 {
+#ifdef LPI_CHECKED
     LP_ASSERT(n <= net->workspace_size);
+#endif
     (void)n;
     return net->workspace;
 }
@@ -4681,9 +4687,9 @@ static void lpi_matmul_sizes(const lp_net *net, const lpi_node *node, int traini
     lpi_n in = node->in[1]->pub.dim[0], out = lpi_last(node->out), n = node->out->size / out;
     s->scratch = lpi_multiply_scratch(net, out, in);
     if (!training) return;
-    if (lpi_wants(node, 1)) s->scratch = lpi_maxp(s->scratch, lpi_multiply_scratch(net, out, n));
-    if (lpi_wants(node, 0)) s->scratch = lpi_maxp(s->scratch, lpi_multiply_scratch(net, in, out));
-    s->scratch = lpi_maxp(s->scratch, lpi_col_sums_scratch(n, out));
+    s->back = node->inputs > 2 ? lpi_col_sums_scratch(n, out) : 0;
+    if (lpi_wants(node, 1)) s->back = lpi_maxp(s->back, lpi_multiply_scratch(net, out, n));
+    if (lpi_wants(node, 0)) s->back = lpi_maxp(s->back, lpi_multiply_scratch(net, in, out));
 }
 LPI_OP(matmul, LPI_X0 | LPI_X1 | LPI_X2 | LPI_Y, LPI_X0 | LPI_X1, LPI_LINEAR | LPI_PRODUCT, 0,
        lpi_matmul_sizes, NULL, NULL);
@@ -4879,7 +4885,8 @@ static void lpi_lstm_sizes_of(const lp_net *net, const lpi_node *node, int train
     if (training) lpi_lstm_carve_through(&l, &through);
     if (training) lpi_lstm_carve_gradients(&l, &weights, lanes);
     s->saved = saved.used;
-    s->scratch = lpi_maxp(forward.used, lpi_maxp(through.used, weights.used));
+    s->scratch = forward.used;
+    s->back = lpi_maxp(through.used, weights.used);
     s->carry = 2 * l.capacity * l.units;
 }
 static lp_status lpi_lstm_forward(lp_net *net, lpi_node *node)
@@ -5375,8 +5382,8 @@ static void lpi_conv2d_sizes(const lp_net *net, const lpi_node *node, int traini
     unsigned        wants = lpi_conv_wants(node);
     s->scratch = lpi_conv_workspace(g, net->desc.threads, 0);
     if (!LPI_TRAINS || !training) return;
-    if (wants) s->scratch = lpi_maxp(s->scratch, lpi_conv_workspace(g, net->desc.threads, wants));
-    if (lpi_conv_bias(node)) s->scratch = lpi_maxp(s->scratch, lpi_blocks(rows, f) * 2 * f);
+    s->back = lpi_conv_workspace(g, net->desc.threads, wants);
+    if (lpi_conv_bias(node)) s->back = lpi_maxp(s->back, lpi_blocks(rows, f) * 2 * f);
 }
 
 static void lpi_conv2d_absorb_sum(lp_net *net, lpi_node *node)
@@ -5922,11 +5929,12 @@ LP_API lp_tensor *lp_mean_squared_error(lp_net *net, lp_tensor *a, lp_tensor *b)
    Gradients live from the first node that writes them, in backward order, to the producer of their
    tensor.  The output of an in-place op takes over the slot of its input.  A value that backward
    computes again has two lives and two slots, and what it is computed from lives until it is.
-   Slots are packed, largest first, each at the lowest address that is free during its life:
-   gradients come to lie where activations died.
+   Scratch lives while its node runs.  Slots are packed one after another, each at the lowest
+   address that is free during its life, in the better of two orders: gradients come to lie where
+   activations died.
 
        memory = theta | phi x K | statistics x K | optimiser, delta, carry, SWA | average
-                | gradients | carry_next | slots | the largest scratch of any node */
+                | gradients | carry_next | slots */
 
 typedef struct lpi_slot {
     ptrdiff_t size, offset;
@@ -5937,14 +5945,14 @@ typedef struct lpi_plan {
     lpi_slot *slot;
     int       slots, times; /* times: 2n in training, n otherwise */
     int       training;
-    ptrdiff_t slot_elements, workspace;
+    ptrdiff_t slot_elements;
 } lpi_plan;
 
 /* ---- closing: declarations, then fusion, which changes them */
 
 static lpi_sizes lpi_sizes_of(const lp_net *net, const lpi_node *node, int training)
 {
-    lpi_sizes s = { 0, 0, 0, 0 };
+    lpi_sizes s = { 0, 0, 0, 0, 0 };
     if (node->op->sizes) node->op->sizes(net, node, training, &s);
     return s;
 }
@@ -6231,14 +6239,22 @@ static void lpi_plan_gradients(lp_net *net, lpi_plan *plan)
     }
 }
 
-/* Offsets for all slots; returns the elements needed. */
-static ptrdiff_t lpi_pack_slots(lpi_plan *plan)
+/* Offsets for all slots, the largest first (of equal ones that of the shortest life) or those of the
+   longest life first; returns the elements needed. */
+static int lpi_slot_goes_first(const lpi_slot *a, const lpi_slot *b, int by_life)
+{
+    ptrdiff_t life_a = a->death - a->birth, life_b = b->death - b->birth;
+    if (by_life) return life_a != life_b ? life_a > life_b : a->size >= b->size;
+    return a->size != b->size ? a->size > b->size : life_a <= life_b;
+}
+static ptrdiff_t lpi_pack_slots(lpi_plan *plan, int by_life)
 {
     int       first = -1;
     ptrdiff_t total = 0;
-    for (int i = 0; i < plan->slots; i++) { /* list by falling size */
+    for (int i = 0; i < plan->slots; i++) {
         int *at = &first;
-        while (*at >= 0 && plan->slot[*at].size >= plan->slot[i].size) at = &plan->slot[*at].next;
+        while (*at >= 0 && lpi_slot_goes_first(&plan->slot[*at], &plan->slot[i], by_life))
+            at = &plan->slot[*at].next;
         plan->slot[i].next = *at;
         *at = i;
     }
@@ -6263,27 +6279,50 @@ static ptrdiff_t lpi_pack_slots(lpi_plan *plan)
 /* Vectors that an optimiser keeps beside the weights: momentum; Adam's m and v. */
 static int lpi_optim_vectors(const lp_optim *optim) { return optim->rule == LP_SGD ? 1 : 2; }
 
-/* Plans lives, slots and workspace; the slots lie in the arena. */
+/* Scratch of each node in its passes, and between them (for sums of gradients, for the lines of
+   files: see lpi_reorder). */
+static void lpi_plan_scratch(lp_net *net, lpi_plan *plan)
+{
+    net->spare_size =
+        plan->training ? 2 * ((net->trained_theta + net->trained_phi) / LPI_CHUNK + 2) : 16;
+    for (const lpi_tensor *t = net->tensors; t; t = t->next)
+        if (t->places) {
+            ptrdiff_t line = t->size / lpi_last(t);
+            net->spare_size =
+                lpi_maxp(net->spare_size, t->bound ? line : line * lpi_minp(lpi_last(t), 16));
+        }
+    net->spare.slot = lpi_new_slot(plan, net->spare_size, plan->times, plan->times);
+    for (int i = 0; i < net->node_count; i++) {
+        lpi_node *node = net->order[i];
+        int       back = plan->times - 1 - i;
+        if (!node) continue;
+        lpi_sizes s = lpi_sizes_of(net, node, plan->training);
+        node->scratch[0].slot = s.scratch ? lpi_new_slot(plan, s.scratch, i, i) : -1;
+        if (node->again) s.back = lpi_maxp(s.back, lpi_sizes_of(net, node->again, 1).scratch);
+        s.back *= plan->training && lpi_goes_back(node);
+        node->scratch[1].slot = s.back ? lpi_new_slot(plan, s.back, back, back) : -1;
+    }
+}
+
+/* Plans lives and slots, which lie in the arena. */
 static lp_status lpi_plan_memory(lp_net *net, int training, lpi_plan *plan)
 {
     if (!LPI_TRAINS || !(net->loss->node->op->flags & LPI_LOSS)) training = 0;
     plan->training = training;
     plan->times = training ? 2 * net->node_count : net->node_count;
     plan->slots = 0;
-    plan->slot = (lpi_slot *)lpi_take(
-        &net->arena, sizeof(lpi_slot) * (size_t)(3 * net->tensor_count + net->node_count));
+    int most = 1 + 3 * net->node_count; /* scratch, saved; a value, its second life, a gradient */
+    for (const lpi_tensor *t = net->tensors; t; t = t->next)
+        most += t->kind == LPI_PARAMETER ? 0 : 3;
+    plan->slot = (lpi_slot *)lpi_take(&net->arena, sizeof(lpi_slot) * (size_t)most);
     if (!plan->slot) return (void)lpi_arena_full(net, "lp_compile"), LP_ERR_MEMORY;
     lpi_plan_lives(net, plan);
     lpi_plan_values(net, plan);
     if (training) lpi_plan_gradients(net, plan);
-    plan->slot_elements = lpi_pack_slots(plan);
-    plan->workspace = training ? 2 * ((net->trained_theta + net->trained_phi) / LPI_CHUNK + 2) : 16;
-    for (const lpi_tensor *t = net->tensors; t; t = t->next) /* for files: see lpi_reorder */
-        if (t->places) plan->workspace = lpi_maxp(plan->workspace, t->size / lpi_last(t));
-    for (int i = 0; i < net->node_count; i++)
-        if (net->order[i])
-            plan->workspace =
-                lpi_maxp(plan->workspace, lpi_sizes_of(net, net->order[i], training).scratch);
+    lpi_plan_scratch(net, plan);
+    ptrdiff_t by_life = lpi_pack_slots(plan, 1);
+    plan->slot_elements = lpi_pack_slots(plan, 0);
+    if (by_life < plan->slot_elements) plan->slot_elements = lpi_pack_slots(plan, 1);
     return LP_OK;
 }
 
@@ -6308,10 +6347,7 @@ static lp_real *lpi_lay_out(lp_net *net, const lpi_plan *plan, lpi_carver *c)
     net->g_theta = lpi_carve(c, training * net->trained_theta);
     net->g_phi = lpi_carve(c, training * net->trained_phi);
     net->carry_next = lpi_carve(c, net->n_carry);
-    lp_real *slots = lpi_carve(c, plan->slot_elements);
-    net->workspace = lpi_carve(c, plan->workspace);
-    net->workspace_size = plan->workspace;
-    return slots;
+    return lpi_carve(c, plan->slot_elements);
 }
 static size_t lpi_plan_bytes(const lp_net *net, const lpi_plan *plan)
 {
@@ -6351,7 +6387,12 @@ static void lpi_place_all(lp_net *net, const lpi_plan *plan, lp_real *memory)
 {
     lpi_carver c = { memory, 0 };
     lp_real   *slots = lpi_lay_out(net, plan, &c);
-    for (lpi_node *node = net->nodes; node; node = node->next) lpi_place(&node->saved, plan, slots);
+    lpi_place(&net->spare, plan, slots);
+    net->workspace = net->spare.at;
+    for (lpi_node *node = net->nodes; node; node = node->next) {
+        lpi_place(&node->saved, plan, slots);
+        for (int i = 0; i < 2; i++) lpi_place(&node->scratch[i], plan, slots);
+    }
     for (lpi_tensor *t = net->tensors; t; t = t->next) {
         if (t->kind == LPI_PARAMETER) continue;
         lpi_place(&t->value, plan, slots);
@@ -6718,15 +6759,21 @@ static void lpi_poison(lp_net *net, int time)
         for (ptrdiff_t j = 0; j < s->size; j++) net->slots[s->offset + j] = (lp_real)(zero / zero);
     }
 }
-static void lpi_allow_scratch(lp_net *net, const lpi_node *node)
-{
-    net->workspace_size =
-        node ? lpi_sizes_of(net, node, net->plan->training).scratch : net->plan->workspace;
-}
 #else
 #define lpi_poison(net, time) ((void)(time))
-#define lpi_allow_scratch(net, node) ((void)(node))
 #endif
+
+/* Scratch is at s from here on, for a pass of this node (NULL: between passes). */
+static void lpi_use_scratch(lp_net *net, const lpi_storage *s, const lpi_node *node, int back)
+{
+    net->workspace = s->at;
+    (void)node, (void)back;
+#ifdef LPI_CHECKED
+    lpi_sizes sizes = { 0, 0, 0, 0, 0 };
+    if (node) sizes = lpi_sizes_of(net, node, net->plan->training);
+    net->workspace_size = !node ? net->spare_size : back ? sizes.back : sizes.scratch;
+#endif
+}
 
 static lp_status lpi_forward(lp_net *net, int training, int with_loss)
 {
@@ -6738,11 +6785,11 @@ static lp_status lpi_forward(lp_net *net, int training, int with_loss)
         lpi_node *node = net->order[i];
         if (!node) continue;
         if ((node->op->flags & LPI_LOSS) && !(with_loss && node->out == net->loss)) continue;
-        lpi_allow_scratch(net, node);
+        lpi_use_scratch(net, &node->scratch[0], node, 0);
         st = node->op->forward(net, node);
         lpi_poison(net, i);
     }
-    lpi_allow_scratch(net, NULL);
+    lpi_use_scratch(net, &net->spare, NULL, 0);
     net->training = 0;
     return st;
 }
@@ -6879,11 +6926,12 @@ static void lpi_exchange(lpi_tensor *y)
     y->again.at = at;
 }
 /* Runs the forward pass of a node again, into the second place, which counts from here on until the
-   node's own backward.  net->training is 0: statistics must not be taken twice. */
-static void lpi_run_again(lp_net *net, lpi_node *node)
+   node's own backward; with the scratch of the node that needs it.  net->training is 0: statistics
+   must not be taken twice. */
+static void lpi_run_again(lp_net *net, lpi_node *node, const lpi_storage *scratch)
 {
     lpi_exchange(node->out);
-    lpi_allow_scratch(net, node);
+    lpi_use_scratch(net, scratch, node, 0);
     (void)node->op->forward(net, node);
 }
 
@@ -6893,15 +6941,15 @@ static void lpi_backward(lp_net *net, double scale)
     for (int i = net->node_count - 1; i >= 0; i--) {
         lpi_node *node = net->order[i];
         if (!lpi_goes_back(node)) continue;
-        if (node->again) lpi_run_again(net, node->again);
+        if (node->again) lpi_run_again(net, node->again, &node->scratch[1]);
         net->training = 1;
-        lpi_allow_scratch(net, node);
+        lpi_use_scratch(net, &node->scratch[1], node, 1);
         node->op->backward(net, node);
         net->training = 0;
         if (node->out->value.later) lpi_exchange(node->out);
         lpi_poison(net, 2 * net->node_count - 1 - i);
     }
-    lpi_allow_scratch(net, NULL);
+    lpi_use_scratch(net, &net->spare, NULL, 0);
 }
 
 /* Are the statistics of the minibatch finite?  If so they move the running ones. */
@@ -8167,7 +8215,7 @@ static void lpi_reorder(const lpi_array *a, ptrdiff_t o, ptrdiff_t n, lp_real *f
 /* Outputs that are reordered at a time, in the workspace. */
 static ptrdiff_t lpi_reorder_block(const lp_net *net, const lpi_array *a, ptrdiff_t o)
 {
-    ptrdiff_t line = a->channels * a->places, room = net->workspace_size / line;
+    ptrdiff_t line = a->channels * a->places, room = net->spare_size / line;
     return lpi_minp(a->outputs - o, lpi_minp(room, 16 + 4096 / line));
 }
 

@@ -180,7 +180,10 @@ static void bench_conv(lp_desc desc, int c, int hw, int n)
     g.winograd = !desc.direct_conv && lpi_winograd_fits(&g);
     float *x = (float *)need(size * sizeof *x), *y = (float *)need(size * sizeof *y);
     float *w = (float *)need(taps * sizeof *w);
-    float *work = (float *)need(sizeof *work * (size_t)lpi_conv_workspace(&g, desc.threads, 1));
+    lpi_n  room = 0; /* of each pass: forward, dX, dW */
+    for (unsigned wants = 0; wants < 3; wants++)
+        room = lpi_maxp(room, lpi_conv_workspace(&g, desc.threads, wants));
+    float *work = (float *)need(sizeof *work * (size_t)room);
     for (size_t i = 0; i < size; i++) x[i] = y[i] = (float)(i % 17) * 0.1f - 0.8f;
     for (size_t i = 0; i < taps; i++) w[i] = (float)(i % 13) * 0.1f - 0.6f;
     memset(&job, 0, sizeof job);
@@ -194,8 +197,8 @@ static void bench_conv(lp_desc desc, int c, int hw, int n)
             double       t = now();
             j.x = x, j.w = w, j.dy = y;
             if (pass == 0) j.y = y, lpi_conv_forward(&m.net->team, &j, n);
-            if (pass == 1) j.dx = x, lpi_conv_backward(&m.net->team, &j);
-            if (pass == 2) j.dw = w, lpi_conv_backward(&m.net->team, &j);
+            if (pass == 1) j.dx = x, j.wants = LPI_CONV_DX, lpi_conv_backward(&m.net->team, &j);
+            if (pass == 2) j.dw = w, j.wants = LPI_CONV_DW, lpi_conv_backward(&m.net->team, &j);
             t = now() - t;
             if (t < best[pass]) best[pass] = t;
             for (size_t i = 0; pass == 2 && i < taps; i++) w[i] = (float)(i % 13) * 0.1f - 0.6f;

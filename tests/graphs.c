@@ -814,7 +814,9 @@ static int make_window(graph *g, int op, int x, int k, int stride, int pad)
 static int draw_window(graph *g, int op)
 {
     int four = 4, x = pick(g, fit_rank, &four), k = between(g, 1, 4), stride = between(g, 1, 3);
-    return x < 0 ? -1 : make_window(g, op, x, k, stride, op == MAXPOOL ? below(g, k / 2 + 1) : 0);
+    int pad = op == MAXPOOL ? below(g, k / 2 + 1) : 0;
+    if (chance(g, 40)) stride = k, pad = 0; /* windows apart: the gradient may lie over x */
+    return x < 0 ? -1 : make_window(g, op, x, k, stride, pad);
 }
 static int draw_maxpool(graph *g) { return draw_window(g, MAXPOOL); }
 static int draw_avgpool2d(graph *g) { return draw_window(g, AVGPOOL2D); }
