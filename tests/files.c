@@ -569,6 +569,95 @@ static void state_resumes_anywhere(void)
     lp_destroy(a.net);
 }
 
+/* The small net with its convolution frozen and its statistics fixed, or bound to these numbers. */
+static small_net small_frozen(const lp_desc *d, const lp_real *weight, const lp_real *stats)
+{
+    small_net  s;
+    lp_tensor *h, *c;
+    s.net = lp_create(d);
+    s.x = lp_input(s.net, "image", N, H, W, C);
+    s.y = lp_labels(s.net, "label", N);
+    c = lp_conv(s.net, s.x, "conv1", F, 3, 1), h = lp_batchnorm(s.net, c, "bn1");
+    MUST(s.net, lp_freeze(s.net, lp_find(s.net, "conv1.weight")));
+    MUST(s.net, lp_freeze(s.net, h));
+    if (weight) MUST(s.net, lp_bind(s.net, "conv1.weight", weight, 9 * C * F));
+    if (stats) MUST(s.net, lp_bind(s.net, "bn1", stats, 2 * F));
+    h = lp_linear(s.net, lp_relu(s.net, h), "fc", CLASSES);
+    MUST(s.net, lp_compile(s.net, lp_cross_entropy(s.net, h, s.y, 0), NULL, 0));
+    return s;
+}
+
+/* Breaks when the state of a net with frozen parameters and fixed statistics does not come back: it
+   has momenta and an SWA mean of what is trained alone; or when its members, who share these, cannot
+   be loaded by a net where each has its own. */
+static void state_of_what_is_frozen(void)
+{
+    lp_desc d = small_desc(3);
+    d.swa = 1;
+    small_net a = small_frozen(&d, NULL, NULL);
+    small_train(&a, 0, 2);
+    MUST(a.net, lp_late_begin(a.net));
+    small_train(&a, 2, 6);
+    MUST(a.net, lp_swa_add(a.net));
+    small_train(&a, 6, 9);
+    blob      state = state_of(a.net), end, w = blob_of(NULL, 0);
+    lp_source in = lp_memory_source(state.p, state.n);
+    lp_entry  e;
+    CHECK(!lp_find_entry(&in, "state.momentum.conv1.weight", &e));
+    CHECK(lp_find_entry(&in, "state.swa.member1.fc.weight", &e));
+    small_train(&a, 9, 14);
+    end = state_of(a.net);
+    d.seed = 77;
+    small_net b = small_frozen(&d, NULL, NULL);
+    CHECK_INT(read_state(b.net, &state), LP_OK);
+    CHECK_UNCHANGED(b.net, &state);
+    small_train(&b, 9, 14);
+    CHECK_UNCHANGED(b.net, &end);
+    lp_sink sink = { blob_take, &w };
+    w.most = 1 << 20;
+    CHECK_INT(lp_write_weights(a.net, &sink, LP_WITH_MEMBERS, NULL, 0), LP_OK);
+    small_net c = small(&d);
+    CHECK_INT(read_weights(c.net, &w, LP_WITH_MEMBERS), LP_OK);
+    CHECK_BITS(lp_statistics(c.net, "bn1", 2), lp_statistics(a.net, "bn1", 2),
+               2 * F * sizeof(lp_real));
+    CHECK_BITS(lp_values(c.net, lp_find(c.net, "fc.weight"), 2),
+               lp_values(a.net, lp_find(a.net, "fc.weight"), 2), sizeof(lp_real) * CLASSES);
+    w.n = 0;
+    small_train(&c, 0, 4); /* its members' statistics differ: what is fixed is the model's */
+    CHECK_INT(lp_write_weights(c.net, &sink, LP_WITH_MEMBERS, NULL, 0), LP_OK);
+    CHECK_INT(read_weights(b.net, &w, LP_WITH_MEMBERS), LP_OK);
+    CHECK_BITS(lp_statistics(b.net, "bn1", 0), lp_statistics(c.net, "bn1", LP_AVERAGED),
+               2 * F * sizeof(lp_real));
+    free(state.p), free(end.p), free(w.p);
+    lp_destroy(a.net), lp_destroy(b.net), lp_destroy(c.net);
+}
+
+/* Breaks when a file or another net writes to memory that is bound, or when the rest does not come. */
+static void bound_is_never_written(void)
+{
+    lp_real weight[9 * C * F], stats[2 * F];
+    lp_desc d = small_desc(0);
+    for (int i = 0; i < 9 * C * F; i++) weight[i] = (lp_real)0.125;
+    for (int i = 0; i < 2 * F; i++) stats[i] = (lp_real)0.5;
+    small_net a = small(&d), b = small_frozen(&d, weight, stats);
+    small_train(&a, 0, 3);
+    blob w = weights_of(a.net);
+    for (int by_copy = 0; by_copy < 2; by_copy++) {
+        if (by_copy) CHECK_INT(lp_copy_weights(b.net, a.net, LP_SINGLE), LP_OK);
+        else CHECK_INT(read_weights(b.net, &w, 0), LP_OK);
+        CHECK_BITS(lp_values(b.net, lp_find(b.net, "fc.weight"), LP_SINGLE),
+                   lp_values(a.net, lp_find(a.net, "fc.weight"), LP_SINGLE),
+                   sizeof(lp_real) * CLASSES);
+        small_train(&b, 3, 6);
+    }
+    CHECK(lp_values(b.net, lp_find(b.net, "conv1.weight"), LP_SINGLE) == weight);
+    CHECK(lp_statistics(b.net, "bn1", LP_SINGLE) == stats);
+    for (int i = 0; i < 9 * C * F; i++) CHECK(weight[i] == (lp_real)0.125);
+    for (int i = 0; i < 2 * F; i++) CHECK(stats[i] == (lp_real)0.5);
+    free(w.p);
+    lp_destroy(a.net), lp_destroy(b.net);
+}
+
 /* ------------------------------------------------------------------------------- refusals */
 
 /* The file's text `from` becomes `to`, which has as many bytes. */
@@ -1742,6 +1831,8 @@ static const test_case cases[] = {
     T(order_of_text),
     T(order_of_others),
     T(weights_into_other_nets),
+    T(state_of_what_is_frozen),
+    T(bound_is_never_written),
     T(weights_start_again),
     T(members_come_back),
     T(members_mismatch),

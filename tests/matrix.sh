@@ -57,7 +57,7 @@ c_warnings() {
     cc=$1
     has "$cc" || { skip "$cc"; return; }
     for flags in "" -DLP_STATIC -DLP_NO_TRAINING -DLP_NO_SIMD -DLP_NO_THREADS -DLP_REAL=double \
-        "-DLP_NO_STDLIB -DLP_NO_THREADS" "-DLP_STATIC -DLP_NO_TRAINING -DLP_NO_SIMD"; do
+        "-DLP_NO_STDLIB -DLP_NO_THREADS" "-DLP_STATIC -DLP_NO_TRAINING -DLP_NO_SIMD -DLP_NO_MESSAGES"; do
         as="-O2 -c"
         full || [ "$cc" = gcc ] || as=-fsyntax-only
         full || [ "$cc$flags" != gcc-DLP_NO_TRAINING ] || as="-O0 -c"

@@ -1276,6 +1276,132 @@ static void freeze(void)
     lp_destroy(t.net), lp_destroy(same.net);
 }
 
+/* A net of which the convolutions are frozen and the statistics fixed, in a late phase of 2. */
+static tiny tiny_fixed(int n, int fixed)
+{
+    lp_desc desc = tiny_desc(2);
+    tiny    t = tiny_build(&desc, n, 0);
+    for (int i = 0; i < 2; i++) {
+        CHECK_INT(lp_freeze(t.net, lp_find(t.net, i ? "conv1.weight" : "conv2.weight")), LP_OK);
+        if (fixed) CHECK_INT(lp_freeze(t.net, lp_find(t.net, i ? "bn1" : "bn2")), LP_OK);
+    }
+    CHECK_INT(lp_compile(t.net, t.loss, NULL, 0), LP_OK);
+    return t;
+}
+
+/* Breaks when fixed statistics move, when training does not normalise by them (a training pass has
+   then the bits of evaluation, and a row's loss does not depend on the others), or when members do
+   not share them. */
+static void fixed_statistics(void)
+{
+    tiny    t = tiny_fixed(N, 1), one = tiny_fixed(1, 1);
+    lp_real before[2 * 5], training = 0, evaluation = 0, loss = 0, sum = 0;
+    for (int i = 0; i < 10; i++)
+        before[i] = lp_statistics(t.net, "bn1", 0)[i] = lp_statistics(one.net, "bn1", 0)[i] =
+            (lp_real)(i < 5 ? 0.1 * i : 0.3 + 0.2 * i);
+    tiny_fill(&t, 0, N);
+    CHECK_INT(lp_forward(t.net, LP_SINGLE, 1, &training), LP_OK);
+    CHECK_INT(lp_forward(t.net, LP_SINGLE, 0, &evaluation), LP_OK);
+    CHECK(training == evaluation);
+    for (int i = 0; i < N; i++) { /* batches of one */
+        memcpy(one.x->data, t.x->data + i * PIXELS, PIXELS * sizeof(lp_real));
+        one.y->labels[0] = t.y->labels[i];
+        CHECK_INT(lp_gradient(one.net, (float)1 / N, &loss), LP_OK);
+        sum += loss / N;
+    }
+    CHECK_INT(lp_gradient(t.net, 1, &loss), LP_OK);
+    CHECK_NEAR(sum, loss, 1e-5);
+    check_near_gradients(t.net, one.net, __LINE__);
+    CHECK_INT(lp_step(t.net, 0.1f), LP_OK);
+    CHECK_INT(lp_late_begin(t.net), LP_OK);
+    tiny_train(&t, 0, 6);
+    CHECK_INT(lp_bn_reset(t.net), LP_OK);
+    CHECK_INT(lp_bn_estimate(t.net, 1), LP_OK);
+    CHECK(lp_statistics(t.net, "bn1", 0) == lp_statistics(t.net, "bn1", 1));
+    CHECK_BITS(lp_statistics(t.net, "bn1", 1), before, sizeof before);
+    CHECK_INT(lp_late_average(t.net, LP_AVERAGE_AFFINE), LP_OK);
+    CHECK_BITS(lp_statistics(t.net, "bn1", 0), before, sizeof before);
+    lp_destroy(t.net), lp_destroy(one.net);
+}
+
+/* Breaks when what is frozen still has memory for its training: gradient, momentum, delta; and SWA. */
+static void freezing_saves_memory(void)
+{
+    size_t bytes[2];
+    for (int frozen = 0; frozen < 2; frozen++) {
+        lp_desc d = tiny_desc(2);
+        d.swa = d.direct_conv = 1;
+        lp_net    *net = lp_create(&d);
+        lp_tensor *x = lp_input_rows(net, "x", 1, 100), *y = lp_labels(net, "y", 1);
+        lp_tensor *h = lp_linear(net, lp_linear(net, x, "wide", 400), "fc", CLASSES);
+        if (frozen) CHECK_INT(lp_freeze(net, lp_find(net, "wide.weight")), LP_OK);
+        CHECK_INT(lp_memory_required(net, lp_cross_entropy(net, h, y, 0), &bytes[frozen], NULL),
+                  LP_OK);
+        lp_destroy(net);
+    }
+    CHECK(bytes[0] - bytes[1] >= 4 * 40000 * sizeof(lp_real));
+}
+
+/* Breaks when bound weights have other bits than copied ones, when they take memory, when lp_bind
+   takes what does not fit, or late ones do not become shared. */
+static void bind(void)
+{
+    static lp_real conv[90], stats[10], fc[21];
+    lp_desc        desc = tiny_desc(0);
+    tiny           a = tiny_build(&desc, N, 0), b = tiny_compiled(&desc, N, 0);
+    lp_real        p[N * CLASSES], q[N * CLASSES];
+    for (int i = 0; i < 90; i++) conv[i] = (lp_real)test_random(1, (uint64_t)i);
+    for (int i = 0; i < 10; i++) stats[i] = (lp_real)(0.5 + 0.1 * i);
+    for (int i = 0; i < 21; i++) fc[i] = (lp_real)test_random(2, (uint64_t)i);
+    CHECK_INT(lp_bind(a.net, "nothing", conv, 90), LP_ERR_NAME);
+    CHECK_TEXT(lp_error(a.net), "\"nothing\"");
+    CHECK_INT(lp_bind(a.net, "conv1.weight", conv, 91), LP_ERR_SHAPE);
+    CHECK_TEXT(lp_error(a.net), "\"conv1.weight\" has 90 numbers, but the caller gave 91");
+    CHECK_INT(lp_bind(a.net, "conv1.weight", NULL, 90), LP_ERR_SHAPE);
+    CHECK_INT(lp_bind(a.net, "conv1", conv, 90), LP_ERR_ARGUMENT);
+    CHECK_TEXT(lp_error(a.net), "\"conv1\" is neither a parameter nor a BatchNorm");
+    CHECK_INT(lp_bind(a.net, NULL, conv, 90), LP_ERR_NAME);
+    CHECK_INT(lp_bind(NULL, "conv1.weight", conv, 90), LP_ERR_ARGUMENT);
+    CHECK_INT(lp_bind(a.net, "conv1.weight", conv, 90), LP_OK);
+    CHECK_INT(lp_bind(a.net, "bn1", stats, 10), LP_OK);
+    CHECK_INT(lp_bind(a.net, "fc.weight", fc, 21), LP_OK);
+    CHECK_INT(lp_compile(a.net, a.loss, NULL, 0), LP_OK);
+    CHECK_INT(lp_bind(a.net, "conv1.weight", conv, 90), LP_ERR_ORDER);
+    memcpy(lp_values(b.net, lp_find(b.net, "conv1.weight"), 0), conv, sizeof conv);
+    memcpy(lp_values(b.net, lp_find(b.net, "fc.weight"), 0), fc, sizeof fc);
+    memcpy(lp_statistics(b.net, "bn1", 0), stats, sizeof stats);
+    CHECK(lp_values(a.net, lp_find(a.net, "conv1.weight"), LP_SINGLE) == conv);
+    CHECK(lp_statistics(a.net, "bn1", LP_SINGLE) == stats);
+    CHECK(lp_get_info(a.net).bytes < lp_get_info(b.net).bytes);
+    tiny_fill(&a, 3, N), tiny_fill(&b, 3, N);
+    CHECK_INT(lp_predict(a.net, LP_SINGLE, p), LP_OK);
+    CHECK_INT(lp_predict(b.net, LP_SINGLE, q), LP_OK);
+    CHECK_BITS(p, q, sizeof p);
+    lp_destroy(a.net), lp_destroy(b.net);
+}
+
+/* Breaks when lp_graph_bytes_used names more than is needed, or less. */
+static void graph_bytes_used(void)
+{
+    static char arena[40000];
+    lp_desc     desc = tiny_desc(2);
+    desc.threads = 1; /* a team has room there too, if there is any */
+    tiny   t = tiny_compiled(&desc, N, 0);
+    size_t used = lp_graph_bytes_used(t.net);
+    lp_destroy(t.net);
+    CHECK(used > 1000 && used + 16 < sizeof arena);
+    CHECK_INT(lp_graph_bytes_used(NULL), 0);
+    for (int place = 0; place < 16; place += 3)
+        for (int less = 0; less < 2; less++) {
+            desc.graph_memory = arena + place;
+            desc.graph_bytes = used - (less ? 128 : 0);
+            t = tiny_build(&desc, N, 0);
+            CHECK_INT(lp_compile(t.net, t.loss, NULL, 0), less ? LP_ERR_MEMORY : LP_OK);
+            CHECK_INT(lp_get_info(t.net).members, !less);
+            lp_destroy(t.net);
+        }
+}
+
 /* Breaks when names, shapes or order of parameters are not as documented. */
 static void find(void)
 {
@@ -3072,6 +3198,10 @@ static const test_case cases[] = {
     T(inputs_stay),
     T(smaller_batch),
     T(freeze),
+    T(fixed_statistics),
+    T(freezing_saves_memory),
+    T(bind),
+    T(graph_bytes_used),
     T(find),
     T(late_counts),
     T(late_needs_weights),
