@@ -322,7 +322,7 @@ typedef struct lp_desc {
     lp_optim        optim_late;    /* phi_k, moves once per minibatch of member k */
     float           clip;          /* largest norm of the joint gradient (g_theta, g_phi) of a
                                     minibatch, longer ones are scaled down; 0: no limit        */
-    int             swa;           /* 1: keep memory for stochastic weight averaging */
+    int             swa;           /* 1: keep memory for a mean of weights: SWA or EMA */
     int             inference;     /* 1: plan no training memory */
     int             direct_conv;   /* 1: no Winograd: all convolutions are computed directly */
     int             recompute;     /* 1: less memory for more time, same bits: backward computes
@@ -507,10 +507,14 @@ LP_API lp_status lp_bn_reset(lp_net *net);
 LP_API lp_status lp_bn_estimate(lp_net *net, int which);
 
 /* Stochastic weight averaging (Izmailov et al. 2018), with desc.swa: lp_swa_add takes the current
-   theta, phi_k into a running mean (call it at the ends of epochs).  lp_swa_swap exchanges the
-   current weights (and statistics) with that mean; then re-estimate statistics and predict; a
-   second call exchanges them back, so that training can go on, which is refused while swapped. */
+   theta, phi_k into a running mean (call it at the ends of epochs).  Or an exponential moving
+   average: lp_ema_add (call it after every step), mean = decay mean + (1 - decay) w, decay in
+   [0, 1).  Either begins with the weights of the first call, and again after lp_late_begin.
+   lp_swa_swap exchanges the current weights (and statistics) with that mean; then re-estimate
+   statistics and predict; a second call exchanges them back, so that training can go on, which is
+   refused while swapped. */
 LP_API lp_status lp_swa_add(lp_net *net);
+LP_API lp_status lp_ema_add(lp_net *net, float decay);
 LP_API lp_status lp_swa_swap(lp_net *net);
 #endif
 
@@ -3737,8 +3741,7 @@ static lp_status lpi_enter(lp_net *net, unsigned needs, const char *name)
         return lpi_fail(net, LP_ERR_ORDER, "%s: training, but the net was compiled for inference",
                         name);
     if ((needs & LPI_SWA) && !net->desc.swa)
-        return lpi_fail(net, LP_ERR_ORDER, "%s: stochastic weight averaging needs lp_desc.swa = 1",
-                        name);
+        return lpi_fail(net, LP_ERR_ORDER, "%s: a mean of weights needs lp_desc.swa = 1", name);
     if ((needs & LPI_UNSWAPPED) && net->swapped)
         return lpi_fail(net, LP_ERR_ORDER, "%s while the SWA mean is swapped in: call lp_swa_swap",
                         name);
@@ -7313,19 +7316,35 @@ static void lpi_swa_parts(lp_net *net, lp_real *now[3], lp_real *mean[3], lpi_n 
     size[2] = net->members * net->n_stats;
 }
 
-/* mean += (w - mean) / n; the statistics are only copied: they will be estimated again. */
-LP_API lp_status lp_swa_add(lp_net *net)
+/* mean += t (w - mean), the first time mean = w; the statistics are only copied: they will be
+   estimated again. */
+static void lpi_swa_add(lp_net *net, lp_real t)
 {
-    lp_real  *now[3], *mean[3];
-    lpi_n     size[3];
-    lp_status st = lpi_enter(net, LPI_TRAINING | LPI_SWA | LPI_UNSWAPPED, "lp_swa_add");
-    if (st != LP_OK) return st;
+    lp_real *now[3], *mean[3];
+    lpi_n    size[3];
     lpi_swa_parts(net, now, mean, size);
-    lp_real t = 1 / (lp_real)++net->swa_count;
     for (int i = 0; i < 3; i++) {
         if (i == 2 || net->swa_count == 1) lpi_copy(mean[i], now[i], size[i]);
         else lpi_vector_run(net, LPI_KERNEL_OF(net->kernels, lerp), size[i], t, now[i], mean[i]);
     }
+}
+LP_API lp_status lp_swa_add(lp_net *net)
+{
+    lp_status st = lpi_enter(net, LPI_TRAINING | LPI_SWA | LPI_UNSWAPPED, "lp_swa_add");
+    if (st != LP_OK) return st;
+    net->swa_count++;
+    lpi_swa_add(net, 1 / (lp_real)net->swa_count);
+    return lpi_leave(net, LP_OK);
+}
+LP_API lp_status lp_ema_add(lp_net *net, float decay)
+{
+    lp_status st = lpi_enter(net, LPI_TRAINING | LPI_SWA | LPI_UNSWAPPED, "lp_ema_add");
+    if (st != LP_OK) return st;
+    if (!(decay >= 0 && decay < 1))
+        return lpi_leave(net,
+                         lpi_fail(net, LP_ERR_ARGUMENT, "lp_ema_add: decay must be in [0, 1)"));
+    net->swa_count++;
+    lpi_swa_add(net, (lp_real)(1 - (double)decay));
     return lpi_leave(net, LP_OK);
 }
 
@@ -7336,7 +7355,8 @@ LP_API lp_status lp_swa_swap(lp_net *net)
     lp_status st = lpi_enter(net, LPI_TRAINING | LPI_SWA | LPI_SETTLED, "lp_swa_swap");
     if (st != LP_OK) return st;
     if (!net->swa_count)
-        return lpi_leave(net, lpi_fail(net, LP_ERR_ORDER, "lp_swa_swap: call lp_swa_add first"));
+        return lpi_leave(
+            net, lpi_fail(net, LP_ERR_ORDER, "lp_swa_swap: call lp_swa_add or lp_ema_add first"));
     lpi_swa_parts(net, now, mean, size);
     for (int i = 0; i < 3; i++)
         for (lpi_n j = 0; j < size[i]; j++) {

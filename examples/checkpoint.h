@@ -176,7 +176,8 @@ static const char *const free_options[] = { "--data",       "--threads",    "--i
 /* And these when another late phase branches off. */
 static const char *const branch_options[] = { "--late",    "--members",  "--t0",        "--sigma0",
                                               "--gamma",   "--lr-from",  "--lr-to",     "--lr-end",
-                                              "--wd-late", "--swa-from", "--swa-every", NULL };
+                                              "--wd-late", "--swa-from", "--swa-every", "--ema",
+                                              NULL };
 
 static inline int is_among(const char *name, const char *const *list)
 {

@@ -63,7 +63,7 @@ typedef struct options {
     int            members; /* 0 until choose_members */
     int            half, direct_conv, recompute, confusion;
     double         test_share; /* of own pictures */
-    double         lr, lr_from, lr_to, lr_end, sigma0, gamma, decay, decay_late;
+    double         lr, lr_from, lr_to, lr_end, sigma0, gamma, decay, decay_late, ema;
     net_kind       kind;
     unsigned       families; /* LP_LATE_... */
 } options;
@@ -150,6 +150,8 @@ static option_list list_options(options *o)
                     1e6),
         option_int("--swa-from", "E", "average weights from the end of epoch E; 0: never",
                    &o->swa_from, 0, INT_MAX),
+        option_real("--ema", "D", "or a moving average of weights with decay D from T0 on; 0: none",
+                    &o->ema, 0, 0.999999),
         option_int("--batch", "N", "images per minibatch", &o->batch, 1, 65536),
         option_real("--lr", "X", "learning rate at the start", &o->lr, 0, 1e30),
         option_real("--lr-from", "E",
@@ -200,6 +202,8 @@ static void check_options(options *o)
     if (o->swa_from && (o->swa_from <= begin || o->swa_from > o->common.epochs))
         die(EXIT_USAGE, "--swa-from %d: expected %d (after --t0) to %d (--epochs), or 0",
             o->swa_from, begin + 1, o->common.epochs);
+    if (o->swa_from && o->ema > 0)
+        die(EXIT_USAGE, "--ema %g beside --swa-from %d: expected one of them", o->ema, o->swa_from);
     if (o->lr_from > o->lr_to)
         die(EXIT_USAGE, "--lr-from %g: expected at most --lr-to %g", o->lr_from, o->lr_to);
 }
@@ -379,7 +383,7 @@ static lp_desc describe_net(const options *o)
     desc.late.gamma = (float)o->gamma;
     desc.optim_base.weight_decay = (float)o->decay;
     desc.optim_late.weight_decay = (float)o->decay_late;
-    desc.swa = o->swa_from > 0;
+    desc.swa = o->swa_from > 0 || o->ema > 0;
     desc.direct_conv = o->direct_conv;
     desc.recompute = o->recompute;
     desc.graph_bytes = net_graph_bytes(o->kind);
@@ -435,7 +439,7 @@ static void report_epoch(trainer *t, const options *o, FILE *csv, int epoch, dou
 static double tests_of(const options *o)
 {
     int members = o->families ? o->members : 0;
-    return o->common.epochs + (2 * members + 1) * (1 + (o->swa_from > 0));
+    return o->common.epochs + (2 * members + 1) * (1 + (o->swa_from > 0 || o->ema > 0));
 }
 
 /* All epochs, from the trainer's place on. */
@@ -450,6 +454,7 @@ static void train_all(trainer *t, const options *o, FILE *csv)
             t->at_t0 = t->last;
             trainer_check(t, lp_late_begin(t->net));
         }
+        t->ema = o->families && epoch <= o->t0 ? 0 : o->ema;
         double lr =
             (double)lp_lr_linear((float)o->lr, (float)o->lr_end, o->lr_from, o->lr_to, epoch - 1);
         snprintf(t->bar.phase, sizeof t->bar.phase, "epoch %d/%d", epoch, o->common.epochs);
@@ -515,9 +520,9 @@ static outcome print_table(trainer *t, const options *o)
     printf("\n%-28s %16s %20s\n", "model", "test accuracy %", "test NLL");
     if (t->at_t0.images > 0) print_row("single model at T0", "", &t->at_t0);
     outcome r = print_models(t, o, "");
-    if (o->swa_from) {
+    if (o->swa_from || o->ema > 0) {
         swa_apply(t);
-        r = print_models(t, o, ", SWA");
+        r = print_models(t, o, o->swa_from ? ", SWA" : ", EMA");
     }
     return r;
 }

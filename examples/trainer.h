@@ -19,6 +19,7 @@ typedef struct trainer {
     lp_real         *probs; /* [batch, classes]                                       */
     progress         bar;
     double           seconds, images; /* spent and seen in training                             */
+    double           ema;             /* decay of the moving average of weights, or 0           */
 
     /* The place in training, which a checkpoint keeps. */
     int         epoch, first; /* under way, from 1; its next image in order           */
@@ -141,6 +142,7 @@ static inline double train_epoch(trainer *t, int epoch, double lr)
         double  start = seconds_now();
         trainer_load(t, epoch, t->first, rows);
         trainer_check(t, lp_train_step(t->net, (float)lr, &loss));
+        if (t->ema > 0) trainer_check(t, lp_ema_add(t->net, (float)t->ema));
         t->first += rows;
         t->loss += (double)loss * rows;
         t->seconds += seconds_now() - start;
@@ -182,7 +184,7 @@ static inline lp_metrics evaluate(trainer *t, const image_set *set, int which)
     return metrics;
 }
 
-/* Exchanges the weights with their SWA mean and finds the BatchNorm statistics that belong to the
+/* Exchanges the weights with their mean (SWA, EMA) and finds the BatchNorm statistics that belong to the
    mean, for each member, by a pass over the training images.  The pass is epoch 0, which training
    (counted from 1) never sees, so it is the same for every run of a seed. */
 static inline void swa_apply(trainer *t)

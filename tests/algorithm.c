@@ -1131,6 +1131,43 @@ static void swa_mean(void)
     }
 }
 
+/* One stretch with the moving average taken after every step. */
+static void ema_stretch(both *t, int step)
+{
+    static double mean[MOST_K][WEIGHTS], now[MOST_K][WEIGHTS];
+    for (int count = 1; count <= 8; count++, step++) {
+        train(t, step, step + 1);
+        CHECK_INT(lp_ema_add(t->net, 0.75f), LP_OK);
+        memset(now, 0, sizeof now);
+        swa_sum(t, now);
+        for (int k = 0; k < MOST_K; k++)
+            for (int j = 0; j < WEIGHTS; j++)
+                mean[k][j] = count == 1 ? now[k][j] : 0.75 * mean[k][j] + 0.25 * now[k][j];
+        CHECK_INT(lp_swa_swap(t->net), LP_OK);
+        swa_compare(t, mean, 1);
+        CHECK_INT(lp_swa_swap(t->net), LP_OK);
+        compare(t);
+    }
+}
+
+/* The moving average of theta and of each phi_k, which begins anew with each phase. */
+static void ema_mean(void)
+{
+    for (int f = 0; f < FAMILIES; f++) {
+        lp_desc d = desc_of(families[f], 3);
+        both    t = both_new(&d, -1);
+        test_context("families=%u", families[f]);
+        CHECK_INT(lp_swa_swap(t.net), LP_ERR_ORDER);
+        CHECK_INT(lp_ema_add(t.net, 1), LP_ERR_ARGUMENT);
+        CHECK_INT(lp_ema_add(t.net, -0.5f), LP_ERR_ARGUMENT);
+        CHECK_INT(lp_swa_swap(t.net), LP_ERR_ORDER); /* nothing was added */
+        ema_stretch(&t, 0);
+        begin_both(&t);
+        ema_stretch(&t, 8);
+        both_free(&t);
+    }
+}
+
 /* The end of a run with SWA: swap, re-estimate for each member, average. */
 static void swa_then_average(void)
 {
@@ -1209,6 +1246,7 @@ static const test_case cases[] = {
     T(average_sees_writing),
     T(predictions),
     T(swa_mean),
+    T(ema_mean),
     T(swa_then_average),
     T(estimate),
 };

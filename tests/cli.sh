@@ -81,6 +81,9 @@ if cmp -s "$dir/plain" "$dir/recompute"; then ok; else bad "--recompute changes 
 if cmp -s "$dir/plain" "$dir/direct"; then bad "--direct-conv rounds differently"; else ok; fi
 accept "no late phase" '^result .*late=none' run good --late none
 accept "all families, SWA" '^result dataset=cifar10 net=wrn-10-1 late=full' run good --late full --swa-from 2
+accept "EMA" '^result' run good --late full --ema 0.9
+if grep -q '^averaged model, EMA ' "$dir/out"; then ok; else bad "the table has a row for EMA"; fi
+refuse "SWA and EMA" 2 "--ema 0.9 beside --swa-from 2: expected one of them" run good --swa-from 2 --ema 0.9
 accept "ResNet" '^result dataset=cifar10 net=resnet-8' run good --net resnet-8
 accept "CSV" '^result' run good --csv "$dir/out.csv"
 if [ "$(wc -l <"$dir/out.csv")" -eq 3 ]; then ok; else bad "the CSV has a header and a row per epoch"; fi
