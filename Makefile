@@ -19,7 +19,7 @@ PROGRAMS = $(B)/demo $(B)/cifar $(B)/enwik8 $(B)/sweep $(B)/finetune $(B)/table 
 LINKED   = $(B)/unit $(B)/ops $(B)/algorithm $(B)/gradcheck $(B)/faults $(B)/corrupt $(B)/images $(B)/files
 TESTS    = $(LINKED) $(B)/gradcheck64 $(B)/bits $(B)/graphs
 
-.PHONY: all run run-text test check fuzz sweep bench bench-peers cifar enwik8 clean help
+.PHONY: all run run-text test check fuzz sweep bench bench-peers cifar enwik8 web clean help
 .DEFAULT_GOAL = all
 
 all: $(PROGRAMS) ## build the programs
@@ -59,6 +59,10 @@ cifar: $(B)/cifar ## fetch CIFAR-10, then train WRN-16-1 for 15 epochs (about ha
 enwik8: $(B)/enwik8 ## fetch enwik8, then train an LSTM of 500 units for 5 epochs (eight hours or so)
 	sh data_scripts/get_enwik8.sh $(TEXT)
 	$(B)/enwik8 $(TEXT)/enwik8 $(ARGS)
+
+HAS_WASM = $(shell command -v clang >/dev/null && command -v wasm-ld >/dev/null && echo yes)
+web: $(if $(HAS_WASM),$(B)/web/latephase.html) ## a page in one file: two nets learn digits in the browser
+	@[ -n "$(HAS_WASM)" ] || echo "skipped: the page needs clang and wasm-ld (Debian: clang, lld)"
 
 clean: ## remove what was built
 	rm -rf $(B)
@@ -101,3 +105,13 @@ $(B)/graphs: tests/graphs.c $(B)/graphs_double.o
 
 $(B)/%: tests/%.c $(SHARED) $(wildcard tests/*.h) | $(B)
 	$(CC) $(CFLAGS) $< -o $@ $(LIBS)
+
+# The page: web.c as WebAssembly, as text in the place of @WASM@ in page.html.  WASM_FLAGS=-msimd128
+# compiles it for vectors, which browsers have since 2023.
+WASM_FLAGS ?=
+$(B)/web/latephase.html: examples/web/page.html examples/web/web.c latephase.h
+	@mkdir -p $(B)/web
+	clang --target=wasm32 -std=c99 -Os -ffreestanding -nostdlib -fvisibility=hidden \
+	    -Wl,--no-entry,--strip-all $(WASM_FLAGS) examples/web/web.c -o $(B)/web/web.wasm
+	base64 $(B)/web/web.wasm >$(B)/web/web.b64
+	sed -e '/^@WASM@$$/{r $(B)/web/web.b64' -e 'd;}' $< >$@

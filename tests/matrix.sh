@@ -66,7 +66,7 @@ c_warnings() {
     done
     try "declarations $cc" "$cc" -std=c99 $warn -I. -c "$t/decl.c" -o "$t/w.o"
     full || [ "$cc" = clang ] || return
-    for program in examples/*.c "$t/synopsis.c"; do
+    for program in examples/*.c examples/web/web.c "$t/synopsis.c"; do
         try "warnings $cc $program" "$cc" -std=c99 $warn -fsyntax-only -I. -I"$build" "$program"
     done
     for f in impl $suites corrupt gradcheck bits graphs bench size images fuzz; do

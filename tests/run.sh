@@ -54,6 +54,7 @@ job sh tests/finetune.sh "$build/finetune"
 long sh tests/resume.sh "$mode" "$build/cifar" "$build/enwik8"
 job sh tests/table.sh "$build/table" "$build/predict"
 job sh tests/export.sh "$mode" "$build"
+job sh tests/web.sh "$mode" "$build"
 job sh data_scripts/test.sh
 for section in memory machines bits warnings linking; do long sh tests/matrix.sh "$mode" "$build" $section; done
 job sh tests/torch.sh "$build/impl.o"

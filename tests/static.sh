@@ -46,7 +46,7 @@ if has clang-tidy; then
     for flags in "" -DLP_NO_SIMD "-DLP_NO_TRAINING -DLP_NO_SIMD" "-DLP_NO_STDLIB -DLP_NO_THREADS"; do
         clean "clang-tidy latephase.h $flags" tidy "$t/header.c" "$flags"
     done
-    for f in examples/*.c; do clean "clang-tidy $f" tidy "$f" -DLP_NO_SIMD; done
+    for f in examples/*.c examples/web/web.c; do clean "clang-tidy $f" tidy "$f" -DLP_NO_SIMD; done
 fi
 
 if has cppcheck; then
@@ -54,7 +54,7 @@ if has cppcheck; then
     for flags in "" -DLP_NO_TRAINING -DLP_NO_STDLIB; do
         clean "cppcheck latephase.h $flags" check -DLP_NO_SIMD -DLP_IMPLEMENTATION $flags "$t/header.c"
     done
-    for f in examples/*.c; do clean "cppcheck $f" check -DLP_NO_SIMD "$f"; done
+    for f in examples/*.c examples/web/web.c; do clean "cppcheck $f" check -DLP_NO_SIMD "$f"; done
 fi
 
 # gcc's needs minutes for the whole header: it reads that once, and the examples without it.
