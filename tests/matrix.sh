@@ -180,6 +180,20 @@ machines() {
             try "$machine: $suite" qemu-$machine "$t/$suite.m" --small
         done
     done
+    wasm32
+}
+
+# wasm32 in node: that machine multiplies and adds, so its reference is the scalar row of this one.
+scalar_of() { sed -n 's/^bits scalar=//p; s/^bits lstmscalar=//p'; }
+wasm32() {
+    if ! has node || ! has wasm-ld || ! echo 'int main(void) { return 0; }' | clang --target=wasm32-wasi -x c - \
+        -o "$t/e.wasm" 2>/dev/null; then
+        skip "wasm32 (node, clang, lld, wasi-libc, libclang-rt-14-dev-wasm32)"
+        return
+    fi
+    try "wasm32: build bits" clang --target=wasm32-wasi -O1 -DLP_NO_THREADS tests/bits.c -o "$t/bits.wasm"
+    try "wasm32: bits" sh -c "node --no-warnings tests/wasi.mjs $t/bits.wasm --small >$t/bits.out"
+    same "wasm32: same bits as the scalar row" "$(scalar_of <"$t/bits.out")" "$(echo "$want" | scalar_of)"
 }
 
 # ---- small tests under sanitizers (full: ordinary ones too, valgrind, the thread sanitizer)
