@@ -12,14 +12,14 @@ SECONDS ?= 60
 SAN     = -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all
 MAKEFLAGS += -j2
 
-SHARED   = latephase.h $(wildcard examples/*.h reference/*.h)
+SHARED   = latephase.h $(wildcard examples/*.h examples/microcontroller/net.h reference/*.h)
 PROGRAMS = $(B)/demo $(B)/cifar $(B)/enwik8 $(B)/sweep $(B)/finetune $(B)/table $(B)/predict $(B)/export
 # Most tests are linked with one object that holds the library; three hold a library of their own.
 # (A new test program is one more word in LINKED, and a line in tests/run.sh.)
 LINKED   = $(B)/unit $(B)/ops $(B)/algorithm $(B)/gradcheck $(B)/faults $(B)/corrupt $(B)/images $(B)/files
 TESTS    = $(LINKED) $(B)/gradcheck64 $(B)/bits $(B)/graphs
 
-.PHONY: all run run-text test check fuzz sweep bench bench-peers cifar enwik8 web clean help
+.PHONY: all run run-text test check fuzz sweep bench bench-peers cifar enwik8 web microcontroller clean help
 .DEFAULT_GOAL = all
 
 all: $(PROGRAMS) ## build the programs
@@ -64,11 +64,14 @@ HAS_WASM = $(shell command -v clang >/dev/null && command -v wasm-ld >/dev/null 
 web: $(if $(HAS_WASM),$(B)/web/latephase.html) ## a page in one file: two nets learn digits in the browser
 	@[ -n "$(HAS_WASM)" ] || echo "skipped: the page needs clang and wasm-ld (Debian: clang, lld)"
 
+microcontroller: $(B)/export ## inference and fine-tuning on an emulated Cortex-M4F: flash, RAM, answers, bits
+	@$(MAKE) --no-print-directory -C examples/microcontroller B=$(abspath $(B))
+
 clean: ## remove what was built
 	rm -rf $(B)
 
 help: ## this list
-	@sed -n 's/^\([a-z0-9-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-12s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-15s %s\n", $$1, $$2}'
 
 $(B):
 	mkdir -p $(B)

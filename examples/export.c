@@ -12,9 +12,9 @@
    same time: of a ResNet, and of a WRN-D-1, as much as its two largest activations; at the
    beginning of a wider WRN there is a third, of 16 channels.
 
-   The nets: resnet-D and wrn-D-W of the library and cifar.c, and table, that of table.c: fc1 - bn1
-   - ReLU - fc2 - ... (bn may be missing).  The file says which it is ("model" in its metadata, as
-   cifar.c and table.c write it), or --net does.
+   The nets: resnet-D and wrn-D-W of the library and cifar.c, small, that of microcontroller/net.h,
+   and table, that of table.c: fc1 - bn1 - ReLU - fc2 - ... (bn may be missing).  The file says which
+   it is ("model" in its metadata, as those programs write it), or --net does.
 
    Build:  make build/export   (make cuts the loops out of reference/plain.h)
    Run:    build/export model.safetensors model.h          (--help: all options)
@@ -32,6 +32,7 @@
 #include "../latephase.h"
 #include "options.h"
 #include "nets.h"
+#include "microcontroller/net.h"
 #include <float.h>
 #include <math.h>
 
@@ -48,11 +49,12 @@ typedef struct numbers {
     double value[MAX_NUMBERS];
 } numbers;
 
+enum { SMALL = 2 }; /* depth of the net that net_small builds */
 typedef struct options {
     cli_words   files; /* model, output */
     const char *net, *mean, *std;
     int         size, help;
-    net_kind    kind;                           /* depth 0: a table */
+    net_kind    kind;                           /* depth 0: a table; SMALL */
     char        from_file[3][32 * MAX_NUMBERS]; /* net, mean, std: where no option was given */
 } options;
 
@@ -60,7 +62,7 @@ static void read_options(options *o, int argc, char **argv)
 {
     const cli_option table[] = {
         option_words("MODEL OUT.h", "a model file, and the C file to write", &o->files),
-        option_text("--net", "NAME", "resnet-D, wrn-D-W or table; else what the model says",
+        option_text("--net", "NAME", "resnet-D, wrn-D-W, small or table; else what the model says",
                     &o->net),
         option_int("--size", "N", "height and width of an image; not for a table", &o->size, 1,
                    4096),
@@ -150,10 +152,12 @@ static lp_tensor *build_table(lp_net *net, const options *o, const lp_source *fi
 static lp_tensor *build_images(lp_net *net, const options *o, const lp_source *file)
 {
     net_kind kind = o->kind;
+    int      small = kind.depth == SMALL;
     lp_entry first = entry_of(o, file, kind.width ? "conv0.weight" : "conv1.weight", 4),
-             last = entry_of(o, file, kind.width ? "fc.weight" : "linear.weight", 2);
-    return net_build(net, lp_input(net, "image", 1, o->size, o->size, (int)first.dim[1]), kind,
-                     (int)last.dim[0]);
+             last = entry_of(o, file, kind.width || small ? "fc.weight" : "linear.weight", 2);
+    lp_tensor *image = lp_input(net, "image", 1, o->size, o->size, (int)first.dim[1]);
+    return small ? net_small(net, image, (int)last.dim[0])
+                 : net_build(net, image, kind, (int)last.dim[0]);
 }
 
 /* Which net it is and how its input was normalised, where the options do not say it. */
@@ -174,7 +178,8 @@ static void read_metadata(options *o, const lp_source *file)
         o->size = 16;
     }
     if (!o->size) o->size = 32;
-    if (strcmp(o->net, "table") != 0)
+    if (strcmp(o->net, "small") == 0) o->kind.depth = SMALL;
+    else if (strcmp(o->net, "table") != 0)
         o->kind = net_parse(given ? "--net" : o->files.word[0], o->net);
 }
 
@@ -387,6 +392,15 @@ static value subsample(exporter *e, value x, int stride, int channels)
     return y;
 }
 
+static value maxpool(exporter *e, value x, int k)
+{
+    value y = take(e, x.h / k, x.w / k, x.c);
+    emit(e, "    g = plain_shape(1, %d, %d, %d, %d, %d, %d, %d, 0);\n", x.h, x.w, x.c, x.c, k, k,
+         k);
+    emit(e, "    plain_maxpool(&g, %s, %s);\n", x.where, y.where);
+    return y;
+}
+
 static value avgpool(exporter *e, value x)
 {
     value y = take(e, 1, 1, x.c);
@@ -411,7 +425,7 @@ static void head(exporter *e, value x, const char *label)
     if (probs.c > 1) emit(e, "    plain_softmax(probs, 1, %d, probs);\n", probs.c);
 }
 
-/* ---- nets: as lp_resnet_cifar and lp_wrn build them */
+/* ---- nets: as lp_resnet_cifar, lp_wrn and net_small build them */
 
 /* From here on labels stand behind this prefix. */
 static void enter(exporter *e, const char *format, ...)
@@ -481,6 +495,17 @@ static void wrn(exporter *e, value image, int depth, int width)
     head(e, avgpool(e, x), "fc");
 }
 
+static void small(exporter *e, value image)
+{
+    value x = conv(e, image, NULL, "conv1", "bn1", 1);
+    relu(e, x);
+    value y = maxpool(e, x, 2);
+    drop(e, x);
+    x = conv(e, y, NULL, "conv2", "bn2", 1);
+    relu(e, x);
+    head(e, avgpool(e, x), "fc");
+}
+
 static void table(exporter *e, value x)
 {
     char fc[16], bn[16], next[16];
@@ -504,6 +529,7 @@ static void walk(exporter *e, net_kind kind)
     value      row = { -1, 1, 1, dim[1], "image" }, image = { -1, dim[1], dim[2], dim[3], "image" };
     e->live = 0;
     if (!kind.depth) table(e, row);
+    else if (kind.depth == SMALL) small(e, image);
     else if (kind.width) wrn(e, image, kind.depth, kind.width);
     else resnet(e, image, kind.depth);
 }

@@ -385,6 +385,7 @@ static inline void plain_conv_back(const plain_geometry *g, const plain_real *x,
             }
 }
 
+//>>export
 /* ---- pools over kh x kw windows; x [n,h,w,c], y [n,oh,ow,c] */
 
 /* Offset of the first of the largest values under output (i, oy, ox), channel c; the padding is
@@ -411,6 +412,7 @@ static inline void plain_maxpool(const plain_geometry *g, const plain_real *x, p
                     y[plain_output(g, i, oy, ox) + c] = x[plain_largest(g, x, i, oy, ox, c)];
 }
 
+//<<export
 static inline void plain_maxpool_back(const plain_geometry *g, const plain_real *x,
                                       const plain_real *dy, plain_real *dx)
 {
