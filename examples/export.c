@@ -13,8 +13,8 @@
    beginning of a wider WRN there is a third, of 16 channels.
 
    The nets: resnet-D and wrn-D-W of the library and cifar.c, small, that of microcontroller/net.h,
-   and table, that of table.c: fc1 - bn1 - ReLU - fc2 - ... (bn may be missing).  The file says which
-   it is ("model" in its metadata, as those programs write it), or --net does.
+   and table, that of table.c: fc1 - bn1 - ReLU - fc2 - ... (bn may be missing).  The file says
+   which it is ("model" in its metadata, as those programs write it), or --net does.
 
    Build:  make build/export   (make cuts the loops out of reference/plain.h)
    Run:    build/export model.safetensors model.h          (--help: all options)
@@ -171,7 +171,7 @@ static void read_metadata(options *o, const lp_source *file)
     read_meta(file, "std", o->from_file[2], cap, &o->std);
     if (!o->net)
         die(EXIT_USAGE,
-            "%s does not say which net it is: expected --net resnet-D, wrn-D-W or table",
+            "%s does not say which net it is: expected --net resnet-D, wrn-D-W, small or table",
             o->files.word[0]);
     if (lp_find_meta(file, "half", half, sizeof half) == 1 && half[0] == '1' && o->size == 0) {
         fprintf(stderr, "note: this net was trained on images at half size: it takes 16 x 16\n");

@@ -7,9 +7,9 @@
    -DLIBRARY alone: trains a moment, from made-up data, and saves:
        export MODEL.safetensors NET
 
-   IMAGES.bin: CIFAR-10's binary format; -: made-up images.  NET: resnet-D, wrn-D-W, or table with
-   seven numbers, one hidden layer with BatchNorm, one without, and three classes, or regression,
-   the same with one number. */
+   IMAGES.bin: CIFAR-10's binary format; -: made-up images.  NET: resnet-D, wrn-D-W, small,
+   or table with seven numbers, one hidden layer with BatchNorm, one without, and three classes, or
+   regression, the same with one number. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -55,6 +55,7 @@ static int largest(const float *p)
 
 #ifdef LIBRARY
 #include "../latephase.h"
+#include "../examples/microcontroller/net.h"
 
 /* The net up to its logits; its input is called image. */
 static lp_tensor *build(lp_net *net, const char *name, int batch)
@@ -67,6 +68,7 @@ static lp_tensor *build(lp_net *net, const char *name, int batch)
         return lp_linear(net, lp_relu(net, h), "fc3", *name == 't' ? 3 : 1);
     }
     h = lp_input(net, "image", batch, 32, 32, 3);
+    if (strcmp(name, "small") == 0) return net_small(net, h, 10);
     if (sscanf(name, "wrn-%d-%d", &depth, &width) == 2) return lp_wrn(net, h, depth, width, 10);
     if (sscanf(name, "resnet-%d", &depth) == 1) return lp_resnet_cifar(net, h, depth, 10);
     return NULL;

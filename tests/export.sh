@@ -44,12 +44,13 @@ scratch() { case $(cat "$t/said") in *" scratch=$2 "*) pass ;; *) fail "$1: scra
 try "trainer" cc -O1 -DLIBRARY tests/export.c "$build/impl.o" -o "$t/train" -lpthread -lm
 more=
 [ "$mode" = full ] && more="wrn-10-2 wrn-16-4 resnet-14"
-for net in wrn-10-1 resnet-8 table regression $more; do
+for net in wrn-10-1 resnet-8 small table regression $more; do
     try "$net: trained" "$t/train" "$t/$net.st" $net
     try "$net: exported" "$build/export" "$t/$net.st" "$t/$net.h" && cp "$t/log" "$t/said"
     case $net in # two activations; wider WRNs have a third at their beginning, of 16 channels
     wrn-10-1 | resnet-*) scratch $net $((2 * 32 * 32 * 16)) ;;
     wrn-10-2) scratch $net $((2 * 32 * 32 * 32 + 32 * 32 * 16)) ;;
+    small) scratch $net $((32 * 32 * 8 + 16 * 16 * 8)) ;;
     table) scratch $net $((20 + 9)) ;;
     esac
     compare "$net" "$t/$net.h" - 8 "$t/$net.st" $net

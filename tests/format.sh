@@ -9,7 +9,7 @@ if [ "${version:-0}" != 14 ]; then
     exit 0
 fi
 passed=0 failed=0
-for f in latephase.h examples/*.[ch] examples/*/*.c tests/*.[ch] reference/*.[ch]; do
+for f in latephase.h examples/*.[ch] examples/*/*.[ch] tests/*.[ch] reference/*.[ch]; do
     [ -f "$f" ] || continue
     lines=$(clang-format "$f" | diff "$f" - | grep -c '^[<>]')
     if [ "$lines" -eq 0 ]; then passed=$((passed + 1))

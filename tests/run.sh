@@ -62,7 +62,7 @@ job sh tests/readme.sh
 job sh tests/lines.sh
 if [ "$mode" = full ]; then
     job sh tests/format.sh
-    job sh tests/size.sh
+    job sh tests/microcontroller.sh "$build"
     job sh tests/static.sh
 fi
 

@@ -39,7 +39,7 @@ unsigned long board_stack(void)
     return (unsigned long)(stack_top - p) * sizeof *p;
 }
 
-/* ---- the two functions that the header needs; those of a C library are faster and ten times larger */
+/* ---- the two functions that the header needs; a C library has larger and faster ones */
 
 void *memcpy(void *restrict to, const void *restrict from, size_t n)
 {

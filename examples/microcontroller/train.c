@@ -5,7 +5,8 @@
    a table of them; model.safetensors: the same net for build/export.
 
    Build and run: make microcontroller, or
-       cc -O2 examples/microcontroller/train.c -o train -lpthread && ./train weights.h model.safetensors */
+       cc -O2 examples/microcontroller/train.c -o train -lpthread
+       ./train weights.h model.safetensors */
 
 #define LP_IMPLEMENTATION
 #include "../../latephase.h"
