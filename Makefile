@@ -65,7 +65,9 @@ web: $(if $(HAS_WASM),$(B)/web/latephase.html) ## a page in one file: two nets l
 	@[ -n "$(HAS_WASM)" ] || echo "skipped: the page needs clang and wasm-ld (Debian: clang, lld)"
 
 microcontroller: $(B)/export ## inference and fine-tuning on an emulated Cortex-M4F: flash, RAM, answers, bits
-	@$(MAKE) --no-print-directory -C examples/microcontroller B=$(abspath $(B))
+	@if command -v arm-none-eabi-gcc >/dev/null && command -v qemu-system-arm >/dev/null; \
+	then $(MAKE) --no-print-directory -C examples/microcontroller B=$(abspath $(B)); \
+	else echo "skipped: the chip needs gcc-arm-none-eabi, libnewlib-arm-none-eabi and qemu-system-arm"; fi
 
 clean: ## remove what was built
 	rm -rf $(B)
