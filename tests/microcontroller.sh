@@ -16,7 +16,7 @@ has() { command -v "$1" >/dev/null 2>&1; }
 pass() { passed=$((passed + 1)); }
 fail() { failed=$((failed + 1)); echo "FAIL $*"; }
 skip() { skipped=$((skipped + 1)); echo "skipped: $*"; }
-value() { tail -n 1 "$t/report" | tr ' ' '\n' | sed -n "s/^$1=//p"; }
+value() { grep '^result' "$t/report" | tr ' ' '\n' | sed -n "s/^$1=//p"; }
 # within KEY LEAST MOST
 within() {
     v=$(value "$1")
@@ -26,8 +26,8 @@ largest() { "$1nm" -S --size-sort -r -t d "$2" | awk '$3 ~ /[tT]/ && ++n <= 10 {
 
 # ---- the chip; of 200 images, 20 are right by chance
 if has arm-none-eabi-gcc && has qemu-system-arm; then
-    nice -n 5 make B="$build" microcontroller >"$t/report" 2>"$t/log" || { fail "make"; head -n 5 "$t/log"; }
-    if grep -q 'warning:' "$t/log"; then fail "warnings"; head -n 5 "$t/log"; else pass; fi
+    MAKEFLAGS='' nice -n 5 make --no-print-directory B="$build" microcontroller >"$t/report" 2>"$t/log" || { fail "make"; head -n 5 "$t/log"; }
+    if grep -q "^[^ ]*\.[ch]:.*warning:" "$t/log"; then fail "warnings"; head -n 5 "$t/log"; else pass; fi
     cat "$t/report"
     largest arm-none-eabi- "$dir/infer.elf"
     within infer_flash 10000 20480
