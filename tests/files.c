@@ -1178,8 +1178,8 @@ static void longest_header(void)
     for (uint32_t over = 0; over < 2; over++) {
         lp_source s = { read_spaces, &b, 8 + 100000000 + over };
         char      why[200] = "";
-        for (int k = 0; k < 8; k++) b.p[k] = (unsigned char)((100000000 + over) >> 8 * k & 255);
-        for (int k = 4; k < 8; k++) b.p[k] = 0;
+        for (int k = 0; k < 8; k++)
+            b.p[k] = (unsigned char)((100000000 + (uint64_t)over) >> 8 * k & 255);
         if (!over && !test_all) s.size = 8 + 100000000 - 1; /* cut: refused before it is read */
         CHECK_INT(lp_check_file(&s, why, sizeof why), over || !test_all ? LP_ERR_FILE : LP_OK);
         if (over) CHECK_TEXT(why, "length of its header");
