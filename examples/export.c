@@ -8,9 +8,10 @@
 
    which calls the plain loops of reference/plain.h; those are in the file too.  It needs no
    library, allocates nothing and knows neither graph nor double.  BatchNorm that follows a
-   convolution or a linear layer is multiplied into its weights.  Scratch holds what lives at the
-   same time: of a ResNet, and of a WRN-D-1, as much as its two largest activations; at the
-   beginning of a wider WRN there is a third, of 16 channels.
+   convolution or a linear layer is multiplied into its weights.  With --int8 these are whole
+   numbers of one byte, times a float (the "step") of each output channel; activations stay float.
+   Scratch holds what lives at the same time: of a ResNet, and of a WRN-D-1, as much as its two
+   largest activations; at the beginning of a wider WRN there is a third, of 16 channels.
 
    The nets: resnet-D and wrn-D-W of the library and cifar.c, small, that of microcontroller/net.h,
    and table, that of table.c: fc1 - bn1 - ReLU - fc2 - ... (bn may be missing).  The file says
@@ -53,7 +54,7 @@ enum { SMALL = 2 }; /* depth of the net that net_small builds */
 typedef struct options {
     cli_words   files; /* model, output */
     const char *net, *mean, *std;
-    int         size, help;
+    int         size, int8, help;
     net_kind    kind;                           /* depth 0: a table; SMALL */
     char        from_file[3][32 * MAX_NUMBERS]; /* net, mean, std: where no option was given */
 } options;
@@ -69,6 +70,8 @@ static void read_options(options *o, int argc, char **argv)
         option_text("--mean", "LIST", "what training took away, per channel: 0.49,0.48,0.45",
                     &o->mean),
         option_text("--std", "LIST", "what it then divided by", &o->std),
+        option_flag("--int8", "weights of one byte, with a scale for each output channel",
+                    &o->int8),
         option_flag("--help", "this text", &o->help),
     };
     int count = (int)(sizeof table / sizeof *table);
@@ -234,6 +237,7 @@ static void make_affine(lp_net *net)
 typedef struct array {
     lp_tensor     *tensor;
     const lp_real *scale, *shift; /* [last dimension] of the BatchNorm that follows, or NULL */
+    float         *step;          /* [last dimension], of int8, or NULL: float               */
 } array;
 
 /* An activation [h,w,c]. */
@@ -246,6 +250,7 @@ typedef struct value {
 typedef struct exporter {
     lp_net   *net;
     FILE     *out;         /* NULL: the first walk                          */
+    int       int8;        /* 1: what has output channels is int8          */
     char      prefix[32];  /* of the block's labels: "layer1.0."            */
     array    *arrays;      /* [count], without repetition                   */
     int       count, live; /* live: values that have a place in scratch     */
@@ -299,9 +304,30 @@ static double number_of(const array *a, const lp_real *v, long long i)
     return a->shift && a->tensor->rank == 1 ? x + (double)a->shift[c] : x;
 }
 
+/* The steps of int8: a weight w becomes the whole number that is nearest to w / step, and the
+   largest |w| of its output channel becomes 127.  A channel of zeros has a step, too. */
+static float *steps_of(const array *a, const lp_real *v)
+{
+    int    channels = a->tensor->dim[a->tensor->rank - 1];
+    float *step = (float *)allocate((size_t)channels, sizeof *step);
+    for (int c = 0; c < channels; c++) {
+        double most = 0;
+        for (long long i = c; i < size_of(a->tensor); i += channels)
+            most = fmax(most, fabs(number_of(a, v, i)));
+        step[c] = (float)fmax(most / 127, (double)FLT_MIN);
+    }
+    return step;
+}
+
+static int int8_of(const array *a, const lp_real *v, long long i)
+{
+    float step = a->step[i % a->tensor->dim[a->tensor->rank - 1]];
+    return (int)lround(number_of(a, v, i) / (double)step);
+}
+
 static void add_array(exporter *e, lp_tensor *t, const char *bn)
 {
-    array          a = { t, NULL, NULL };
+    array          a = { t, NULL, NULL, NULL };
     const lp_real *v = lp_values(e->net, t, LP_SINGLE);
     for (int i = 0; i < e->count; i++)
         if (e->arrays[i].tensor == t) return;
@@ -310,6 +336,7 @@ static void add_array(exporter *e, lp_tensor *t, const char *bn)
     for (long long i = 0; i < size_of(t); i++)
         if (!(fabs(number_of(&a, v, i)) <= (double)FLT_MAX))
             die(EXIT_USAGE, "\"%s\": with its BatchNorm a number is not finite as float", t->name);
+    if (e->int8 && t->rank > 1) a.step = steps_of(&a, v);
     e->numbers += size_of(t);
     e->arrays[e->count++] = a;
 }
@@ -322,6 +349,14 @@ static identifier use(exporter *e, const char *label, const char *what, const ch
     lp_tensor *t = find(e, label, what);
     if (!e->out) add_array(e, t, bn);
     return identifier_of(t->name);
+}
+
+/* The name of the weight's steps. */
+static identifier step_of(const exporter *e, identifier weight)
+{
+    identifier step = { "NULL" };
+    if (e->int8) snprintf(step.text, sizeof step.text, "%.280s_step", weight.text);
+    return step;
 }
 
 /* ---- scratch */
@@ -359,8 +394,9 @@ static void conv_into(exporter *e, value x, const char *act, const char *label, 
                weight = use(e, label, "weight", bn), bias = use(e, bn, "bias", NULL);
     emit(e, "    g = plain_shape(1, %d, %d, %d, %d, %d, %d, %d, PLAIN_SAME);\n", x.h, x.w, x.c, y.c,
          k[0], k[1], stride);
-    emit(e, "    plain_conv_fused(&g, %s, %s, %s,\n                     %s, %s, %s, %s);\n",
-         x.where, scale.text, shift.text, weight.text, bias.text, onto ? y.where : "NULL", y.where);
+    emit(e, "    plain_conv_fused(&g, %s, %s, %s,\n", x.where, scale.text, shift.text);
+    emit(e, "                     %s, %s,\n", weight.text, step_of(e, weight).text);
+    emit(e, "                     %s, %s, %s);\n", bias.text, onto ? y.where : "NULL", y.where);
 }
 
 static value conv(exporter *e, value x, const char *act, const char *label, const char *bn,
@@ -413,8 +449,8 @@ static value avgpool(exporter *e, value x)
 static void linear(exporter *e, value x, const char *label, const char *bn, value y)
 {
     identifier weight = use(e, label, "weight", bn), bias = use(e, label, "bias", bn);
-    emit(e, "    plain_linear(%s, %s, %s, 1, %d, %d, %s);\n", x.where, weight.text, bias.text,
-         x.h * x.w * x.c, y.c, y.where);
+    emit(e, "    plain_linear_fused(%s, %s, %s,\n                       %s, 1, %d, %d, %s);\n",
+         x.where, weight.text, step_of(e, weight).text, bias.text, x.h * x.w * x.c, y.c, y.where);
 }
 
 /* The last layer; its numbers are probabilities, but for the one number of a regression. */
@@ -543,15 +579,28 @@ static void write_floats(FILE *f, const char *name, const numbers *n)
     fprintf(f, " }\n");
 }
 
+static void write_number(FILE *f, long long i, double x)
+{
+    fprintf(f, "%s%#.9gf,", i % 6 ? " " : "\n    ", x);
+}
+
 static void write_array(FILE *f, const exporter *e, const array *a)
 {
     const lp_real *v = lp_values(e->net, a->tensor, LP_SINGLE);
     long long      n = size_of(a->tensor);
-    fprintf(f, "static const float %s[%lld] = { /* [", identifier_of(a->tensor->name).text, n);
+    identifier     name = identifier_of(a->tensor->name);
+    fprintf(f, "static const %s %s[%lld] = { /* [", a->step ? "signed char" : "float", name.text,
+            n);
     for (int i = 0; i < a->tensor->rank; i++) fprintf(f, "%s%d", i ? "," : "", a->tensor->dim[i]);
     fprintf(f, "] */");
-    for (long long i = 0; i < n; i++)
-        fprintf(f, "%s%#.9gf,", i % 6 ? " " : "\n    ", number_of(a, v, i));
+    for (long long i = 0; i < n && a->step; i++)
+        fprintf(f, "%s%d,", i % 16 ? " " : "\n    ", int8_of(a, v, i));
+    for (long long i = 0; i < n && !a->step; i++) write_number(f, i, number_of(a, v, i));
+    fprintf(f, "\n};\n");
+    if (!a->step) return;
+    n = a->tensor->dim[a->tensor->rank - 1];
+    fprintf(f, "static const float %s[%lld] = {", step_of(e, name).text, n);
+    for (long long i = 0; i < n; i++) write_number(f, i, (double)a->step[i]);
     fprintf(f, "\n};\n");
 }
 
@@ -582,7 +631,8 @@ static void write_head(FILE *f, const exporter *e, const options *o, const numbe
             classes);
     fprintf(f, "#define MODEL_SCRATCH %lld /* floats */\n", e->scratch);
     if (mean->count) write_floats(f, "MODEL_MEAN", mean), write_floats(f, "MODEL_STD", std);
-    fprintf(f, "\ntypedef float plain_real;\n\n");
+    fprintf(f, "\ntypedef float plain_real;\ntypedef %s plain_weight;\n\n",
+            e->int8 ? "signed char" : "float");
 }
 
 static void write_model(FILE *f, exporter *e, const options *o)
@@ -591,7 +641,8 @@ static void write_model(FILE *f, exporter *e, const options *o)
     for (size_t i = 0; i < lines; i++) fputs(runtime[i], f);
     fprintf(f,
             "/* ---- weights, with what BatchNorm does behind them; of a BatchNorm on its own the\n"
-            "   weight is the scale, the bias the shift */\n\n");
+            "   weight is the scale, the bias the shift%s */\n\n",
+            e->int8 ? ".  Bytes are weights in steps of their output channel" : "");
     for (int i = 0; i < e->count; i++) write_array(f, e, &e->arrays[i]);
     fprintf(f, "\nstatic void model(const float *image, float *probs, float *scratch)\n{\n");
     if (lp_find(e->net, "image")->rank == 4) fprintf(f, "    plain_geometry g;\n");
@@ -631,6 +682,7 @@ int main(int argc, char **argv)
     read_options(&o, argc, argv);
     memset(&e, 0, sizeof e);
     e.net = load_net(&o);
+    e.int8 = o.int8;
     while (lp_parameter_at(e.net, parameters)) parameters++;
     e.arrays = (array *)allocate((size_t)parameters, sizeof *e.arrays);
     make_affine(e.net);
@@ -644,6 +696,7 @@ int main(int argc, char **argv)
     printf("result net=%s image=%lld classes=%d numbers=%lld scratch=%lld file=%s\n", o.net,
            size_of(image), lp_get_info(e.net).classes, e.numbers, e.scratch, o.files.word[1]);
     output_check();
+    for (int i = 0; i < e.count; i++) free(e.arrays[i].step);
     free(e.arrays);
     lp_destroy(e.net);
     return 0;

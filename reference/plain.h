@@ -44,6 +44,7 @@
 #define PLAIN_MATH(name) name
 #endif
 typedef PLAIN_REAL plain_real;
+typedef PLAIN_REAL plain_weight; /* of convolutions and linear layers; int8 in some exported nets */
 
 #define PLAIN_EPS ((plain_real)1e-5) /* of both normalisations */
 #define PLAIN_IGNORE (-100)          /* a label that does not count */
@@ -244,18 +245,26 @@ static inline void plain_dropout_back(const unsigned char *kept, plain_real p, c
 /* ---- linear: y = x W + b.  x [n,in], w [in,out], bias [out] or NULL, y [n,out]
    dx += dy W^T,  dW += x^T dy,  db += sum over n of dy. */
 
-static inline void plain_linear(const plain_real *x, const plain_real *w, const plain_real *bias,
-                                int n, int in, int out, plain_real *y)
+/* With W = step w, step [out] or NULL: of quantised weights, one number for each output. */
+static inline void plain_linear_fused(const plain_real *x, const plain_weight *w,
+                                      const plain_real *step, const plain_real *bias, int n, int in,
+                                      int out, plain_real *y)
 {
     for (int i = 0; i < n; i++)
         for (int o = 0; o < out; o++) {
-            plain_real sum = bias ? bias[o] : 0;
-            for (int k = 0; k < in; k++) sum += x[i * in + k] * w[k * out + o];
-            y[i * out + o] = sum;
+            plain_real sum = 0;
+            for (int k = 0; k < in; k++) sum += x[i * in + k] * (plain_real)w[k * out + o];
+            y[i * out + o] = (bias ? bias[o] : 0) + (step ? step[o] : 1) * sum;
         }
 }
 
 //<<export
+static inline void plain_linear(const plain_real *x, const plain_real *w, const plain_real *bias,
+                                int n, int in, int out, plain_real *y)
+{
+    plain_linear_fused(x, w, NULL, bias, n, in, out, y);
+}
+
 static inline void plain_linear_back(const plain_real *x, const plain_real *w, const plain_real *dy,
                                      int n, int in, int out, plain_real *dx, plain_real *dw,
                                      plain_real *db)
@@ -326,40 +335,53 @@ static inline ptrdiff_t plain_output(const plain_geometry *g, int i, int oy, int
     return (((ptrdiff_t)i * g->oh + oy) * g->ow + ox) * g->f;
 }
 
+/* y += a w, all [n]. */
+static inline void plain_axpy(int n, plain_real a, const plain_weight *w, plain_real *y)
+{
+    for (int i = 0; i < n; i++) y[i] += a * (plain_real)w[i];
+}
+
+enum { PLAIN_SUMS = 16 }; /* filters whose sums are taken at a time */
+
 /* The convolution with what stands around it in a net, so that a block needs no memory for it:
-     y = onto + bias + the convolution of relu(scale x + shift)
-   bias [f] or NULL; onto [n,oh,ow,f], which may be y, or NULL; scale, shift [c] (BatchNorm in
-   evaluation), or NULL: x as it is. */
+     y = onto + bias + step times the convolution of relu(scale x + shift)
+   step [f], of quantised weights, bias [f] or NULL; onto [n,oh,ow,f], which may be y, or NULL;
+   scale, shift [c] (BatchNorm in evaluation), or NULL: x as it is.
+   (Sums begin at -0, which changes none of them; for 0 gcc would call memset, a library's.) */
 static inline void plain_conv_fused(const plain_geometry *g, const plain_real *x,
                                     const plain_real *scale, const plain_real *shift,
-                                    const plain_real *w, const plain_real *bias,
-                                    const plain_real *onto, plain_real *y)
+                                    const plain_weight *w, const plain_real *step,
+                                    const plain_real *bias, const plain_real *onto, plain_real *y)
 {
     for (int i = 0; i < g->n; i++)
         for (int oy = 0; oy < g->oh; oy++)
-            for (int ox = 0; ox < g->ow; ox++) {
-                ptrdiff_t to = plain_output(g, i, oy, ox); /* y[to] [f] */
-                for (int f = 0; f < g->f; f++)
-                    y[to + f] = (onto ? onto[to + f] : 0) + (bias ? bias[f] : 0);
-                for (int ky = 0; ky < g->kh; ky++)
-                    for (int kx = 0; kx < g->kw; kx++) {
-                        ptrdiff_t         at = plain_pixel(g, i, oy, ox, ky, kx);
-                        const plain_real *tap =
-                            w + (ptrdiff_t)(ky * g->kw + kx) * g->c * g->f; /* [c,f] */
-                        for (int c = 0; c < g->c && at >= 0; c++) {
-                            plain_real in = x[at + c];
-                            if (scale) in = plain_relu_of(scale[c] * in + shift[c]);
-                            for (int f = 0; f < g->f; f++) y[to + f] += in * tap[c * g->f + f];
+            for (int ox = 0; ox < g->ow; ox++)
+                for (int first = 0; first < g->f; first += PLAIN_SUMS) {
+                    int        n = g->f - first < PLAIN_SUMS ? g->f - first : PLAIN_SUMS;
+                    plain_real sum[PLAIN_SUMS]; /* [n], of filters from `first` on */
+                    for (int f = 0; f < n; f++) sum[f] = -(plain_real)0;
+                    for (int ky = 0; ky < g->kh; ky++)
+                        for (int kx = 0; kx < g->kw; kx++) {
+                            ptrdiff_t at = plain_pixel(g, i, oy, ox, ky, kx);
+                            ptrdiff_t tap = (ptrdiff_t)(ky * g->kw + kx) * g->c;
+                            for (int c = 0; c < g->c && at >= 0; c++) {
+                                plain_real in = x[at + c];
+                                if (scale) in = plain_relu_of(scale[c] * in + shift[c]);
+                                plain_axpy(n, in, w + (tap + c) * g->f + first, sum);
+                            }
                         }
-                    }
-            }
+                    ptrdiff_t to = plain_output(g, i, oy, ox); /* y[to] [f] */
+                    for (int f = first; f < first + n; f++)
+                        y[to + f] = (onto ? onto[to + f] : 0) + (bias ? bias[f] : 0)
+                                    + (step ? step[f] : 1) * sum[f - first];
+                }
 }
 
 //<<export
 static inline void plain_conv(const plain_geometry *g, const plain_real *x, const plain_real *w,
                               const plain_real *bias, plain_real *y)
 {
-    plain_conv_fused(g, x, NULL, NULL, w, bias, NULL, y);
+    plain_conv_fused(g, x, NULL, NULL, w, NULL, bias, NULL, y);
 }
 
 /* The same walk: dx[i,py,px,c] += sum_f dy w,  dw[ky,kx,c,f] += x dy,  db_f += dy. */
