@@ -1,7 +1,7 @@
 #!/bin/sh
-# Nets that build/export wrote as C: as the library computes them (within 1e-5), clean in every
-# dialect, small on a Cortex-M4F; and what export refuses.  full: more nets, and the first images of
-# CIFAR-10 on an emulated Cortex-M4F.
+# Nets that build/export wrote as C: as the library computes them (within 1e-5), with weights of int8 as near
+# to that as can be, clean in every dialect, small on a Cortex-M4F; and what export refuses.  full: more nets,
+# and the first images of CIFAR-10 on an emulated Cortex-M4F.
 # usage: tests/export.sh quick|full [BUILD]     SHARED: directory of real data (../shared/data)
 set -u
 cd "$(dirname "$0")/.." || exit 1
@@ -37,6 +37,48 @@ compare() {
     try "$1: build" cc -O1 -DLIBRARY -DMODEL="\"$2\"" tests/export.c "$build/impl.o" -o "$t/x" -lpthread -lm \
         && try "$1: as the library" "$t/x" "$3" "$4" "$5" "$6" && echo "$1: $(cat "$t/log")"
 }
+# sees HEADER IMAGES N: what the C alone says of them.
+sees() { cc -O2 -DMODEL="\"$1\"" tests/export.c -o "$t/x" && "$t/x" "$2" "$3"; }
+# right FILE: how many classes sees had right.
+right() { sed -n 's/^right: //p' "$1"; }
+# quantised NAME FLOAT.h INT8.h MOST ZEROS: in INT8.h a weight is MOST steps away at most, the largest of a
+# channel is 127 of its steps, and the rest is as in FLOAT.h; ZEROS: in each array one channel is zeros.
+quantised() {
+    try "$1" awk -v most="$4" -v zeros="$5" '
+        /^static const .*\[/ {
+            name = $0; sub(/\[.*/, "", name); sub(/.* /, "", name)
+            if (/signed char/) { n = split($0, number, /[^0-9]+/); channels[name] = number[n - 1] }
+            size[name] = 0
+            next
+        }
+        /^}/ { name = "" }
+        name { gsub(/[f,]/, " "); for (k = 1; k <= NF; k++) v[FNR == NR, name, size[name]++] = $k }
+        END {
+            for (a in size) for (i = 0; i < size[a]; i++) {
+                w = v[1, a, i]; q = v[0, a, i]
+                if (!(a in channels)) { bad += a !~ /_step$/ && w != q; continue }
+                step = v[0, a "_step", c = i % channels[a]]
+                away = w - step * q; if (away < 0) away = -away
+                bad += away > most * step || step <= 0
+                if (q < 0) q = -q
+                if (q > top[a, c]) top[a, c] = q
+            }
+            for (a in channels) for (c = 0; c < channels[a]; c++)
+                bad += top[a, c] + 0 != (zeros && c == 0 && channels[a] > 1 ? 0 : 127)
+            for (a in channels) layers++
+            exit bad || !layers
+        }' "$2" "$3"
+}
+# int8 NET: every weight is as near as can be; and where int8 loses nothing, every bit is the same.
+int8() {
+    try "$1: int8" "$build/export" "$t/$1.st" "$t/$1-int8.h" --int8 \
+        && quantised "$1: the nearest step" "$t/$1.h" "$t/$1-int8.h" 0.500001 0
+    try "$1: whole steps" "$build/export" "$t/whole.st" "$t/whole.h" \
+        && try "$1: whole steps, int8" "$build/export" "$t/whole.st" "$t/whole-int8.h" --int8 \
+        && quantised "$1: whole steps and zeros" "$t/whole.h" "$t/whole-int8.h" 0.000001 1
+    sees "$t/whole.h" - 8 >"$t/1" && sees "$t/whole-int8.h" - 8 >"$t/log"
+    if [ -s "$t/1" ] && cmp -s "$t/1" "$t/log"; then pass; else fail "$1: whole steps are computed otherwise"; fi
+}
 # scratch NET FLOATS: what the last export says.
 scratch() { case $(cat "$t/said") in *" scratch=$2 "*) pass ;; *) fail "$1: scratch $2: $(cat "$t/said")" ;; esac; }
 
@@ -45,7 +87,7 @@ try "trainer" cc -O1 -DLIBRARY tests/export.c "$build/impl.o" -o "$t/train" -lpt
 more=
 [ "$mode" = full ] && more="wrn-10-2 wrn-16-4 resnet-14"
 for net in wrn-10-1 resnet-8 small table regression $more; do
-    try "$net: trained" "$t/train" "$t/$net.st" $net
+    try "$net: trained" "$t/train" "$t/$net.st" $net "$t/whole.st"
     try "$net: exported" "$build/export" "$t/$net.st" "$t/$net.h" && cp "$t/log" "$t/said"
     case $net in # two activations; wider WRNs have a third at their beginning, of 16 channels
     wrn-10-1 | resnet-*) scratch $net $((2 * 32 * 32 * 16)) ;;
@@ -54,10 +96,11 @@ for net in wrn-10-1 resnet-8 small table regression $more; do
     table) scratch $net $((20 + 9)) ;;
     esac
     compare "$net" "$t/$net.h" - 8 "$t/$net.st" $net
+    int8 $net
 done
 for cc in "gcc -std=c99" "clang -std=c99" "g++ -std=c++17 -x c++" "clang++ -std=c++17 -x c++"; do
     has "${cc%% *}" || { skip "warnings: ${cc%% *}"; continue; }
-    for net in wrn-10-1 table; do
+    for net in wrn-10-1 table wrn-10-1-int8 table-int8; do
         printf '#include "%s"\nvoid f(const float *, float *, float *);\n' "$t/$net.h" >"$t/one.c"
         echo 'void f(const float *i, float *p, float *s) { model(i, p, s); }' >>"$t/one.c"
         try "warnings: $net, $cc" $cc $warn -Wdouble-promotion -fsyntax-only "$t/one.c"
@@ -71,35 +114,47 @@ if [ -f "$resnet20" ] && [ -f "$cifar" ]; then
     scratch resnet-20 $((2 * 32 * 32 * 16))
     compare "resnet-20, CIFAR-10" "$t/resnet20.h" "$cifar" 100 "$resnet20" resnet-20
     compare "wrn-10-1, CIFAR-10" "$t/wrn-10-1.h" "$cifar" 100 "$t/wrn-10-1.st" wrn-10-1
-    small=$t/resnet20.h
+    try "resnet-20: int8" "$build/export" "$resnet20" "$t/resnet20-int8.h" --net resnet-20 --int8 \
+        --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 \
+        && quantised "resnet-20: the nearest step" "$t/resnet20.h" "$t/resnet20-int8.h" 0.500001 0
+    count=100 fewer=1 # full: 0.3 points
+    [ "$mode" = full ] && count=1000 fewer=3
+    sees "$t/resnet20.h" "$cifar" $count >"$t/1"
+    sees "$t/resnet20-int8.h" "$cifar" $count >"$t/log"
+    echo "resnet-20: of $count images $(right "$t/1") right, with int8 $(right "$t/log")"
+    if [ "$(right "$t/log")" -ge $(($(right "$t/1") - fewer)) ]; then pass; else fail "resnet-20: int8 is less accurate"; fi
+    small=resnet20
 else
     skip "resnet-20 and CIFAR-10: no $resnet20"
-    small=$t/resnet-8.h
+    small=resnet-8
 fi
 
 # ---- on a Cortex-M4F: nothing is linked with it, so that there is no library and no double
-if has arm-none-eabi-gcc; then
-    printf '#include "%s"\nfloat image[MODEL_IMAGE], probs[MODEL_CLASSES], scratch[MODEL_SCRATCH];\n' "$small" >"$t/m4.c"
+if has arm-none-eabi-gcc; then for net in $small $small-int8; do
+    printf '#include "%s"\nfloat image[MODEL_IMAGE], probs[MODEL_CLASSES], scratch[MODEL_SCRATCH];\n' "$t/$net.h" >"$t/m4.c"
     echo 'int main(void) { model(image, probs, scratch); return probs[0] > 0.5f; }' >>"$t/m4.c"
-    if try "Cortex-M4F" $m4 -ffunction-sections -fdata-sections -nostdlib -Wl,-e,main -Wl,--gc-sections "$t/m4.c" \
+    if try "Cortex-M4F: $net" $m4 -ffunction-sections -fdata-sections -nostdlib -Wl,-e,main -Wl,--gc-sections "$t/m4.c" \
         -o "$t/m4"; then
         bytes=$(arm-none-eabi-nm -S -t d "$t/m4" | awk '$3 ~ /[tT]/ {n += $2} END {print n}')
-        echo "Cortex-M4F: $bytes bytes of code, at most 6144"
+        arrays=$(arm-none-eabi-nm -S -t d "$t/m4" | awk '$3 ~ /[rR]/ {n += $2} END {print n}')
+        echo "Cortex-M4F: $net: $bytes bytes of code, at most 6144, and $arrays of weights"
         : >"$t/log"
         if [ "$bytes" -gt 0 ] && [ "$bytes" -le 6144 ]; then pass; else fail "code of $bytes bytes"; fi
     fi
+done
 else skip "Cortex-M4F (gcc-arm-none-eabi, libnewlib-arm-none-eabi)"; fi
 if [ "$mode" = full ]; then
-    if has arm-none-eabi-gcc && has qemu-system-arm && [ -f "$t/resnet20.h" ]; then
-        try "emulated: build" $m4 -DVECTORS -DMODEL="\"$t/resnet20.h\"" -DIMAGES="\"$cifar\"" -DCOUNT='"10"' \
+    if has arm-none-eabi-gcc && has qemu-system-arm && [ -f "$t/resnet20.h" ]; then for net in resnet20 resnet20-int8; do
+        try "emulated: build" $m4 -DVECTORS -DMODEL="\"$t/$net.h\"" -DIMAGES="\"$cifar\"" -DCOUNT='"10"' \
             tests/export.c --specs=rdimon.specs -Wl,--section-start=.vectors=0 -o "$t/m4"
         timeout 300 qemu-system-arm -M mps2-an386 -nographic -semihosting -kernel "$t/m4" >"$t/there" 2>&1
-        cc -O1 -DMODEL="\"$t/resnet20.h\"" tests/export.c -o "$t/x" && "$t/x" "$cifar" 10 >"$t/here"
-        sed 's/^/emulated Cortex-M4F: /' "$t/there"
+        sees "$t/$net.h" "$cifar" 10 >"$t/here"
+        sed "s/^/emulated Cortex-M4F, $net: /" "$t/there"
         cut -d, -f1 "$t/here" >"$t/1" && cut -d, -f1 "$t/there" >"$t/2"
         cp "$t/there" "$t/log"
         if [ "$(grep -c '^image' "$t/there")" -eq 10 ] && cmp -s "$t/1" "$t/2"; then pass
         else fail "the emulated Cortex-M4F sees other classes"; fi
+    done
     else skip "an emulated Cortex-M4F (qemu-system-arm, $resnet20)"; fi
 fi
 
@@ -107,6 +162,8 @@ fi
 convert() { "$build/export" "$@"; }
 head -c 5000 "$t/resnet-8.st" >"$t/cut"
 refuse "no file" 2 "absent: No such file or directory" convert "$t/absent" "$t/o.h"
+refuse "a number for int8" 2 "3 file names: expected two" convert "$t/table.st" "$t/o.h" --int8 4
+refuse "int8 with a value" 2 "--int8" convert "$t/table.st" "$t/o.h" --int8=4
 refuse "no output" 2 "1 file names: expected two" convert "$t/table.st"
 refuse "half a file" 2 "$t/cut: " convert "$t/cut" "$t/o.h"
 refuse "another net" 2 "resnet-8.st: no tensor \"conv0.weight\"" convert "$t/resnet-8.st" "$t/o.h" --net wrn-10-1
