@@ -60,8 +60,8 @@ int main(void)
 }
 //<<synopsis
 
-   Build: cc -O2 program.c -lpthread (LP_NO_THREADS: no library at all).  No -march flag is
-   needed: the kernels for AVX2 and AVX-512 are chosen at run time.
+   Build: cc -O2 program.c -lpthread (LP_NO_THREADS, Windows: no library at all).  No -march flag
+   is needed: the kernels for AVX2 and AVX-512 are chosen at run time.
 
    TABLE OF CONTENTS (search for the anchor)
 
@@ -99,12 +99,13 @@ int main(void)
      LP_FSYNC(f)    (I) flushes the FILE *f to the disk; 0: done                   default nothing
      LP_FSYNC_DIR(path) (I) flushes the directory of the file at path; 0: done     default nothing
      LP_REPLACE(from, to) (I) renames a file over another one; 0: done             default rename
+                        (Windows: MoveFileEx)
      LP_MALLOC(n)   (I) with LP_FREE(p): both or none                   default malloc and free
-     LP_NO_THREADS  (I) no threads (always so where pthreads are missing; a hook in lp_desc
-                        still works)                                               default off
+     LP_NO_THREADS  (I) no threads (always so where neither pthreads nor Windows' are; a hook in
+                        lp_desc still works)                                       default off
      LP_NO_SIMD     (I) one set of kernels, that which AUTO picks without vectors: scalar-fma
-                        where the target has it, else scalar (always scalar with tcc, LP_REAL;
-                        MinGW has no vectors)                                      default off
+                        where the target has it, else scalar (always scalar with tcc, MSVC's
+                        cl, LP_REAL)                                               default off
      LP_NO_TRAINING     inference only: smallest code; parameters begin as zeros   default off
      LP_NO_MESSAGES (I) failures give their code alone: lp_error is ""             default off
      LP_NO_WINOGRAD (I) no Winograd: less code; the bits of nets whose convolutions would use it
@@ -816,9 +817,6 @@ static void lpi_hugepage(void *p, size_t n)
 #ifndef LP_FSYNC_DIR
 #define LP_FSYNC_DIR(path) ((void)(path), 0)
 #endif
-#ifndef LP_REPLACE
-#define LP_REPLACE(from, to) rename(from, to)
-#endif
 #endif
 #ifndef LP_HUGEPAGE
 #define LP_HUGEPAGE(p, n) ((void)0)
@@ -874,7 +872,15 @@ static void lpi_hugepage(void *p, size_t n)
 #define LPI_INLINE static
 #endif
 
-#if defined(LPI_X86) && !defined(LP_NO_SIMD) && !defined(LP_REAL) && !defined(__MINGW32__)
+/* The few functions of Windows that are called are declared as <windows.h> has them, so that it may
+   come before, after or never. */
+#ifdef __cplusplus
+#define LPI_WIN(returns) extern "C" __declspec(dllimport) returns __stdcall
+#else
+#define LPI_WIN(returns) extern __declspec(dllimport) returns __stdcall
+#endif
+
+#if defined(LPI_X86) && !defined(LP_NO_SIMD) && !defined(LP_REAL)
 #define LPI_SIMD
 #include <immintrin.h>
 #if defined(LPI_CLANG) && (defined(_MSC_VER) || defined(_WIN32)) /* there it hides what follows */
@@ -903,10 +909,6 @@ static void lpi_hugepage(void *p, size_t n)
 #endif
 #if !defined(LPI_ONE_SET) || !defined(LPI_HAS_FMA)
 #define LPI_HAS_SCALAR
-#endif
-/* Processors without atomic instructions would want a library for them. */
-#if defined(LPI_GNUC) && (!defined(__GCC_ATOMIC_INT_LOCK_FREE) || __GCC_ATOMIC_INT_LOCK_FREE == 2)
-#define LPI_ATOMIC
 #endif
 #define LPI_CAT_(a, b) a##b
 #define LPI_CAT(a, b) LPI_CAT_(a, b)
@@ -990,11 +992,38 @@ static void lpi_zero(lp_real *to, ptrdiff_t n) { lpi_memset(to, 0, (size_t)n * s
    who computes an item is open, but what an item computes is not: results do not depend on it.
    `lane` selects scratch memory. */
 
-#if !defined(LP_NO_THREADS) && !defined(LP_NO_STDLIB) && defined(LPI_GNUC) \
-    && (defined(__unix__) || defined(__APPLE__))
+#if !defined(LP_NO_THREADS) && !defined(LP_NO_STDLIB)
+#if defined(_WIN32) && (defined(LPI_GNUC) || defined(_MSC_VER))
+#define LPI_THREADS
+#define LPI_WIN32
+#include <process.h>
+#elif defined(LPI_GNUC) && (defined(__unix__) || defined(__APPLE__))
 #define LPI_THREADS
 #include <pthread.h>
 #include <unistd.h>
+#endif
+#endif
+
+/* *p += n and the value before; *p.  Acquires and releases.  Processors without such instructions
+   would want a library for them, and get none. */
+#if defined(LPI_GNUC) && (!defined(__GCC_ATOMIC_INT_LOCK_FREE) || __GCC_ATOMIC_INT_LOCK_FREE == 2)
+#define LPI_ATOMIC
+static unsigned lpi_atomic_add(unsigned *p, unsigned n)
+{
+    return __atomic_fetch_add(p, n, __ATOMIC_ACQ_REL);
+}
+LPI_UNUSED static unsigned lpi_atomic_load(unsigned *p)
+{
+    return __atomic_load_n(p, __ATOMIC_ACQUIRE);
+}
+#elif defined(_MSC_VER)
+#define LPI_ATOMIC
+#include <intrin.h>
+static unsigned lpi_atomic_add(unsigned *p, unsigned n)
+{
+    return (unsigned)_InterlockedExchangeAdd((volatile long *)p, (long)n);
+}
+static unsigned lpi_atomic_load(unsigned *p) { return lpi_atomic_add(p, 0); }
 #endif
 
 typedef void (*lpi_item_fn)(void *arg, int item, int lane);
@@ -1008,7 +1037,8 @@ typedef struct lpi_team {
 typedef struct lpi_loop {
     lpi_item_fn fn;
     void       *arg;
-    int         items, lanes, next;
+    int         items, lanes;
+    unsigned    next; /* atomic */
 } lpi_loop;
 
 static void lpi_run_lane(void *p, int lane)
@@ -1017,7 +1047,7 @@ static void lpi_run_lane(void *p, int lane)
     lpi_fp    fp = lpi_fp_enter();
 #ifdef LPI_ATOMIC
     for (;;) {
-        int item = __atomic_fetch_add(&loop->next, 1, __ATOMIC_RELAXED);
+        int item = (int)lpi_atomic_add(&loop->next, 1);
         if (item >= loop->items) break;
         loop->fn(loop->arg, item, lane);
     }
@@ -1038,25 +1068,90 @@ static void lpi_for(const lpi_team *team, int items, lpi_item_fn fn, void *arg)
 }
 
 #ifdef LPI_THREADS
+/* What the system gives: mutexes, conditions, threads, the number of processors. */
+#ifndef LPI_WIN32
+typedef pthread_mutex_t lpi_mutex;
+typedef pthread_cond_t  lpi_cond;
+typedef pthread_t       lpi_thread;
+#define LPI_WORK void *
+typedef void *(*lpi_work_fn)(void *);
+
+static void lpi_mutex_start(lpi_mutex *m) { pthread_mutex_init(m, NULL); }
+static void lpi_mutex_end(lpi_mutex *m) { pthread_mutex_destroy(m); }
+static void lpi_cond_start(lpi_cond *c) { pthread_cond_init(c, NULL); }
+static void lpi_cond_end(lpi_cond *c) { pthread_cond_destroy(c); }
+static void lpi_lock(lpi_mutex *m) { pthread_mutex_lock(m); }
+static void lpi_unlock(lpi_mutex *m) { pthread_mutex_unlock(m); }
+static void lpi_sleep(lpi_cond *c, lpi_mutex *m) { pthread_cond_wait(c, m); }
+static void lpi_wake(lpi_cond *c) { pthread_cond_broadcast(c); }
+static int  lpi_thread_start(lpi_thread *t, lpi_work_fn work, void *arg)
+{
+    return pthread_create(t, NULL, work, arg) == 0;
+}
+static void lpi_thread_join(lpi_thread t) { pthread_join(t, NULL); }
+static long lpi_online(void) { return sysconf(_SC_NPROCESSORS_ONLN); }
+#else
+typedef void *lpi_mutex, *lpi_cond, *lpi_thread; /* SRWLOCK, CONDITION_VARIABLE, HANDLE */
+#define LPI_WORK unsigned __stdcall
+typedef unsigned(__stdcall *lpi_work_fn)(void *);
+#if !defined(_WINDOWS_) || _WIN32_WINNT < 0x0601 /* for older systems it lacks some of them */
+struct _RTL_SRWLOCK;
+struct _RTL_CONDITION_VARIABLE;
+LPI_WIN(void) AcquireSRWLockExclusive(struct _RTL_SRWLOCK *);
+LPI_WIN(void) ReleaseSRWLockExclusive(struct _RTL_SRWLOCK *);
+LPI_WIN(int)
+SleepConditionVariableSRW(struct _RTL_CONDITION_VARIABLE *, struct _RTL_SRWLOCK *, unsigned long,
+                          unsigned long);
+LPI_WIN(void) WakeAllConditionVariable(struct _RTL_CONDITION_VARIABLE *);
+LPI_WIN(unsigned long) WaitForSingleObject(void *, unsigned long);
+LPI_WIN(int) CloseHandle(void *);
+LPI_WIN(unsigned long) GetActiveProcessorCount(unsigned short);
+#endif
+
+static void lpi_mutex_start(lpi_mutex *m) { *m = NULL; }
+static void lpi_mutex_end(lpi_mutex *m) { (void)m; }
+static void lpi_cond_start(lpi_cond *c) { *c = NULL; }
+static void lpi_cond_end(lpi_cond *c) { (void)c; }
+static void lpi_lock(lpi_mutex *m) { AcquireSRWLockExclusive((struct _RTL_SRWLOCK *)m); }
+static void lpi_unlock(lpi_mutex *m) { ReleaseSRWLockExclusive((struct _RTL_SRWLOCK *)m); }
+static void lpi_sleep(lpi_cond *c, lpi_mutex *m)
+{
+    (void)SleepConditionVariableSRW((struct _RTL_CONDITION_VARIABLE *)c, (struct _RTL_SRWLOCK *)m,
+                                    0xFFFFFFFF, 0);
+}
+static void lpi_wake(lpi_cond *c) { WakeAllConditionVariable((struct _RTL_CONDITION_VARIABLE *)c); }
+static int  lpi_thread_start(lpi_thread *t, lpi_work_fn work, void *arg)
+{
+    *t = (void *)_beginthreadex(NULL, 0, work, arg, 0, NULL);
+    return *t != NULL;
+}
+static void lpi_thread_join(lpi_thread t)
+{
+    (void)WaitForSingleObject(t, 0xFFFFFFFF);
+    (void)CloseHandle(t);
+}
+static long lpi_online(void) { return (long)GetActiveProcessorCount(0xFFFF); }
+#endif
+
 /* The crew: threads of our own.  A job is announced by a new generation number; workers spin for
    it for some tens of microseconds, as the next op usually follows at once, then sleep. */
 #define LPI_SPINS 600
 
 typedef struct lpi_worker {
     struct lpi_crew *crew;
-    pthread_t        thread;
+    lpi_thread       thread;
     int              lane;
 } lpi_worker;
 
 typedef struct lpi_crew {
-    pthread_mutex_t mutex;
-    pthread_cond_t  wake, done;
-    unsigned        generation; /* atomic */
-    unsigned        running;    /* atomic: workers that have not finished this generation */
-    int             quit, workers;
-    lp_task         task;
-    void           *arg;
-    lpi_worker     *worker; /* [workers] */
+    lpi_mutex   mutex;
+    lpi_cond    wake, done;
+    unsigned    generation; /* atomic */
+    unsigned    running;    /* atomic: workers that have not finished this generation */
+    int         quit, workers;
+    lp_task     task;
+    void       *arg;
+    lpi_worker *worker; /* [workers] */
 } lpi_crew;
 
 static void lpi_pause(void)
@@ -1067,44 +1162,42 @@ static void lpi_pause(void)
 }
 
 /* Spins, then sleeps, as long as (*at == value) is `same`. */
-static void lpi_crew_wait(lpi_crew *crew, pthread_cond_t *cond, unsigned *at, unsigned value,
-                          int same)
+static void lpi_crew_wait(lpi_crew *crew, lpi_cond *cond, unsigned *at, unsigned value, int same)
 {
     for (int i = 0; i < LPI_SPINS; i++) {
-        if ((__atomic_load_n(at, __ATOMIC_ACQUIRE) == value) != same) return;
+        if ((lpi_atomic_load(at) == value) != same) return;
         lpi_pause();
     }
-    pthread_mutex_lock(&crew->mutex);
-    while ((__atomic_load_n(at, __ATOMIC_ACQUIRE) == value) == same)
-        pthread_cond_wait(cond, &crew->mutex);
-    pthread_mutex_unlock(&crew->mutex);
+    lpi_lock(&crew->mutex);
+    while ((lpi_atomic_load(at) == value) == same) lpi_sleep(cond, &crew->mutex);
+    lpi_unlock(&crew->mutex);
 }
 
-static void *lpi_work(void *p)
+static LPI_WORK lpi_work(void *p)
 {
     lpi_worker *self = (lpi_worker *)p;
     lpi_crew   *crew = self->crew;
     for (unsigned seen = 0;; seen++) {
         lpi_crew_wait(crew, &crew->wake, &crew->generation, seen, 1);
-        if (crew->quit) return NULL;
+        if (crew->quit) return 0;
         crew->task(crew->arg, self->lane);
-        if (__atomic_sub_fetch(&crew->running, 1, __ATOMIC_ACQ_REL) == 0) {
-            pthread_mutex_lock(&crew->mutex);
-            pthread_cond_signal(&crew->done);
-            pthread_mutex_unlock(&crew->mutex);
+        if (lpi_atomic_add(&crew->running, 0u - 1u) == 1) {
+            lpi_lock(&crew->mutex);
+            lpi_wake(&crew->done);
+            lpi_unlock(&crew->mutex);
         }
     }
 }
 
 static void lpi_crew_announce(lpi_crew *crew, lp_task task, void *arg)
 {
-    pthread_mutex_lock(&crew->mutex);
+    lpi_lock(&crew->mutex);
     crew->task = task;
     crew->arg = arg;
     crew->running = (unsigned)crew->workers;
-    __atomic_add_fetch(&crew->generation, 1, __ATOMIC_RELEASE);
-    pthread_cond_broadcast(&crew->wake);
-    pthread_mutex_unlock(&crew->mutex);
+    (void)lpi_atomic_add(&crew->generation, 1);
+    lpi_wake(&crew->wake);
+    lpi_unlock(&crew->mutex);
 }
 
 static void lpi_crew_for(void *user, int lanes, lp_task task, void *arg)
@@ -1120,24 +1213,24 @@ static void lpi_crew_stop(lpi_crew *crew)
 {
     crew->quit = 1;
     lpi_crew_announce(crew, NULL, NULL);
-    for (int i = 0; i < crew->workers; i++) pthread_join(crew->worker[i].thread, NULL);
-    pthread_cond_destroy(&crew->done);
-    pthread_cond_destroy(&crew->wake);
-    pthread_mutex_destroy(&crew->mutex);
+    for (int i = 0; i < crew->workers; i++) lpi_thread_join(crew->worker[i].thread);
+    lpi_cond_end(&crew->done);
+    lpi_cond_end(&crew->wake);
+    lpi_mutex_end(&crew->mutex);
 }
 
 /* Starts up to `workers` threads; fewer if the system refuses.  worker [workers]. */
 static void lpi_crew_start(lpi_crew *crew, lpi_worker *worker, int workers)
 {
     lpi_memset(crew, 0, sizeof *crew);
-    pthread_mutex_init(&crew->mutex, NULL);
-    pthread_cond_init(&crew->wake, NULL);
-    pthread_cond_init(&crew->done, NULL);
+    lpi_mutex_start(&crew->mutex);
+    lpi_cond_start(&crew->wake);
+    lpi_cond_start(&crew->done);
     crew->worker = worker;
     for (int i = 0; i < workers; i++) {
         worker[i].crew = crew;
         worker[i].lane = i + 1;
-        if (pthread_create(&worker[i].thread, NULL, lpi_work, &worker[i]) != 0) break;
+        if (!lpi_thread_start(&worker[i].thread, lpi_work, &worker[i])) break;
         crew->workers++;
     }
 }
@@ -1146,7 +1239,7 @@ static void lpi_crew_start(lpi_crew *crew, lpi_worker *worker, int workers)
 static int lpi_processors(void)
 {
 #ifdef LPI_THREADS
-    long n = sysconf(_SC_NPROCESSORS_ONLN);
+    long n = lpi_online();
     return n < 1 ? 1 : n > 256 ? 256 : (int)n;
 #else
     return 1;
@@ -1499,6 +1592,9 @@ LPI_UNUSED static lp_real lpi_scale1(lp_real p, lp_real k)
 
 #define LPI_K(name) LPI_CAT(lpi_##name##_, LPI_ISA_NAME)
 #define LPI_KERNEL LPI_NOINLINE static LPI_UNUSED LPI_TARGET
+/* Functions that take or return vectors vanish in their callers: on Windows vectors go by address,
+   and gcc believes that address aligned, which it is not (its bug 54412). */
+#define LPI_VECTOR_FN LPI_INLINE LPI_TARGET
 
 /* Heights of tiles, up to LPI_MR. */
 #define LPI_HEIGHTS_4(F) F(1) F(2) F(3) F(4)
@@ -1555,7 +1651,7 @@ LPI_UNUSED static lp_real lpi_scale1(lp_real p, lp_real k)
 #define LPI_SCALE(p, k) lpi_scale_avx2(p, k)
 
 /* In two steps, so that neither factor leaves the normal numbers. */
-static inline LPI_TARGET __m256 lpi_scale_avx2(__m256 p, __m256 k)
+LPI_VECTOR_FN __m256 lpi_scale_avx2(__m256 p, __m256 k)
 {
     const __m256  half = _mm256_round_ps(_mm256_mul_ps(k, _mm256_set1_ps(0.5f)), 8);
     const __m256i one = _mm256_set1_epi32(127), a = _mm256_cvtps_epi32(half),
@@ -1604,7 +1700,7 @@ static inline LPI_TARGET __m256 lpi_scale_avx2(__m256 p, __m256 k)
 #define LPI_SCALE(p, k) lpi_scale_neon(p, k)
 
 /* In two steps, as above. */
-static inline float32x4_t lpi_scale_neon(float32x4_t p, float32x4_t k)
+LPI_VECTOR_FN float32x4_t lpi_scale_neon(float32x4_t p, float32x4_t k)
 {
     const int32x4_t all = vcvtq_s32_f32(k), one = vdupq_n_s32(127), a = vshrq_n_s32(all, 1);
     const int32x4_t b = vsubq_s32(all, a);
@@ -1615,14 +1711,14 @@ static inline float32x4_t lpi_scale_neon(float32x4_t p, float32x4_t k)
 #ifndef LPI_LD /* by way of memory, where the instruction set has no masks */
 #define LPI_LD(p, m) LPI_K(ld)(p, m)
 #define LPI_ST(p, m, v) LPI_K(st)(p, m, v)
-static inline LPI_TARGET LPI_V LPI_K(ld)(const lp_real *p, lpi_n m)
+LPI_VECTOR_FN LPI_V LPI_K(ld)(const lp_real *p, lpi_n m)
 {
     lp_real t[LPI_W] = { 0 };
     if (m >= LPI_W) return LPI_LOAD(p);
     for (lpi_n i = 0; i < m; i++) t[i] = p[i];
     return LPI_LOAD(t);
 }
-static inline LPI_TARGET void LPI_K(st)(lp_real *p, lpi_n m, LPI_V v)
+LPI_VECTOR_FN void LPI_K(st)(lp_real *p, lpi_n m, LPI_V v)
 {
     lp_real t[LPI_W];
     if (m >= LPI_W) LPI_STORE(p, v);
@@ -1898,7 +1994,7 @@ LPI_KERNEL void LPI_K(mul)(lpi_n n, const lp_real *a, const lp_real *b, int accu
 /* e^x to 1.1 ulp: x = k ln 2 + r, |r| <= ln 2 / 2, with ln 2 = 355/512 - 2.12e-4 so that k times
    the first part is exact (Cody and Waite 1980); e^r = 1 + r + r^2 q(r), q of degree 4 fitted for
    the smallest largest relative error (3e-9).  Beyond [-104, 89] the result is 0 or infinite. */
-static inline LPI_TARGET LPI_V LPI_K(vexp)(LPI_V x)
+LPI_VECTOR_FN LPI_V LPI_K(vexp)(LPI_V x)
 {
 #ifdef LP_REAL
     return (lp_real)lpi_exp((double)x);
@@ -1914,7 +2010,7 @@ static inline LPI_TARGET LPI_V LPI_K(vexp)(LPI_V x)
 }
 
 /* 1 / (1 + e^-x) to 2.5 ulp, as e^x / (1 + e^x) for x < 0, where e^-x could overflow. */
-static inline LPI_TARGET LPI_V LPI_K(vsigmoid)(LPI_V x)
+LPI_VECTOR_FN LPI_V LPI_K(vsigmoid)(LPI_V x)
 {
     const LPI_V one = LPI_SET1(1.0f), minus = 0 - x;
     const LPI_V e = LPI_K(vexp)(LPI_MIN(minus, x)); /* of -|x| */
@@ -1923,7 +2019,7 @@ static inline LPI_TARGET LPI_V LPI_K(vsigmoid)(LPI_V x)
 
 /* tanh to 1.6 ulp: (1 - e) / (1 + e) with e = e^(-2|x|); below 0.625, where 1 - e would cancel,
    x + x^3 p(x^2) with p of degree 4 fitted for the smallest largest relative error (4e-9). */
-static inline LPI_TARGET LPI_V LPI_K(vtanh)(LPI_V x)
+LPI_VECTOR_FN LPI_V LPI_K(vtanh)(LPI_V x)
 {
     const LPI_V one = LPI_SET1(1.0f), minus = 0 - x, z = x * x;
     const LPI_V size = LPI_MAX(minus, x), e = LPI_K(vexp)(-2.0f * size);
@@ -8838,6 +8934,20 @@ static int lpi_write_stdio(void *user, const void *from, size_t n)
     }
     return 1;
 }
+#if !defined(LP_REPLACE) && defined(_WIN32) /* whose rename refuses to replace a file */
+#ifndef _WINDOWS_
+LPI_WIN(int) MoveFileExA(const char *, const char *, unsigned long);
+#endif
+static int lpi_replace(const char *from, const char *to)
+{
+    if (MoveFileExA(from, to, 9)) return 0; /* replace an existing one, write through */
+    errno = EACCES;
+    return -1;
+}
+#define LP_REPLACE(from, to) lpi_replace(from, to)
+#elif !defined(LP_REPLACE)
+#define LP_REPLACE(from, to) rename(from, to)
+#endif
 /* A state, or weights. */
 static lp_status lpi_save(lp_net *net, const char *path, int state, unsigned what,
                           const lp_meta *meta, int metas)

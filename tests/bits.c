@@ -40,6 +40,7 @@ static uint64_t train(lp_isa isa, int threads, lp_parallel_for hook, int steps)
     h = lp_maxpool(net, lp_relu(net, lp_batchnorm(net, h, "stem.bn")), 3, 1, 1);
     lp_tensor *loss = lp_cross_entropy(net, lp_wrn(net, h, 10, 1, 7), y, 0.1f);
     if (!CHECK(lp_compile(net, loss, NULL, 0) == LP_OK)) return puts(lp_error(net)), 0;
+    CHECK(net->team.lanes == threads);
     for (const lpi_node *node = net->nodes; node; node = node->next)
         if (node->op == &lpi_op_conv2d) fast += lpi_own_conv2d(node)->geom.winograd;
     CHECK(fast > 0);

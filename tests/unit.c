@@ -3,9 +3,6 @@
 
    cc -O2 tests/unit.c tests/impl.c -o unit -lm -lpthread && ./unit [--small] [--filter NAME] */
 #include <fenv.h>
-#if defined(__unix__) || defined(__APPLE__)
-#include <pthread.h>
-#endif
 #include "test.h"
 #include "inside.h"
 
@@ -2399,34 +2396,35 @@ static void rounding_mode(void)
     free(nearest);
 }
 
-#if defined(__unix__) || defined(__APPLE__)
-static void *life_thread(void *to)
+static void life_item(void *to, int item, int lane)
 {
     size_t n;
-    *(char **)to = life_state(&n);
-    return NULL;
+    (void)lane;
+    ((char **)to)[item] = life_state(&n);
 }
 
-/* Breaks when two nets share anything: three live at the same time and must agree.  (The harness's
-   counters are not atomic: a lost count is harmless.) */
+/* Breaks when a net has no threads, or when two nets share anything: three live at the same time, on
+   the threads of a fourth, and must agree.  (The harness's counters are not atomic: a lost count is
+   harmless.) */
 static void nets_in_threads(void)
 {
-    pthread_t thread[3];
-    char     *state[3], *alone;
-    size_t    n = 0;
+    lp_desc desc = tiny_desc(0);
+    char   *state[3], *alone;
+    size_t  n = 0;
+    desc.threads = 3;
+    tiny t = tiny_compiled(&desc, N, 0);
+#if defined(__unix__) || defined(__APPLE__) || defined(_WIN32)
+    CHECK_INT(inside_lanes(t.net), 3);
+#endif
     alone = life_state(&n);
-    for (int i = 0; i < 3; i++)
-        CHECK_INT(pthread_create(&thread[i], NULL, life_thread, state + i), 0);
-    for (int i = 0; i < 3; i++) CHECK_INT(pthread_join(thread[i], NULL), 0);
+    inside_for(t.net, 3, life_item, state);
     for (int i = 0; i < 3; i++) {
         CHECK_BITS(alone, state[i], n);
         free(state[i]);
     }
     free(alone);
+    lp_destroy(t.net);
 }
-#else
-static void nets_in_threads(void) {}
-#endif
 
 /* ------------------------------------------------------------------------------------ state */
 
