@@ -66,7 +66,7 @@ static inline char *copy_text(const char *text)
 }
 
 #if defined(__GNUC__)
-__attribute__((format(printf, 3, 4)))
+__attribute__((format(PRINTF_FORMAT, 3, 4)))
 #endif
 static inline void
 fact_add(facts *f, const char *key, const char *format, ...)
@@ -255,12 +255,17 @@ static inline void stop_handler(int number)
 
 static inline void stop_install(void)
 {
+#ifdef _WIN32 /* there a handler is called once, then a signal ends the program again */
+    signal(SIGINT, stop_handler);
+    signal(SIGTERM, stop_handler);
+#else
     struct sigaction action;
     memset(&action, 0, sizeof action);
     action.sa_handler = stop_handler;
     action.sa_flags = SA_RESTART;
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
+#endif
 }
 
 /* After training a signal ends the program again. */

@@ -13,15 +13,8 @@
 
 #if defined(_WIN32)
 #include <io.h>
-#include <windows.h>
 
-static inline int disk_replace(const char *from, const char *to)
-{
-    DWORD how = MOVEFILE_REPLACE_EXISTING | MOVEFILE_WRITE_THROUGH;
-    return MoveFileExA(from, to, how) ? 0 : -1;
-}
 #define LP_FSYNC(file) _commit(_fileno(file))
-#define LP_REPLACE(from, to) disk_replace(from, to)
 #elif defined(__unix__) || defined(__APPLE__)
 #include <errno.h>
 #include <fcntl.h>

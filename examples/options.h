@@ -19,8 +19,13 @@
 
 enum { EXIT_FAILED = 1, EXIT_USAGE = 2 }; /* training failed; wrong options or data */
 
+#if defined(__MINGW_PRINTF_FORMAT) /* which of its two it is */
+#define PRINTF_FORMAT __MINGW_PRINTF_FORMAT
+#else
+#define PRINTF_FORMAT printf
+#endif
 #if defined(__GNUC__)
-#define DIE_ATTRIBUTES __attribute__((noreturn, format(printf, 2, 3)))
+#define DIE_ATTRIBUTES __attribute__((noreturn, format(PRINTF_FORMAT, 2, 3)))
 #else
 #define DIE_ATTRIBUTES
 #endif
@@ -47,7 +52,7 @@ static inline void output_check(void)
 static inline void *allocate(size_t count, size_t size)
 {
     void *p = calloc(count ? count : 1, size);
-    if (!p) die(EXIT_FAILED, "out of memory: %zu x %zu bytes", count, size);
+    if (!p) die(EXIT_FAILED, "out of memory: %.0f bytes", (double)count * (double)size);
     return p;
 }
 

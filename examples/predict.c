@@ -67,7 +67,7 @@ static void read_model(const char *path)
     if (!f) die(EXIT_USAGE, "%s: %s", path, strerror(errno));
     file = lp_memory_source(bytes, fread(bytes, 1, sizeof bytes, f));
     if (ferror(f)) die(EXIT_USAGE, "%s: %s", path, strerror(errno));
-    if (fgetc(f) != EOF) die(EXIT_USAGE, "%s: more than %zu bytes", path, sizeof bytes);
+    if (fgetc(f) != EOF) die(EXIT_USAGE, "%s: more than %.0f bytes", path, (double)sizeof bytes);
     fclose(f);
     if (lp_check_file(&file, text, sizeof text) != LP_OK) die(EXIT_USAGE, "%s: %s", path, text);
     find(path, "model", text, sizeof text);

@@ -2,7 +2,7 @@
    SPDX-License-Identifier: MIT OR Unlicense
 
    On a terminal the line is redrawn in place; elsewhere (a log file, a pipe) a plain line comes
-   every half minute.  It goes to stderr: stdout is for results.  Needs POSIX.1-2008. */
+   every half minute.  It goes to stderr: stdout is for results.  Needs POSIX or MinGW. */
 
 #ifndef EXAMPLES_PROGRESS_H
 #define EXAMPLES_PROGRESS_H
@@ -22,9 +22,13 @@ typedef struct progress {
 
 static inline double seconds_now(void)
 {
+#ifdef _WIN32 /* whose clock counts time that passes, not the processor's */
+    return (double)clock() / CLOCKS_PER_SEC;
+#else
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+#endif
 }
 
 static inline progress progress_start(double total, const char *unit, int quiet)

@@ -68,7 +68,7 @@ static inline void table_add(table *t, const double *row, double target)
         if (room > (size_t)INT_MAX / 2 / n) die(EXIT_USAGE, "more than %d rows", t->rows);
         t->row = (double *)realloc(t->row, room * n * sizeof *t->row);
         t->target = (double *)realloc(t->target, room * sizeof *t->target);
-        if (!t->row || !t->target) die(EXIT_FAILED, "out of memory for %zu rows", room);
+        if (!t->row || !t->target) die(EXIT_FAILED, "out of memory for %.0f rows", (double)room);
     }
     memcpy(t->row + (size_t)t->rows * n, row, n * sizeof *row);
     t->target[t->rows++] = target;
