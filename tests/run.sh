@@ -56,7 +56,7 @@ job sh tests/table.sh "$build/table" "$build/predict"
 job sh tests/export.sh "$mode" "$build"
 job sh tests/web.sh "$mode" "$build"
 job sh data_scripts/test.sh
-for section in memory machines bits warnings linking; do long sh tests/matrix.sh "$mode" "$build" $section; done
+for section in memory machines windows bits warnings linking; do long sh tests/matrix.sh "$mode" "$build" $section; done
 job sh tests/torch.sh "$build/impl.o"
 job sh tests/readme.sh
 job sh tests/lines.sh
