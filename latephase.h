@@ -176,15 +176,16 @@ int main(void)
    gradient of its inputs.  The first to write a gradient overwrites, later ones add.
 
    Determinism.  Same seed, same bits: for any number of threads and for every instruction set
-   that has fused multiply-add (scalar-fma, AVX2, AVX-512, NEON); with lp_keep or without, but for
-   an embedding that an LSTM looks up itself (last bits); with recompute or without.  Reductions
+   that has fused multiply-add (scalar-fma, vector-fma, AVX2, AVX-512); with lp_keep or without, but
+   for an embedding that an LSTM looks up itself (last bits); with recompute or without.  Reductions
    have an order fixed by shape, work is cut by shape, one FMA chain computes one GEMM element.
    Random numbers are functions of (seed, stream, index).  Inside entry points rounding is to
    nearest and denormals are kept (x86, aarch64, s390x).
-   LP_ISA_SCALAR multiplies and adds separately and so differs in the last bits.  The promise does
-   not hold where the compiler computes with more digits than float has (x87; gcc -std=c99 on
-   s390x: take gnu99 or -fexcess-precision=fast).  Do not compile with -ffast-math or clang's
-   -ffp-contract=fast: they override what the file asks for.
+   LP_ISA_SCALAR and LP_ISA_VECTOR multiply and add separately: they have the same bits too, which
+   differ from those of the others in the last places.  The promise does not hold where the compiler
+   computes with more digits than float has (x87; gcc -std=c99 on s390x: take gnu99 or
+   -fexcess-precision=fast).  Do not compile with -ffast-math or clang's -ffp-contract=fast: they
+   override what the file asks for.
 
    Threads.  A net owns a small team of them; one net must be used by one thread at a time, two nets
    never meet.  lp_desc.parallel_for replaces the pool.
@@ -263,14 +264,16 @@ typedef struct lp_tensor {
     struct lpi_tensor *priv;
 } lp_tensor;
 
-/* Instruction sets; NEON is aarch64's.  One that the processor lacks is refused by lp_create. */
+/* Instruction sets: two that multiply and add, then those with fused multiply-add.  One that the
+   processor or the compiler's target lacks is refused by lp_create. */
 typedef enum lp_isa {
     LP_ISA_AUTO,
     LP_ISA_SCALAR,
+    LP_ISA_VECTOR, /* 128-bit vectors: SSE2, WebAssembly */
     LP_ISA_SCALAR_FMA,
+    LP_ISA_VECTOR_FMA, /* 128-bit vectors: NEON of aarch64, POWER VSX, s390x from z14, RISC-V V */
     LP_ISA_AVX2,
     LP_ISA_AVX512,
-    LP_ISA_NEON,
     LP_ISA_COUNT
 } lp_isa;
 
@@ -742,7 +745,7 @@ LP_API void      lp_close_file(lp_source *file);
 
 /* The kernels of an instruction set (AUTO: the best of this processor); NULL if it has none.  Ask
    once: CPUID takes 20 us under a hypervisor, a product of two 256 x 256 matrices 150.  Names:
-   "auto", "scalar", "scalar-fma", "avx2", "avx512", "neon". */
+   "auto", "scalar", "vector", "scalar-fma", "vector-fma", "avx2", "avx512". */
 typedef struct lpi_kernels lp_kernels;
 LP_API const lp_kernels   *lp_find_kernels(lp_isa isa);
 LP_API const char         *lp_isa_name(lp_isa isa);
@@ -890,17 +893,30 @@ static void lpi_hugepage(void *p, size_t n)
 #include <fmaintrin.h>
 #include <avx512fintrin.h>
 #endif
-#elif defined(LPI_GNUC) && defined(__aarch64__) && !defined(LP_NO_SIMD) && !defined(LP_REAL)
-#define LPI_NEON
-#include <arm_neon.h>
 #endif
 #if defined(LPI_SIMD) \
     || (!defined(LP_REAL) && !defined(LPI_X86) && defined(LPI_GNUC) \
-        && (defined(__FP_FAST_FMAF) || defined(__aarch64__)))
+        && (defined(__FP_FAST_FMAF) || defined(__aarch64__) || defined(__VSX__) \
+            || defined(__s390x__) || defined(__riscv_flen)))
 #define LPI_HAS_FMA
 #endif
+/* The target has vectors of four floats (x86: SSE2).  Not ARMv7, whose NEON flushes denormals. */
+#if defined(LPI_SIMD) \
+    || (!defined(LP_NO_SIMD) && !defined(LP_REAL) && defined(LPI_GNUC) \
+        && (defined(__aarch64__) || defined(__wasm_simd128__) || defined(__VSX__) \
+            || (defined(__VX__) && __ARCH__ >= 12) || defined(__riscv_v_fixed_vlen)))
+#if defined(LPI_HAS_FMA) && !defined(LPI_SIMD)
+#define LPI_VECTOR_FMA
+#else
+#define LPI_VECTOR
+#endif
+#ifdef __aarch64__
+#include <arm_neon.h>
+#endif
+#endif
 /* A build whose only kernels are one scalar set calls them directly: see LPI_CALL. */
-#if !defined(LPI_SIMD) && !defined(LPI_NEON) && (defined(LP_NO_SIMD) || !defined(LPI_HAS_FMA))
+#if !defined(LPI_VECTOR) && !defined(LPI_VECTOR_FMA) \
+    && (defined(LP_NO_SIMD) || !defined(LPI_HAS_FMA))
 #ifdef LPI_HAS_FMA
 #define LPI_ONE_SET scalar_fma
 #else
@@ -1005,8 +1021,10 @@ static void lpi_zero(lp_real *to, ptrdiff_t n) { lpi_memset(to, 0, (size_t)n * s
 #endif
 
 /* *p += n and the value before; *p.  Acquires and releases.  Processors without such instructions
-   would want a library for them, and get none. */
-#if defined(LPI_GNUC) && (!defined(__GCC_ATOMIC_INT_LOCK_FREE) || __GCC_ATOMIC_INT_LOCK_FREE == 2)
+   would want a library for them: it is there where threads are, and elsewhere nobody asks. */
+#if defined(LPI_GNUC) \
+    && (defined(LPI_THREADS) || !defined(__GCC_ATOMIC_INT_LOCK_FREE) \
+        || __GCC_ATOMIC_INT_LOCK_FREE == 2)
 #define LPI_ATOMIC
 static unsigned lpi_atomic_add(unsigned *p, unsigned n)
 {
@@ -1587,6 +1605,7 @@ LPI_UNUSED static lp_real lpi_scale1(lp_real p, lp_real k)
 #endif /* first part of the implementation */
 
 #ifdef LPI_ISA_NAME /* ---------------------------------------- compiled once per instruction set */
+
 /* clang-format does not see through macros whose arguments are statements. */
 /* clang-format off */
 
@@ -1596,22 +1615,24 @@ LPI_UNUSED static lp_real lpi_scale1(lp_real p, lp_real k)
    and gcc believes that address aligned, which it is not (its bug 54412). */
 #define LPI_VECTOR_FN LPI_INLINE LPI_TARGET
 
-/* Heights of tiles, up to LPI_MR. */
+/* LPI_HEIGHTS(F): F of the heights of tiles, 1..LPI_MR. */
 #define LPI_HEIGHTS_4(F) F(1) F(2) F(3) F(4)
 #define LPI_HEIGHTS_6(F) LPI_HEIGHTS_4(F) F(5) F(6)
 #define LPI_HEIGHTS_8(F) LPI_HEIGHTS_6(F) F(7) F(8)
 #define LPI_HEIGHTS_12(F) LPI_HEIGHTS_8(F) F(9) F(10) F(11) F(12)
+#define LPI_HEIGHTS_TO_(mr, F) LPI_HEIGHTS_##mr(F)
+#define LPI_HEIGHTS_TO(mr, F) LPI_HEIGHTS_TO_(mr, F)
+#define LPI_HEIGHTS(F) LPI_HEIGHTS_TO(LPI_MR, F)
 
 /* The vector LPI_V: + - * / are the compiler's own, also between a vector and a number; a scalar
    set's vector is a number.  The rest by macro: load, store, broadcast, sqrt, fma(a,b,c) = a b + c,
    max(a,b) = a > b ? a : b and min (b if one is NaN), pick(x,a,b) = x > 0 ? a : b, round to an
    integer, scale(p,k) = p 2^k.  LPI_LD and LPI_ST take m elements, m >= 1, of which at most LPI_W
    count; the rest read as 0. */
-#if LPI_ISA_NUMBER == 1 || LPI_ISA_NUMBER == 2 /* scalar, scalar-fma */
+#if LPI_ISA_NUMBER == 1 || LPI_ISA_NUMBER == 3 /* scalar, scalar-fma */
 #define LPI_V lp_real
 #define LPI_W 1
 #define LPI_MR 4
-#define LPI_HEIGHTS(F) LPI_HEIGHTS_4(F)
 #define LPI_LOAD(p) (*(p))
 #define LPI_STORE(p, v) (*(p) = (v))
 #define LPI_LD(p, m) ((void)(m), *(p))
@@ -1622,9 +1643,10 @@ LPI_UNUSED static lp_real lpi_scale1(lp_real p, lp_real k)
 #define LPI_MIN(a, b) ((a) < (b) ? (a) : (b))
 #define LPI_PICK(x, a, b) ((x) > 0 ? (a) : (b))
 #define LPI_SCALE(p, k) lpi_scale1(p, k)
-#if LPI_ISA_NUMBER == 1
+#if LPI_ISA_NUMBER == 1 /* round by an int: x87 may keep more digits than a float has */
 #define LPI_TARGET
 #define LPI_FMA(a, b, c) ((a) * (b) + (c))
+#define LPI_ROUND(x) ((lp_real)lpi_round1(x))
 #elif defined(LPI_X86)
 #define LPI_TARGET __attribute__((target("avx,fma")))
 #define LPI_FMA(a, b, c) __builtin_fmaf(a, b, c)
@@ -1633,47 +1655,51 @@ LPI_UNUSED static lp_real lpi_scale1(lp_real p, lp_real k)
 #define LPI_FMA(a, b, c) __builtin_fmaf(a, b, c)
 #endif
 
-#elif LPI_ISA_NUMBER == 3 /* AVX2 and FMA */
+#elif LPI_ISA_NUMBER == 2 || LPI_ISA_NUMBER == 4 /* vector, vector-fma */
+#define LPI_W 4
+#define LPI_TARGET
+#if LPI_ISA_NUMBER == 2
+#define LPI_MR 6
+#define LPI_FMA(a, b, c) (LPI_V)((a) * (b) + (c))
+#define LPI_ROUND(x) LPI_K(round)(x)
+#else
+#define LPI_MR 8
+#endif
+#if defined(LPI_X86)
+#define LPI_V __m128
+#define LPI_SQRT(x) _mm_sqrt_ps(x)
+#define LPI_MAX(a, b) _mm_max_ps(a, b)
+#define LPI_MIN(a, b) _mm_min_ps(a, b)
+#elif defined(__aarch64__)
+#define LPI_V float32x4_t
+#define LPI_FMA(a, b, c) vfmaq_f32(c, a, b)
+#define LPI_SQRT(x) vsqrtq_f32(x)
+#elif defined(__wasm__)
+#define LPI_SQRT(x) __builtin_wasm_sqrt_f32x4(x)
+#endif
+
+#elif LPI_ISA_NUMBER == 5 /* AVX2 and FMA */
 #define LPI_V __m256
 #define LPI_W 8
 #define LPI_MR 6
-#define LPI_HEIGHTS(F) LPI_HEIGHTS_6(F)
 #define LPI_TARGET __attribute__((target("avx2,fma")))
-#define LPI_LOAD(p) _mm256_loadu_ps(p)
-#define LPI_STORE(p, v) _mm256_storeu_ps(p, v)
-#define LPI_SET1(x) _mm256_set1_ps(x)
 #define LPI_FMA(a, b, c) _mm256_fmadd_ps(a, b, c)
 #define LPI_SQRT(x) _mm256_sqrt_ps(x)
 #define LPI_MAX(a, b) _mm256_max_ps(a, b)
 #define LPI_MIN(a, b) _mm256_min_ps(a, b)
 #define LPI_PICK(x, a, b) \
     _mm256_blendv_ps(b, a, _mm256_cmp_ps(x, _mm256_setzero_ps(), _CMP_GT_OQ))
-#define LPI_SCALE(p, k) lpi_scale_avx2(p, k)
 
-/* In two steps, so that neither factor leaves the normal numbers. */
-LPI_VECTOR_FN __m256 lpi_scale_avx2(__m256 p, __m256 k)
-{
-    const __m256  half = _mm256_round_ps(_mm256_mul_ps(k, _mm256_set1_ps(0.5f)), 8);
-    const __m256i one = _mm256_set1_epi32(127), a = _mm256_cvtps_epi32(half),
-                  b = _mm256_cvtps_epi32(_mm256_sub_ps(k, half));
-    p = _mm256_mul_ps(p, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(a, one), 23)));
-    return _mm256_mul_ps(p, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(b, one), 23)));
-}
-
-#elif LPI_ISA_NUMBER == 4 /* AVX-512F */
+#elif LPI_ISA_NUMBER == 6 /* AVX-512F */
 #define LPI_V __m512
 #define LPI_W 16
 #define LPI_MR 12
-#define LPI_HEIGHTS(F) LPI_HEIGHTS_12(F)
 #define LPI_TARGET __attribute__((target("avx512f")))
 #define LPI_MASK(m) ((__mmask16)((1u << (m)) - 1u))
-#define LPI_LOAD(p) _mm512_loadu_ps(p)
-#define LPI_STORE(p, v) _mm512_storeu_ps(p, v)
 #define LPI_LD(p, m) \
     ((m) >= 16 ? _mm512_loadu_ps(p) : _mm512_maskz_loadu_ps(LPI_MASK(m), p))
 #define LPI_ST(p, m, v) \
     ((m) >= 16 ? _mm512_storeu_ps(p, v) : _mm512_mask_storeu_ps(p, LPI_MASK(m), v))
-#define LPI_SET1(x) _mm512_set1_ps(x)
 #define LPI_FMA(a, b, c) _mm512_fmadd_ps(a, b, c)
 #define LPI_ALL ((__mmask16)0xFFFF) /* maskz: g++ warns of the plain forms */
 #define LPI_SQRT(x) _mm512_maskz_sqrt_ps(LPI_ALL, x)
@@ -1682,31 +1708,74 @@ LPI_VECTOR_FN __m256 lpi_scale_avx2(__m256 p, __m256 k)
 #define LPI_PICK(x, a, b) \
     _mm512_mask_mov_ps(b, _mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_GT_OQ), a)
 #define LPI_SCALE(p, k) _mm512_maskz_scalef_ps(LPI_ALL, p, k)
+#endif
 
-#elif LPI_ISA_NUMBER == 5 /* NEON of aarch64 */
-#define LPI_V float32x4_t
-#define LPI_W 4
-#define LPI_MR 8
-#define LPI_HEIGHTS(F) LPI_HEIGHTS_8(F)
-#define LPI_TARGET
-#define LPI_LOAD(p) vld1q_f32(p)
-#define LPI_STORE(p, v) vst1q_f32(p, v)
-#define LPI_SET1(x) vdupq_n_f32(x)
-#define LPI_FMA(a, b, c) vfmaq_f32(c, a, b)
-#define LPI_SQRT(x) vsqrtq_f32(x)
-#define LPI_MAX(a, b) vbslq_f32(vcgtq_f32(a, b), a, b) /* vmaxq would answer NaN if a is */
-#define LPI_MIN(a, b) vbslq_f32(vcgtq_f32(b, a), a, b)
-#define LPI_PICK(x, a, b) vbslq_f32(vcgtq_f32(x, vdupq_n_f32(0)), a, b)
-#define LPI_SCALE(p, k) lpi_scale_neon(p, k)
-
-/* In two steps, as above. */
-LPI_VECTOR_FN float32x4_t lpi_scale_neon(float32x4_t p, float32x4_t k)
+#if LPI_W > 1 /* gcc's and clang's own vectors, for all that the set has not defined above */
+#ifndef LPI_V
+#define LPI_V LPI_K(v)
+typedef float LPI_V __attribute__((vector_size(4 * LPI_W)));
+#endif
+typedef int32_t  LPI_K(i) __attribute__((vector_size(4 * LPI_W)));
+typedef uint32_t LPI_K(u) __attribute__((vector_size(4 * LPI_W)));
+typedef float    LPI_K(anywhere) __attribute__((vector_size(4 * LPI_W), aligned(4), may_alias));
+#define LPI_LOAD(p) (LPI_V)(*(const LPI_K(anywhere) *)(p))
+#define LPI_STORE(p, v) (*(LPI_K(anywhere) *)(p) = (v))
+#define LPI_SET1(x) LPI_K(set1)(x)
+LPI_VECTOR_FN LPI_V LPI_K(set1)(float x)
 {
-    const int32x4_t all = vcvtq_s32_f32(k), one = vdupq_n_s32(127), a = vshrq_n_s32(all, 1);
-    const int32x4_t b = vsubq_s32(all, a);
-    p = vmulq_f32(p, vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(a, one), 23)));
-    return vmulq_f32(p, vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(b, one), 23)));
+    const LPI_V zero = { 0 };
+    return x - zero; /* -0 stays -0 */
 }
+LPI_VECTOR_FN LPI_V LPI_K(select)(LPI_K(i) mask, LPI_V a, LPI_V b)
+{
+    return (LPI_V)((mask & (LPI_K(i))a) | (~mask & (LPI_K(i))b));
+}
+#ifndef LPI_MAX
+#define LPI_MAX(a, b) LPI_K(select)((a) > (b), a, b)
+#define LPI_MIN(a, b) LPI_K(select)((a) < (b), a, b)
+#endif
+#ifndef LPI_PICK
+#define LPI_PICK(x, a, b) LPI_K(select)((x) > 0, a, b)
+#endif
+#define LPI_LANES(f) { f(0), f(1), f(2), f(3) } /* compilers do the four at once (gcc from 12) */
+#ifndef LPI_FMA
+#define LPI_FMA(a, b, c) LPI_K(fma)(a, b, c)
+#define LPI_FMA1(l) __builtin_fmaf(a[l], b[l], c[l])
+LPI_VECTOR_FN LPI_V LPI_K(fma)(LPI_V a, LPI_V b, LPI_V c)
+{
+    const LPI_V v = LPI_LANES(LPI_FMA1);
+    return v;
+}
+#endif
+#ifndef LPI_SQRT
+#define LPI_SQRT(x) LPI_K(sqrt)(x)
+#define LPI_SQRT1(l) lpi_sqrt1(x[l])
+LPI_VECTOR_FN LPI_V LPI_K(sqrt)(LPI_V x)
+{
+    const LPI_V v = LPI_LANES(LPI_SQRT1);
+    return v;
+}
+#endif
+#if LPI_ISA_NUMBER == 2
+#define LPI_WHOLE1(l) (float)(int)y[l]
+LPI_VECTOR_FN LPI_V LPI_K(round)(LPI_V x) /* as lpi_round1, of NaN 0 */
+{
+    const LPI_V half = LPI_K(select)(x < 0, LPI_SET1(-0.5f), LPI_SET1(0.5f));
+    const LPI_V y = (LPI_V)((LPI_K(i))(x + half) & (x == x));
+    const LPI_V v = LPI_LANES(LPI_WHOLE1);
+    return v;
+}
+#endif
+#ifndef LPI_SCALE
+#define LPI_SCALE(p, k) LPI_K(scale)(p, k)
+/* In two steps, as lpi_scale1: k + 254 is the sum of two exponents, each with its bias of 127; it
+   stands in the lowest bits of a sum that has none behind the point. */
+LPI_VECTOR_FN LPI_V LPI_K(scale)(LPI_V p, LPI_V k)
+{
+    const LPI_K(u) sum = (LPI_K(u))(k + (12582912.0f + 254)) & 1023, half = sum >> 1;
+    return p * (LPI_V)(half << 23) * (LPI_V)((sum - half) << 23);
+}
+#endif
 #endif
 #ifndef LPI_LD /* by way of memory, where the instruction set has no masks */
 #define LPI_LD(p, m) LPI_K(ld)(p, m)
@@ -1728,9 +1797,7 @@ LPI_VECTOR_FN void LPI_K(st)(lp_real *p, lpi_n m, LPI_V v)
     }
 }
 #endif
-#if LPI_ISA_NUMBER == 1 /* by an int: x87 may keep more digits than a float has */
-#define LPI_ROUND(x) ((lp_real)lpi_round1(x))
-#else /* 1.5 2^23: the sum has no bits behind the point */
+#ifndef LPI_ROUND /* 1.5 2^23: the sum has no bits behind the point */
 #define LPI_ROUND(x) ((x) + 12582912.0f - 12582912.0f)
 #endif
 #define LPI_RELU(x) LPI_MAX(LPI_SET1(0), x) /* x if x is NaN */
@@ -1746,8 +1813,8 @@ LPI_VECTOR_FN void LPI_K(st)(lp_real *p, lpi_n m, LPI_V v)
                 a_(mr-1)       [       |       ]
 
    The accumulators c_ij stay in registers for all k; per k one or two loads of B, one broadcast of
-   A per row: 12 x 2 (AVX-512: 24 + 2 + 1 of 32 registers), 6 x 2 (AVX2: 12 + 2 + 1 of 16), 8 x 2
-   (NEON: 16 + 2 + 1 of 32), 4 x 2 (scalar).  Rows are addressed as p[g][w * rsa], g = i / 3,
+   A per row: 12 x 2 (AVX-512: 24 + 2 + 1 of 32 registers), 6 x 2 (AVX2, vector: 12 + 2 + 1 of 16),
+   8 x 2 (vector-fma: 16 + 2 + 1 of 32), 4 x 2 (scalar).  Rows are addressed as p[g][w * rsa], g = i / 3,
    w = i % 3, so that four pointers serve twelve rows.  LPI_ROWS_m(X) lists X(i, g, w). */
 #define LPI_ROWS_1(X) X(0, 0, 0)
 #define LPI_ROWS_2(X) LPI_ROWS_1(X) X(1, 0, 1)
@@ -2334,7 +2401,6 @@ static const lpi_kernels LPI_K(kernels) = {
 #undef LPI_PICK
 #undef LPI_ROUND
 #undef LPI_SCALE
-#undef LPI_HEIGHTS
 #undef LPI_LD_ROW
 /* clang-format on */
 #endif /* LPI_ISA_NAME */
@@ -2353,20 +2419,25 @@ static const lpi_kernels LPI_K(kernels) = {
 #endif
 #ifdef LPI_HAS_FMA
 #define LPI_ISA_NAME scalar_fma
-#define LPI_ISA_NUMBER 2
+#define LPI_ISA_NUMBER 3
 #include LP_SELF
 #endif
 #ifdef LPI_SIMD
 #define LPI_ISA_NAME avx2
-#define LPI_ISA_NUMBER 3
+#define LPI_ISA_NUMBER 5
 #include LP_SELF
 #define LPI_ISA_NAME avx512
-#define LPI_ISA_NUMBER 4
+#define LPI_ISA_NUMBER 6
 #include LP_SELF
 #endif
-#ifdef LPI_NEON
-#define LPI_ISA_NAME neon
-#define LPI_ISA_NUMBER 5
+#ifdef LPI_VECTOR
+#define LPI_ISA_NAME vector
+#define LPI_ISA_NUMBER 2
+#include LP_SELF
+#endif
+#ifdef LPI_VECTOR_FMA
+#define LPI_ISA_NAME vector_fma
+#define LPI_ISA_NUMBER 4
 #include LP_SELF
 #endif
 
@@ -2377,19 +2448,21 @@ static int lpi_best_isa(void)
 {
     unsigned a, b, c, d, lo, hi;
     __cpuid(0, a, b, c, d);
-    if (a < 7) return LP_ISA_SCALAR;
+    if (a < 7) return LP_ISA_VECTOR;
     __cpuid(1, a, b, c, d);
     if (!(c >> 27 & 1) || !(c >> 28 & 1) || !(c >> 12 & 1))
-        return LP_ISA_SCALAR; /* OSXSAVE AVX FMA */
+        return LP_ISA_VECTOR; /* OSXSAVE AVX FMA */
     __asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
     (void)hi;
-    if ((lo & 0x06) != 0x06) return LP_ISA_SCALAR;
+    if ((lo & 0x06) != 0x06) return LP_ISA_VECTOR;
     __cpuid_count(7, 0, a, b, c, d);
     if (!(b >> 5 & 1)) return LP_ISA_SCALAR_FMA;                               /* AVX2 */
     return (b >> 16 & 1) && (lo & 0xE6) == 0xE6 ? LP_ISA_AVX512 : LP_ISA_AVX2; /* AVX512F */
 }
-#elif defined(LPI_NEON)
-static int lpi_best_isa(void) { return LP_ISA_NEON; }
+#elif defined(LPI_VECTOR_FMA)
+static int lpi_best_isa(void) { return LP_ISA_VECTOR_FMA; }
+#elif defined(LPI_VECTOR)
+static int lpi_best_isa(void) { return LP_ISA_VECTOR; }
 #elif defined(LPI_HAS_FMA)
 static int lpi_best_isa(void) { return LP_ISA_SCALAR_FMA; }
 #else
@@ -2411,8 +2484,11 @@ LP_API const lp_kernels *lp_find_kernels(lp_isa isa)
     case LP_ISA_AVX2: return &lpi_kernels_avx2;
     case LP_ISA_AVX512: return &lpi_kernels_avx512;
 #endif
-#ifdef LPI_NEON
-    case LP_ISA_NEON: return &lpi_kernels_neon;
+#ifdef LPI_VECTOR
+    case LP_ISA_VECTOR: return &lpi_kernels_vector;
+#endif
+#ifdef LPI_VECTOR_FMA
+    case LP_ISA_VECTOR_FMA: return &lpi_kernels_vector_fma;
 #endif
     default: return NULL;
     }
@@ -2420,8 +2496,8 @@ LP_API const lp_kernels *lp_find_kernels(lp_isa isa)
 
 LP_API const char *lp_isa_name(lp_isa isa)
 {
-    static const char *const name[LP_ISA_COUNT] = { "auto", "scalar", "scalar-fma",
-                                                    "avx2", "avx512", "neon" };
+    static const char *const name[LP_ISA_COUNT] = { "auto",       "scalar", "vector", "scalar-fma",
+                                                    "vector-fma", "avx2",   "avx512" };
     return (unsigned)isa < LP_ISA_COUNT ? name[isa] : "unknown";
 }
 

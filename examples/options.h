@@ -314,8 +314,8 @@ static inline common_options common_default(int epochs)
     return c;
 }
 
-static const char *const isa_choices[] = { "auto",   "scalar", "scalar-fma", "avx2",
-                                           "avx512", "neon",   NULL };
+static const char *const isa_choices[] = { "auto",       "scalar", "vector", "scalar-fma",
+                                           "vector-fma", "avx2",   "avx512", NULL };
 
 /* Rows of the table; c is a common_options *. */
 #define COMMON_OPTIONS(c) \

@@ -1,8 +1,10 @@
-/* bits.c - same seed, same bits: for any number of threads and every row with fused multiply-add.
+/* bits.c - same seed, same bits: for any number of threads and every set of the same class, that of
+   fused multiply-add and that of multiply and add.
 
-   Prints "bits fnv=..." (fused rows), "bits scalar=..." (the plain row) and the same of an LSTM,
-   which must be the same for every compiler, optimisation level and machine; tests/matrix.sh
-   compares them. */
+   Prints "set ..." (the one that AUTO chooses), "bits wrn=..." (fused, where the machine has it),
+   "bits wrnscalar=..." (multiply and add), and the same of an LSTM and of wide convolutions, which
+   must be the same for every compiler, optimisation level and machine; tests/matrix.sh compares
+   them. */
 #define LP_IMPLEMENTATION
 #include "../latephase.h"
 #include "test.h"
@@ -40,7 +42,9 @@ static uint64_t train(lp_isa isa, int threads, lp_parallel_for hook, int steps)
     h = lp_maxpool(net, lp_relu(net, lp_batchnorm(net, h, "stem.bn")), 3, 1, 1);
     lp_tensor *loss = lp_cross_entropy(net, lp_wrn(net, h, 10, 1, 7), y, 0.1f);
     if (!CHECK(lp_compile(net, loss, NULL, 0) == LP_OK)) return puts(lp_error(net)), 0;
+#ifdef LPI_THREADS
     CHECK(net->team.lanes == threads);
+#endif
     for (const lpi_node *node = net->nodes; node; node = node->next)
         if (node->op == &lpi_op_conv2d) fast += lpi_own_conv2d(node)->geom.winograd;
     CHECK(fast > 0);
@@ -127,10 +131,31 @@ static int text_steps(void) { return test_small ? 6 : 24; } /* 20 of 24 are late
 
 static int steps(void) { return test_small ? 6 : 26; } /* 20 of 26 are late-phase */
 
-/* The row that all others must equal: the lowest with FMA, else the plain one. */
-static lp_isa reference(void)
+/* The set that all others of a class must equal: of those with fused multiply-add the lowest, if this
+   machine has any. */
+static lp_isa reference_of(int fused)
 {
-    return lp_find_kernels(LP_ISA_SCALAR_FMA) ? LP_ISA_SCALAR_FMA : LP_ISA_SCALAR;
+    return fused && lp_find_kernels(LP_ISA_SCALAR_FMA) ? LP_ISA_SCALAR_FMA : LP_ISA_SCALAR;
+}
+static lp_isa reference(void) { return reference_of(1); }
+static int    fused(lp_isa isa) { return isa >= LP_ISA_SCALAR_FMA; }
+
+/* The next set that this machine has. */
+static lp_isa next_isa(lp_isa isa)
+{
+    int i = (int)isa + 1;
+    while (i < LP_ISA_COUNT && !lp_find_kernels((lp_isa)i)) i++;
+    return (lp_isa)i;
+}
+#define EACH_ISA(isa) \
+    lp_isa isa = next_isa(LP_ISA_SCALAR); \
+    isa < LP_ISA_COUNT; \
+    isa = next_isa(isa)
+
+static void print_bits(const char *name, const uint64_t hash[2])
+{
+    printf("bits %s=%016llx\n", name, (unsigned long long)hash[1]);
+    printf("bits %sscalar=%016llx\n", name, (unsigned long long)hash[0]);
 }
 
 /* Work shared out differently must not change a bit. */
@@ -159,44 +184,42 @@ static void text_threads(void)
     CHECK(train_text(LP_ISA_AUTO, 4, backwards, text_steps()) == one);
 }
 
-/* Every fused row must compute every element by the same chain of operations. */
-static void rows(void)
+/* Every set of a class must compute every element by the same chain of operations. */
+static void sets(void)
 {
-    uint64_t want = train(reference(), 1, NULL, steps());
-    for (int isa = LP_ISA_SCALAR_FMA; isa < LP_ISA_COUNT; isa++) {
-        if (!lp_find_kernels((lp_isa)isa)) continue;
-        test_context("isa=%s", lp_isa_name((lp_isa)isa));
-        CHECK(train((lp_isa)isa, 2, NULL, steps()) == want);
+    uint64_t want[2];
+    printf("set %s\n", lp_isa_name(lp_find_kernels(LP_ISA_AUTO)->isa));
+    for (int i = 0; i < 2; i++) want[i] = train(reference_of(i), 1, NULL, steps());
+    for (EACH_ISA(isa)) {
+        test_context("isa=%s", lp_isa_name(isa));
+        CHECK(train(isa, 2, NULL, steps()) == want[fused(isa)]);
     }
-    printf("bits fnv=%016llx\n", (unsigned long long)want);
-    printf("bits scalar=%016llx\n", (unsigned long long)train(LP_ISA_SCALAR, 1, NULL, steps()));
+    print_bits("wrn", want);
 }
 
 /* The same of the LSTM. */
-static void text_rows(void)
+static void text_sets(void)
 {
-    uint64_t want = train_text(reference(), 1, NULL, text_steps());
-    for (int isa = LP_ISA_SCALAR_FMA; isa < LP_ISA_COUNT; isa++) {
-        if (!lp_find_kernels((lp_isa)isa)) continue;
-        test_context("isa=%s", lp_isa_name((lp_isa)isa));
-        CHECK(train_text((lp_isa)isa, 2, NULL, text_steps()) == want);
+    uint64_t want[2];
+    for (int i = 0; i < 2; i++) want[i] = train_text(reference_of(i), 1, NULL, text_steps());
+    for (EACH_ISA(isa)) {
+        test_context("isa=%s", lp_isa_name(isa));
+        CHECK(train_text(isa, 2, NULL, text_steps()) == want[fused(isa)]);
     }
-    uint64_t plain = train_text(LP_ISA_SCALAR, 1, NULL, text_steps());
-    printf("bits lstm=%016llx\n", (unsigned long long)want);
-    printf("bits lstmscalar=%016llx\n", (unsigned long long)plain);
+    print_bits("lstm", want);
 }
 
-/* The same of wide convolutions, threads and rows at once. */
+/* The same of wide convolutions, threads and sets at once. */
 static void wide(void)
 {
-    uint64_t want = train_wide(reference(), 1);
-    for (int isa = LP_ISA_SCALAR_FMA; isa < LP_ISA_COUNT; isa++)
+    uint64_t want[2];
+    for (int i = 0; i < 2; i++) want[i] = train_wide(reference_of(i), 1);
+    for (EACH_ISA(isa))
         for (int count = test_small ? 2 : 1; count <= 3; count += 2) {
-            if (!lp_find_kernels((lp_isa)isa)) continue;
-            test_context("isa=%s threads=%d", lp_isa_name((lp_isa)isa), count);
-            CHECK(train_wide((lp_isa)isa, count) == want);
+            test_context("isa=%s threads=%d", lp_isa_name(isa), count);
+            CHECK(train_wide(isa, count) == want[fused(isa)]);
         }
-    printf("bits wide=%016llx\n", (unsigned long long)want);
+    print_bits("wide", want);
 }
 
 /* A seed must matter, or the hashes above compare nothing. */
@@ -265,13 +288,27 @@ static uint64_t vector_kernels(const lpi_kernels *kernels, int n)
     return h ^ lpi_to_bits(square);
 }
 
-/* exp, sigmoid, tanh, their gradients, softmax: numbers between -30 and 30. */
+/* x such that x log2 e lies half way between two integers, as e^x takes it, or next to that. */
+static float half_way(int n)
+{
+    float    want = (float)(n % 100 - 50) + 0.5f, x = want / 1.44269504f;
+    uint32_t u;
+    for (int i = 0; i < n % 5 && x * 1.44269504f != want; i++) {
+        memcpy(&u, &x, sizeof u);
+        u += (x * 1.44269504f < want) == (x > 0) ? 1u : -1u;
+        memcpy(&x, &u, sizeof x);
+    }
+    return x;
+}
+
+/* exp, sigmoid, tanh, their gradients, softmax: numbers between -30 and 30, and where rounding to an
+   integer is a close thing. */
 static uint64_t function_kernels(const lpi_kernels *kernels, int n)
 {
     static float a[MOST], b[MOST], y[MOST], top;
     uint64_t     h = TEST_FNV;
     fill(a, n, 11), fill(b, n, 12), fill(y, n, 13);
-    for (int i = 0; i < n; i++) a[i] *= 10;
+    for (int i = 0; i < n; i++) a[i] = i % 2 ? half_way(i / 2) : a[i] * 10;
     double sum = LPI_CALL(kernels, sum_exp, n, a, &top);
     for (int accumulate = 0; accumulate < 2; accumulate++) {
         LPI_CALL(kernels, sigmoid_grad, n, b, a, accumulate, y);
@@ -320,12 +357,11 @@ static void all_kernels(void)
     static const int channels[] = { 1, 3, 8, 16, 17, 33 }, sizes[] = { 1, 5, 16, 37, 2048, 2099 };
     static const int gemm[][3] = { { 1, 1, 1 },     { 5, 3, 7 },     { 12, 32, 64 }, { 13, 33, 65 },
                                    { 64, 70, 800 }, { 25, 16, 385 }, { 7, 15, 256 } };
-    const lpi_kernels *want = lp_find_kernels(reference());
-    for (int isa = LP_ISA_SCALAR_FMA; isa < LP_ISA_COUNT; isa++) {
-        const lpi_kernels *kernels = lp_find_kernels((lp_isa)isa);
-        if (!kernels) continue;
+    for (EACH_ISA(isa)) {
+        const lpi_kernels *kernels = lp_find_kernels(isa);
+        const lpi_kernels *want = lp_find_kernels(reference_of(fused(isa)));
         for (int i = 0; i < 6; i++) {
-            test_context("isa=%s c=%d n=%d", lp_isa_name((lp_isa)isa), channels[i], sizes[i]);
+            test_context("isa=%s c=%d n=%d", lp_isa_name(isa), channels[i], sizes[i]);
             CHECK(column_kernels(kernels, 61, channels[i])
                   == column_kernels(want, 61, channels[i]));
             CHECK(vector_kernels(kernels, sizes[i]) == vector_kernels(want, sizes[i]));
@@ -333,7 +369,7 @@ static void all_kernels(void)
             CHECK(lstm_kernels(kernels, sizes[i]) == lstm_kernels(want, sizes[i]));
         }
         for (int i = 0; i < 7; i++) {
-            test_context("isa=%s gemm %dx%dx%d", lp_isa_name((lp_isa)isa), gemm[i][0], gemm[i][1],
+            test_context("isa=%s gemm %dx%dx%d", lp_isa_name(isa), gemm[i][0], gemm[i][1],
                          gemm[i][2]);
             CHECK(gemm_kernel(kernels, gemm[i][0], gemm[i][1], gemm[i][2])
                   == gemm_kernel(want, gemm[i][0], gemm[i][1], gemm[i][2]));
@@ -360,8 +396,8 @@ static void floating_point_environment(void)
 #endif
 }
 
-static const test_case cases[] = { T(all_kernels),     T(rows),
-                                   T(text_rows),       T(wide),
+static const test_case cases[] = { T(all_kernels),     T(sets),
+                                   T(text_sets),       T(wide),
                                    T(threads),         T(text_threads),
                                    T(hash_sees_steps), T(floating_point_environment) };
 int                    main(int argc, char **argv)

@@ -2477,14 +2477,13 @@ static int vary_threads(graph *g, variant *v)
     v->threads = threads[g->index / 3 % 3];
     return 1;
 }
-static int has_fma(lp_isa isa) { return isa != LP_ISA_SCALAR && lp_find_kernels(isa) != NULL; }
+static int fused(lp_isa isa) { return isa >= LP_ISA_SCALAR_FMA; }
 static int vary_isa(graph *g, variant *v)
 {
-    if (v->isa == LP_ISA_SCALAR) return 0;
-    lp_isa best = lp_find_kernels(LP_ISA_AUTO)->isa;
+    lp_isa now = lp_find_kernels(v->isa)->isa;
     for (int i = 0, at = (int)(g->index / 2); i < LP_ISA_COUNT; i++, at++) {
         lp_isa isa = (lp_isa)(1 + at % (LP_ISA_COUNT - 1));
-        if (isa == best || !has_fma(isa)) continue;
+        if (isa == now || fused(isa) != fused(now) || !lp_find_kernels(isa)) continue;
         v->isa = isa;
         return 1;
     }

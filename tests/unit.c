@@ -601,6 +601,8 @@ static void errors_isa(void)
     CHECK(lp_find_kernels(LP_ISA_AUTO) && lp_find_kernels(LP_ISA_SCALAR));
     CHECK(!lp_find_kernels((lp_isa)99) && !lp_find_kernels((lp_isa)-1));
     CHECK(!strcmp(lp_isa_name(LP_ISA_AVX2), "avx2") && lp_isa_name((lp_isa)99) != NULL);
+    CHECK(!strcmp(lp_isa_name(LP_ISA_VECTOR), "vector"));
+    CHECK(!strcmp(lp_isa_name(LP_ISA_VECTOR_FMA), "vector-fma"));
 }
 
 /* Breaks when defaults drift from what the header promises. */
