@@ -4,7 +4,10 @@
    no Winograd), conv-C-HW-N (channels, size, images), wrn-D-W-B (depth, width, batch; --recompute:
    less memory), lstm-U-B-L (units, batch, length), files (saving and loading; writes here), late
    (WRN-16-1: late-phase against plain minibatches; and late-lstm: LSTM-500, the same with rank-1
-   weights).  Every line is for machines: result key=value ... */
+   weights).  Every line is for machines: result key=value ...
+   In WebAssembly (small batches: see the limit of 32-bit machines in lpi_check_size):
+   clang --target=wasm32-wasi -O2 -msimd128 -DLP_NO_THREADS tests/bench.c -o bench.wasm
+   node --no-warnings tests/wasi.mjs bench.wasm --threads 1 --isa vector wrn-16-1-16 */
 #ifndef _POSIX_C_SOURCE
 #define _POSIX_C_SOURCE 200112L
 #define _DEFAULT_SOURCE 1 /* for huge pages */
@@ -13,7 +16,6 @@
 #include "../examples/disk.h"
 #include "../latephase.h"
 #include <stdio.h>
-#include <sys/resource.h>
 #include <time.h>
 
 static double now(void)
@@ -23,6 +25,11 @@ static double now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+#ifdef __wasi__ /* knows no processes */
+#define system(command) (-1)
+static double maxrss(void) { return 0; }
+#else
+#include <sys/resource.h>
 /* The most memory that this process has had, in MB. */
 static double maxrss(void)
 {
@@ -30,6 +37,7 @@ static double maxrss(void)
     getrusage(RUSAGE_SELF, &r);
     return (double)r.ru_maxrss / 1024;
 }
+#endif
 
 static int by_value(const void *a, const void *b)
 {
