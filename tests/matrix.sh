@@ -160,40 +160,81 @@ bits() {
     done
 }
 
-# ---- and from other machines, emulated: quick the bits of one, full everything of both
+# ---- and from other machines: quick the bits of two; full those of all, as a table for the README, and
+# the other tests on two of them
 suites="unit ops algorithm faults files"
+# of_class CLASS: of bits, those of the best set (fma) or those of scalar (multiply-add), under one name.
+of_class() { if [ "$1" = fma ]; then grep -v 'scalar='; else grep 'scalar=' | sed 's/scalar=/=/'; fi; }
+# row MACHINE COMPILER HOW SET CLASS HASH: a line of the table.
+row() { echo "| $1 | $2 | $3 | $4 | $5 | $6 |" >>"$t/table"; }
+version() { echo "$1" $("$1" --version | grep -oE '[0-9]+(\.[0-9]+)+' | head -n 1) | sed 's/.*-linux-gnu[a-z]*-//'; }
+# machine NAME SET RUN COMMAND...: bits.c, built by COMMAND and run by RUN (here, or an emulator), chooses
+# SET (any: one with fused multiply-add) and has the bits of its class.
+machine() {
+    who=$1 set=$2 run=$3 how="$3" class=fma
+    shift 3
+    case $set in scalar | vector) class=multiply-add ;; esac
+    case $run in qemu*) how=QEMU ;; node*) how="node $(node --version | tr -d v)" ;; here) run='' how=natively ;; esac
+    for tool in "$1" ${run%% *}; do has "$tool" || { skip "$who ($tool)"; return; }; done
+    try "$who: build bits" "$@" tests/bits.c -o "$t/bits.m" -lpthread -lm
+    try "$who: bits" sh -c "$run $t/bits.m --small >$t/bits.out"
+    got=$(bits_of cat "$t/bits.out" | of_class fma)
+    same "$who: same bits" "$got" "$(echo "$want" | of_class $class)"
+    chosen=$(sed -n 's/^set //p' "$t/bits.out")
+    [ "$set" = any ] || same "$who: the set" "$chosen" "$set"
+    row "$who" "$(version "$1")" "$how" "$chosen" "$class" "$(echo "$got" | sed -n 's/bits wrn=//p')"
+}
+wasm32() {
+    if ! has wasm-ld || ! clang --target=wasm32-wasi "$t/e.c" -o "$t/e.wasm" 2>/dev/null; then
+        skip "wasm32 (node, clang, lld, wasi-libc, libclang-rt-14-dev-wasm32)"
+        return
+    fi
+    set -- "node --no-warnings tests/wasi.mjs" clang --target=wasm32-wasi -O1 -DLP_NO_THREADS
+    machine "wasm32, SIMD" vector "$@" -msimd128
+    ! full || machine wasm32 scalar "$@"
+}
+# Where floats have more digits than they should, a message says that the bits differ.
+more_digits() {
+    has "$1" || { skip "$1"; return; }
+    same "$*: a message" "$("$@" -I. -c "$t/impl.c" -o "$t/w.o" 2>&1 | grep -c 'message.*bits are not')" 1
+}
 machines() {
+    static="-O2 -static"
+    echo 'int main(void) { return 0; }' >"$t/e.c"
+    if ! full; then
+        wasm32
+        machine aarch64 vector-fma qemu-aarch64 aarch64-linux-gnu-gcc $static
+        return
+    fi
+    if [ "$(uname -m)" = x86_64 ]; then
+        for cc in gcc clang "g++ -std=c++17 -x c++"; do machine x86-64 any here $cc -O2; done
+        machine x86-64 scalar here tcc
+        machine "x86-64 without FMA" vector "qemu-x86_64 -cpu Nehalem" gcc $static
+    fi
+    machine "i686, SSE2" vector "qemu-i386 -cpu n270" i686-linux-gnu-gcc $static -msse2 -mfpmath=sse
+    machine aarch64 vector-fma qemu-aarch64 aarch64-linux-gnu-gcc $static
+    machine "ppc64le, VSX" vector-fma qemu-ppc64le powerpc64le-linux-gnu-gcc $static
+    machine "s390x, z14" vector-fma qemu-s390x s390x-linux-gnu-gcc $static -march=z14
+    machine s390x scalar-fma qemu-s390x s390x-linux-gnu-gcc $static
+    machine riscv64 scalar-fma qemu-riscv64 riscv64-linux-gnu-gcc $static
+    machine "armv7, VFPv4 and NEON" scalar-fma qemu-arm arm-linux-gnueabihf-gcc $static -mfpu=neon-vfpv4
+    machine "armv7, VFPv3" scalar qemu-arm arm-linux-gnueabihf-gcc $static
+    machine "armv5, soft floats" scalar qemu-arm arm-linux-gnueabi-gcc $static
+    machine "mips, big-endian" scalar qemu-mips mips-linux-gnu-gcc $static
+    wasm32
+    more_digits s390x-linux-gnu-gcc -std=c99
+    more_digits i686-linux-gnu-gcc -std=gnu17
     for machine in aarch64 s390x; do
-        full || [ $machine = aarch64 ] || continue
-        if ! has $machine-linux-gnu-gcc || ! has qemu-$machine; then
-            skip "$machine (gcc-$machine-linux-gnu, qemu-user)"
-            continue
-        fi
-        cc="$machine-linux-gnu-gcc -O2 -static"
-        try "$machine: build bits" $cc tests/bits.c -o "$t/bits.m" -lpthread -lm
-        try "$machine: bits" sh -c "qemu-$machine $t/bits.m --small >$t/bits.out"
-        same "$machine: same bits" "$(bits_of cat "$t/bits.out")" "$want"
-        full || continue
+        has $machine-linux-gnu-gcc && has qemu-$machine || continue
+        cc="$machine-linux-gnu-gcc $static"
         try "$machine: build the library" $cc -c tests/impl.c -o "$t/m.o"
         for suite in $suites; do
             try "$machine: build $suite" $cc tests/$suite.c "$t/m.o" -o "$t/$suite.m" -lpthread -lm
             try "$machine: $suite" qemu-$machine "$t/$suite.m" --small
         done
     done
-    wasm32
-}
-
-# wasm32 in node: that machine multiplies and adds, so its reference is the scalar row of this one.
-scalar_of() { sed -n 's/^bits scalar=//p; s/^bits lstmscalar=//p'; }
-wasm32() {
-    if ! has node || ! has wasm-ld || ! echo 'int main(void) { return 0; }' | clang --target=wasm32-wasi -x c - \
-        -o "$t/e.wasm" 2>/dev/null; then
-        skip "wasm32 (node, clang, lld, wasi-libc, libclang-rt-14-dev-wasm32)"
-        return
-    fi
-    try "wasm32: build bits" clang --target=wasm32-wasi -O1 -DLP_NO_THREADS tests/bits.c -o "$t/bits.wasm"
-    try "wasm32: bits" sh -c "node --no-warnings tests/wasi.mjs $t/bits.wasm --small >$t/bits.out"
-    same "wasm32: same bits as the scalar row" "$(scalar_of <"$t/bits.out")" "$(echo "$want" | scalar_of)"
+    printf '| machine | compiler | run | set | class | hash |\n|---|---|---|---|---|---|\n'
+    cat "$t/table"
 }
 
 # ---- Windows.  <windows.h> before, after: no name may meet another one.  clang-cl, and what cl would
