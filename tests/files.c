@@ -615,7 +615,6 @@ static void state_of_what_is_frozen(void)
     small_train(&b, 9, 14);
     CHECK_UNCHANGED(b.net, &end);
     lp_sink sink = { blob_take, &w };
-    w.most = 1 << 20;
     CHECK_INT(lp_write_weights(a.net, &sink, LP_WITH_MEMBERS, NULL, 0), LP_OK);
     small_net c = small(&d);
     CHECK_INT(read_weights(c.net, &w, LP_WITH_MEMBERS), LP_OK);

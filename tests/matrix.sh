@@ -69,7 +69,7 @@ c_warnings() {
     for program in examples/*.c examples/web/web.c "$t/synopsis.c"; do
         try "warnings $cc $program" "$cc" -std=c99 $warn -fsyntax-only -I. -I"$build" "$program"
     done
-    for f in impl $suites corrupt gradcheck bits graphs bench size images fuzz; do
+    for f in impl $suites corrupt gradcheck bits graphs bench images fuzz; do
         try "warnings $cc tests/$f.c" "$cc" -std=c99 -D_POSIX_C_SOURCE=200809L $warn -fsyntax-only tests/$f.c
     done
     try "warnings $cc tests/export.c" "$cc" -std=c99 $warn -DLIBRARY -fsyntax-only tests/export.c
