@@ -601,7 +601,7 @@ static void state_of_what_is_frozen(void)
     small_train(&a, 2, 6);
     MUST(a.net, lp_swa_add(a.net));
     small_train(&a, 6, 9);
-    blob      state = state_of(a.net), end, w = blob_of(NULL, 0);
+    blob      state = state_of(a.net), end, w = { NULL, 0, SIZE_MAX };
     lp_source in = lp_memory_source(state.p, state.n);
     lp_entry  e;
     CHECK(!lp_find_entry(&in, "state.momentum.conv1.weight", &e));
