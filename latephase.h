@@ -623,8 +623,9 @@ LP_API lp_status lp_keep(lp_net *net, lp_tensor *t);
 LP_API lp_status lp_freeze(lp_net *net, lp_tensor *t);
 /* The same, and the values are n numbers of yours, which are read where they are (in flash) and
    take no memory: those of the parameter of that name or, by the label of a BatchNorm, its running
-   statistics, mean [c], then variance [c].  They must outlive the net and are never written: what
-   a file or another net has under their names is checked and left alone. */
+   statistics, mean [c], then variance [c].  All members share them, whatever the family.  They must
+   outlive the net and are never written: what a file or another net has under their names is
+   checked and left alone. */
 LP_API lp_status lp_bind(lp_net *net, const char *name, const lp_real *values, size_t n);
 /* The tensor of that name (inputs and parameters, label of a layer for its output), or NULL. */
 LP_API lp_tensor *lp_find(lp_net *net, const char *name);
@@ -1814,8 +1815,9 @@ LPI_VECTOR_FN void LPI_K(st)(lp_real *p, lpi_n m, LPI_V v)
 
    The accumulators c_ij stay in registers for all k; per k one or two loads of B, one broadcast of
    A per row: 12 x 2 (AVX-512: 24 + 2 + 1 of 32 registers), 6 x 2 (AVX2, vector: 12 + 2 + 1 of 16),
-   8 x 2 (vector-fma: 16 + 2 + 1 of 32), 4 x 2 (scalar).  Rows are addressed as p[g][w * rsa], g = i / 3,
-   w = i % 3, so that four pointers serve twelve rows.  LPI_ROWS_m(X) lists X(i, g, w). */
+   8 x 2 (vector-fma: 16 + 2 + 1 of 32), 4 x 2 (scalar).  Rows are addressed as p[g][w * rsa],
+   g = i / 3, w = i % 3, so that four pointers serve twelve rows.  LPI_ROWS_m(X) lists
+   X(i, g, w). */
 #define LPI_ROWS_1(X) X(0, 0, 0)
 #define LPI_ROWS_2(X) LPI_ROWS_1(X) X(1, 0, 1)
 #define LPI_ROWS_3(X) LPI_ROWS_2(X) X(2, 0, 2)
@@ -6414,14 +6416,16 @@ static void lpi_plan_gradients(lp_net *net, lpi_plan *plan)
     }
 }
 
-/* Offsets for all slots, the largest first (of equal ones that of the shortest life) or those of the
-   longest life first; returns the elements needed. */
+/* Two orders of packing: by size, the largest first, of equal ones that of the shortest life; by
+   life, the longest first. */
 static int lpi_slot_goes_first(const lpi_slot *a, const lpi_slot *b, int by_life)
 {
     ptrdiff_t life_a = a->death - a->birth, life_b = b->death - b->birth;
     if (by_life) return life_a != life_b ? life_a > life_b : a->size >= b->size;
     return a->size != b->size ? a->size > b->size : life_a <= life_b;
 }
+
+/* Offsets for all slots; returns the elements needed. */
 static ptrdiff_t lpi_pack_slots(lpi_plan *plan, int by_life)
 {
     int       first = -1;

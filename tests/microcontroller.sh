@@ -51,6 +51,22 @@ if has arm-none-eabi-gcc && has qemu-system-arm; then
             else fail "$program: other bits on the chip"; fi
         done
     fi
+    # other cores: the bits of their class, which this machine has with the scalar kernels too
+    flags="-mthumb -Os -ffunction-sections -fdata-sections -fno-tree-loop-distribute-patterns"
+    other() { # CORE MACHINE FLAGS-HERE FLAGS
+        o=$t/$1
+        MAKEFLAGS='' nice -n 5 make -s -C examples/microcontroller B="$build" O="$o" \
+            CHIP="arm-none-eabi-gcc -mcpu=$1 $4 $flags -I$o" HOST="cc -O1 -DPC $3 -I$o" \
+            QEMU="timeout 300 qemu-system-arm -M $2 -display none -monitor none -serial stdio -semihosting" \
+            "$o/infer.chip" "$o/infer.host" "$o/tune1.chip" "$o/tune1.host" >"$t/log" 2>&1 || { head -n 5 "$t/log"; }
+        for program in infer tune1; do
+            chip=$(grep '^hash' "$o/$program.chip") here=$(grep '^hash' "$o/$program.host")
+            echo "$1, $program: $chip, here $here"
+            if [ -n "$chip" ] && [ "$chip" = "$here" ]; then pass; else fail "$1, $program: other bits"; fi
+        done
+    }
+    other cortex-m3 mps2-an385 -DLP_NO_SIMD ""
+    other cortex-m7 mps2-an500 "" "-mfloat-abi=hard -mfpu=fpv5-sp-d16"
 else skip "Cortex-M4F (gcc-arm-none-eabi, libnewlib-arm-none-eabi, qemu-system-arm)"; fi
 
 # ---- x86-64: the same program, scalar, and its memory functions, without a C library

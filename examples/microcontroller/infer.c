@@ -5,16 +5,7 @@
    memory the net and the stack took.  The same program on a PC prints the same hash. */
 
 #define LP_NO_TRAINING
-#define LP_NO_THREADS
-#define LP_NO_WINOGRAD
-#define LP_NO_STDLIB
-#define LP_NO_MESSAGES
-#ifndef PC /* whose vectors compute the same bits */
-#define LP_NO_SIMD
-#endif
-#define LP_STATIC /* one file: the compiler drops what is not used */
-#define LP_IMPLEMENTATION
-#include "../../latephase.h"
+#include "chip.h"
 #include "board.h"
 #include "net.h"
 #include "task.h"

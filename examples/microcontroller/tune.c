@@ -7,16 +7,7 @@
 
    Prints how many of TESTS images are right before and after, and the hash of all weights. */
 
-#define LP_NO_THREADS
-#define LP_NO_WINOGRAD
-#define LP_NO_STDLIB
-#define LP_NO_MESSAGES
-#ifndef PC /* whose vectors compute the same bits */
-#define LP_NO_SIMD
-#endif
-#define LP_STATIC /* one file: the compiler drops what is not used */
-#define LP_IMPLEMENTATION
-#include "../../latephase.h"
+#include "chip.h"
 #include <string.h>
 #include "board.h"
 #include "net.h"
