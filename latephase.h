@@ -280,11 +280,13 @@ typedef enum lp_isa {
 /* Late-phase families: which parameters every member has of its own.  Combine with |. */
 enum {
     LP_LATE_NONE = 0,
-    LP_LATE_BN = 1,   /* scale and shift of every BatchNorm */
-    LP_LATE_HEAD = 2, /* weight and bias of the linear layer that feeds the loss */
-    LP_LATE_FULL = 4, /* every parameter: a late-phase deep ensemble */
-    LP_LATE_RANK1 = 8 /* every weight W of lp_conv, lp_linear, lp_lstm becomes W o (v u^T) with
+    LP_LATE_BN = 1,    /* scale and shift of every BatchNorm */
+    LP_LATE_HEAD = 2,  /* weight and bias of the linear layer that feeds the loss */
+    LP_LATE_FULL = 4,  /* every parameter: a late-phase deep ensemble */
+    LP_LATE_RANK1 = 8, /* every weight W of lp_conv, lp_linear, lp_lstm becomes W o (v u^T) with
                          late-phase u, v, which lp_rank1 creates (Wen et al. 2020)             */
+    LP_LATE_HYPER = 16 /* lp_wrn: the weights of a group are sums of shared templates, by late-phase
+                         coefficients (Savarese and Maire 2019): see lp_mix                    */
 };
 
 typedef struct lp_late {
@@ -292,6 +294,8 @@ typedef struct lp_late {
     int      members;  /* K, 1..1024 */
     float    sigma0;   /* noise at T0 as a share of each tensor's root mean square, >= 0 */
     float    gamma;    /* scale of a member's base gradient: 1 sums, 1/K averages; > 0 */
+    int      signs;    /* 1: rank-1 factors begin with random signs, other ones in each member:
+                          BatchEnsemble, for lp_late_begin before the first step               */
 } lp_late;
 
 /* How a weight follows its gradient g, as in PyTorch, with r = lr_scale lr and the t-th update:
@@ -434,8 +438,10 @@ LP_API lp_tensor *lp_cross_entropy(lp_net *net, lp_tensor *logits, lp_tensor *la
 LP_API lp_tensor *lp_mean_squared_error(lp_net *net, lp_tensor *prediction, lp_tensor *target);
 
 /* Models.  Wide ResNet (Zagoruyko and Komodakis 2016), depth = 6n+4, x [n,h,w,c] -> logits
-   [n, classes]; and the CIFAR ResNet of He et al. 2016, depth = 6n+2. */
-LP_API lp_tensor *lp_wrn(lp_net *net, lp_tensor *x, int depth, int width, int classes);
+   [n, classes], with dropout in [0, 1) between the convolutions of a block; and the CIFAR ResNet of
+   He et al. 2016, depth = 6n+2. */
+LP_API lp_tensor *lp_wrn(lp_net *net, lp_tensor *x, int depth, int width, int classes,
+                         float dropout);
 LP_API lp_tensor *lp_resnet_cifar(lp_net *net, lp_tensor *x, int depth, int classes);
 /* Character model: embedding, `layers` LSTMs of `units`, linear; tokens [n, length] -> logits
    [n, length, vocabulary].  Initialised as PyTorch does by default.  Names: embed.weight,
@@ -478,6 +484,10 @@ enum {
     LP_ENSEMBLE = -2  /* mean of the members' probabilities: K forward passes                  */
 };
 LP_API lp_status lp_predict(lp_net *net, int which, lp_real *probs);
+/* MC dropout (Gal and Ghahramani 2016): the mean of `passes` such predictions, 1..65536, with
+   dropout's masks as in training, all else as in evaluation.  The masks are a function of seed,
+   lp_info.step and pass alone: a call repeats.  Carried states stay as they were. */
+LP_API lp_status lp_predict_dropout(lp_net *net, int which, int passes, lp_real *probs);
 
 /* How members become one model. */
 typedef enum lp_average {
@@ -592,16 +602,24 @@ typedef enum lp_init {
     LP_INIT_ONE,
     LP_INIT_KAIMING,
     LP_INIT_NORMAL,
-    LP_INIT_UNIFORM
+    LP_INIT_UNIFORM,
+    LP_INIT_ORTHOGONAL
 } lp_init;
 /* A parameter dim[0..rank-1], initialised to scale times: 0; 1; a normal with standard deviation
    sqrt(2 / (all dimensions but the last multiplied)) (He et al. 2015); a standard normal; a uniform
-   number in [-1, 1).  Role AUTO: base, unless the family `full`. */
+   number in [-1, 1); of a matrix with no more rows than columns: random orthogonal rows of length
+   1.  Role AUTO: base, unless the family `full`. */
 LP_API lp_tensor *lp_parameter(lp_net *net, const char *name, int rank, const int *dim,
                                lp_init init, float scale, lp_role role);
 /* W o (v u^T): weight w [.., in, out] times new parameters v [in], u [out], named name-of-w.v and
    .u, initialised to 1, which are late-phase in the families rank1 and full. */
 LP_API lp_tensor *lp_rank1(lp_net *net, lp_tensor *w);
+/* A weight of shape dim [.., in, out] (rank 2..4; rank 1: a bias) made from J templates [J, m]: P
+   pieces, P = its size / m, piece p = sum_j e[p,j] template j, where e [P,J] is row `row` of
+   coefficients [rows, P J], which are late-phase in the families hyper and full.  Input channel
+   P i + p is channel i of piece p; a template is [.., in/P, out]. */
+LP_API lp_tensor *lp_mix(lp_net *net, lp_tensor *templates, lp_tensor *coefficients, int row,
+                         int rank, const int *dim);
 /* Ops under lp_embedding and lp_lstm, with any tensors as weights; shapes as there. */
 LP_API lp_tensor *lp_gather(lp_net *net, lp_tensor *tokens, lp_tensor *table, const char *label);
 LP_API lp_tensor *lp_lstm_sequence(lp_net *net, lp_tensor *x, lp_tensor *w_ih, lp_tensor *w_hh,
@@ -1475,6 +1493,12 @@ typedef struct lpi_pre {
     int            relu;
 } lpi_pre;
 
+/* Dropout: element i goes if a hash of it is below `limit`, p 2^32; what stays is scaled. */
+typedef struct lpi_mask {
+    uint32_t key[2], limit;
+    lp_real  scale;
+} lpi_mask;
+
 /* The kernels: X(returns, name, (parameters)), those that only training needs T(...). */
 /* clang-format off */
 #define LPI_KERNEL_LIST(X, T)                                                                     \
@@ -1499,6 +1523,9 @@ typedef struct lpi_pre {
     X(void, axpy, (lpi_n n, lp_real s, const lp_real *x, lp_real *y)) /* y += s x */              \
     T(void, lerp, (lpi_n n, lp_real t, const lp_real *x, lp_real *y)) /* y += t (x - y) */        \
     X(double, dot, (lpi_n n, const lp_real *x, const lp_real *y))     /* sum x y */               \
+    /* y = or += x scale where the mask keeps it, else 0; x are elements first, first + 1, ... */ \
+    X(void, drop, (lpi_n n, const lpi_mask *mask, uint32_t first, const lp_real *x,               \
+                   int accumulate, lp_real *y))                                                   \
     /* functions and their gradients, dx from y and dy */                                         \
     X(void, exp, (lpi_n n, const lp_real *x, lp_real *y))                                         \
     X(void, sigmoid, (lpi_n n, const lp_real *x, lp_real *y))                                     \
@@ -1628,8 +1655,8 @@ LPI_UNUSED static lp_real lpi_scale1(lp_real p, lp_real k)
 /* The vector LPI_V: + - * / are the compiler's own, also between a vector and a number; a scalar
    set's vector is a number.  The rest by macro: load, store, broadcast, sqrt, fma(a,b,c) = a b + c,
    max(a,b) = a > b ? a : b and min (b if one is NaN), pick(x,a,b) = x > 0 ? a : b, round to an
-   integer, scale(p,k) = p 2^k.  LPI_LD and LPI_ST take m elements, m >= 1, of which at most LPI_W
-   count; the rest read as 0. */
+   integer, scale(p,k) = p 2^k; LPI_K(u) are as many uint32_t, from(h,limit,v) = h >= limit ? v : 0.
+   LPI_LD and LPI_ST take m elements, m >= 1, of which at most LPI_W count; the rest read as 0. */
 #if LPI_ISA_NUMBER == 1 || LPI_ISA_NUMBER == 3 /* scalar, scalar-fma */
 #define LPI_V lp_real
 #define LPI_W 1
@@ -1644,6 +1671,9 @@ LPI_UNUSED static lp_real lpi_scale1(lp_real p, lp_real k)
 #define LPI_MIN(a, b) ((a) < (b) ? (a) : (b))
 #define LPI_PICK(x, a, b) ((x) > 0 ? (a) : (b))
 #define LPI_SCALE(p, k) lpi_scale1(p, k)
+typedef uint32_t LPI_K(u);
+#define LPI_U(x) x
+#define LPI_FROM(h, limit, v) ((h) >= (limit) ? (v) : 0)
 #if LPI_ISA_NUMBER == 1 /* round by an int: x87 may keep more digits than a float has */
 #define LPI_TARGET
 #define LPI_FMA(a, b, c) ((a) * (b) + (c))
@@ -1718,6 +1748,8 @@ typedef float LPI_V __attribute__((vector_size(4 * LPI_W)));
 #endif
 typedef int32_t  LPI_K(i) __attribute__((vector_size(4 * LPI_W)));
 typedef uint32_t LPI_K(u) __attribute__((vector_size(4 * LPI_W)));
+#define LPI_U(x) { x }
+#define LPI_FROM(h, limit, v) (LPI_V)((LPI_K(u))(v) & (LPI_K(u))((h) >= (limit)))
 typedef float    LPI_K(anywhere) __attribute__((vector_size(4 * LPI_W), aligned(4), may_alias));
 #define LPI_LOAD(p) (LPI_V)(*(const LPI_K(anywhere) *)(p))
 #define LPI_STORE(p, v) (*(LPI_K(anywhere) *)(p) = (v))
@@ -2042,6 +2074,26 @@ LPI_KERNEL double LPI_K(dot)(lpi_n n, const lp_real *x, const lp_real *y)
         LPI_STORE(lane + l, s);
     }
     return lpi_fold(lane);
+}
+
+/* The hash is two rounds of xor, shift and multiplication (C. Wellons' lowbias32), each behind a
+   key; element i of the vector has number first + i. */
+LPI_KERNEL void LPI_K(drop)(lpi_n n, const lpi_mask *mask, uint32_t first, const lp_real *x,
+                            int accumulate, lp_real *y)
+{
+    const LPI_V scale = LPI_SET1(mask->scale);
+    LPI_K(u)    lane = LPI_U(0);
+#if LPI_W > 1
+    for (int l = 0; l < LPI_W; l++) lane[l] = (uint32_t)l;
+#endif
+    LPI_EACH(n, {
+        LPI_K(u) h = (lane + (first + (uint32_t)i)) ^ mask->key[0];
+        h = (h ^ h >> 16) * 0x7FEB352Du ^ mask->key[1];
+        h = (h ^ h >> 15) * 0x846CA68Bu;
+        h = h ^ h >> 16;
+        const LPI_V v = LPI_FROM(h, mask->limit, LPI_LD(x + i, m) * scale);
+        LPI_ST(y + i, m, LPI_ADD_IF(accumulate, v, LPI_LD(y + i, m)));
+    })
 }
 
 /* y = or += a b. */
@@ -2403,6 +2455,8 @@ static const lpi_kernels LPI_K(kernels) = {
 #undef LPI_PICK
 #undef LPI_ROUND
 #undef LPI_SCALE
+#undef LPI_U
+#undef LPI_FROM
 #undef LPI_LD_ROW
 /* clang-format on */
 #endif /* LPI_ISA_NAME */
@@ -3775,6 +3829,7 @@ struct lp_net {
 #endif
 
     int      training;               /* this pass: minibatch statistics, dropout */
+    int      dropping;               /* this pass: dropout alone (lp_predict_dropout) */
     double   loss_value, loss_scale; /* dL/dL: scale of this minibatch's gradient */
     double   loss_lines;             /* cross entropy: labelled lines */
     int64_t  step;
@@ -4115,6 +4170,10 @@ LP_API lp_tensor *lp_parameter(lp_net *net, const char *name, int rank, const in
                "parameter \"%s\": rank %d, expected 1..4", name ? name : "", rank);
     LPI_REFUSE(net, !(scale >= -1e30f && scale <= 1e30f), LP_ERR_ARGUMENT,
                "parameter \"%s\": the scale of its initial values is not finite", name ? name : "");
+    LPI_REFUSE(
+        net, init == LP_INIT_ORTHOGONAL && (rank != 2 || dim[0] > dim[1]), LP_ERR_SHAPE,
+        "parameter \"%s\": LP_INIT_ORTHOGONAL expects a matrix with no more rows than columns",
+        name ? name : "");
     lpi_tensor *t = lpi_new_tensor(net, name, LPI_PARAMETER, rank, dim);
     if (!t) return NULL;
     t->init = init;
@@ -4682,6 +4741,140 @@ LP_API lp_tensor *lp_rank1(lp_net *net, lp_tensor *w)
     u->priv->family |= LP_LATE_RANK1;
     v->priv->family |= LP_LATE_RANK1;
     return lp_mul(net, w, lp_outer(net, v, u));
+}
+
+/* ---- mix: y [t, P, out] = sum_j e[P,j] T_j [t, out], a weight from J templates; t counts places
+   and channels of a template.  dT_j = sum_p e[p,j] dy_p;  de[p,j] = dy_p . T_j.  item: LPI_LINES of
+   t; node->own: the row of the coefficients, an int */
+
+typedef struct lpi_mixer {
+    const lp_kernels *kernels;
+    lpi_n             lines, out, templates, pieces, size; /* t, out, J, P, t out */
+    const lp_real    *from, *e, *dy;
+    lp_real          *y, *part; /* part [items, P, J] */
+    int               accumulate;
+} lpi_mixer;
+
+static lpi_mixer lpi_mixer_of(const lp_net *net, const lpi_node *node)
+{
+    lpi_mixer m;
+    lpi_memset(&m, 0, sizeof m);
+    m.kernels = net->kernels;
+    m.templates = node->in[0]->pub.dim[0];
+    m.size = node->in[0]->row_size;
+    m.pieces = node->in[1]->row_size / m.templates;
+    m.out = lpi_last(node->out);
+    m.lines = m.size / m.out;
+    m.from = lpi_value(net, node->in[0]);
+    m.e = lpi_value(net, node->in[1]) + *(const int *)node->own * node->in[1]->row_size;
+    return m;
+}
+static void lpi_mix_item(void *arg, int item, LPI_UNUSED int lane)
+{
+    const lpi_mixer *m = (const lpi_mixer *)arg;
+    lpi_n            t = (lpi_n)item * LPI_LINES, end = lpi_minp(t + LPI_LINES, m->lines);
+    for (; t < end; t++)
+        for (lpi_n p = 0; p < m->pieces; p++) {
+            lp_real *y = m->y + (t * m->pieces + p) * m->out;
+            lpi_zero(y, m->out);
+            for (lpi_n j = 0; j < m->templates; j++)
+                LPI_CALL(m->kernels, axpy, m->out, m->e[p * m->templates + j],
+                         m->from + j * m->size + t * m->out, y);
+        }
+}
+static lp_status lpi_mix_forward(lp_net *net, lpi_node *node)
+{
+    lpi_mixer m = lpi_mixer_of(net, node);
+    m.y = lpi_value(net, node->out);
+    lpi_for(&net->team, (int)lpi_ceil_div(m.lines, LPI_LINES), lpi_mix_item, &m);
+    return LP_OK;
+}
+LPI_TRAINING_ONLY void lpi_mix_templates_item(void *arg, int item, LPI_UNUSED int lane)
+{
+    const lpi_mixer *m = (const lpi_mixer *)arg;
+    lpi_n            t = (lpi_n)item * LPI_LINES, end = lpi_minp(t + LPI_LINES, m->lines);
+    for (; t < end; t++)
+        for (lpi_n j = 0; j < m->templates; j++) {
+            lp_real *dt = m->y + j * m->size + t * m->out;
+            if (!m->accumulate) lpi_zero(dt, m->out);
+            for (lpi_n p = 0; p < m->pieces; p++)
+                LPI_CALL(m->kernels, axpy, m->out, m->e[p * m->templates + j],
+                         m->dy + (t * m->pieces + p) * m->out, dt);
+        }
+}
+LPI_TRAINING_ONLY void lpi_mix_coefficients_item(void *arg, int item, LPI_UNUSED int lane)
+{
+    const lpi_mixer *m = (const lpi_mixer *)arg;
+    lpi_n            t0 = (lpi_n)item * LPI_LINES, end = lpi_minp(t0 + LPI_LINES, m->lines);
+    lp_real         *part = m->part + item * m->pieces * m->templates;
+    for (lpi_n i = 0; i < m->pieces * m->templates; i++) {
+        lpi_n  p = i / m->templates, j = i % m->templates;
+        double sum = 0;
+        for (lpi_n t = t0; t < end; t++)
+            sum += LPI_CALL(m->kernels, dot, m->out, m->dy + (t * m->pieces + p) * m->out,
+                            m->from + j * m->size + t * m->out);
+        part[i] = (lp_real)sum;
+    }
+}
+LPI_TRAINING_ONLY void lpi_mix_backward(lp_net *net, lpi_node *node)
+{
+    lpi_mixer m = lpi_mixer_of(net, node);
+    lpi_n     items = lpi_ceil_div(m.lines, LPI_LINES), n = node->in[1]->row_size;
+    m.dy = lpi_grad(net, node->out);
+    if (lpi_wants(node, 1)) {
+        lp_real *de = lpi_grad(net, node->in[1]);
+        if (!lpi_adds(net, node, 1)) lpi_zero(de, node->in[1]->size);
+        de += *(const int *)node->own * n;
+        m.part = lpi_scratch(net, items * n);
+        lpi_for(&net->team, (int)items, lpi_mix_coefficients_item, &m);
+        for (lpi_n i = 0; i < n; i++) {
+            double sum = (double)de[i];
+            for (lpi_n item = 0; item < items; item++) sum += (double)m.part[item * n + i];
+            de[i] = (lp_real)sum;
+        }
+    }
+    if (!lpi_wants(node, 0)) return;
+    m.y = lpi_grad(net, node->in[0]);
+    m.accumulate = lpi_adds(net, node, 0);
+    lpi_for(&net->team, (int)items, lpi_mix_templates_item, &m);
+}
+static void lpi_mix_sizes(const lp_net *net, const lpi_node *node, int training, lpi_sizes *s)
+{
+    lpi_n lines = node->in[0]->row_size / lpi_last(node->out);
+    (void)net;
+    if (training && lpi_wants(node, 1))
+        s->back = lpi_ceil_div(lines, LPI_LINES) * node->in[1]->row_size;
+}
+LPI_OP(mix, LPI_X0 | LPI_X1 | LPI_Y, LPI_X0 | LPI_X1, LPI_PRODUCT, sizeof(int), lpi_mix_sizes, NULL,
+       NULL);
+
+LP_API lp_tensor *lp_mix(lp_net *net, lp_tensor *templates, lp_tensor *coefficients, int row,
+                         int rank, const int *dim)
+{
+    int64_t size = 1;
+    if (!lpi_building(net, templates, "mix", NULL)) return NULL;
+    if (!lpi_building(net, coefficients, "mix", NULL)) return NULL;
+    const lpi_tensor *t = templates->priv, *e = coefficients->priv;
+    LPI_REFUSE(net, rank < 1 || rank > 4 || !dim, LP_ERR_ARGUMENT,
+               "mix of \"%s\": rank %d, expected 1..4", templates->name, rank);
+    for (int i = 0; i < rank && size > 0 && size <= 2147483647; i++)
+        size = dim[i] < 1 ? -1 : size * dim[i];
+    int fits = size > 0 && size <= 2147483647 && !t->batched && !e->batched && templates->rank == 2
+               && coefficients->rank == 2 && size % t->row_size == 0
+               && size / t->row_size * templates->dim[0] == e->row_size
+               && t->row_size % dim[rank - 1] == 0;
+    LPI_REFUSE(net, !fits, LP_ERR_SHAPE,
+               "mix: templates \"%s\" %t and coefficients \"%s\" %t do not fit together: expected "
+               "[J, m] and [rows, P J], for a weight of P m elements",
+               templates->name, t, coefficients->name, e);
+    LPI_REFUSE(net, row < 0 || row >= coefficients->dim[0], LP_ERR_ARGUMENT,
+               "mix: row %d of coefficients \"%s\" %t", row, coefficients->name, e);
+    lp_tensor *in[2] = { templates, coefficients };
+    lpi_node  *node = lpi_new_node(net, &lpi_op_mix, NULL, 2, in, rank, dim);
+    if (!node) return NULL;
+    *(int *)node->own = row;
+    if (coefficients->priv->role == LP_ROLE_AUTO) coefficients->priv->family |= LP_LATE_HYPER;
+    return lpi_out(node);
 }
 
 /* ---- reshape: y is x in other dimensions: the same memory (or a copy, where a parameter was asked
@@ -5866,34 +6059,48 @@ LP_API lp_tensor *lp_subsample(lp_net *net, lp_tensor *x, int stride, int channe
    element); `draw` tells apart the minibatches of an accumulated step and the passes without a
    step. node->own is p, a float */
 
-static int lpi_drops(const lp_net *net, const lpi_node *node, lpi_n i)
+typedef struct lpi_drop {
+    const lp_kernels *kernels;
+    lpi_mask          mask;
+    lpi_n             n;
+    const lp_real    *x;
+    lp_real          *y;
+    int               accumulate;
+} lpi_drop;
+
+static void lpi_drop_item(void *arg, int item, LPI_UNUSED int lane)
 {
+    const lpi_drop *d = (const lpi_drop *)arg;
+    lpi_n           i = (lpi_n)item * LPI_CHUNK, n = lpi_minp(LPI_CHUNK, d->n - i);
+    LPI_CALL(d->kernels, drop, n, &d->mask, (uint32_t)i, d->x + i, d->accumulate, d->y + i);
+}
+/* y = or += x o mask / (1 - p). */
+static void lpi_drop_run(const lp_net *net, const lpi_node *node, const lp_real *x, int accumulate,
+                         lp_real *y)
+{
+    double   p = (double)*(const float *)node->own;
     uint64_t seed = lpi_mix(lpi_mix(net->desc.seed + (uint64_t)net->step) + (uint64_t)net->draw);
-    return lp_random_uniform(seed, 1000u + (uint64_t)node->index, (uint64_t)i)
-           < (double)*(const float *)node->own;
+    uint64_t key = lp_random(seed, 1000u + (uint64_t)node->index, 0);
+    lpi_drop d = { net->kernels, { { (uint32_t)key, (uint32_t)(key >> 32) }, 0, 0 }, 0, x, y, 0 };
+    d.mask.limit = (uint32_t)(p * 4294967296.0);
+    d.mask.scale = (lp_real)(1 / (1 - p));
+    d.n = lpi_count(net, node->out);
+    d.accumulate = accumulate;
+    lpi_for(&net->team, (int)lpi_ceil_div(d.n, LPI_CHUNK), lpi_drop_item, &d);
 }
 
 static lp_status lpi_dropout_forward(lp_net *net, lpi_node *node)
 {
-    lpi_n          n = lpi_count(net, node->out);
     const lp_real *x = lpi_value(net, node->in[0]);
-    lp_real       *y = lpi_value(net, node->out),
-            scale = (lp_real)(1 / (1 - (double)*(const float *)node->own));
-    for (lpi_n i = 0; i < n; i++)
-        y[i] = !lpi_is_training(net) ? x[i] : lpi_drops(net, node, i) ? 0 : x[i] * scale;
+    lp_real       *y = lpi_value(net, node->out);
+    if (lpi_is_training(net) || net->dropping) lpi_drop_run(net, node, x, 0, y);
+    else if (x != y) return lpi_map_forward(net, node, lpi_copy_unary);
     return LP_OK;
 }
 LPI_TRAINING_ONLY void lpi_dropout_backward(lp_net *net, lpi_node *node)
 {
-    lpi_n          n = lpi_count(net, node->out);
-    const lp_real *dy = lpi_grad(net, node->out);
-    lp_real       *dx = lpi_grad(net, node->in[0]),
-            scale = (lp_real)(1 / (1 - (double)*(const float *)node->own));
-    int accumulate = lpi_adds(net, node, 0);
-    for (lpi_n i = 0; i < n; i++) {
-        lp_real g = lpi_drops(net, node, i) ? 0 : dy[i] * scale;
-        dx[i] = accumulate ? dx[i] + g : g;
-    }
+    lpi_drop_run(net, node, lpi_grad(net, node->out), lpi_adds(net, node, 0),
+                 lpi_grad(net, node->in[0]));
 }
 
 LPI_OP(dropout, LPI_X0 | LPI_Y, 0, LPI_IN_PLACE | LPI_GRAD_IN_PLACE, sizeof(float), NULL, NULL,
@@ -6301,6 +6508,12 @@ static lp_status lpi_close(lp_net *net, lp_tensor *loss)
                                       "the family head was chosen, but \"%s\", "
                                       "which feeds the loss, is not a linear layer with parameters",
                                       net->logits->pub.name);
+    unsigned found = 0;
+    for (const lpi_tensor *t = net->tensors; t; t = t->next) found |= t->family;
+    if (net->desc.late.families & LP_LATE_HYPER & ~found)
+        return net->failed = lpi_fail(net, LP_ERR_ARGUMENT,
+                                      "the family hyper was chosen, but no weight is made from "
+                                      "templates: that is so in lp_wrn, or by lp_mix");
     if (lpi_check_size(net) != LP_OK) return LP_ERR_MEMORY;
     net->order = (lpi_node **)lpi_take(&net->arena, sizeof *net->order * (size_t)net->node_count);
     if (!net->order) return (void)lpi_arena_full(net, "lp_compile"), LP_ERR_MEMORY;
@@ -6598,19 +6811,43 @@ static double lpi_initial(const lp_net *net, const lpi_tensor *t, ptrdiff_t i)
     case LP_INIT_ZERO: return 0;
     case LP_INIT_ONE: return 1;
     case LP_INIT_UNIFORM: return 2 * lp_random_uniform(seed, stream, (uint64_t)i) - 1;
-    case LP_INIT_NORMAL: return lp_random_normal(seed, stream, (uint64_t)i);
+    case LP_INIT_NORMAL:
+    case LP_INIT_ORTHOGONAL: return lp_random_normal(seed, stream, (uint64_t)i);
     default:
         return lpi_sqrt(2.0 * (double)lpi_last(t) / (double)t->size)
                * lp_random_normal(seed, stream, (uint64_t)i);
     }
 }
 
+/* The rows of w [rows, n], each without what it has of those before it, to length `scale` (Gram and
+   Schmidt; twice, for the rounding of the first time). */
+static void lpi_orthogonalise(lp_real *w, ptrdiff_t rows, ptrdiff_t n, double scale)
+{
+    for (ptrdiff_t r = 0; r < rows; r++, w += n)
+        for (int time = 0; time < 2; time++) {
+            double square = 0;
+            for (const lp_real *u = w - r * n; u < w; u += n) {
+                double dot = 0, length = 0;
+                for (ptrdiff_t i = 0; i < n; i++)
+                    dot += (double)u[i] * (double)w[i], length += (double)u[i] * (double)u[i];
+                for (ptrdiff_t i = 0; i < n; i++) w[i] -= (lp_real)(dot / length * (double)u[i]);
+            }
+            for (ptrdiff_t i = 0; i < n; i++) square += (double)w[i] * (double)w[i];
+            for (ptrdiff_t i = 0; i < n; i++) w[i] *= (lp_real)(scale / lpi_sqrt(square));
+        }
+}
+
 /* Initial weights: each tensor its own stream.  Statistics: as the ops say. */
 static void lpi_init_weights(lp_net *net)
 {
-    for (lpi_tensor *t = net->tensors; t && LPI_TRAINS; t = t->next)
-        for (ptrdiff_t i = 0; t->kind == LPI_PARAMETER && !t->bound && i < t->size; i++)
-            lpi_value(net, t)[i] = (lp_real)((double)t->scale * lpi_initial(net, t, i));
+    for (lpi_tensor *t = net->tensors; t && LPI_TRAINS; t = t->next) {
+        if (t->kind != LPI_PARAMETER || t->bound) continue;
+        lp_real *w = lpi_value(net, t);
+        int      orthogonal = t->init == LP_INIT_ORTHOGONAL;
+        double   scale = orthogonal ? 1 : (double)t->scale;
+        for (ptrdiff_t i = 0; i < t->size; i++) w[i] = (lp_real)(scale * lpi_initial(net, t, i));
+        if (orthogonal) lpi_orthogonalise(w, t->pub.dim[0], t->pub.dim[1], (double)t->scale);
+    }
     for (lpi_node *node = net->nodes; node; node = node->next)
         if (node->op->running && !node->bound)
             node->op->running->start(node, lpi_stats(net, node, net->stats));
@@ -6685,7 +6922,7 @@ LP_API lp_status lp_compile(lp_net *net, lp_tensor *loss, void *memory, size_t b
 
 LP_API lp_late lp_late_default(int members)
 {
-    lp_late late = { LP_LATE_BN | LP_LATE_HEAD, members, 0, 1 };
+    lp_late late = { LP_LATE_BN | LP_LATE_HEAD, members, 0, 1, 0 };
     return late;
 }
 
@@ -6750,10 +6987,11 @@ static const char *lpi_check_desc(const lp_desc *d)
     LPI_RANGE(d->threads, 1, 256, "lp_desc.threads must be in 1..256");
     if (!lp_find_kernels(d->isa)) return "lp_desc.isa is not available on this processor";
     LPI_RANGE(d->recompute, 0, 1, "lp_desc.recompute must be 0 or 1");
-    if (d->late.families > 15u) return "lp_desc.late.families has an unknown bit";
+    if (d->late.families > 31u) return "lp_desc.late.families has an unknown bit";
     LPI_RANGE(d->late.members, 1, 1024, "lp_desc.late.members (K) must be in 1..1024");
     LPI_RANGE(d->late.sigma0, 0, 1e6f, "lp_desc.late.sigma0 must be in [0, 1e6]");
     LPI_RANGE(d->late.gamma, 1e-38f, 1e6f, "lp_desc.late.gamma must be in (0, 1e6]");
+    LPI_RANGE(d->late.signs, 0, 1, "lp_desc.late.signs must be 0 or 1");
     LPI_RANGE(d->clip, 0, 1e30f, "lp_desc.clip must be in [0, 1e30]");
     if (base || late) return base ? base : late;
 #ifdef LP_NO_TRAINING
@@ -7025,23 +7263,43 @@ static void lpi_add_output(const lp_net *net, lp_real *probs, int first, int mod
     lpi_for(&net->team, (int)lpi_ceil_div(j.lines, LPI_LINES), lpi_softmax_item, &j);
 }
 
-LP_API lp_status lp_predict(lp_net *net, int which, lp_real *probs)
+/* The mean over models and over `passes` with dropout (0: one pass without). */
+static lp_status lpi_predict(lp_net *net, int which, int passes, lp_real *probs)
 {
-    lp_status st = lpi_enter(net, 0, "lp_predict");
-    if (st != LP_OK) return st;
-    int models = which == LP_ENSEMBLE ? net->members : 1;
+    lp_status st = LP_OK;
+    int       models = which == LP_ENSEMBLE ? net->members : 1, runs = models * lpi_max(1, passes);
     if (!probs) st = lpi_fail(net, LP_ERR_ARGUMENT, "lp_predict: probs is NULL");
-    for (int k = 0; k < models && st == LP_OK; k++) {
-        st = lpi_select(net, which == LP_ENSEMBLE ? k : which);
+    for (int i = 0; i < runs && st == LP_OK; i++) {
+        st = lpi_select(net, which == LP_ENSEMBLE ? i % models : which);
+        net->dropping = passes > 0;
+        net->draw = ((int64_t)1 << 48) + i;
         if (st == LP_OK) st = lpi_forward(net, 0, 0);
-        if (st == LP_OK) lpi_add_output(net, probs, k == 0, models);
+        if (st == LP_OK) lpi_add_output(net, probs, i == 0, runs);
     }
+    net->dropping = 0;
     for (lpi_n i = 0; st == LP_OK && i < lpi_count(net, net->logits); i++)
         if (!lpi_finite((double)probs[i]))
             st = lpi_fail(net, LP_ERR_NONFINITE, "lp_predict: output %l of row %l is not finite",
                           (int64_t)(i % net->logits->row_size),
                           (int64_t)(i / net->logits->row_size));
+    return st;
+}
+LP_API lp_status lp_predict(lp_net *net, int which, lp_real *probs)
+{
+    lp_status st = lpi_enter(net, 0, "lp_predict");
+    if (st != LP_OK) return st;
+    st = lpi_predict(net, which, 0, probs);
     if (st == LP_OK && which != LP_ENSEMBLE) lpi_carry_on(net);
+    return lpi_leave(net, st);
+}
+LP_API lp_status lp_predict_dropout(lp_net *net, int which, int passes, lp_real *probs)
+{
+    lp_status st = lpi_enter(net, 0, "lp_predict_dropout");
+    if (st != LP_OK) return st;
+    if (passes >= 1 && passes <= 65536) st = lpi_predict(net, which, passes, probs);
+    else
+        st = lpi_fail(net, LP_ERR_ARGUMENT, "lp_predict_dropout: %d passes, expected 1..65536",
+                      passes);
     return lpi_leave(net, st);
 }
 
@@ -7295,7 +7553,8 @@ static void lpi_update_phi(lp_net *net, double lr, double clip)
    lp_late_average.  Z = 1 / rms of the tensor.  lp_desc.clip scales the gradient in lines 7 and 8.
    In code members count from 0. */
 
-/* Line 2 for one member: phi_k += sigma0 rms(tensor) eps, tensor by tensor. */
+/* Line 2 for one member: phi_k += sigma0 rms(tensor) eps, tensor by tensor; rank-1 factors may also
+   change their signs. */
 static void lpi_perturb(lp_net *net, int k)
 {
     for (lpi_tensor *t = net->tensors; t; t = t->next) {
@@ -7306,9 +7565,12 @@ static void lpi_perturb(lp_net *net, int k)
         double   sd = (double)net->desc.late.sigma0 * lpi_sqrt(sum / (double)t->size);
         uint64_t seed =
             lpi_mix(net->desc.seed + 0x6C617465u + (uint64_t)k); /* apart from the init */
-        for (lpi_n i = 0; i < t->size; i++)
+        int signs = net->desc.late.signs && (t->family & LP_LATE_RANK1);
+        for (lpi_n i = 0; i < t->size && sd > 0; i++)
             w[i] = (lp_real)((double)w[i]
                              + sd * lp_random_normal(seed, (uint64_t)t->index, (uint64_t)i));
+        for (lpi_n i = 0; i < t->size && signs; i++)
+            if (lp_random(seed, ~(uint64_t)t->index, (uint64_t)i) >> 63) w[i] = -w[i];
     }
 }
 
@@ -7322,6 +7584,10 @@ LP_API lp_status lp_late_begin(lp_net *net)
                       "lp_late_begin: no late-phase family was chosen in lp_desc.late");
     else if (net->begun)
         st = lpi_fail(net, LP_ERR_ORDER, "lp_late_begin: the late phase has begun before");
+    else if (net->desc.late.signs && net->step > 0)
+        st = lpi_fail(
+            net, LP_ERR_ORDER,
+            "lp_late_begin: lp_desc.late.signs is for the beginning, before the first step");
     if (st != LP_OK) return lpi_leave(net, st);
 
     net->members = net->desc.late.members;
@@ -7329,7 +7595,7 @@ LP_API lp_status lp_late_begin(lp_net *net)
         lpi_copy(net->phi + k * net->n_phi, net->phi, net->n_phi);
         lpi_copy(net->stats + k * net->n_stats, net->stats, net->n_stats);
     }
-    for (int k = 0; k < net->members && net->desc.late.sigma0 > 0; k++) lpi_perturb(net, k);
+    for (int k = 0; k < net->members; k++) lpi_perturb(net, k);
     lpi_zero(net->optim_phi,
              lpi_optim_vectors(&net->desc.optim_late) * net->members * net->trained_phi);
     net->updates_phi = 0;
@@ -7626,20 +7892,99 @@ static lp_tensor *lpi_bn_relu(lp_net *net, lp_tensor *x, const char *label)
     return lp_relu(net, lp_batchnorm(net, x, label));
 }
 
-/* Pre-activation block: a = relu(bn1(x)); conv2(relu(bn2(conv1(a)))) + (short(a) or x). */
-static lp_tensor *lpi_wrn_block(lp_net *net, lp_tensor *x, int index, int filters, int stride)
+/* The family hyper (Savarese and Maire 2019; von Oswald et al. 2021): the 3x3 weights of a group,
+   [3,3,c,c] and the first, [3,3,c/2,c], come from one bank of templates [3,3,c/2,c], two pieces and
+   one, by late-phase coefficients.  A layer of another shape has a bank of its own; its
+   coefficients are late-phase if it is a 3x3 layer of a group. */
+typedef struct lpi_hyper {
+    int        templates; /* of a bank that one layer has for itself; 0: no hypernetwork */
+    lp_tensor *bank, *coefficients, *first; /* of the group; first: of its first layer  */
+    int        row;                         /* of the next layer's coefficients */
+} lpi_hyper;
+
+static lp_tensor *lpi_coefficients(lp_net *net, const char *label, const char *name, int rows,
+                                   int columns, int late)
+{
+    int     dim[2] = { rows, columns };
+    lp_role role = late || (net->desc.late.families & LP_LATE_FULL) ? LP_ROLE_AUTO : LP_ROLE_BASE;
+    return lp_parameter(net, lpi_name(net, "%s.%s", label, name), 2, dim, LP_INIT_ORTHOGONAL, 1,
+                        role);
+}
+/* Templates for a parameter `name` of that size, normal with this deviation, one for each of the
+   coefficients of a piece. */
+static lp_tensor *lpi_templates(lp_net *net, const char *label, const char *name, int templates,
+                                int size, double deviation)
+{
+    int dim[2] = { templates, size };
+    return lp_parameter(net, lpi_name(net, "%s.%s", label, name), 2, dim, LP_INIT_NORMAL,
+                        (float)deviation, LP_ROLE_AUTO);
+}
+
+static void lpi_hyper_group(lp_net *net, lpi_hyper *h, int group, int in, int filters)
+{
+    int         n = 2 * h->templates, half = filters / 2; /* templates: 2 (2n - 1) */
+    const char *label = lpi_name(net, "group%d", group);
+    h->row = 0;
+    h->bank = lpi_templates(net, label, "templates", n, 9 * half * filters,
+                            lpi_sqrt(2.0 / (9.0 * filters)));
+    h->coefficients =
+        lpi_coefficients(net, label, "coefficients", h->templates + (in == filters), 2 * n, 1);
+    h->first = 2 * in == filters ? lpi_coefficients(net, label, "first", 1, n, 1) : NULL;
+}
+
+/* A convolution of a Wide ResNet; late: its coefficients may be late-phase. */
+static lp_tensor *lpi_wrn_conv(lp_net *net, lpi_hyper *h, lp_tensor *x, const char *label,
+                               int filters, int kernel, int stride, int late)
+{
+    if (!h->templates || !x) return lp_conv(net, x, label, filters, kernel, stride);
+    int        in = x->dim[3], dim[4] = { kernel, kernel, in, filters };
+    lp_tensor *w;
+    if (late && in == filters) {
+        w = lp_mix(net, h->bank, h->coefficients, h->row++, 4, dim);
+    } else if (late && h->first) {
+        w = lp_mix(net, h->bank, h->first, 0, 4, dim);
+    } else {
+        int        size = kernel * kernel * in;
+        lp_tensor *e = lpi_coefficients(net, label, "coefficients", 1, h->templates, late);
+        lp_tensor *t = lpi_templates(net, label, "templates", h->templates, size * filters,
+                                     lpi_sqrt(2.0 / size));
+        w = lp_mix(net, t, e, 0, 4, dim);
+    }
+    return lp_conv2d(net, x, w, NULL, label, stride, LP_SAME);
+}
+
+static lp_tensor *lpi_wrn_head(lp_net *net, lpi_hyper *h, lp_tensor *x, int classes)
+{
+    if (!h->templates || !x || (net->desc.late.families & LP_LATE_HEAD))
+        return lp_linear(net, x, "fc", classes);
+    int        dim[2] = { x->dim[1], classes };
+    lp_tensor *e = lpi_coefficients(net, "fc", "coefficients", 1, h->templates, 0);
+    lp_tensor *t = lpi_templates(net, "fc", "weight_templates", h->templates, dim[0] * classes,
+                                 lpi_sqrt(2.0 / dim[0]));
+    lp_tensor *b = lpi_templates(net, "fc", "bias_templates", h->templates, classes, 0);
+    t = lp_mix(net, t, e, 0, 2, dim);
+    b = lp_mix(net, b, e, 0, 1, dim + 1);
+    return b ? lp_matmul(net, x, t, b, "fc") : NULL;
+}
+
+/* Pre-activation block: a = relu(bn1(x)); conv2(drop(relu(bn2(conv1(a))))) + (short(a) or x). */
+static lp_tensor *lpi_wrn_block(lp_net *net, lpi_hyper *hyper, lp_tensor *x, int index, int filters,
+                                int stride, float dropout)
 {
     if (!x) return NULL;
-    lp_tensor *a = lpi_bn_relu(net, x, lpi_name(net, "blocks.%d.bn1", index));
-    lp_tensor *h = lp_conv(net, a, lpi_name(net, "blocks.%d.conv1", index), filters, 3, stride);
+    lp_tensor  *a = lpi_bn_relu(net, x, lpi_name(net, "blocks.%d.bn1", index));
+    const char *label = lpi_name(net, "blocks.%d.conv1", index);
+    lp_tensor  *h = lpi_wrn_conv(net, hyper, a, label, filters, 3, stride, 1);
     h = lpi_bn_relu(net, h, lpi_name(net, "blocks.%d.bn2", index));
-    h = lp_conv(net, h, lpi_name(net, "blocks.%d.conv2", index), filters, 3, 1);
-    if (x->dim[3] != filters)
-        x = lp_conv(net, a, lpi_name(net, "blocks.%d.short", index), filters, 1, stride);
+    if (dropout > 0) h = lp_dropout(net, h, dropout);
+    h = lpi_wrn_conv(net, hyper, h, lpi_name(net, "blocks.%d.conv2", index), filters, 3, 1, 1);
+    label = lpi_name(net, "blocks.%d.short", index);
+    if (x->dim[3] != filters) x = lpi_wrn_conv(net, hyper, a, label, filters, 1, stride, 0);
     return lp_add(net, h, x);
 }
 
-LP_API lp_tensor *lp_wrn(lp_net *net, lp_tensor *x, int depth, int width, int classes)
+LP_API lp_tensor *lp_wrn(lp_net *net, lp_tensor *x, int depth, int width, int classes,
+                         float dropout)
 {
     if (!lpi_building(net, x, "lp_wrn", NULL)) return NULL;
     LPI_REFUSE(net, depth < 10 || (depth - 4) % 6 != 0 || width < 1 || width > 1024 || classes < 1,
@@ -7647,12 +7992,23 @@ LP_API lp_tensor *lp_wrn(lp_net *net, lp_tensor *x, int depth, int width, int cl
                "lp_wrn: depth %d, width %d, classes %d; expected depth 6n+4 >= 10, width 1..1024, "
                "classes >= 1",
                depth, width, classes);
-    int        n = (depth - 4) / 6;
-    lp_tensor *h = lp_conv(net, x, "conv0", 16, 3, 1);
-    for (int i = 0; h && i < 3 * n; i++)
-        h = lpi_wrn_block(net, h, i, 16 * width << (i / n), i > 0 && i % n == 0 ? 2 : 1);
+    LPI_REFUSE(net, !(dropout >= 0 && dropout < 1), LP_ERR_ARGUMENT,
+               "lp_wrn: dropout must be in [0, 1)");
+    unsigned both = LP_LATE_RANK1 | LP_LATE_HYPER;
+    LPI_REFUSE(net, (net->desc.late.families & both) == both, LP_ERR_ARGUMENT,
+               "lp_wrn: the families rank1 and hyper are two ways to make the same weights: "
+               "expected one of them");
+    int       n = (depth - 4) / 6, hyper = (net->desc.late.families & LP_LATE_HYPER) != 0;
+    lpi_hyper group = { hyper ? 2 * n - 1 : 0, NULL, NULL, NULL, 0 }, ends = group;
+    ends.templates = hyper ? 10 : 0;
+    lp_tensor *h = lpi_wrn_conv(net, &ends, x, "conv0", 16, 3, 1, 0);
+    for (int i = 0; h && i < 3 * n; i++) {
+        int filters = 16 * width << (i / n);
+        if (hyper && i % n == 0) lpi_hyper_group(net, &group, i / n, h->dim[3], filters);
+        h = lpi_wrn_block(net, &group, h, i, filters, i > 0 && i % n == 0 ? 2 : 1, dropout);
+    }
     h = lpi_bn_relu(net, h, "bn");
-    return lp_linear(net, lp_avgpool(net, h), "fc", classes);
+    return lpi_wrn_head(net, &ends, lp_avgpool(net, h), classes);
 }
 
 /* Post-activation block: relu(bn2(conv2(relu(bn1(conv1(x))))) + option A shortcut of x). */

@@ -165,14 +165,15 @@ typedef struct option_list {
 } option_list;
 
 /* These may differ when a run is resumed: they do not change what is computed. */
-static const char *const free_options[] = { "--data",       "--threads",    "--isa",
-                                            "--csv",        "--quiet",      "--help",
-                                            "--save",       "--weights",    "--save-members",
-                                            "--eval",       "--checkpoint", "--checkpoint-minutes",
-                                            "--resume",     "--branch",     "--epochs",
-                                            "--steps",      "--generate",   "--prompt",
-                                            "--report",     "--confusion",  "--temperature",
-                                            "--eval-limit", "--recompute",  NULL };
+static const char *const free_options[] = {
+    "--data",         "--threads",    "--isa",        "--csv",
+    "--quiet",        "--help",       "--save",       "--weights",
+    "--save-members", "--eval",       "--checkpoint", "--checkpoint-minutes",
+    "--resume",       "--branch",     "--epochs",     "--steps",
+    "--generate",     "--prompt",     "--report",     "--confusion",
+    "--temperature",  "--eval-limit", "--recompute",  "--results",
+    "--run",          "--mc-dropout", "--ensemble",   NULL
+};
 /* And these when another late phase branches off. */
 static const char *const branch_options[] = { "--late",    "--members",  "--t0",        "--sigma0",
                                               "--gamma",   "--lr-from",  "--lr-to",     "--lr-end",

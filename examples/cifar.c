@@ -59,13 +59,17 @@ typedef struct options {
     common_options common;
     file_options   files;
     const char    *data, *net, *late;
+    const char    *results, *run;
     int            preset, dataset, t0, swa_from, batch, cutout, limit_train, limit_test;
+    int            validation, mc_dropout, ensemble;
     int            members; /* 0 until choose_members */
     int            half, direct_conv, recompute, confusion;
     double         test_share; /* of own pictures */
-    double         lr, lr_from, lr_to, lr_end, sigma0, gamma, decay, decay_late, ema;
+    double         lr, lr_from, lr_to, lr_end, sigma0, gamma, decay, decay_late, ema, dropout;
     net_kind       kind;
-    unsigned       families; /* LP_LATE_... */
+    unsigned       families; /* LP_LATE_...; 0: no late phase */
+    unsigned       shape;    /* those of them that change the net's parameters */
+    int            signs;    /* BatchEnsemble */
 } options;
 
 /* The published configurations (von Oswald et al. 2021 and its code); all with lr 0.1, batch
@@ -113,6 +117,8 @@ static options default_options(int preset_index, int epochs, double decay)
     o.late = "bn,head";
     o.members = preset_index ? 10 : 0;
     o.batch = 128;
+    o.run = "run";
+    o.ensemble = 1;
     o.limit_train = o.limit_test = MAX_IMAGES;
     o.lr = 0.1;
     o.lr_from = p->lr_from * scale;
@@ -139,7 +145,9 @@ static option_list list_options(options *o)
         option_choice("--preset", "NAME", "published setting: ", &o->preset, preset_names),
         option_choice("--dataset", "NAME", "", &o->dataset, cifar_names),
         option_text("--net", "NAME", "wrn-D-W (D = 6n+4) or resnet-D (D = 6n+2)", &o->net),
-        option_text("--late", "LIST", "late-phase weights: bn, head, full, none", &o->late),
+        option_text("--late", "LIST",
+                    "late-phase weights: bn, head, full, rank1, hyper, batchensemble, none",
+                    &o->late),
         option_int("--members", "K", "copies (10 at most, as many as have 120 turns; presets: 10)",
                    &o->members, 1, 1024),
         option_int("--t0", "E",
@@ -152,6 +160,13 @@ static option_list list_options(options *o)
                    &o->swa_from, 0, INT_MAX),
         option_real("--ema", "D", "or a moving average of weights with decay D from T0 on; 0: none",
                     &o->ema, 0, 0.999999),
+        option_real("--dropout", "P", "dropout within the blocks of a wrn", &o->dropout, 0, 0.99),
+        option_int("--mc-dropout", "N", "also the mean of N predictions with dropout",
+                   &o->mc_dropout, 0, 65536),
+        option_int("--ensemble", "N",
+                   "a deep ensemble: N nets with seeds from --seed on; %d in the name of a file is "
+                   "the seed",
+                   &o->ensemble, 1, 1000),
         option_int("--batch", "N", "images per minibatch", &o->batch, 1, 65536),
         option_real("--lr", "X", "learning rate at the start", &o->lr, 0, 1e30),
         option_real("--lr-from", "E",
@@ -169,6 +184,12 @@ static option_list list_options(options *o)
                    MAX_IMAGES),
         option_int("--limit-test", "N", "use the first N test images", &o->limit_test, 1,
                    MAX_IMAGES),
+        option_int("--validation", "N",
+                   "test with the last N training images, which are not trained", &o->validation, 0,
+                   MAX_IMAGES - 1),
+        option_text("--results", "FILE", "add a line for each model of the table to this CSV",
+                    &o->results),
+        option_text("--run", "NAME", "that they begin with", &o->run),
         option_flag("--confusion", "which class is taken for which (own pictures: always)",
                     &o->confusion),
         option_flag("--half", "images at half size: about four times faster", &o->half),
@@ -183,6 +204,23 @@ static option_list list_options(options *o)
     return list;
 }
 
+/* Nets that are trained one after the other have each a file of their own, and no checkpoints. */
+static void check_ensemble(const options *o)
+{
+    if (o->ensemble == 1) return;
+    if (o->files.checkpoint || o->files.resume || o->files.branch || o->common.csv)
+        die(EXIT_USAGE,
+            "--ensemble %d: expected without --checkpoint, --resume, --branch and --csv: "
+            "train the nets one by one, with --seed and --save m%%d.st, then --eval "
+            "--weights m%%d.st --ensemble %d",
+            o->ensemble, o->ensemble);
+    if ((o->files.save && !strstr(o->files.save, "%d"))
+        || (o->files.weights && !strstr(o->files.weights, "%d")))
+        die(EXIT_USAGE,
+            "--ensemble %d: expected a %%d in the name of the file, which becomes the seed",
+            o->ensemble);
+}
+
 static void check_options(options *o)
 {
     common_check(&o->common);
@@ -193,6 +231,17 @@ static void check_options(options *o)
             cifar_names[o->dataset]);
     o->kind = net_parse("--net", o->net);
     o->families = late_parse(o->late);
+    o->signs = (o->families & LATE_SIGNS) != 0;
+    o->families &= ~(unsigned)LATE_SIGNS;
+    o->shape = o->families & (LP_LATE_RANK1 | LP_LATE_HYPER);
+    if (o->signs && o->t0 != 0 && !o->files.eval)
+        die(EXIT_USAGE, "--late %s: expected --t0 0 with it: its signs are those of the beginning",
+            o->late);
+    if (o->dropout > 0 && !o->kind.width)
+        die(EXIT_USAGE, "--dropout %g: expected a wrn, not %s", o->dropout, o->net);
+    if (o->mc_dropout && o->dropout <= 0)
+        die(EXIT_USAGE, "--mc-dropout %d: expected --dropout with it", o->mc_dropout);
+    check_ensemble(o);
     int begin = o->families ? o->t0 : 0;
     if (o->files.branch && o->common.epochs <= o->t0)
         die(EXIT_USAGE, "--epochs %d: expected more than the %d that the checkpoint %s has done",
@@ -206,6 +255,16 @@ static void check_options(options *o)
         die(EXIT_USAGE, "--ema %g beside --swa-from %d: expected one of them", o->ema, o->swa_from);
     if (o->lr_from > o->lr_to)
         die(EXIT_USAGE, "--lr-from %g: expected at most --lr-to %g", o->lr_from, o->lr_to);
+}
+
+/* The name of a net's own file: the first %d becomes its seed. */
+static const char *file_of_seed(const char *name, int seed)
+{
+    const char *at = name ? strstr(name, "%d") : NULL;
+    char        text[LONGEST_VALUE];
+    if (!at) return name;
+    snprintf(text, sizeof text, "%.*s%d%s", (int)(at - name), name, seed, at + 2);
+    return copy_text(text);
 }
 
 /* A checkpoint brings all options; --branch begins its late phase where the checkpoint stands. */
@@ -265,7 +324,7 @@ static options read_options(int argc, char **argv)
         resume_options(&o, &f, argc, argv);
         lp_close_file(&f.file);
     } else if (first.files.eval && first.files.weights) {
-        fact_file f = facts_open(first.files.weights);
+        fact_file f = facts_open(file_of_seed(first.files.weights, first.common.seed));
         options_of_model(&o, &f);
         lp_close_file(&f.file);
         options_parse(argc, argv, list.row, list.count);
@@ -288,6 +347,23 @@ typedef struct data_set {
 static void limit_images(image_set *s, int limit)
 {
     if (s->count > limit) s->count = limit;
+}
+
+/* The last n images of `all` become the test set, the others train. */
+static void hold_out(data_set *d, image_set *all, int n)
+{
+    if (n >= all->count)
+        die(EXIT_USAGE, "--validation %d: expected fewer than the %d training images", n,
+            all->count);
+    d->train = *all;
+    d->train.count -= n;
+    memset(&d->test, 0, sizeof d->test);
+    d->test.classes = all->classes;
+    image_set_grow(&d->test, n);
+    d->test.count = n;
+    memcpy(d->test.pixels, all->pixels + (size_t)d->train.count * IMAGE_BYTES,
+           (size_t)n * IMAGE_BYTES);
+    memcpy(d->test.labels, all->labels + d->train.count, (size_t)n * sizeof *d->test.labels);
 }
 
 /* Pictures of your own: a part of each class is held out for testing. */
@@ -324,15 +400,21 @@ static data_set *read_data(options *o)
     data_set           *d = (data_set *)allocate(1, sizeof *d);
     struct stat         info;
     if (stat(o->data, &info) == 0 && S_ISREG(info.st_mode)) {
+        if (o->validation)
+            die(EXIT_USAGE, "--validation %d: expected --test-share for a file of pictures",
+                o->validation);
         read_own(d, o);
     } else {
         d->name = f->name;
-        d->train = cifar_read_train(f, o->data, o->limit_train);
-        d->test = cifar_read_test(f, o->data, o->limit_test);
+        image_set all = cifar_read_train(f, o->data, o->validation ? MAX_IMAGES : o->limit_train);
+        if (o->validation) hold_out(d, &all, o->validation);
+        else d->train = all, d->test = cifar_read_test(f, o->data, o->limit_test);
+        limit_images(&d->train, o->limit_train);
+        limit_images(&d->test, o->limit_test);
         memcpy(d->mean, f->mean, sizeof d->mean);
         memcpy(d->deviation, f->deviation, sizeof d->deviation);
     }
-    if (o->files.eval) normalise_like(d, o->files.weights);
+    if (o->files.eval) normalise_like(d, file_of_seed(o->files.weights, o->common.seed));
     if (d->own && o->batch > d->train.count) {
         fprintf(stderr, "note: --batch %d: there are only %d images to train on\n", o->batch,
                 d->train.count);
@@ -366,7 +448,7 @@ static void choose_members(options *o, int images)
     else o->members = late_choose(o->t0, left, 10, o->common.quiet);
     if (o->members > 1) return;
     o->families = LP_LATE_NONE;
-    o->late = "none";
+    if (!o->shape) o->late = "none";
 }
 
 /* ---------------------------------------------------------------------------- model */
@@ -377,7 +459,8 @@ static lp_desc describe_net(const options *o)
     desc.seed = (uint64_t)o->common.seed;
     desc.threads = o->common.threads;
     desc.isa = (lp_isa)o->common.isa;
-    desc.late.families = o->families;
+    desc.late.families = o->families | o->shape;
+    desc.late.signs = o->signs && o->families;
     desc.late.members = o->families ? o->members : 1;
     desc.late.sigma0 = (float)o->sigma0;
     desc.late.gamma = (float)o->gamma;
@@ -398,7 +481,7 @@ static trainer build(const options *o, const data_set *d)
     trainer t = trainer_create(&desc, o->batch, &a, &d->train, &d->test);
     t.bar = progress_start(1, "img", o->common.quiet || o->files.eval);
     lp_tensor *image = o->half ? lp_avgpool2d(t.net, t.image, 2, 2) : t.image;
-    trainer_compile(&t, net_build(t.net, image, o->kind, d->train.classes));
+    trainer_compile(&t, net_build(t.net, image, o->kind, d->train.classes, o->dropout));
     return t;
 }
 
@@ -470,61 +553,127 @@ static void train_all(trainer *t, const options *o, FILE *csv)
 
 /* --------------------------------------------------------------------------- result */
 
-static void print_row(const char *name, const char *suffix, const lp_metrics *m)
+/* The final table, for people and as lines of a CSV; deep: the sum of the probabilities of the nets
+   of a deep ensemble [images, classes], or NULL. */
+typedef struct table {
+    const options *options;
+    const char    *dataset;
+    FILE          *csv; /* or NULL */
+    double        *deep;
+} table;
+
+static void results_line(const table *r, const trainer *t, const char *model, const char *suffix,
+                         double accuracy, double nll, double ece, double brier)
 {
-    char full[64];
-    snprintf(full, sizeof full, "%s%s", name, suffix);
-    printf("%-28s %16.2f %20.4f\n", full, percent(m), lp_nll(m));
+    const options *o = r->options;
+    if (!r->csv) return;
+    fprintf(r->csv, "%s,%s,%s,\"%s\",%d,%d,%d,%d,%d,%s%s,%.4f,%.6f,%.6f,%.6f\n", o->run, r->dataset,
+            o->net, o->late, o->families ? o->members : 1, o->common.epochs,
+            o->families ? o->t0 : o->common.epochs, t->train->count, o->common.seed, model, suffix,
+            100 * accuracy, nll, ece, brier);
+    csv_flush(r->csv, o->results);
 }
 
-static void print_members(trainer *t, const char *suffix)
+/* name: in the table; model: in the CSV; averaging: "", "SWA" or "EMA". */
+static void print_row(const table *r, const trainer *t, const char *name, const char *model,
+                      const char *averaging, const lp_metrics *m)
+{
+    char full[64], suffix[8];
+    snprintf(full, sizeof full, "%s%s%s", name, *averaging ? ", " : "", averaging);
+    snprintf(suffix, sizeof suffix, "%s%s", *averaging ? "-" : "", averaging);
+    for (char *p = suffix; *p; p++)
+        if (*p >= 'A' && *p <= 'Z') *p = (char)(*p + 'a' - 'A');
+    printf("%-28s %16.2f %20.4f\n", full, percent(m), lp_nll(m));
+    if (model) results_line(r, t, model, suffix, lp_accuracy(m), lp_nll(m), lp_ece(m), lp_brier(m));
+}
+
+static void print_members(const table *r, trainer *t, const char *averaging)
 {
     double acc[2] = { 1e9, -1 }, nll[2] = { 1e9, -1 }; /* smallest, largest */
+    double mean[4] = { 0, 0, 0, 0 };
     int    members = lp_get_info(t->net).members;
     for (int k = 0; k < members; k++) {
         lp_metrics m = evaluate(t, t->test, k);
         double     a = percent(&m), n = lp_nll(&m);
+        double     all[4] = { lp_accuracy(&m), n, lp_ece(&m), lp_brier(&m) };
+        for (int i = 0; i < 4; i++) mean[i] += all[i] / members;
         if (a < acc[0]) acc[0] = a;
         if (a > acc[1]) acc[1] = a;
         if (n < nll[0]) nll[0] = n;
         if (n > nll[1]) nll[1] = n;
     }
     char name[64];
-    snprintf(name, sizeof name, "members 1..%d%s", members, suffix);
+    snprintf(name, sizeof name, "members 1..%d%s%s", members, *averaging ? ", " : "", averaging);
     printf("%-28s %7.2f .. %5.2f %10.4f .. %.4f\n", name, acc[0], acc[1], nll[0], nll[1]);
+    results_line(r, t, "members",
+                 !*averaging         ? ""
+                 : *averaging == 'S' ? "-swa"
+                                     : "-ema",
+                 mean[0], mean[1], mean[2], mean[3]);
 }
 
 typedef struct outcome {
     lp_metrics averaged, ensemble;
 } outcome;
 
-/* Rows of the table for the weights as they are now. */
-static outcome print_models(trainer *t, const options *o, const char *suffix)
+static void print_mc_dropout(const table *r, trainer *t, const char *averaging)
 {
-    outcome r;
-    r.averaged = r.ensemble = evaluate(t, t->test, LP_AVERAGED);
-    if (!o->families) {
-        print_row("single model", suffix, &r.averaged);
-        return r;
-    }
-    print_members(t, suffix);
-    print_row("averaged model", suffix, &r.averaged);
-    r.ensemble = evaluate(t, t->test, LP_ENSEMBLE);
-    print_row("ensemble", suffix, &r.ensemble);
-    return r;
+    char name[64];
+    t->passes = r->options->mc_dropout;
+    if (!t->passes) return;
+    lp_metrics m = evaluate(t, t->test, LP_AVERAGED);
+    snprintf(name, sizeof name, "MC dropout, %d passes", t->passes);
+    print_row(r, t, name, "mc-dropout", averaging, &m);
+    t->passes = 0;
 }
 
-static outcome print_table(trainer *t, const options *o)
+/* Rows of the table for the weights as they are now. */
+static outcome print_models(const table *r, trainer *t, const char *averaging)
 {
+    outcome now;
+    int     late = r->options->families != 0;
+    now.averaged = now.ensemble = evaluate(t, t->test, LP_AVERAGED);
+    if (late) print_members(r, t, averaging);
+    print_row(r, t, late ? "averaged model" : "single model", late ? "averaged" : "single",
+              averaging, &now.averaged);
+    if (late) {
+        now.ensemble = evaluate(t, t->test, LP_ENSEMBLE);
+        print_row(r, t, "ensemble", "ensemble", averaging, &now.ensemble);
+    }
+    print_mc_dropout(r, t, averaging);
+    return now;
+}
+
+/* Adds this net to the deep ensemble, of which it is number `nets`: what the nets so far say
+   together. */
+static lp_metrics add_to_deep(const table *r, trainer *t, int nets)
+{
+    lp_metrics m = lp_metrics_zero();
+    int        classes = t->test->classes;
+    for (int first = 0, rows; first < t->test->count; first += rows) {
+        rows = trainer_predict(t, t->test, first, LP_AVERAGED);
+        for (int i = 0; i < rows * classes; i++) {
+            double *sum = &r->deep[(size_t)first * (size_t)classes + (size_t)i];
+            *sum += (double)t->probs[i];
+            t->probs[i] = (lp_real)(*sum / nets);
+        }
+        lp_metrics_add(&m, t->probs, t->label->labels, rows, classes);
+    }
+    return m;
+}
+
+static outcome print_table(const table *r, trainer *t)
+{
+    const options *o = r->options;
     progress_clear(&t->bar);
     printf("\n%-28s %16s %20s\n", "model", "test accuracy %", "test NLL");
-    if (t->at_t0.images > 0) print_row("single model at T0", "", &t->at_t0);
-    outcome r = print_models(t, o, "");
+    if (t->at_t0.images > 0) print_row(r, t, "single model at T0", NULL, "", &t->at_t0);
+    outcome now = print_models(r, t, "");
     if (o->swa_from || o->ema > 0) {
         swa_apply(t);
-        r = print_models(t, o, o->swa_from ? ", SWA" : ", EMA");
+        now = print_models(r, t, o->swa_from ? "SWA" : "EMA");
     }
-    return r;
+    return now;
 }
 
 /* ---------------------------------------------------------------------------- files */
@@ -542,10 +691,8 @@ static facts describe_model(const options *o, const data_set *d)
              (double)d->mean[2]);
     fact_add(&about, "std", "%.9g %.9g %.9g", (double)d->deviation[0], (double)d->deviation[1],
              (double)d->deviation[2]);
-    if (o->files.save_members) {
-        fact_add(&about, "late", "%s", o->late);
-        fact_add(&about, "members", "%d", o->families ? o->members : 1);
-    }
+    if (o->files.save_members || o->shape) fact_add(&about, "late", "%s", o->late);
+    if (o->files.save_members) fact_add(&about, "members", "%d", o->families ? o->members : 1);
     return about;
 }
 
@@ -606,32 +753,59 @@ static void print_result(const trainer *t, const options *o, const char *name, c
     output_check();
 }
 
-int main(int argc, char **argv)
+/* One net: trained, or read, and tested; the nets-th of a deep ensemble. */
+static void run_net(options *o, data_set *d, const char *program, table *r, int nets)
 {
     static const char header[] = "epoch,lr,train_loss,test_acc,test_nll,members,train_seconds";
-    options           o = read_options(argc, argv);
-    data_set         *d = read_data(&o);
-    choose_members(&o, d->train.count);
-    checkpoint keep = checkpoint_start(&o.files, argv[0]);
-    trainer    t = build(&o, d);
-    facts      about = describe_model(&o, d);
-    describe_run(&o, &t, &about, &keep);
+    checkpoint        keep = checkpoint_start(&o->files, program);
+    trainer           t = build(o, d);
+    facts             about = describe_model(o, d);
+    describe_run(o, &t, &about, &keep);
     t.keep = &keep;
-    print_setup(&o, &t, d->name);
-    load(&t, &o);
-    FILE *csv = o.files.resume ? csv_reopen(o.common.csv, header, t.epoch - 1)
-                               : csv_open(o.common.csv, header);
+    print_setup(o, &t, d->name);
+    load(&t, o);
+    FILE *csv = o->files.resume ? csv_reopen(o->common.csv, header, t.epoch - 1)
+                                : csv_open(o->common.csv, header);
 
-    if (!o.files.eval) train_all(&t, &o, csv);
-    outcome r = print_table(&t, &o);
-    model_save(&o.files, t.net, &about);
-    if (o.confusion || d->own) print_confusion(&t, d);
-    print_result(&t, &o, d->name, &r);
+    if (!o->files.eval) train_all(&t, o, csv);
+    outcome now = print_table(r, &t);
+    model_save(&o->files, t.net, &about);
+    if (r->deep) {
+        char name[64];
+        now.ensemble = add_to_deep(r, &t, nets);
+        snprintf(name, sizeof name, "deep ensemble of %d", nets);
+        if (nets > 1)
+            print_row(r, &t, name, nets == o->ensemble ? "deep-ensemble" : NULL, "", &now.ensemble);
+    }
+    if (o->confusion || d->own) print_confusion(&t, d);
+    print_result(&t, o, d->name, &now);
 
-    csv_close(csv, o.common.csv);
+    csv_close(csv, o->common.csv);
     facts_free(&about);
     facts_free(&keep.fixed);
     trainer_destroy(&t);
+}
+
+int main(int argc, char **argv)
+{
+    static const char header[] = "run,dataset,net,late,members,epochs,t0,train_images,seed,model,"
+                                 "accuracy,nll,ece,brier";
+    options           o = read_options(argc, argv);
+    data_set         *d = read_data(&o);
+    file_options      files = o.files;
+    choose_members(&o, d->train.count);
+    table r = { &o, d->name, csv_append(o.results, header), NULL };
+    if (o.ensemble > 1)
+        r.deep =
+            (double *)allocate((size_t)d->test.count * (size_t)d->test.classes, sizeof *r.deep);
+    for (int i = 1, first = o.common.seed; i <= o.ensemble; i++) {
+        o.common.seed = first + i - 1;
+        o.files.save = file_of_seed(files.save, o.common.seed);
+        o.files.weights = file_of_seed(files.weights, o.common.seed);
+        run_net(&o, d, argv[0], &r, i);
+    }
+    csv_close(r.csv, o.results);
+    free(r.deep);
     data_free(d);
     return 0;
 }

@@ -177,7 +177,7 @@ static trainer build(const options *o, int seed, const image_set *train, const i
     a.flip = 0; /* a mirrored texture is another texture */
     trainer    t = trainer_create(&desc, BATCH, &a, train, test);
     lp_tensor *half = lp_avgpool2d(t.net, t.image, 2, 2);
-    trainer_compile(&t, lp_wrn(t.net, half, 10, 1, CLASSES));
+    trainer_compile(&t, lp_wrn(t.net, half, 10, 1, CLASSES, 0));
     return t;
 }
 

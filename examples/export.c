@@ -160,7 +160,7 @@ static lp_tensor *build_images(lp_net *net, const options *o, const lp_source *f
              last = entry_of(o, file, kind.width || small ? "fc.weight" : "linear.weight", 2);
     lp_tensor *image = lp_input(net, "image", 1, o->size, o->size, (int)first.dim[1]);
     return small ? net_small(net, image, (int)last.dim[0])
-                 : net_build(net, image, kind, (int)last.dim[0]);
+                 : net_build(net, image, kind, (int)last.dim[0], 0);
 }
 
 /* Which net it is and how its input was normalised, where the options do not say it. */

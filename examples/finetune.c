@@ -155,6 +155,10 @@ static options read_options(int argc, char **argv)
     if (!o.weights) die(EXIT_USAGE, "--weights is missing: expected a safetensors file");
     check_writable("--save", o.save);
     o.families = late_parse(o.late);
+    if (o.families & ~(unsigned)(LP_LATE_BN | LP_LATE_HEAD | LP_LATE_FULL))
+        die(EXIT_USAGE,
+            "--late %s: expected bn, head, full or none: other weights are not in --weights",
+            o.late);
     return o;
 }
 
@@ -250,7 +254,7 @@ static trainer build(const experiment *e, int seed, double theta)
     augmentation a = augmentation_default(desc.seed, e->start.mean, e->start.deviation);
     trainer      t = trainer_create(&desc, o->batch, &a, &e->train, &e->test);
     t.bar = e->bar;
-    trainer_compile(&t, net_build(t.net, t.image, e->start.kind, e->train.classes));
+    trainer_compile(&t, net_build(t.net, t.image, e->start.kind, e->train.classes, 0));
     return t;
 }
 

@@ -33,9 +33,11 @@ static inline net_kind net_parse(const char *source, const char *name)
     return k;
 }
 
-static inline lp_tensor *net_build(lp_net *net, lp_tensor *image, net_kind k, int classes)
+/* dropout: of a Wide ResNet, else 0. */
+static inline lp_tensor *net_build(lp_net *net, lp_tensor *image, net_kind k, int classes,
+                                   double dropout)
 {
-    return k.width ? lp_wrn(net, image, k.depth, k.width, classes)
+    return k.width ? lp_wrn(net, image, k.depth, k.width, classes, (float)dropout)
                    : lp_resnet_cifar(net, image, k.depth, classes);
 }
 
@@ -45,16 +47,27 @@ static inline size_t net_graph_bytes(net_kind k)
     return ((size_t)1 << 20) + (size_t)k.depth * 16384;
 }
 
-/* "bn,head" -> LP_LATE_BN | LP_LATE_HEAD. */
+enum { LATE_SIGNS = 1 << 30 }; /* lp_late.signs, among the families of late_parse */
+
+/* "bn,head" -> LP_LATE_BN | LP_LATE_HEAD; batchensemble is rank1 with random signs. */
 static inline unsigned late_parse(const char *list)
 {
-    static const char *const names[] = { "none", "bn", "head", "full" };
-    static const unsigned    families[] = { LP_LATE_NONE, LP_LATE_BN, LP_LATE_HEAD, LP_LATE_FULL };
-    int                      items = 0, known = 0, none = 0;
-    unsigned                 set = 0;
+    static const char *const names[] = { "none",  "bn",    "head",         "full",
+                                         "rank1", "hyper", "batchensemble" };
+    static const unsigned    families[] = {
+           LP_LATE_NONE,
+           LP_LATE_BN,
+           LP_LATE_HEAD,
+           LP_LATE_FULL,
+           LP_LATE_RANK1,
+           LP_LATE_HYPER,
+           LP_LATE_RANK1 | (unsigned)LATE_SIGNS,
+    };
+    int      items = 0, known = 0, none = 0;
+    unsigned set = 0;
     for (const char *item = list; item; items++) {
         size_t length = strcspn(item, ",");
-        for (int i = 0; i < 4; i++)
+        for (int i = 0; i < 7; i++)
             if (strlen(names[i]) == length && strncmp(names[i], item, length) == 0) {
                 set |= families[i];
                 none += i == 0;
@@ -63,7 +76,10 @@ static inline unsigned late_parse(const char *list)
         item = item[length] ? item + length + 1 : NULL;
     }
     if (known < items || (none && items > 1))
-        die(EXIT_USAGE, "--late %s: expected none, or bn, head, full joined by commas", list);
+        die(EXIT_USAGE,
+            "--late %s: expected none, or bn, head, full, rank1, hyper, batchensemble joined by "
+            "commas",
+            list);
     return set;
 }
 

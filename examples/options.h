@@ -437,6 +437,22 @@ static inline FILE *csv_reopen(const char *path, const char *header, double last
     return csv;
 }
 
+/* A file to which several runs add their lines; what it holds must begin with this header. */
+static inline FILE *csv_append(const char *path, const char *header)
+{
+    char  first[1024];
+    FILE *old = path ? fopen(path, "r") : NULL;
+    int   begun = old && fgets(first, sizeof first, old) != NULL;
+    if (old) fclose(old);
+    if (!begun) return csv_open(path, header);
+    first[strcspn(first, "\r\n")] = 0;
+    if (strcmp(first, header) != 0)
+        die(EXIT_USAGE, "%s: its first line is '%.60s', expected '%.60s'", path, first, header);
+    FILE *csv = fopen(path, "a");
+    if (!csv) die(EXIT_USAGE, "%s: cannot open for writing: %s", path, strerror(errno));
+    return csv;
+}
+
 static inline void csv_close(FILE *csv, const char *path)
 {
     if (csv && fclose(csv) != 0)

@@ -103,7 +103,7 @@ static trainer build(const options *o, int seed, const image_set *train, const i
     augmentation a = augmentation_default(desc.seed, format->mean, format->deviation);
     trainer      t = trainer_create(&desc, BATCH, &a, train, test);
     lp_tensor   *half = lp_avgpool2d(t.net, t.image, 2, 2);
-    trainer_compile(&t, lp_wrn(t.net, half, 10, 1, format->classes));
+    trainer_compile(&t, lp_wrn(t.net, half, 10, 1, format->classes, 0));
     return t;
 }
 

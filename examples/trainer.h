@@ -20,6 +20,7 @@ typedef struct trainer {
     progress         bar;
     double           seconds, images; /* spent and seen in training                             */
     double           ema;             /* decay of the moving average of weights, or 0           */
+    int              passes;          /* with dropout, of which predictions are the mean, or 0  */
 
     /* The place in training, which a checkpoint keeps. */
     int         epoch, first; /* under way, from 1; its next image in order           */
@@ -167,7 +168,8 @@ static inline int trainer_predict(trainer *t, const image_set *set, int first, i
         image_normalise(&t->augment, pixels, t->image->data + i * IMAGE_BYTES);
         t->label->labels[i] = set->labels[first + i];
     }
-    trainer_check(t, lp_predict(t->net, which, t->probs));
+    trainer_check(t, t->passes ? lp_predict_dropout(t->net, which, t->passes, t->probs)
+                               : lp_predict(t->net, which, t->probs));
     return rows;
 }
 

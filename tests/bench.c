@@ -93,7 +93,7 @@ static model build_wrn(lp_desc desc, int depth, int width, int batch)
     m.batch = batch;
     m.x = lp_input(m.net, "image", batch, 32, 32, 3);
     m.y = lp_labels(m.net, "label", batch);
-    lp_tensor *loss = lp_cross_entropy(m.net, lp_wrn(m.net, m.x, depth, width, 10), m.y, 0);
+    lp_tensor *loss = lp_cross_entropy(m.net, lp_wrn(m.net, m.x, depth, width, 10, 0), m.y, 0);
     if (lp_compile(m.net, loss, NULL, 0) != LP_OK) {
         fprintf(stderr, "bench: %s\n", lp_error(m.net));
         exit(1);

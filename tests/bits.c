@@ -40,7 +40,7 @@ static uint64_t train(lp_isa isa, int threads, lp_parallel_for hook, int steps)
     lp_tensor *x = lp_input(net, "x", batch, side, side, 3), *y = lp_labels(net, "y", batch);
     lp_tensor *h = lp_conv(net, lp_dropout(net, x, 0.1f), "stem", 5, 5, 1);
     h = lp_maxpool(net, lp_relu(net, lp_batchnorm(net, h, "stem.bn")), 3, 1, 1);
-    lp_tensor *loss = lp_cross_entropy(net, lp_wrn(net, h, 10, 1, 7), y, 0.1f);
+    lp_tensor *loss = lp_cross_entropy(net, lp_wrn(net, h, 10, 1, 7, 0), y, 0.1f);
     if (!CHECK(lp_compile(net, loss, NULL, 0) == LP_OK)) return puts(lp_error(net)), 0;
 #ifdef LPI_THREADS
     CHECK(net->team.lanes == threads);

@@ -79,7 +79,7 @@ static lp_tensor *build(lp_net *net, const char *name, int batch)
     }
     h = lp_input(net, "image", batch, 32, 32, 3);
     if (strcmp(name, "small") == 0) return net_small(net, h, 10);
-    if (sscanf(name, "wrn-%d-%d", &depth, &width) == 2) return lp_wrn(net, h, depth, width, 10);
+    if (sscanf(name, "wrn-%d-%d", &depth, &width) == 2) return lp_wrn(net, h, depth, width, 10, 0);
     if (sscanf(name, "resnet-%d", &depth) == 1) return lp_resnet_cifar(net, h, depth, 10);
     return NULL;
 }

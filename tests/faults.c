@@ -250,7 +250,7 @@ static void models_stop_early(void)
         lp_net    *net = lp_create(&d);
         lp_tensor *x = lp_input(net, "x", 2, 4, 4, 3), *words = lp_tokens(net, "words", 2, 4), *h;
         clock_t    begin = clock();
-        h = model == 0   ? lp_wrn(net, x, 2147483644, 1, 10)
+        h = model == 0   ? lp_wrn(net, x, 2147483644, 1, 10, 0)
             : model == 1 ? lp_resnet_cifar(net, x, 2147483642, 10)
                          : lp_char_lstm(net, words, 9, 4, 4, INT_MAX);
         double seconds = (double)(clock() - begin) / CLOCKS_PER_SEC;

@@ -154,7 +154,7 @@ static void wrn(void)
     if (test_small) return;
     fixture f = begin(4);
     check_loss(&f,
-               lp_cross_entropy(f.net, lp_wrn(f.net, variable(&f, "x", 4, 8, 8, 3), 10, 1, 3),
+               lp_cross_entropy(f.net, lp_wrn(f.net, variable(&f, "x", 4, 8, 8, 3), 10, 1, 3, 0),
                                 f.labels, 0),
                in_double() ? 3 : 1);
 }

@@ -613,7 +613,14 @@ static int draw_dropout(graph *g)
 }
 /* The finaliser of splitmix64, without the step in front that test_mix makes. */
 static uint64_t finalise(uint64_t z) { return test_mix(z - UINT64_C(0x9E3779B97F4A7C15)); }
-BUILD           build_dropout(lp_net *net, const record *r, lp_tensor **in)
+static uint32_t hash32(uint32_t i, uint64_t key)
+{
+    uint32_t h = i ^ (uint32_t)key;
+    h = ((h ^ (h >> 16)) * UINT32_C(0x7FEB352D)) ^ (uint32_t)(key >> 32);
+    h = (h ^ (h >> 15)) * UINT32_C(0x846CA68B);
+    return h ^ (h >> 16);
+}
+BUILD build_dropout(lp_net *net, const record *r, lp_tensor **in)
 {
     return lp_dropout(net, in[0], r->p);
 }
@@ -621,9 +628,9 @@ static void forward_dropout(graph *g, record *r)
 {
     size_t   n = in_use(g, r);
     uint64_t seed = finalise(finalise(g->desc.seed + (uint64_t)g->now) + (uint64_t)g->draw);
+    uint64_t key = lp_random(seed, 1000u + (uint64_t)r->node, 0);
     for (size_t i = 0; i < n; i++)
-        r->kept[i] =
-            !g->training || lp_random_uniform(seed, 1000u + (uint64_t)r->node, i) >= (double)r->p;
+        r->kept[i] = !g->training || hash32((uint32_t)i, key) >= (double)r->p * 4294967296.0;
     plain_dropout(value_of(g, r, 0), r->kept, g->training ? (double)r->p : 0, (ptrdiff_t)n,
                   r->value);
 }

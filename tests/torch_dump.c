@@ -73,7 +73,7 @@ static lp_net *wrn(FILE *f)
     d.late = lp_late_default(3);
     lp_net    *net = lp_create(&d);
     lp_tensor *x = lp_input(net, "x", ROWS, SIDE, SIDE, 3), *y = lp_labels(net, "y", ROWS);
-    lp_tensor *logits = lp_wrn(net, x, 10, 1, CLASSES);
+    lp_tensor *logits = lp_wrn(net, x, 10, 1, CLASSES, 0);
     if (lp_compile(net, lp_cross_entropy(net, logits, y, 0), NULL, 0) != LP_OK) return failed(net);
     for (int i = 0; i < ROWS * SIDE * SIDE * 3; i++)
         x->data[i] = (lp_real)lp_random_normal(5, 5, (uint64_t)i);

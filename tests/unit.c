@@ -320,7 +320,7 @@ static void errors_ranks(void)
     REFUSED(lp_subsample(s.net, s.rows, 2, 8), LP_ERR_SHAPE, NULL);
     REFUSED(lp_cross_entropy(s.net, s.image, s.label, 0), LP_ERR_SHAPE, NULL);
     REFUSED(lp_cross_entropy(s.net, s.rows, lp_labels(s.net, "l3", 3), 0), LP_ERR_SHAPE, NULL);
-    REFUSED(lp_wrn(s.net, s.rows, 10, 1, 10), LP_ERR_SHAPE, NULL);
+    REFUSED(lp_wrn(s.net, s.rows, 10, 1, 10, 0), LP_ERR_SHAPE, NULL);
     REFUSED(lp_resnet_cifar(s.net, s.rows, 8, 10), LP_ERR_SHAPE, NULL);
 }
 
@@ -429,11 +429,11 @@ static void errors_sizes(void)
 /* Breaks when a model accepts a depth it cannot have. */
 static void errors_models(void)
 {
-    REFUSED(lp_wrn(s.net, s.image, 11, 1, 10), LP_ERR_ARGUMENT, "11");
-    REFUSED(lp_wrn(s.net, s.image, 4, 1, 10), LP_ERR_ARGUMENT, "4");
-    REFUSED(lp_wrn(s.net, s.image, -2, 1, 10), LP_ERR_ARGUMENT, NULL);
-    REFUSED(lp_wrn(s.net, s.image, 10, 0, 10), LP_ERR_ARGUMENT, NULL);
-    REFUSED(lp_wrn(s.net, s.image, 10, 1, 0), LP_ERR_ARGUMENT, NULL);
+    REFUSED(lp_wrn(s.net, s.image, 11, 1, 10, 0), LP_ERR_ARGUMENT, "11");
+    REFUSED(lp_wrn(s.net, s.image, 4, 1, 10, 0), LP_ERR_ARGUMENT, "4");
+    REFUSED(lp_wrn(s.net, s.image, -2, 1, 10, 0), LP_ERR_ARGUMENT, NULL);
+    REFUSED(lp_wrn(s.net, s.image, 10, 0, 10, 0), LP_ERR_ARGUMENT, NULL);
+    REFUSED(lp_wrn(s.net, s.image, 10, 1, 0, 0), LP_ERR_ARGUMENT, NULL);
     REFUSED(lp_resnet_cifar(s.net, s.image, 21, 10), LP_ERR_ARGUMENT, "21");
     REFUSED(lp_resnet_cifar(s.net, s.image, 2, 10), LP_ERR_ARGUMENT, "2");
     REFUSED(lp_resnet_cifar(s.net, s.image, 8, 0), LP_ERR_ARGUMENT, NULL);
@@ -2854,7 +2854,7 @@ static void model_wrn(void)
 {
     lp_desc    desc = lp_desc_default();
     lp_net    *net = lp_create(&desc);
-    lp_tensor *x = lp_input(net, "image", 4, 32, 32, 3), *y = lp_wrn(net, x, 28, 10, 10);
+    lp_tensor *x = lp_input(net, "image", 4, 32, 32, 3), *y = lp_wrn(net, x, 28, 10, 10, 0);
     if (!CHECK(y != NULL)) puts(lp_error(net));
     CHECK_INT(count_parameters(net), 36479194);
     CHECK_INT(lp_get_info(net).parameters, 36479194);
@@ -2886,7 +2886,7 @@ static tiny residual_net(int wide, int recompute, const char *frozen)
     t.x = lp_input(t.net, "image", N, 12, 12, 2);
     t.y = lp_labels(t.net, "label", N);
     lp_tensor *logits =
-        wide ? lp_wrn(t.net, t.x, 16, 1, CLASSES) : lp_resnet_cifar(t.net, t.x, 14, CLASSES);
+        wide ? lp_wrn(t.net, t.x, 16, 1, CLASSES, 0) : lp_resnet_cifar(t.net, t.x, 14, CLASSES);
     t.loss = lp_cross_entropy(t.net, logits, t.y, 0);
     if (frozen) CHECK_INT(lp_freeze(t.net, lp_find(t.net, frozen)), LP_OK);
     CHECK_INT(lp_compile(t.net, t.loss, NULL, 0), LP_OK);
@@ -3146,7 +3146,7 @@ static void model_learns(void)
     lp_net    *net = lp_create(&desc);
     lp_tensor *x = lp_input(net, "image", N, 8, 8, 3), *y = lp_labels(net, "label", N);
     lp_real    l = 0, first = 0;
-    lp_tensor *loss = lp_cross_entropy(net, lp_wrn(net, x, 10, 1, 4), y, 0);
+    lp_tensor *loss = lp_cross_entropy(net, lp_wrn(net, x, 10, 1, 4, 0), y, 0);
     CHECK_INT(lp_compile(net, loss, NULL, 0), LP_OK);
     for (int i = 0; i < N * 192; i++) x->data[i] = (lp_real)test_random(8, (uint64_t)i);
     for (int i = 0; i < N; i++) y->labels[i] = i % 4;
