@@ -4,7 +4,7 @@
    no Winograd), conv-C-HW-N (channels, size, images), wrn-D-W-B (depth, width, batch; --recompute:
    less memory), lstm-U-B-L (units, batch, length), files (saving and loading; writes here), late
    (WRN-16-1: late-phase against plain minibatches; and late-lstm: LSTM-500, the same with rank-1
-   weights).  Every line is for machines: result key=value ...
+   weights), late-weights (WRN-16-4: rank-1 and hypernetwork against plain minibatches).  Every line is for machines: result key=value ...
    In WebAssembly (small batches: see the limit of 32-bit machines in lpi_check_size):
    clang --target=wasm32-wasi -O2 -msimd128 -DLP_NO_THREADS tests/bench.c -o bench.wasm
    node --no-warnings tests/wasi.mjs bench.wasm --threads 1 --isa vector wrn-16-1-16 */
@@ -173,6 +173,19 @@ static void bench_late_wrn(lp_desc desc)
     lp_desc late = desc;
     late.late = lp_late_default(10);
     bench_pair("wrn-16-1", build_wrn(late, 16, 1, 128), build_wrn(desc, 16, 1, 128));
+}
+
+/* The families that make weights of other weights, K = 2, against plain training. */
+static void bench_late_weights(lp_desc desc)
+{
+    static const unsigned    family[] = { LP_LATE_RANK1, LP_LATE_HYPER };
+    static const char *const name[] = { "wrn-16-4-rank1", "wrn-16-4-hyper" };
+    for (int i = 0; i < 2; i++) {
+        lp_desc late = desc;
+        late.late.families = family[i];
+        late.late.members = 2;
+        bench_pair(name[i], build_wrn(late, 16, 4, 128), build_wrn(desc, 16, 4, 128));
+    }
 }
 
 /* One 3x3 convolution, stride 1, c -> c channels, the three passes, in GFLOP/s of the direct
@@ -352,14 +365,15 @@ int main(int argc, char **argv)
         else if (strcmp(argv[i], "late") == 0) bench_late_wrn(desc), bench_late_lstm(desc), done++;
         else if (strcmp(argv[i], "files") == 0) bench_files(desc), done++;
         else if (strcmp(argv[i], "late-lstm") == 0) bench_late_lstm(desc), done++;
+        else if (strcmp(argv[i], "late-weights") == 0) bench_late_weights(desc), done++;
         else if (sscanf(argv[i], "wrn-%d-%d-%d", &d, &w, &b) == 3) bench_wrn(desc, d, w, b), done++;
         else if (sscanf(argv[i], "lstm-%d-%d-%d", &d, &w, &b) == 3)
             bench_lstm(desc, d, w, b), done++;
         else {
             fprintf(stderr,
                     "bench: unknown argument %s; expected --threads N, --isa NAME, sgemm, conv, "
-                    "conv-C-HW-N, --direct, --recompute, files, late, late-lstm, wrn-D-W-B or "
-                    "lstm-U-B-L\n",
+                    "conv-C-HW-N, --direct, --recompute, files, late, late-lstm, "
+                    "late-weights, wrn-D-W-B or lstm-U-B-L\n",
                     argv[i]);
             return 2;
         }
