@@ -83,6 +83,38 @@ accept "no late phase" '^result .*late=none' run good --late none
 accept "all families, SWA" '^result dataset=cifar10 net=wrn-10-1 late=full' run good --late full --swa-from 2
 accept "EMA" '^result' run good --late full --ema 0.9
 if grep -q '^averaged model, EMA ' "$dir/out"; then ok; else bad "the table has a row for EMA"; fi
+has() { if grep -qE -e "$2" "$dir/out"; then ok; else bad "$1: no line $2"; fi; }
+saved() { file=$1; shift; "$cifar" --data "$dir/varied" --quiet --batch 16 --eval --weights "$dir/$file" "$@"; }
+accept "rank-1 factors" '^result .*late=rank1,bn ' run varied --late rank1,bn --save "$dir/rank1.st"
+accept "hypernetwork" '^result .*late=hyper ' run varied --late hyper --save "$dir/hyper.st" --save-members
+accept "a saved hypernetwork" '^result .*late=hyper ' saved hyper.st
+has "its members" '^members 1..2 '
+accept "a saved net with factors, without its members" '^result .*late=rank1,bn ' saved rank1.st
+has "it is one model" '^single model '
+accept "BatchEnsemble" '^result .*late=batchensemble ' run varied --late batchensemble --t0 0
+accept "dropout" '^result .*late=none ' run varied --late none --dropout 0.3 --mc-dropout 3
+has "MC dropout" '^MC dropout, 3 passes  '
+accept "deep ensemble" '^result .*seed=2 ' run varied --late none --ensemble 2 --save "$dir/m%d.st" \
+    --results "$dir/results.csv" --run two
+grep -E '^(single model|deep)' "$dir/out" >"$dir/trained"
+has "both nets together" '^deep ensemble of 2 '
+accept "a saved deep ensemble" '^result .*seed=2 ' saved m%d.st --ensemble 2
+grep -E '^(single model|deep)' "$dir/out" >"$dir/read"
+same "it answers as when it was trained" "$(cat "$dir/trained")" "$(cat "$dir/read")"
+accept "its first net" '^result' saved m1.st --results "$dir/results.csv"
+same "a line for each model, one header" "$(cut -d, -f1,10 "$dir/results.csv" | tr '\n' ' ')" \
+    "run,model two,single two,single two,deep-ensemble run,single "
+accept "validation" '^result' run varied --validation 8 --limit-train 32
+refuse "all images held out" 2 "--validation 40: expected fewer than the 40" run varied --validation 40
+refuse "two ways to make weights" 1 "rank1 and hyper" run good --late rank1,hyper
+refuse "no hypernetwork" 1 "no weight is made from templates" run good --late hyper --net resnet-8
+refuse "signs too late" 2 "--late batchensemble: expected --t0 0" run good --late batchensemble
+refuse "dropout in a ResNet" 2 "--dropout 0.1: expected a wrn" run good --dropout 0.1 --net resnet-8
+refuse "masks without dropout" 2 "--mc-dropout 3: expected --dropout" run good --mc-dropout 3
+refuse "nets with one checkpoint" 2 "--ensemble 2: expected without --checkpoint" run good --ensemble 2 --checkpoint "$dir/c.st"
+refuse "nets with one file" 2 "expected a %d in the name" run good --ensemble 2 --save "$dir/one.st"
+printf 'a,b\n' >"$dir/other.csv"
+refuse "lines of another table" 2 "its first line is 'a,b'" run good --results "$dir/other.csv"
 refuse "SWA and EMA" 2 "--ema 0.9 beside --swa-from 2: expected one of them" run good --swa-from 2 --ema 0.9
 accept "ResNet" '^result dataset=cifar10 net=resnet-8' run good --net resnet-8
 accept "CSV" '^result' run good --csv "$dir/out.csv"
