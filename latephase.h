@@ -4747,40 +4747,62 @@ LP_API lp_tensor *lp_rank1(lp_net *net, lp_tensor *w)
    and channels of a template.  dT_j = sum_p e[p,j] dy_p;  de[p,j] = dy_p . T_j.  item: LPI_LINES of
    t; node->own: the row of the coefficients, an int */
 
+/* Some lines for each t, `apart` from each other; those of the next t are `next` further on. */
+typedef struct lpi_strands {
+    lpi_n n, apart, next;
+} lpi_strands;
 typedef struct lpi_mixer {
     const lp_kernels *kernels;
-    lpi_n             lines, out, templates, pieces, size; /* t, out, J, P, t out */
-    const lp_real    *from, *e, *dy;
-    lp_real          *y, *part; /* part [items, P, J] */
+    lpi_n             lines, width, e_to, e_from; /* t, out; strides of e */
+    const lp_real    *e, *x, *dy;
+    lp_real          *y; /* of coefficients: [items, P, J] */
+    lpi_strands       to, from;
     int               accumulate;
 } lpi_mixer;
 
+/* From templates [J, t, out] to pieces [t, P, out]. */
 static lpi_mixer lpi_mixer_of(const lp_net *net, const lpi_node *node)
 {
     lpi_mixer m;
+    lpi_n     templates = node->in[0]->pub.dim[0], pieces = node->in[1]->row_size / templates;
     lpi_memset(&m, 0, sizeof m);
     m.kernels = net->kernels;
-    m.templates = node->in[0]->pub.dim[0];
-    m.size = node->in[0]->row_size;
-    m.pieces = node->in[1]->row_size / m.templates;
-    m.out = lpi_last(node->out);
-    m.lines = m.size / m.out;
-    m.from = lpi_value(net, node->in[0]);
+    m.width = lpi_last(node->out);
+    m.lines = node->in[0]->row_size / m.width;
+    m.from.n = templates, m.from.apart = node->in[0]->row_size, m.from.next = m.width;
+    m.to.n = pieces, m.to.apart = m.width, m.to.next = pieces * m.width;
+    m.e_to = templates, m.e_from = 1;
     m.e = lpi_value(net, node->in[1]) + *(const int *)node->own * node->in[1]->row_size;
+    m.x = lpi_value(net, node->in[0]);
     return m;
 }
+/* y_a (+)= sum_b e[a,b] x_b. */
 static void lpi_mix_item(void *arg, int item, LPI_UNUSED int lane)
 {
     const lpi_mixer *m = (const lpi_mixer *)arg;
     lpi_n            t = (lpi_n)item * LPI_LINES, end = lpi_minp(t + LPI_LINES, m->lines);
     for (; t < end; t++)
-        for (lpi_n p = 0; p < m->pieces; p++) {
-            lp_real *y = m->y + (t * m->pieces + p) * m->out;
-            lpi_zero(y, m->out);
-            for (lpi_n j = 0; j < m->templates; j++)
-                LPI_CALL(m->kernels, axpy, m->out, m->e[p * m->templates + j],
-                         m->from + j * m->size + t * m->out, y);
+        for (lpi_n a = 0; a < m->to.n; a++) {
+            lp_real *y = m->y + a * m->to.apart + t * m->to.next;
+            if (!m->accumulate) lpi_zero(y, m->width);
+            for (lpi_n b = 0; b < m->from.n; b++)
+                LPI_CALL(m->kernels, axpy, m->width, m->e[a * m->e_to + b * m->e_from],
+                         m->x + b * m->from.apart + t * m->from.next, y);
         }
+}
+/* part[a,b] = sum over the item's t of dy_a . x_b. */
+LPI_TRAINING_ONLY void lpi_mix_coefficients_item(void *arg, int item, LPI_UNUSED int lane)
+{
+    const lpi_mixer *m = (const lpi_mixer *)arg;
+    lpi_n            first = (lpi_n)item * LPI_LINES, n = m->to.n * m->from.n;
+    for (lpi_n i = 0; i < n; i++) {
+        lpi_n  a = i / m->from.n, b = i % m->from.n;
+        double sum = 0;
+        for (lpi_n t = first; t < lpi_minp(first + LPI_LINES, m->lines); t++)
+            sum += LPI_CALL(m->kernels, dot, m->width, m->dy + a * m->to.apart + t * m->to.next,
+                            m->x + b * m->from.apart + t * m->from.next);
+        m->y[item * n + i] = (lp_real)sum;
+    }
 }
 static lp_status lpi_mix_forward(lp_net *net, lpi_node *node)
 {
@@ -4789,54 +4811,31 @@ static lp_status lpi_mix_forward(lp_net *net, lpi_node *node)
     lpi_for(&net->team, (int)lpi_ceil_div(m.lines, LPI_LINES), lpi_mix_item, &m);
     return LP_OK;
 }
-LPI_TRAINING_ONLY void lpi_mix_templates_item(void *arg, int item, LPI_UNUSED int lane)
-{
-    const lpi_mixer *m = (const lpi_mixer *)arg;
-    lpi_n            t = (lpi_n)item * LPI_LINES, end = lpi_minp(t + LPI_LINES, m->lines);
-    for (; t < end; t++)
-        for (lpi_n j = 0; j < m->templates; j++) {
-            lp_real *dt = m->y + j * m->size + t * m->out;
-            if (!m->accumulate) lpi_zero(dt, m->out);
-            for (lpi_n p = 0; p < m->pieces; p++)
-                LPI_CALL(m->kernels, axpy, m->out, m->e[p * m->templates + j],
-                         m->dy + (t * m->pieces + p) * m->out, dt);
-        }
-}
-LPI_TRAINING_ONLY void lpi_mix_coefficients_item(void *arg, int item, LPI_UNUSED int lane)
-{
-    const lpi_mixer *m = (const lpi_mixer *)arg;
-    lpi_n            t0 = (lpi_n)item * LPI_LINES, end = lpi_minp(t0 + LPI_LINES, m->lines);
-    lp_real         *part = m->part + item * m->pieces * m->templates;
-    for (lpi_n i = 0; i < m->pieces * m->templates; i++) {
-        lpi_n  p = i / m->templates, j = i % m->templates;
-        double sum = 0;
-        for (lpi_n t = t0; t < end; t++)
-            sum += LPI_CALL(m->kernels, dot, m->out, m->dy + (t * m->pieces + p) * m->out,
-                            m->from + j * m->size + t * m->out);
-        part[i] = (lp_real)sum;
-    }
-}
 LPI_TRAINING_ONLY void lpi_mix_backward(lp_net *net, lpi_node *node)
 {
-    lpi_mixer m = lpi_mixer_of(net, node);
-    lpi_n     items = lpi_ceil_div(m.lines, LPI_LINES), n = node->in[1]->row_size;
+    lpi_mixer   m = lpi_mixer_of(net, node);
+    lpi_strands pieces = m.to;
+    lpi_n       items = lpi_ceil_div(m.lines, LPI_LINES), n = node->in[1]->row_size;
     m.dy = lpi_grad(net, node->out);
     if (lpi_wants(node, 1)) {
         lp_real *de = lpi_grad(net, node->in[1]);
         if (!lpi_adds(net, node, 1)) lpi_zero(de, node->in[1]->size);
         de += *(const int *)node->own * n;
-        m.part = lpi_scratch(net, items * n);
+        m.y = lpi_scratch(net, items * n);
         lpi_for(&net->team, (int)items, lpi_mix_coefficients_item, &m);
         for (lpi_n i = 0; i < n; i++) {
             double sum = (double)de[i];
-            for (lpi_n item = 0; item < items; item++) sum += (double)m.part[item * n + i];
+            for (lpi_n item = 0; item < items; item++) sum += (double)m.y[item * n + i];
             de[i] = (lp_real)sum;
         }
     }
     if (!lpi_wants(node, 0)) return;
+    m.x = m.dy;
     m.y = lpi_grad(net, node->in[0]);
+    m.to = m.from, m.from = pieces;
+    m.e_from = m.e_to, m.e_to = 1;
     m.accumulate = lpi_adds(net, node, 0);
-    lpi_for(&net->team, (int)items, lpi_mix_templates_item, &m);
+    lpi_for(&net->team, (int)items, lpi_mix_item, &m);
 }
 static void lpi_mix_sizes(const lp_net *net, const lpi_node *node, int training, lpi_sizes *s)
 {
