@@ -139,6 +139,19 @@ int main(void)
    minibatch: plain SGD.  The rate that moves theta is the one in force when the turn ends; an
    unfinished turn at the very end of training is dropped.
 
+   Which weights.  A family says how a member's weights come from theta and phi_k.  In BatchNorm,
+   head and full they are phi_k itself.  In rank1 every matrix is W o (v_k u_k^T): a rescaling of its
+   inputs and outputs, a few numbers for thousands.  In hyper the weights of a group of layers are
+   sums of templates that the layers share, and phi_k are the coefficients.  All are ordinary ops
+   (lp_rank1, lp_mix) whose inputs happen to have the role LATE; the algorithm does not know them.
+
+   Why late, and why averaging works.  Copies that start together at T0 and share theta stay in one
+   basin of the loss: between them it is nearly flat, so that their mean is at least as good as they
+   are, and their different minibatches make it less noisy than any of them.  Copies from the
+   beginning (T0 = 0) settle apart, their mean is in no basin, and theta learns K times more slowly
+   from the first step: BatchEnsemble, which does that with random signs, is an ensemble and must
+   not be averaged.
+
    Choosing K, T0, gamma, rate.  T0 after 60 % of training; K = minibatches left / LP_TURNS_LEAST,
    at most 10, and no late phase if that is below 2; gamma 1 and the schedule of plain SGD.  After
    T0 theta takes one step per turn, K times fewer, each by the sum of K gradients: as in SGD with K
@@ -7894,7 +7907,8 @@ static lp_tensor *lpi_bn_relu(lp_net *net, lp_tensor *x, const char *label)
 /* The family hyper (Savarese and Maire 2019; von Oswald et al. 2021): the 3x3 weights of a group,
    [3,3,c,c] and the first, [3,3,c/2,c], come from one bank of templates [3,3,c/2,c], two pieces and
    one, by late-phase coefficients.  A layer of another shape has a bank of its own; its
-   coefficients are late-phase if it is a 3x3 layer of a group. */
+   coefficients are late-phase if it is a 3x3 layer of a group.  Decay acts on coefficients at all
+   times (the authors': from T0 on).  Which layers are late in the paper's table is not known. */
 typedef struct lpi_hyper {
     int        templates; /* of a bank that one layer has for itself; 0: no hypernetwork */
     lp_tensor *bank, *coefficients, *first; /* of the group; first: of its first layer  */
