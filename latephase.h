@@ -140,8 +140,8 @@ int main(void)
    unfinished turn at the very end of training is dropped.
 
    Which weights.  A family says how a member's weights come from theta and phi_k.  In BatchNorm,
-   head and full they are phi_k itself.  In rank1 every matrix is W o (v_k u_k^T): a rescaling of its
-   inputs and outputs, a few numbers for thousands.  In hyper the weights of a group of layers are
+   head and full they are phi_k itself.  In rank1 every matrix is W o (v_k u_k^T): its inputs and
+   outputs are rescaled, by a few numbers for thousands.  In hyper the weights of a group of layers are
    sums of templates that the layers share, and phi_k are the coefficients.  All are ordinary ops
    (lp_rank1, lp_mix) whose inputs happen to have the role LATE; the algorithm does not know them.
 
@@ -6474,6 +6474,23 @@ static int lpi_mark_head(lp_net *net)
     return found;
 }
 
+/* Head and hyper must be the families of some parameter. */
+static lp_status lpi_check_families(lp_net *net)
+{
+    unsigned want = net->desc.late.families, have = 0;
+    if (!lpi_mark_head(net) && (want & LP_LATE_HEAD))
+        return net->failed = lpi_fail(net, LP_ERR_ARGUMENT,
+                                      "the family head was chosen, but \"%s\", "
+                                      "which feeds the loss, is not a linear layer with parameters",
+                                      net->logits->pub.name);
+    for (const lpi_tensor *t = net->tensors; t; t = t->next) have |= t->family;
+    if (want & LP_LATE_HYPER & ~have)
+        return net->failed = lpi_fail(net, LP_ERR_ARGUMENT,
+                                      "the family hyper was chosen, but no weight is made from "
+                                      "templates: that is so in lp_wrn, or by lp_mix");
+    return LP_OK;
+}
+
 /* Refuses nets whose sizes could overflow ptrdiff_t: an upper bound, in 64 bits. */
 static lp_status lpi_check_size(lp_net *net)
 {
@@ -6515,17 +6532,7 @@ static lp_status lpi_close(lp_net *net, lp_tensor *loss)
     net->loss = loss->priv;
     net->logits = is_loss ? last->in[0] : net->loss;
     net->loss->keep = net->logits->keep = 1;
-    if (!lpi_mark_head(net) && (net->desc.late.families & LP_LATE_HEAD))
-        return net->failed = lpi_fail(net, LP_ERR_ARGUMENT,
-                                      "the family head was chosen, but \"%s\", "
-                                      "which feeds the loss, is not a linear layer with parameters",
-                                      net->logits->pub.name);
-    unsigned found = 0;
-    for (const lpi_tensor *t = net->tensors; t; t = t->next) found |= t->family;
-    if (net->desc.late.families & LP_LATE_HYPER & ~found)
-        return net->failed = lpi_fail(net, LP_ERR_ARGUMENT,
-                                      "the family hyper was chosen, but no weight is made from "
-                                      "templates: that is so in lp_wrn, or by lp_mix");
+    if (lpi_check_families(net) != LP_OK) return net->failed;
     if (lpi_check_size(net) != LP_OK) return LP_ERR_MEMORY;
     net->order = (lpi_node **)lpi_take(&net->arena, sizeof *net->order * (size_t)net->node_count);
     if (!net->order) return (void)lpi_arena_full(net, "lp_compile"), LP_ERR_MEMORY;
