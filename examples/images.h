@@ -305,14 +305,6 @@ static inline void image_set_split(const image_set *all, double share, uint64_t 
     free(order);
 }
 
-/* Newton's method, so that no mathematics library is needed. */
-static inline double square_root(double x)
-{
-    double r = x > 1 ? x : 1;
-    for (int i = 0; i < 100; i++) r = 0.5 * (r + x / r);
-    return r;
-}
-
 /* Mean and standard deviation of pixel / 255 for each colour: what augmentation_default wants. */
 static inline void image_set_measure(const image_set *s, float *mean, float *deviation)
 {

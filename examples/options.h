@@ -4,7 +4,7 @@
    A program lists its options in one table: name, help text, where the value goes, what is
    allowed.  The table is the help text and the parser; a wrong option ends the program with one
    line on stderr and exit code 2.  The number of late-phase members is chosen here too, where it is
-   not given.  Include latephase.h first. */
+   not given, and numbers of several runs are summed up.  Include latephase.h first. */
 
 #ifndef EXAMPLES_OPTIONS_H
 #define EXAMPLES_OPTIONS_H
@@ -390,6 +390,31 @@ static inline void late_note_turns(const lp_net *net, int members, long long min
 }
 
 #endif
+
+/* ------------------------------------------------------------- several seeds, runs */
+
+/* Newton's method, so that no mathematics library is needed. */
+static inline double square_root(double x)
+{
+    double r = x > 1 ? x : 1;
+    for (int i = 0; i < 100; i++) r = 0.5 * (r + x / r);
+    return r;
+}
+
+/* Mean and standard deviation of n values. */
+typedef struct summary {
+    double mean, deviation;
+} summary;
+
+static inline summary summarise(const double *x, int n)
+{
+    summary s = { 0, 0 };
+    double  squares = 0;
+    for (int i = 0; i < n; i++) s.mean += x[i] / n;
+    for (int i = 0; i < n; i++) squares += (x[i] - s.mean) * (x[i] - s.mean);
+    if (n > 1 && squares > 0) s.deviation = square_root(squares / (n - 1));
+    return s;
+}
 
 /* ----------------------------------------------------------------------- CSV files */
 

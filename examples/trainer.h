@@ -217,20 +217,4 @@ static inline snapshot trainer_save(trainer *t)
 
 static inline double percent(const lp_metrics *m) { return 100 * lp_accuracy(m); }
 
-/* ------------------------------------------------------------- several seeds */
-
-typedef struct summary {
-    double mean, deviation;
-} summary;
-
-static inline summary summarise(const double *x, int n)
-{
-    summary s = { 0, 0 };
-    double  squares = 0;
-    for (int i = 0; i < n; i++) s.mean += x[i] / n;
-    for (int i = 0; i < n; i++) squares += (x[i] - s.mean) * (x[i] - s.mean);
-    if (n > 1 && squares > 0) s.deviation = square_root(squares / (n - 1));
-    return s;
-}
-
 #endif
