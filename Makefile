@@ -13,13 +13,14 @@ SAN     = -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all
 MAKEFLAGS += -j2
 
 SHARED   = latephase.h $(wildcard examples/*.h examples/microcontroller/net.h reference/*.h)
-PROGRAMS = $(B)/demo $(B)/cifar $(B)/enwik8 $(B)/sweep $(B)/finetune $(B)/table $(B)/predict $(B)/export
+PROGRAMS = $(B)/demo $(B)/cifar $(B)/enwik8 $(B)/sweep $(B)/finetune $(B)/table $(B)/predict $(B)/export \
+           $(B)/quadratic
 # Most tests are linked with one object that holds the library; three hold a library of their own.
 # (A new test program is one more word in LINKED, and a line in tests/run.sh.)
 LINKED   = $(B)/unit $(B)/ops $(B)/algorithm $(B)/gradcheck $(B)/faults $(B)/corrupt $(B)/images $(B)/files
 TESTS    = $(LINKED) $(B)/gradcheck64 $(B)/bits $(B)/graphs
 
-.PHONY: all run run-text test check fuzz sweep bench bench-peers cifar enwik8 web microcontroller clean help
+.PHONY: all run run-text quadratic test check fuzz sweep bench bench-peers cifar enwik8 web microcontroller clean help
 .DEFAULT_GOAL = all
 
 all: $(PROGRAMS) ## build the programs
@@ -29,6 +30,9 @@ run: $(B)/demo ## train on a made-up data set, no download: the two-minute demon
 
 run-text: $(B)/enwik8 ## an LSTM learns to write from this repository, no download: within a minute
 	$(B)/enwik8 $(ARGS)
+
+quadratic: $(B)/quadratic ## the theory: late-phase weights on a noisy quadratic loss, simulated and in closed form
+	$(B)/quadratic $(ARGS)
 
 test: $(TESTS) $(PROGRAMS) ## all tests, in less than 4 minutes
 	sh tests/run.sh quick $(B)

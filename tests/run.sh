@@ -53,6 +53,7 @@ job sh tests/cli.sh "$build/cifar" "$build/demo" "$build/enwik8" "$build/sweep"
 job sh tests/finetune.sh "$build/finetune"
 long sh tests/resume.sh "$mode" "$build/cifar" "$build/enwik8"
 job sh tests/table.sh "$build/table" "$build/predict"
+job sh tests/quadratic.sh "$build/quadratic"
 job sh tests/export.sh "$mode" "$build"
 job sh tests/web.sh "$mode" "$build"
 job sh data_scripts/test.sh
