@@ -205,12 +205,19 @@ static problem problem_make(int n, double eta)
     return p;
 }
 
-/* Steps of size eta h_min that shrink the variance they began with to a thousandth. */
+static double magnitude(double x) { return x < 0 ? -x : x; }
+
+/* Steps before measuring begins: until the slowest direction, which may be the steepest one, keeps
+   a thousandth of the variance it began with, when a step is eta h. */
 static int burn_in(const problem *p, double eta)
 {
-    double a = eta * p->h[p->n - 1], left = 1;
+    double slowest = 0, left = 1;
     int    steps = 0;
-    for (; left > 1e-3; steps++) left *= (1 - a) * (1 - a);
+    for (int i = 0; i < p->n; i++) {
+        double keeps = magnitude(1 - eta * p->h[i]);
+        if (keeps > slowest) slowest = keeps;
+    }
+    for (; left > 1e-3; steps++) left *= slowest * slowest;
     return steps;
 }
 
@@ -364,20 +371,21 @@ static double moments_square(moments m, int members, double sign)
     return m.tt + 2 * sign * m.tp + (m.pp + (members - 1) * m.pq) / members;
 }
 
-/* Largest relative difference from the formula, over all directions.  theta starts with variance
-   1, so theta - phi does too, and must keep it: the second number. */
+/* Largest relative difference from the formula, over all directions.  theta starts with a variance,
+   a s, so theta - phi does too, and must keep it: the second number. */
 static void recursion_check(const problem *p, int members, double *formula, double *conserved)
 {
     double gamma = 1.0 / members;
     for (int i = 0; i < p->n; i++) {
         double  a = p->eta * p->h[i], s = 1 / p->h[i];
-        moments m = { 1, 0, 0, 0 };
-        for (double left = 1; left > 1e-17; left *= (1 - a) * (1 - a))
+        moments m = { a * s, 0, 0, 0 };
+        double  one = magnitude(1 - a), two = magnitude(1 - 2 * a), slower = one > two ? one : two;
+        for (double left = 1; left > 1e-17; left *= slower * slower)
             m = moments_turn(m, members, gamma, a, s);
         double off = moments_square(m, members, 1) / late_variance(members, gamma, a, s) - 1;
-        double drift = moments_square(m, members, -1) - 1;
-        if (!(off * off <= *formula * *formula)) *formula = off < 0 ? -off : off;
-        if (!(drift * drift <= *conserved * *conserved)) *conserved = drift < 0 ? -drift : drift;
+        double drift = moments_square(m, members, -1) / (a * s) - 1;
+        if (!(magnitude(off) <= *formula)) *formula = magnitude(off);
+        if (!(magnitude(drift) <= *conserved)) *conserved = magnitude(drift);
     }
 }
 

@@ -69,6 +69,9 @@ short --eta 0.4 --csv "$dir/double" --quiet >"$dir/out" 2>"$dir/err"
 same "K = 1 is SGD at twice the rate" "$(sed -n 's/^additive,1,.*,//p' "$dir/csv")" \
     "$(sed -n 's/^sgd,1,.*,//p' "$dir/double")"
 
+accept "a rate at the edge" '^result ' "$quadratic" --eta 0.99 --dimensions 2 --steps 2000 --runs 20
+accept "a small rate" '^result ' "$quadratic" --eta 0.01 --dimensions 30 --steps 500 --runs 10
+
 refuse "a rate without a steady state" 2 "--eta '1': expected a number from 0.01 to 0.99" "$quadratic" --eta 1
 refuse "no rate" 2 "--eta 'nan': expected a number" "$quadratic" --eta nan
 refuse "no dimension" 2 "--dimensions '0': expected a whole number from 1 to 200" "$quadratic" --dimensions 0
