@@ -1,0 +1,514 @@
+#!/bin/sh
+# paper.sh - the experiments of the paper: a table of runs, of which each is done once
+# SPDX-License-Identifier: MIT OR Unlicense
+#
+# usage: [VARIABLE=VALUE ...] sh examples/paper.sh [--list | --report] [GROUP ...]
+#        sh examples/paper.sh --take RUN CHECKPOINT [COURSE]
+#
+# Groups: main100 sweeps text quadratic ood main10 text500, in this order; without one: all of them.
+# Run it in the directory of latephase.h after `make`, or as `make paper ARGS="main100"`.
+#
+#   --list     what is done, what is open, and how long that will take at the speeds measured so far
+#   --report   only writes the report
+#   --take     takes in a state at T0 that was trained by hand, as the run of that name, with the
+#              CSV file of its course.  The runs that branch off it check its options.
+#
+#   SEEDS      "1 2 3"; the rows marked `first` are run with the first of them only
+#   THREADS    2; the results do not depend on it
+#   DATA100, DATA10, TEXT   data/cifar100, data/cifar10, data/enwik8/enwik8
+#   OOD        more sets of images for `ood` as NAME=FILE, in the format of CIFAR-10's files
+#   RESULTS    examples/results: grid.csv (a row per finished run), the other tables, the report
+#   STATE      build/paper: checkpoints, models and logs; not needed for the report
+#   BUILD      build: where the programs are
+#   AFTER      a command after each finished run (its name is in $RUN), to commit it, for example
+#   PAPER_QUICK=1   a form of a few minutes that exercises everything and shows nothing: tiny nets on
+#              made-up images, in build/paper-quick
+#
+# It can be stopped at any time (Ctrl-C, SIGTERM) and started again: what is in grid.csv is not done
+# again, and a run under way goes on from its checkpoint.  It may run several times at once, for
+# example with THREADS=1 each: no run is taken twice.
+#
+# A row of grid.csv has the hash of tests/bits.c (bits wrn=).  While the code gives that hash,
+# the run would give the same numbers again, whatever has been committed since.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+
+die() { echo "paper.sh: $*" >&2; exit 2; }
+
+# ------------------------------------------------------------------------------ settings
+
+quick=${PAPER_QUICK:-}
+SEEDS=${SEEDS:-$([ "$quick" ] && echo 1 2 || echo 1 2 3)}
+THREADS=${THREADS:-2}
+BUILD=${BUILD:-build}
+home=$BUILD/paper$([ "$quick" ] && echo -quick)
+STATE=${STATE:-$home$([ "$quick" ] && echo /state)}
+RESULTS=${RESULTS:-$([ "$quick" ] && echo "$home/results" || echo examples/results)}
+DATA100=${DATA100:-$([ "$quick" ] && echo "$STATE/data" || echo data/cifar100)}
+DATA10=${DATA10:-$([ "$quick" ] && echo "$STATE/data" || echo data/cifar10)}
+TEXT=${TEXT:-$([ "$quick" ] && echo README.md || echo data/enwik8/enwik8)}
+OOD=${OOD:-}
+
+# Epochs and images.  All runs keep the proportions of the published ones: T0 at half, the rate
+# constant to half and linear to 90 % of the epochs; with SWA it falls to half its value by 72 %, and
+# the weights are averaged from 80 % on.
+if [ "$quick" ]; then
+    net="wrn-10-1 --half --batch 32" epochs=6 t0=3 early=2 late=4 images=192 few=96 held=64
+    fall="--lr-from 3 --lr-to 5" flat="--lr-from 3 --lr-to 4 --lr-end 0.05 --swa-from 5" k=3
+    small="--units 16 --embedding 8 --batch 8 --length 25" large="--units 24 --embedding 8 --batch 8 --length 25"
+    text_epochs=4 text_t0=2 text_swa=3
+else
+    net=wrn-16-2 epochs=40 t0=20 early=10 late=30 images=50000 few=10000 held=5000
+    fall="--lr-from 20 --lr-to 36" flat="--lr-from 20 --lr-to 29 --lr-end 0.05 --swa-from 33" k=10
+    small="--units 128 --embedding 64 --batch 32 --length 64 --lr 0.004" large="--units 500"
+    text_epochs=10 text_t0=5 text_swa=8
+fi
+
+# The runs.  `seeds`: each of SEEDS, or the first.  `from`: the epoch up to which the run shares the
+# state of a plain training (its trunk, --branch) with the others of its seed; `-`: it shares nothing.
+table() {
+    cat <<END
+# kind     run            seeds  from    options, after those of the group
+main       sgd            each   $t0     --late none --ema 0.999
+main       late           each   $t0     --late bn,head --members $k --ema 0.999
+main       swa            each   $t0     --late none $flat
+main       late-swa       each   $t0     --late bn,head --members $k $flat
+main       t0=0           first  -       --late bn,head --members $k --t0 0
+main       hyper          first  -       --late hyper --members $k --t0 $t0
+main       rank1          first  -       --late rank1 --members $k --t0 $t0
+main       dropout        first  -       --late none --dropout 0.3 --mc-dropout 20
+main       batchensemble  first  -       --batchensemble --members $k
+sweeps     sgd            each   $t0     --late none
+sweeps     k=2            each   $t0     --late bn,head --members 2
+sweeps     k=3            each   $t0     --late bn,head --members 3
+sweeps     k=5            each   $t0     --late bn,head --members 5
+sweeps     k=10           each   $t0     --late bn,head --members 10
+sweeps     k=20           each   $t0     --late bn,head --members 20
+sweeps     t0=0           each   -       --late bn,head --members $k --t0 0
+sweeps     t0=$early      each   $early  --late bn,head --members $k
+sweeps     t0=$late       each   $late   --late bn,head --members $k
+sweeps     sigma0=0.1     each   $t0     --late bn,head --members $k --sigma0 0.1
+sweeps     sigma0=0.3     each   $t0     --late bn,head --members $k --sigma0 0.3
+sweeps     sigma0=1       each   $t0     --late bn,head --members $k --sigma0 1
+sweeps     gamma=0.1      each   $t0     --late bn,head --members $k --gamma 0.1
+sweeps     gamma=0.3      each   $t0     --late bn,head --members $k --gamma 0.3
+sweeps     gamma=0.6      each   $t0     --late bn,head --members $k --gamma 0.6
+sweeps     wdlate=0       each   $t0     --late bn,head --members $k --wd-late 0
+sweeps     wdlate=0.005   each   $t0     --late bn,head --members $k --wd-late 0.005
+text       base           each   -       --late none
+text       rank1          each   $text_t0  --late rank1 --members 1
+text       late           each   $text_t0  --late rank1 --members 5
+END
+}
+
+# group GROUP: the prefix of its runs, its rows in the table, program and options.  @...@ stand for
+# directories: the commands in grid.csv have the usual ones.
+groups="main100 sweeps text quadratic ood main10 text500"
+group() {
+    program=cifar trunk="--late none" work=$images seeds=$SEEDS options=
+    case $1 in
+    main100) prefix=c100 rows=main options="--data @DATA100@ --dataset cifar100" ;;
+    main10) prefix=c10 rows=main options="--data @DATA10@ --dataset cifar10" ;;
+    sweeps) prefix=sweep rows=sweeps work=$few
+        options="--data @DATA100@ --dataset cifar100 --limit-train $few --validation $held" ;;
+    text) prefix=text rows=text ;;
+    text500) prefix=text500 rows=text seeds=${SEEDS%% *} ;;
+    *) prefix=$1 rows=none ;;
+    esac
+    pace=${net%% *}
+    case $rows in
+    text) program=enwik8 trunk="--late rank1 --members 1" work=1 pace=$prefix
+        size=$small
+        [ "$prefix" = text ] || size=$large
+        options="@TEXT@ $size --epochs $text_epochs --lr-from $text_t0 --lr-to $text_epochs --swa-from $text_swa"
+        length=$text_epochs ;;
+    *) options="$options --net $net --epochs $epochs $fall" length=$epochs ;;
+    esac
+}
+
+# ---------------------------------------------------------------------------------- plan
+
+# row RUN METHOD BASES WORK COMMAND: a line of the plan, whose fields are group|run|method|runs that
+# must be done before|work, in units that take `pace` seconds each|pace|command
+row() { echo "$the_group|$1|$2|$3|$4|$pace|$5"; }
+
+# A trunk to that epoch; in the sweeps, which have several, each goes on from the one before.
+trunk_rows() { # EPOCHS SEED
+    before=0 base=
+    for e in $early $t0 $late $1; do
+        [ "$e" = "$1" ] || { [ $rows = sweeps ] && [ "$e" -lt "$1" ]; } || continue
+        row "$prefix-trunk$e-$2" "to T0 = $e" "$base" $(((e - before) * work)) \
+            "$program $(echo "$options" | sed "s/ --swa-from [0-9]*//; s/--epochs [0-9]*/--epochs $e/") $trunk --seed $2"
+        [ "$e" != "$1" ] || return 0
+        before=$e base=$prefix-trunk$e-$2
+    done
+}
+
+# The runs of a group: all seeds of the rows `each`, then the rows `first`.
+grid_rows() {
+    for seed in $seeds "first ${seeds%% *}"; do
+        which=each
+        [ "${seed% *}" = first ] && which=first seed=${seed#* }
+        table | while read -r kind run when from more; do
+            [ "$kind" = $rows ] && [ "$when" = $which ] || continue
+            if [ "$from" = - ]; then
+                row "$prefix-$run-$seed" "$run" "" $((length * work)) "$program $options $more --seed $seed"
+            else
+                trunk_rows "$from" "$seed"
+                row "$prefix-$run-$seed" "$run" "$prefix-trunk$from-$seed" $(((length - from) * work)) \
+                    "$program --branch @STATE@/$prefix-trunk$from-$seed.ck $options --t0 $from $more --seed $seed"
+            fi
+        done
+    done
+}
+
+# The deep ensemble: the trained SGD nets of all seeds, as they are in their last checkpoints.
+deep_row() {
+    bases='' files=''
+    for s in $seeds; do
+        bases="$bases${bases:+ }$prefix-sgd-$s" files="$files${files:+,}@STATE@/$prefix-sgd-$s.ck"
+    done
+    pace=deep
+    row "$prefix-deep" deep "$bases" 1 "$program $options --late none --eval --weights $files"
+}
+
+ood_rows() {
+    seed=${SEEDS%% *} pace=measure
+    for run in sgd swa late late-swa dropout; do
+        row "ood-$run-$seed" "$run" "c100-$run-$seed" 1 "measure @MEASURE@ --weights @STATE@/c100-$run-$seed.st"
+    done
+}
+
+group_rows() {
+    the_group=$1
+    group "$1"
+    case $1 in
+    quadratic) pace=quadratic; row quadratic quadratic "" 1 "quadratic @QUADRATIC@" ;;
+    ood) ood_rows ;;
+    *) grid_rows
+       [ $rows = main ] && [ "${seeds#* }" != "$seeds" ] && deep_row ;;
+    esac
+}
+
+# The whole plan, each run once; then the runs of the chosen groups and what they stand on.
+make_plan() {
+    for g in $groups; do group_rows "$g"; done | awk -F'|' '!seen[$2]++' >"$STATE/plan.all.$$"
+    awk -F'|' -v chosen=" $* " '{ line[NR] = $0 }
+        END { for (i = NR; i; i--) {
+                  split(line[i], f, "|")
+                  if (index(chosen, " " f[1] " ") || needed[f[2]]) {
+                      keep[i] = 1
+                      n = split(f[4], base, " ")
+                      for (j = 1; j <= n; j++) needed[base[j]] = 1
+                  } }
+              for (i = 1; i <= NR; i++) if (keep[i]) print line[i] }' "$STATE/plan.all.$$" >"$plan"
+    { echo group,run,method; cut -d'|' -f1-3 "$STATE/plan.all.$$" | tr '|' ,; } >"$STATE/plan.csv.$$"
+    mv "$STATE/plan.csv.$$" "$RESULTS/plan.csv"
+    rm "$STATE/plan.all.$$"
+}
+
+# ------------------------------------------------------------------------------- one run
+
+grid_header=run,method,seconds,commit,bits,command
+is_done() { grep -q "^$1," "$RESULTS/grid.csv"; }
+bits_of() { sed -n "s/^$1,.*,\([0-9a-f]*\),\"[^\"]*\"\$/\1/p" "$RESULTS/grid.csv"; }
+
+# A directory as a lock, with the process that holds it; what a dead one has left does not count.
+lock() {
+    while ! mkdir "$STATE/$1.lock" 2>/dev/null; do
+        holder=$(cat "$STATE/$1.lock/pid" 2>/dev/null || echo $$)
+        kill -0 "$holder" 2>/dev/null && return 1
+        rm -rf "$STATE/$1.lock"
+    done
+    echo $$ >"$STATE/$1.lock/pid"
+}
+unlock() { rm -rf "$STATE/$1.lock"; }
+
+commit() {
+    hash=$(git rev-parse --short HEAD 2>/dev/null) || { echo none; return; }
+    git diff --quiet HEAD -- latephase.h examples/*.c examples/*.h 2>/dev/null || hash=$hash+
+    echo "$hash"
+}
+
+# In place of @...@ the directories of this machine, or those that everyone has.
+places() {
+    if [ "$1" = here ]; then
+        sed "s|@DATA100@|$DATA100|g; s|@DATA10@|$DATA10|g; s|@TEXT@|$TEXT|g; s|@STATE@|$STATE|g"
+    else
+        sed "s|@DATA100@|data/cifar100|g; s|@DATA10@|data/cifar10|g; s|@TEXT@|$(basename "$TEXT")|g; s|@STATE@|build/paper|g"
+    fi
+}
+
+# What measure is told, besides the weights; and quadratic.
+fill() {
+    sets=
+    for s in $OOD; do sets="$sets --ood $s"; done
+    if [ "$1" = shown ]; then sets=$(echo "$sets" | sed 's|=[^ ]*/|=|g'); fi
+    sed "s|@MEASURE@|--data @DATA100@ --dataset cifar100 --ood cifar10=@DATA10@/test_batch.bin$sets${quick:+ --limit-test 64}|
+         s|@QUADRATIC@|${quick:+--steps 2000}|; s| *\$||; s|  *| |g"
+}
+
+# append RUN FROM TO: the rows of FROM take the place of any that TO has of this run.
+append() {
+    [ -s "$2" ] || return 0
+    { if [ -f "$3" ]; then grep -v "^$1," "$3"; else head -n 1 "$2"; fi
+      tail -n +2 "$2"; } >"$3.part" && mv "$3.part" "$3"
+}
+
+# The rows of the run's own files join the tables; grid.csv comes last, so a run that is in it is whole.
+record() { # RUN METHOD PROGRAM COMMAND
+    until lock record; do sleep 1; done
+    own=$STATE/$1
+    [ ! -f "$own.course.csv" ] || [ "$3" != cifar ] ||
+        { sed "1s/^/run,/; 2,\$s/^/$1,/" "$own.course.csv" >"$own.part"
+          append "$1" "$own.part" "$RESULTS/courses.csv"; rm "$own.part"; }
+    case $3 in
+    cifar) append "$1" "$own.results.csv" "$RESULTS/results.csv" ;;
+    enwik8) append "$1" "$own.results.csv" "$RESULTS/text.csv" ;;
+    measure) append "$1" "$own.results.csv" "$RESULTS/measures.csv" ;;
+    quadratic) cp "$own.results.csv" "$RESULTS/quadratic.csv" ;;
+    esac
+    echo "$1,$2,$(cat "$own.seconds"),$(commit),$bits,\"$4\"" >>"$RESULTS/grid.csv"
+    unlock record
+}
+
+# The files that a program writes, and the checkpoint it goes on from.
+with_files() { # RUN PROGRAM COMMAND
+    own=$STATE/$1
+    case $2 in
+    quadratic) echo "$3 --csv $own.results.csv"; return ;;
+    measure) echo "$3 --csv $own.results.csv --run $1 --threads $THREADS"; return ;;
+    esac
+    case $3 in
+    *--eval*) echo "$3 --results $own.results.csv --run $1 --threads $THREADS"; return ;;
+    esac
+    keep="--checkpoint $own.ck"
+    [ ! -f "$own.ck" ] || keep="--resume $own.ck"
+    files="$keep --checkpoint-minutes 2 --csv $own.course.csv --threads $THREADS"
+    case $1 in
+    *-trunk*) ;; # a trunk has no result
+    *) files="$files --results $own.results.csv --run $1 --save $own.st --save-members" ;;
+    esac
+    if [ -f "$own.ck" ]; then echo "$3 $files" | sed 's/ --branch [^ ]*//'; else echo "$3 $files"; fi
+}
+
+# What a run finds of its own from before: of other arithmetic it is of no use.  A longer trunk
+# begins as a copy of the shorter one.
+prepare() { # RUN BASES
+    own=$STATE/$1
+    if [ -f "$own.ck" ] && [ "$(cat "$own.bits" 2>/dev/null)" != "$bits" ]; then
+        echo "$1: its checkpoint was made with bits $(cat "$own.bits" 2>/dev/null): begun again"
+        rm -f "$own.ck" "$own.seconds" "$own.course.csv"
+    fi
+    echo "$bits" >"$own.bits"
+    rm -f "$own.results.csv"
+    [ -f "$own.seconds" ] || echo 0 >"$own.seconds"
+    case $1 in
+    *-trunk*) [ -z "$2" ] || [ -f "$own.ck" ] || { cp "$STATE/$2.course.csv" "$own.course.csv"
+                                                     cp "$STATE/$2.ck" "$own.ck"; } ;;
+    esac
+}
+
+# The program runs in the background, so that a signal can be passed on.  Ctrl-C a training has got
+# from the terminal; a second signal would end it without a checkpoint.
+stop='' child='' trains=''
+on_stop() {
+    stop=$1
+    [ -n "$child" ] || return
+    [ "$1" = INT ] && [ -n "$trains" ] || kill -TERM "$child" 2>/dev/null
+}
+trap 'on_stop INT' INT
+trap 'on_stop TERM' TERM
+execute() { # RUN COMMAND
+    begin=$(date +%s) trains=
+    case $2 in *--checkpoint*) trains=1 ;; esac
+    # shellcheck disable=SC2086 # words of the command
+    $BUILD/$2 >>"$STATE/$1.log" 2>&1 &
+    child=$!
+    while :; do
+        wait $child
+        code=$?
+        kill -0 $child 2>/dev/null || break # a signal ends `wait` before the program has ended
+    done
+    child=
+    echo $(($(cat "$STATE/$1.seconds") + $(date +%s) - begin)) >"$STATE/$1.seconds.part"
+    mv "$STATE/$1.seconds.part" "$STATE/$1.seconds"
+    return "$code"
+}
+
+# attempt RUN METHOD BASES COMMAND: returns 0 if it is now done, or was; 1: failed; 2: another process
+# has it, or what it stands on; 3: what it stands on is missing.
+attempt() {
+    is_done "$1" && return 0
+    for b in $3; do
+        if ! is_done "$b"; then
+            [ -d "$STATE/$b.lock" ] && return 2
+            echo "$1: waits for $b, which is not done"
+            return 3
+        fi
+        [ "$(bits_of "$b")" = "$bits" ] || { echo "$1: $b was made with bits $(bits_of "$b"), now they are $bits;" \
+            "without its row in $RESULTS/grid.csv it will be done again"; return 3; }
+    done
+    lock "$1" || return 2
+    if ! is_done "$1"; then
+        prepare "$1" "$3"
+        shown=$(echo "$4" | fill shown | places usual)
+        full=$(with_files "$1" "${4%% *}" "$(echo "$4" | fill here | places here)")
+        echo "$1: $([ -f "$STATE/$1.ck" ] && echo goes on || echo begins)"
+        execute "$1" "$full" && record "$1" "$2" "${4%% *}" "$BUILD_SHOWN/$shown"
+        code=$?
+    else code=0; fi
+    unlock "$1"
+    [ $code = 0 ] || { [ -n "$stop" ] && return 1
+        echo "$1: failed with code $code; the end of $STATE/$1.log:"
+        tail -n 3 "$STATE/$1.log" | sed 's/^/    /'
+        return 1; }
+    echo "$1: done in $(cat "$STATE/$1.seconds") s"
+    [ -z "${AFTER:-}" ] || RUN=$1 sh -c "$AFTER" || echo "$1: AFTER failed"
+}
+BUILD_SHOWN=build
+
+# All of the plan that is open, until nothing is left that could be done; waits for what others do.
+all_runs() {
+    failed=
+    while :; do
+        busy=
+        while IFS='|' read -r _ run method bases _ _ command <&3; do
+            case " $failed " in *" $run "*) continue ;; esac
+            attempt "$run" "$method" "$bases" "$command" </dev/null
+            case $? in
+            2) busy=1 ;;
+            1 | 3) failed="$failed $run" ;;
+            esac
+            [ -z "$stop" ] || { echo "stopped; the same command goes on from here"; return 1; }
+        done 3<"$plan"
+        [ -n "$busy" ] || break
+        sleep 5
+    done
+    [ -z "$failed" ] || echo "not done:$failed"
+    [ -z "$failed" ]
+}
+
+# ---------------------------------------------------------------------------------- list
+
+# Minutes of what is open, by the seconds that a unit of work has taken in the runs that are done.
+list() {
+    for run in $(cut -d'|' -f2 "$plan"); do
+        [ -f "$STATE/$run.course.csv" ] && echo "$run $(tail -n 1 "$STATE/$run.course.csv" | cut -d, -f1)"
+    done >"$STATE/under-way.$$"
+    awk -F'|' -v bits="$bits" '
+        FILENAME ~ /grid.csv$/ { if (FNR > 1) { split($0, g, ","); seconds[g[1]] = g[3] + 0; commit[g[1]] = g[4]; made[g[1]] = g[5] } next }
+        FILENAME ~ /under-way/ { split($0, u, " "); epoch[u[1]] = u[2]; next }
+        { n++; run[n] = $2; work[n] = $5; pace[n] = $6; command[n] = $7
+          if ($2 in made && seconds[$2]) { took[$6] += seconds[$2]; units[$6] += $5 } }
+        function clock(s) { return s < 5400 ? sprintf("%.0f min", s / 60) : sprintf("%.1f h", s / 3600) }
+        END {
+            printf "%-26s %9s  %s\n", "run", "time", "state"
+            for (i = 1; i <= n; i++) {
+                if (run[i] in made) {
+                    done++; spent += seconds[run[i]]
+                    printf "%-26s %9s  done, commit %s%s\n", run[i], clock(seconds[run[i]]), commit[run[i]], \
+                        made[run[i]] == bits ? "" : ", with other bits: " made[run[i]]
+                    continue
+                }
+                left = -1
+                if (units[pace[i]]) left = work[i] * took[pace[i]] / units[pace[i]]
+                state = "open"
+                if (run[i] in epoch) {
+                    state = "under way, epoch " epoch[run[i]]
+                    match(command[i], /--epochs [0-9]+/)
+                    total = substr(command[i], RSTART + 9, RLENGTH - 9) + 0
+                    from = match(command[i], /--t0 [0-9]+/) && command[i] ~ /--branch/ ? substr(command[i], RSTART + 5, RLENGTH - 5) + 0 : 0
+                    if (left > 0 && total > from && epoch[run[i]] + 0 >= from) left *= (total - epoch[run[i]]) / (total - from)
+                }
+                if (left < 0) unknown++; else open += left
+                printf "%-26s %9s  %s\n", run[i], left < 0 ? "?" : clock(left), state
+            }
+            printf "%d of %d runs done in %s; about %s left", done, n, clock(spent), clock(open)
+            if (unknown) printf ", and %d of unknown speed", unknown
+            print ""
+        }' "$RESULTS/grid.csv" "$STATE/under-way.$$" "$plan"
+    rm "$STATE/under-way.$$"
+}
+
+# A state that was trained by hand becomes the run of that name.
+take() { # RUN CHECKPOINT [COURSE]
+    [ $# -ge 2 ] || die "--take: expected RUN CHECKPOINT [COURSE]"
+    line=$(grep "|$1|" "$plan") || die "--take $1: there is no such run in the plan"
+    [ -f "$2" ] || die "--take $1 $2: no such file"
+    ! is_done "$1" || die "--take $1: it is done already"
+    lock "$1" || die "--take $1: another process has it"
+    cp "$2" "$STATE/$1.ck" && echo "$bits" >"$STATE/$1.bits" && echo 0 >"$STATE/$1.seconds"
+    if [ $# -gt 2 ]; then
+        cp "$3" "$STATE/$1.course.csv" || exit 2
+        tail -n 1 "$3" | awk -F, '{ printf "%.0f\n", $NF }' >"$STATE/$1.seconds"
+    fi
+    command=$(echo "$line" | cut -d'|' -f7)
+    record "$1" "$(echo "$line" | cut -d'|' -f3)" "${command%% *}" "$BUILD_SHOWN/$(echo "$command" | places usual)"
+    unlock "$1"
+    echo "$1: taken in"
+}
+
+report() {
+    python3 -c '' 2>/dev/null || { echo "no report: python3 is missing"; return; }
+    python3 examples/paper_report.py --results "$RESULTS" --out "$RESULTS/report.html" ${quick:+--quick} &&
+        echo "report: $RESULTS/report.html"
+}
+
+# Noise in the format of both CIFARs, brighter for higher classes; it is made for the quick form.
+made_up_images() {
+    [ -f "$STATE/data/test.bin" ] && return
+    mkdir -p "$STATE/data"
+    LC_ALL=C awk 'BEGIN { srand(7)
+        for (i = 0; i < 320; i++) {
+            printf "%c", i % 10 ? i % 10 : 256
+            for (j = 0; j < 3072; j++) printf "%c", 40 + 15 * (i % 10) + int(rand() * 60)
+        } }' >"$STATE/data/data_batch_1.bin"
+    LC_ALL=C awk 'BEGIN { srand(8)
+        for (i = 0; i < 320; i++) {
+            printf "%c%c", 1 + i % 19, i % 100 ? i % 100 : 256
+            for (j = 0; j < 3072; j++) printf "%c", 20 + 2 * (i % 100) + int(rand() * 30)
+        } }' >"$STATE/data/train.bin"
+    cp "$STATE/data/data_batch_1.bin" "$STATE/data/test_batch.bin"
+    cp "$STATE/data/train.bin" "$STATE/data/test.bin"
+}
+
+# ---------------------------------------------------------------------------------- main
+
+mode=run chosen=
+case ${1:-} in
+--list | --report | --take) mode=${1#--}; shift ;;
+esac
+if [ "$mode" != take ]; then
+    for g in "$@"; do
+        case " $groups " in
+        *" $g "*) chosen="$chosen $g" ;;
+        *) die "'$g': expected --list, --report, --take or one of the groups $groups" ;;
+        esac
+    done
+fi
+for place in "$STATE" "$RESULTS" "$DATA100" "$DATA10" "$TEXT"; do
+    case $place in *[\ \|]*) die "'$place': expected a path without blanks" ;; esac
+done
+[ -x "$BUILD/bits" ] || die "$BUILD/bits is missing: make $BUILD/bits"
+bits=$("$BUILD/bits" --small | sed -n 's/^bits wrn=//p')
+[ -n "$bits" ] || die "$BUILD/bits --small: expected a line 'bits wrn=...'"
+mkdir -p "$STATE" "$RESULTS" || exit 2
+[ -f "$RESULTS/grid.csv" ] || echo $grid_header >"$RESULTS/grid.csv"
+plan=$STATE/plan.$$
+trap 'rm -f "$STATE"/*.'$$ EXIT
+# shellcheck disable=SC2086 # several words
+make_plan ${chosen:-$groups}
+case $mode in
+list) list ;;
+report) report ;;
+take) take "$@" ;;
+run)
+    [ -z "$quick" ] || made_up_images
+    all_runs
+    code=$?
+    [ "$stop" = INT ] && exit 130
+    [ "$stop" = TERM ] && exit 143
+    report
+    exit $code ;;
+esac
