@@ -16,7 +16,7 @@
 #   SEEDS      "1 2 3"; the rows marked `first` are run with the first of them only
 #   THREADS    2; the results do not depend on it
 #   DATA100, DATA10, TEXT   data/cifar100, data/cifar10, data/enwik8/enwik8
-#   OOD        more sets of images for `ood` as NAME=FILE, in the format of CIFAR-10's files
+#   OOD        more foreign images for `ood`, as measure takes them: mnist=FILE.bin,svhn=FILE.npy
 #   RESULTS    examples/results: grid.csv (a row per finished run), the other tables, the report
 #   STATE      build/paper: checkpoints, models and logs; not needed for the report
 #   BUILD      build: where the programs are
@@ -47,7 +47,7 @@ RESULTS=${RESULTS:-$([ "$quick" ] && echo "$home/results" || echo examples/resul
 DATA100=${DATA100:-$([ "$quick" ] && echo "$STATE/data" || echo data/cifar100)}
 DATA10=${DATA10:-$([ "$quick" ] && echo "$STATE/data" || echo data/cifar10)}
 TEXT=${TEXT:-$([ "$quick" ] && echo README.md || echo data/enwik8/enwik8)}
-OOD=${OOD:-}
+ood=cifar10=@DATA10@,noise${OOD:+,$OOD}
 
 # Epochs and images.  All runs keep the proportions of the published ones: T0 at half, the rate
 # constant to half and linear to 90 % of the epochs; with SWA it falls to half its value by 72 %, and
@@ -57,11 +57,13 @@ if [ "$quick" ]; then
     fall="--lr-from 3 --lr-to 5" flat="--lr-from 3 --lr-to 4 --lr-end 0.05 --swa-from 5" k=3
     small="--units 16 --embedding 8 --batch 8 --length 25" large="--units 24 --embedding 8 --batch 8 --length 25"
     text_epochs=4 text_t0=2 text_swa=3
+    more_measure="--flatness 0.01,0.1 --draws 2 --limit-train 64 --limit-test 64" more_quadratic="--steps 50 --runs 10"
 else
     net=wrn-16-2 epochs=40 t0=20 early=10 late=30 images=50000 few=10000 held=5000
     fall="--lr-from 20 --lr-to 36" flat="--lr-from 20 --lr-to 29 --lr-end 0.05 --swa-from 33" k=10
     small="--units 128 --embedding 64 --batch 32 --length 64 --lr 0.004" large="--units 500"
     text_epochs=10 text_t0=5 text_swa=8
+    more_measure="--flatness 0.01,0.02,0.05,0.1,0.2" more_quadratic=
 fi
 
 # The runs.  `seeds`: each of SEEDS, or the first.  `from`: the epoch up to which the run shares the
@@ -73,28 +75,28 @@ main       sgd            each   $t0     --late none --ema 0.999
 main       late           each   $t0     --late bn,head --members $k --ema 0.999
 main       swa            each   $t0     --late none $flat
 main       late-swa       each   $t0     --late bn,head --members $k $flat
-main       t0=0           first  -       --late bn,head --members $k --t0 0
+main       from0          first  -       --late bn,head --members $k --t0 0
 main       hyper          first  -       --late hyper --members $k --t0 $t0
 main       rank1          first  -       --late rank1 --members $k --t0 $t0
 main       dropout        first  -       --late none --dropout 0.3 --mc-dropout 20
 main       batchensemble  first  -       --batchensemble --members $k
 sweeps     sgd            each   $t0     --late none
-sweeps     k=2            each   $t0     --late bn,head --members 2
-sweeps     k=3            each   $t0     --late bn,head --members 3
-sweeps     k=5            each   $t0     --late bn,head --members 5
-sweeps     k=10           each   $t0     --late bn,head --members 10
-sweeps     k=20           each   $t0     --late bn,head --members 20
-sweeps     t0=0           each   -       --late bn,head --members $k --t0 0
-sweeps     t0=$early      each   $early  --late bn,head --members $k
-sweeps     t0=$late       each   $late   --late bn,head --members $k
-sweeps     sigma0=0.1     each   $t0     --late bn,head --members $k --sigma0 0.1
-sweeps     sigma0=0.3     each   $t0     --late bn,head --members $k --sigma0 0.3
-sweeps     sigma0=1       each   $t0     --late bn,head --members $k --sigma0 1
-sweeps     gamma=0.1      each   $t0     --late bn,head --members $k --gamma 0.1
-sweeps     gamma=0.3      each   $t0     --late bn,head --members $k --gamma 0.3
-sweeps     gamma=0.6      each   $t0     --late bn,head --members $k --gamma 0.6
-sweeps     wdlate=0       each   $t0     --late bn,head --members $k --wd-late 0
-sweeps     wdlate=0.005   each   $t0     --late bn,head --members $k --wd-late 0.005
+sweeps     k2             each   $t0     --late bn,head --members 2
+sweeps     k3             each   $t0     --late bn,head --members 3
+sweeps     k5             each   $t0     --late bn,head --members 5
+sweeps     k10            each   $t0     --late bn,head --members 10
+sweeps     k20            each   $t0     --late bn,head --members 20
+sweeps     start0         each   -       --late bn,head --members $k --t0 0
+sweeps     start$early    each   $early  --late bn,head --members $k
+sweeps     start$late     each   $late   --late bn,head --members $k
+sweeps     sigma0.1       each   $t0     --late bn,head --members $k --sigma0 0.1
+sweeps     sigma0.3       each   $t0     --late bn,head --members $k --sigma0 0.3
+sweeps     sigma1         each   $t0     --late bn,head --members $k --sigma0 1
+sweeps     gamma0.1       each   $t0     --late bn,head --members $k --gamma 0.1
+sweeps     gamma0.3       each   $t0     --late bn,head --members $k --gamma 0.3
+sweeps     gamma0.6       each   $t0     --late bn,head --members $k --gamma 0.6
+sweeps     wd0            each   $t0     --late bn,head --members $k --wd-late 0
+sweeps     wd0.005        each   $t0     --late bn,head --members $k --wd-late 0.005
 text       base           each   -       --late none
 text       rank1          each   $text_t0  --late rank1 --members 1
 text       late           each   $text_t0  --late rank1 --members 5
@@ -173,9 +175,15 @@ deep_row() {
 }
 
 ood_rows() {
-    seed=${SEEDS%% *} pace=measure
-    for run in sgd swa late late-swa dropout; do
-        row "ood-$run-$seed" "$run" "c100-$run-$seed" 1 "measure @MEASURE@ --weights @STATE@/c100-$run-$seed.st"
+    pace=measure
+    for run in sgd late swa late-swa dropout; do
+        file=@STATE@/c100-$run-${SEEDS%% *}
+        case $run in
+        *swa) file=$file.st ;;
+        *) file=$file.ck ;; # without EMA
+        esac
+        row "ood-$run-${SEEDS%% *}" "$run" "c100-$run-${SEEDS%% *}" 1 \
+            "measure --data @DATA100@ --weights $file --reliability --histograms --ood @OOD@ --corruptions $more_measure"
     done
 }
 
@@ -183,7 +191,7 @@ group_rows() {
     the_group=$1
     group "$1"
     case $1 in
-    quadratic) pace=quadratic; row quadratic quadratic "" 1 "quadratic @QUADRATIC@" ;;
+    quadratic) pace=quadratic; row quadratic quadratic "" 1 "quadratic $more_quadratic" ;;
     ood) ood_rows ;;
     *) grid_rows
        [ $rows = main ] && [ "${seeds#* }" != "$seeds" ] && deep_row ;;
@@ -233,19 +241,10 @@ commit() {
 # In place of @...@ the directories of this machine, or those that everyone has.
 places() {
     if [ "$1" = here ]; then
-        sed "s|@DATA100@|$DATA100|g; s|@DATA10@|$DATA10|g; s|@TEXT@|$TEXT|g; s|@STATE@|$STATE|g"
+        sed "s|@OOD@|$ood|; s|@DATA100@|$DATA100|g; s|@DATA10@|$DATA10|g; s|@TEXT@|$TEXT|g; s|@STATE@|$STATE|g"
     else
-        sed "s|@DATA100@|data/cifar100|g; s|@DATA10@|data/cifar10|g; s|@TEXT@|$(basename "$TEXT")|g; s|@STATE@|build/paper|g"
+        sed "s|@OOD@|$(echo "$ood" | sed 's|=[^,@]*/|=|g')|; s|@DATA100@|data/cifar100|g; s|@DATA10@|data/cifar10|g; s|@TEXT@|$(basename "$TEXT")|g; s|@STATE@|build/paper|g"
     fi
-}
-
-# What measure is told, besides the weights; and quadratic.
-fill() {
-    sets=
-    for s in $OOD; do sets="$sets --ood $s"; done
-    if [ "$1" = shown ]; then sets=$(echo "$sets" | sed 's|=[^ ]*/|=|g'); fi
-    sed "s|@MEASURE@|--data @DATA100@ --dataset cifar100 --ood cifar10=@DATA10@/test_batch.bin$sets${quick:+ --limit-test 64}|
-         s|@QUADRATIC@|${quick:+--steps 2000}|; s| *\$||; s|  *| |g"
 }
 
 # append RUN FROM TO: the rows of FROM take the place of any that TO has of this run.
@@ -352,8 +351,8 @@ attempt() {
     lock "$1" || return 2
     if ! is_done "$1"; then
         prepare "$1" "$3"
-        shown=$(echo "$4" | fill shown | places usual)
-        full=$(with_files "$1" "${4%% *}" "$(echo "$4" | fill here | places here)")
+        shown=$(echo "$4" | places usual)
+        full=$(with_files "$1" "${4%% *}" "$(echo "$4" | places here)")
         echo "$1: $([ -f "$STATE/$1.ck" ] && echo goes on || echo begins)"
         execute "$1" "$full" && record "$1" "$2" "${4%% *}" "$BUILD_SHOWN/$shown"
         code=$?
@@ -451,7 +450,7 @@ take() { # RUN CHECKPOINT [COURSE]
 
 report() {
     python3 -c '' 2>/dev/null || { echo "no report: python3 is missing"; return; }
-    python3 examples/paper_report.py --results "$RESULTS" --out "$RESULTS/report.html" ${quick:+--quick} &&
+    python3 examples/paper_report.py --results "$RESULTS" --bits "$bits" ${quick:+--quick} &&
         echo "report: $RESULTS/report.html"
 }
 
