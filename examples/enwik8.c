@@ -79,6 +79,7 @@ typedef struct options {
     int            optim, report, eval_streams, eval_limit, generate;
     double         lr, lr_from, lr_to, lr_end, clip, sigma0, gamma, temperature;
     const char    *prompt;
+    const char    *results, *run; /* NULL: no file */
 } options;
 
 /* What to train on without FILE: these, from the directory of the repository. */
@@ -130,6 +131,7 @@ static options default_options(const options *first)
     o.eval_limit = 200000;
     o.clip = 1;
     o.gamma = 1;
+    o.run = "run";
     return o;
 }
 
@@ -177,6 +179,9 @@ static option_list list_options(options *o)
         option_text("--prompt", "TEXT", "they follow this text", &o->prompt),
         option_real("--temperature", "X", "below 1: more likely ones, above: more varied",
                     &o->temperature, 0.01, 10),
+        option_text("--results", "FILE", "add a line for each model of the table to this CSV",
+                    &o->results),
+        option_text("--run", "NAME", "that they begin with", &o->run),
         FILE_OPTIONS(&o->kept),
         COMMON_OPTIONS(&o->common),
     };
@@ -617,6 +622,25 @@ static void print_row(run *r, const char *name, const char *suffix, score s)
     fflush(stdout);
 }
 
+/* A line of --results.  swa: with "-swa" behind the model's name. */
+static void results_line(const run *r, const char *model, int swa, score s)
+{
+    static const char header[] =
+        "run,dataset,late,members,units,steps,t0,seed,model,valid_bpc,test_bpc";
+    const options *o = &r->o;
+    char           name[128];
+    if (!o->results) return;
+    name_text(o, name, sizeof name);
+    for (char *c = name; *c; c++)
+        if (*c == ',' || *c == '"') *c = '_';
+    FILE *csv = csv_append(o->results, header);
+    fprintf(csv, "%s,%s,%s,%d,%d,%lld,%lld,%d,%s%s,%.6f,%.6f\n", o->run, name, late_names[o->late],
+            has_members(o) ? o->members : 1, o->units, (long long)r->plan.steps,
+            (long long)(has_members(o) ? r->plan.t0 : r->plan.steps), o->common.seed, model,
+            swa ? "-swa" : "", s.valid, s.test);
+    csv_close(csv, o->results);
+}
+
 /* The best and the worst member on the test part. */
 static void print_members(run *r, const char *suffix)
 {
@@ -640,6 +664,7 @@ static score print_models(run *r, const char *suffix)
     if (has_members(&r->o) && r->o.members <= MOST_MEMBERS_TESTED) print_members(r, suffix);
     score s = evaluate_all(r, LP_AVERAGED);
     print_row(r, has_members(&r->o) ? "averaged model" : "single model", suffix, s);
+    results_line(r, has_members(&r->o) ? "averaged" : "single", *suffix != 0, s);
     return s;
 }
 

@@ -79,7 +79,7 @@ main       from0          first  -       --late bn,head --members $k --t0 0
 main       hyper          first  -       --late hyper --members $k --t0 $t0
 main       rank1          first  -       --late rank1 --members $k --t0 $t0
 main       dropout        first  -       --late none --dropout 0.3 --mc-dropout 20
-main       batchensemble  first  -       --batchensemble --members $k
+main       batchensemble  first  -       --late batchensemble --members $k --t0 0
 sweeps     sgd            each   $t0     --late none
 sweeps     k2             each   $t0     --late bn,head --members 2
 sweeps     k3             each   $t0     --late bn,head --members 3
@@ -164,14 +164,18 @@ grid_rows() {
     done
 }
 
-# The deep ensemble: the trained SGD nets of all seeds, as they are in their last checkpoints.
+# The deep ensemble: the trained SGD nets of all seeds, as they are in their last checkpoints.  cifar
+# counts the seeds of its nets by ones.
 deep_row() {
-    bases='' files=''
+    bases='' n=0 first=${seeds%% *}
     for s in $seeds; do
-        bases="$bases${bases:+ }$prefix-sgd-$s" files="$files${files:+,}@STATE@/$prefix-sgd-$s.ck"
+        [ "$s" = $((first + n)) ] || return 0
+        bases="$bases${bases:+ }$prefix-sgd-$s" n=$((n + 1))
     done
+    [ $n -gt 1 ] || return 0
     pace=deep
-    row "$prefix-deep" deep "$bases" 1 "$program $options --late none --eval --weights $files"
+    row "$prefix-deep" deep "$bases" 1 \
+        "$program $options --late none --seed $first --ensemble $n --eval --weights @STATE@/$prefix-sgd-%d.ck"
 }
 
 ood_rows() {
@@ -194,7 +198,7 @@ group_rows() {
     quadratic) pace=quadratic; row quadratic quadratic "" 1 "quadratic $more_quadratic" ;;
     ood) ood_rows ;;
     *) grid_rows
-       [ $rows = main ] && [ "${seeds#* }" != "$seeds" ] && deep_row ;;
+       [ $rows != main ] || deep_row ;;
     esac
 }
 
@@ -283,11 +287,8 @@ with_files() { # RUN PROGRAM COMMAND
     esac
     keep="--checkpoint $own.ck"
     [ ! -f "$own.ck" ] || keep="--resume $own.ck"
-    files="$keep --checkpoint-minutes 2 --csv $own.course.csv --threads $THREADS"
-    case $1 in
-    *-trunk*) ;; # a trunk has no result
-    *) files="$files --results $own.results.csv --run $1 --save $own.st --save-members" ;;
-    esac
+    files="$keep --checkpoint-minutes 2 --csv $own.course.csv --results $own.results.csv --run $1"
+    files="$files --threads $THREADS --save $own.st --save-members"
     if [ -f "$own.ck" ]; then echo "$3 $files" | sed 's/ --branch [^ ]*//'; else echo "$3 $files"; fi
 }
 
@@ -437,12 +438,17 @@ take() { # RUN CHECKPOINT [COURSE]
     [ -f "$2" ] || die "--take $1 $2: no such file"
     ! is_done "$1" || die "--take $1: it is done already"
     lock "$1" || die "--take $1: another process has it"
+    rm -f "$STATE/$1.results.csv"
     cp "$2" "$STATE/$1.ck" && echo "$bits" >"$STATE/$1.bits" && echo 0 >"$STATE/$1.seconds"
     if [ $# -gt 2 ]; then
         cp "$3" "$STATE/$1.course.csv" || exit 2
         tail -n 1 "$3" | awk -F, '{ printf "%.0f\n", $NF }' >"$STATE/$1.seconds"
     fi
     command=$(echo "$line" | cut -d'|' -f7)
+    test_command=$(echo "$command" | places here)
+    # shellcheck disable=SC2086 # words of the command
+    $BUILD/$test_command --eval --weights "$STATE/$1.ck" --results "$STATE/$1.results.csv" --run "$1" \
+        >"$STATE/$1.log" 2>&1 || { tail -n 3 "$STATE/$1.log"; unlock "$1"; die "--take $1: it cannot be tested"; }
     record "$1" "$(echo "$line" | cut -d'|' -f3)" "${command%% *}" "$BUILD_SHOWN/$(echo "$command" | places usual)"
     unlock "$1"
     echo "$1: taken in"

@@ -71,7 +71,7 @@ class Tables:
 
     def runs(self, prefix, method=None):
         return [row for row in self.grid
-                if row["run"].startswith(prefix) and method in (None, row["method"])]
+                if row["run"].startswith(prefix) and method in (None, row["method"].split(" =")[0])]
 
     def values(self, prefix, method, model, column, table="results"):
         """{seed: value} of the finished runs of that method."""
@@ -334,14 +334,14 @@ MAIN = (
     ("late-phase, ensemble", "late", "ensemble", "ensemble", 1),
     ("late-phase + SWA, ensemble", "late-swa", "ensemble-swa", "ensemble + SWA", 3),
     ("one member, on average", "late", "members", None, 1),
-    ("the single net at T0", "late", "at_t0", None, 0),
+    ("the single net at T0", "to T0", "single", None, 0),
     ("late-phase from T0 = 0", "from0", "averaged", None, 1),
     ("late-phase hypernetwork", "hyper", "averaged", None, 1),
     ("late-phase rank-1", "rank1", "averaged", None, 1),
     ("dropout", "dropout", "single", None, 0),
     ("MC-dropout", "dropout", "mc-dropout", None, 0),
     ("BatchEnsemble", "batchensemble", "ensemble", None, 0),
-    ("deep ensemble of the SGD nets", "deep", "ensemble", None, 0),
+    ("deep ensemble of the SGD nets", "deep", "deep-ensemble", None, 0),
 )
 METRICS = (("accuracy", "accuracy %", 2), ("nll", "NLL", 4), ("ece", "ECE", 4), ("brier", "Brier", 4))
 
@@ -349,12 +349,12 @@ METRICS = (("accuracy", "accuracy %", 2), ("nll", "NLL", 4), ("ece", "ECE", 4), 
 PUBLISHED = {
     "c100": {("sgd", "single"): "81.35 ± 0.16", ("swa", "single-swa"): "82.46 ± 0.09",
              ("late", "averaged"): "82.87 ± 0.22", ("late-swa", "averaged-swa"): "83.06 ± 0.08",
-             ("hyper", "averaged"): "81.55", ("deep", "ensemble"): "84.09",
+             ("hyper", "averaged"): "81.55", ("deep", "deep-ensemble"): "84.09",
              ("from0", "averaged"): "below SGD"},
     "c10": {("sgd", "single"): "96.16 ± 0.12", ("swa", "single-swa"): "96.48 ± 0.04",
             ("late", "averaged"): "96.46 ± 0.15", ("late-swa", "averaged-swa"): "96.81 ± 0.07",
             ("dropout", "single"): "96.02 ± 0.06", ("batchensemble", "ensemble"): "96.19 ± 0.18",
-            ("deep", "ensemble"): "96.91", ("from0", "averaged"): "below SGD"},
+            ("deep", "deep-ensemble"): "96.91", ("from0", "averaged"): "below SGD"},
 }
 
 # What `measure` has looked at: name, method, model, colour, dashed.
@@ -474,7 +474,7 @@ def main_row(tables, prefix, name, method, model):
     count = seeds(n)
     if method == "deep":
         command = tables.runs(prefix + "-", "deep")[0]["command"]
-        count = f"{command.split('--weights')[-1].count(',') + 1} nets"
+        count = re.search(r"--ensemble (\d+)|$", command)[1] + " nets"
     cells = [cell(spread(tables.values(prefix, method, model, column).values(), digits), f"{key}/{column}")
              for column, _, digits in METRICS]
     return "single" if n == 1 else "", [row_head(name), cell(count)] + cells + [published]
