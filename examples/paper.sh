@@ -103,28 +103,23 @@ text       late           each   $text_t0  --late rank1 --members 5
 END
 }
 
-# group GROUP: the prefix of its runs, its rows in the table, program and options.  @...@ stand for
-# directories: the commands in grid.csv have the usual ones.
+# group GROUP: the prefix of its runs, its rows in the table, program and options; `last`: those that
+# a trunk does without.  @...@ stand for directories: the commands in grid.csv have the usual ones.
 groups="main100 sweeps text quadratic ood main10 text500"
 group() {
-    program=cifar trunk="--late none" work=$images seeds=$SEEDS options=
+    program=cifar trunk="--late none" work=$images seeds=$SEEDS pace=${net%% *} last=''
+    cifar="--net $net $fall" length=$epochs
     case $1 in
-    main100) prefix=c100 rows=main options="--data @DATA100@ --dataset cifar100" ;;
-    main10) prefix=c10 rows=main options="--data @DATA10@ --dataset cifar10" ;;
+    main100) prefix=c100 rows=main options="--data @DATA100@ --dataset cifar100 $cifar" ;;
+    main10) prefix=c10 rows=main options="--data @DATA10@ --dataset cifar10 $cifar" ;;
     sweeps) prefix=sweep rows=sweeps work=$few
-        options="--data @DATA100@ --dataset cifar100 --limit-train $few --validation $held" ;;
-    text) prefix=text rows=text ;;
-    text500) prefix=text500 rows=text seeds=${SEEDS%% *} ;;
+        options="--data @DATA100@ --dataset cifar100 --limit-train $few --validation $held $cifar" ;;
+    text | text500)
+        prefix=$1 rows=text program=enwik8 trunk="--late rank1 --members 1" work=1 pace=$1
+        [ "$1" = text ] && size=$small || size=$large seeds=${SEEDS%% *}
+        options="@TEXT@ $size --lr-from $text_t0 --lr-to $text_epochs" length=$text_epochs
+        last=" --swa-from $text_swa" ;;
     *) prefix=$1 rows=none ;;
-    esac
-    pace=${net%% *}
-    case $rows in
-    text) program=enwik8 trunk="--late rank1 --members 1" work=1 pace=$prefix
-        size=$small
-        [ "$prefix" = text ] || size=$large
-        options="@TEXT@ $size --epochs $text_epochs --lr-from $text_t0 --lr-to $text_epochs --swa-from $text_swa"
-        length=$text_epochs ;;
-    *) options="$options --net $net --epochs $epochs $fall" length=$epochs ;;
     esac
 }
 
@@ -134,13 +129,13 @@ group() {
 # must be done before|work, in units that take `pace` seconds each|pace|command
 row() { echo "$the_group|$1|$2|$3|$4|$pace|$5"; }
 
-# A trunk to that epoch; in the sweeps, which have several, each goes on from the one before.
+# Trunks to that epoch; in the sweeps, which have several, each goes on from the one before.
 trunk_rows() { # EPOCHS SEED
     before=0 base=
     for e in $early $t0 $late $1; do
         [ "$e" = "$1" ] || { [ $rows = sweeps ] && [ "$e" -lt "$1" ]; } || continue
         row "$prefix-trunk$e-$2" "to T0 = $e" "$base" $(((e - before) * work)) \
-            "$program $(echo "$options" | sed "s/ --swa-from [0-9]*//; s/--epochs [0-9]*/--epochs $e/") $trunk --seed $2"
+            "$program $options --epochs $e $trunk --seed $2"
         [ "$e" != "$1" ] || return 0
         before=$e base=$prefix-trunk$e-$2
     done
@@ -153,12 +148,14 @@ grid_rows() {
         [ "${seed% *}" = first ] && which=first seed=${seed#* }
         table | while read -r kind run when from more; do
             [ "$kind" = $rows ] && [ "$when" = $which ] || continue
+            command="$options --epochs $length$last $more --seed $seed"
             if [ "$from" = - ]; then
-                row "$prefix-$run-$seed" "$run" "" $((length * work)) "$program $options $more --seed $seed"
+                row "$prefix-$run-$seed" "$run" "" $((length * work)) "$program $command"
             else
                 trunk_rows "$from" "$seed"
-                row "$prefix-$run-$seed" "$run" "$prefix-trunk$from-$seed" $(((length - from) * work)) \
-                    "$program --branch @STATE@/$prefix-trunk$from-$seed.ck $options --t0 $from $more --seed $seed"
+                base=$prefix-trunk$from-$seed
+                row "$prefix-$run-$seed" "$run" "$base" $(((length - from) * work)) \
+                    "$program --branch @STATE@/$base.ck --t0 $from $command"
             fi
         done
     done
@@ -175,7 +172,7 @@ deep_row() {
     [ $n -gt 1 ] || return 0
     pace=deep
     row "$prefix-deep" deep "$bases" 1 \
-        "$program $options --late none --seed $first --ensemble $n --eval --weights @STATE@/$prefix-sgd-%d.ck"
+        "$program $options --epochs $length --late none --seed $first --ensemble $n --eval --weights @STATE@/$prefix-sgd-%d.ck"
 }
 
 ood_rows() {
@@ -225,11 +222,13 @@ grid_header=run,method,seconds,commit,bits,command
 is_done() { grep -q "^$1," "$RESULTS/grid.csv"; }
 bits_of() { sed -n "s/^$1,.*,\([0-9a-f]*\),\"[^\"]*\"\$/\1/p" "$RESULTS/grid.csv"; }
 
-# A directory as a lock, with the process that holds it; what a dead one has left does not count.
+# A directory as a lock, with the process that holds it, or the program that it has left behind; what
+# the dead have left does not count.
 lock() {
     while ! mkdir "$STATE/$1.lock" 2>/dev/null; do
-        holder=$(cat "$STATE/$1.lock/pid" 2>/dev/null || echo $$)
-        kill -0 "$holder" 2>/dev/null && return 1
+        for holder in $(cat "$STATE/$1.lock"/* 2>/dev/null || echo $$); do
+            kill -0 "$holder" 2>/dev/null && return 1
+        done
         rm -rf "$STATE/$1.lock"
     done
     echo $$ >"$STATE/$1.lock/pid"
@@ -325,6 +324,7 @@ execute() { # RUN COMMAND
     # shellcheck disable=SC2086 # words of the command
     $BUILD/$2 >>"$STATE/$1.log" 2>&1 &
     child=$!
+    echo $child >"$STATE/$1.lock/program"
     while :; do
         wait $child
         code=$?
@@ -359,7 +359,7 @@ attempt() {
         code=$?
     else code=0; fi
     unlock "$1"
-    [ $code = 0 ] || { [ -n "$stop" ] && return 1
+    [ $code = 0 ] || { [ -z "$stop" ] || return 1
         echo "$1: failed with code $code; the end of $STATE/$1.log:"
         tail -n 3 "$STATE/$1.log" | sed 's/^/    /'
         return 1; }
@@ -383,7 +383,7 @@ all_runs() {
             [ -z "$stop" ] || { echo "stopped; the same command goes on from here"; return 1; }
         done 3<"$plan"
         [ -n "$busy" ] || break
-        sleep 5
+        sleep 2
     done
     [ -z "$failed" ] || echo "not done:$failed"
     [ -z "$failed" ]
@@ -434,7 +434,8 @@ list() {
 # A state that was trained by hand becomes the run of that name.
 take() { # RUN CHECKPOINT [COURSE]
     [ $# -ge 2 ] || die "--take: expected RUN CHECKPOINT [COURSE]"
-    line=$(grep "|$1|" "$plan") || die "--take $1: there is no such run in the plan"
+    line=$(awk -F'|' -v run="$1" '$2 == run' "$plan")
+    [ -n "$line" ] || die "--take $1: there is no such run in the plan"
     [ -f "$2" ] || die "--take $1 $2: no such file"
     ! is_done "$1" || die "--take $1: it is done already"
     lock "$1" || die "--take $1: another process has it"
@@ -504,12 +505,12 @@ plan=$STATE/plan.$$
 trap 'rm -f "$STATE"/*.'$$ EXIT
 # shellcheck disable=SC2086 # several words
 make_plan ${chosen:-$groups}
+[ -z "$quick" ] || made_up_images
 case $mode in
 list) list ;;
 report) report ;;
 take) take "$@" ;;
 run)
-    [ -z "$quick" ] || made_up_images
     all_runs
     code=$?
     [ "$stop" = INT ] && exit 130
