@@ -20,7 +20,7 @@ PROGRAMS = $(B)/demo $(B)/cifar $(B)/enwik8 $(B)/sweep $(B)/finetune $(B)/table 
 LINKED   = $(B)/unit $(B)/ops $(B)/algorithm $(B)/gradcheck $(B)/faults $(B)/corrupt $(B)/images $(B)/files
 TESTS    = $(LINKED) $(B)/gradcheck64 $(B)/bits $(B)/graphs
 
-.PHONY: all run run-text quadratic test check fuzz sweep bench bench-peers cifar enwik8 web microcontroller clean help
+.PHONY: all run run-text quadratic test check fuzz sweep bench bench-peers cifar paper paper-quick enwik8 web microcontroller clean help
 .DEFAULT_GOAL = all
 
 all: $(PROGRAMS) ## build the programs
@@ -59,6 +59,13 @@ bench-peers: $(B)/bench ## the same beside OpenBLAS and PyTorch, where they are 
 cifar: $(B)/cifar ## fetch CIFAR-10, then train WRN-16-1 for 15 epochs (about half an hour on a laptop)
 	sh data_scripts/get_cifar10.sh $(DATA)
 	$(B)/cifar --data $(DATA) $(ARGS)
+
+PAPER = $(B)/bits $(filter $(B)/cifar $(B)/enwik8 $(B)/measure $(B)/quadratic,$(PROGRAMS))
+paper: $(PAPER) ## the paper's experiments, each once (days): ARGS="--list", or groups: ARGS="main100 text"
+	sh examples/paper.sh $(ARGS)
+
+paper-quick: $(PAPER) ## the same with tiny nets on made-up images: a few minutes, to see that everything runs
+	PAPER_QUICK=1 sh examples/paper.sh $(ARGS)
 
 enwik8: $(B)/enwik8 ## fetch enwik8, then train an LSTM of 500 units for 5 epochs (eight hours or so)
 	sh data_scripts/get_enwik8.sh $(TEXT)

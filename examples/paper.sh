@@ -5,7 +5,7 @@
 # usage: [VARIABLE=VALUE ...] sh examples/paper.sh [--list | --report] [GROUP ...]
 #        sh examples/paper.sh --take RUN CHECKPOINT [COURSE]
 #
-# Groups: main100 sweeps text quadratic ood main10 text500, in this order; without one: all of them.
+# Groups: main100 sweeps text quadratic ood main10 ood10 text500, in this order; without one: all.
 # Run it in the directory of latephase.h after `make`, or as `make paper ARGS="main100"`.
 #
 #   --list     what is done, what is open, and how long that will take at the speeds measured so far
@@ -47,17 +47,18 @@ RESULTS=${RESULTS:-$([ "$quick" ] && echo "$home/results" || echo examples/resul
 DATA100=${DATA100:-$([ "$quick" ] && echo "$STATE/data" || echo data/cifar100)}
 DATA10=${DATA10:-$([ "$quick" ] && echo "$STATE/data" || echo data/cifar10)}
 TEXT=${TEXT:-$([ "$quick" ] && echo README.md || echo data/enwik8/enwik8)}
-ood=cifar10=@DATA10@,noise${OOD:+,$OOD}
+ood=noise${OOD:+,$OOD}
 
 # Epochs and images.  All runs keep the proportions of the published ones: T0 at half, the rate
 # constant to half and linear to 90 % of the epochs; with SWA it falls to half its value by 72 %, and
 # the weights are averaged from 80 % on.
 if [ "$quick" ]; then
-    net="wrn-10-1 --half --batch 32" epochs=6 t0=3 early=2 late=4 images=192 few=96 held=64
+    net="wrn-10-1 --half --batch 32" epochs=6 t0=3 early=2 late=4 images=200 few=96 held=64
     fall="--lr-from 3 --lr-to 5" flat="--lr-from 3 --lr-to 4 --lr-end 0.05 --swa-from 5" k=3
-    small="--units 16 --embedding 8 --batch 8 --length 25" large="--units 24 --embedding 8 --batch 8 --length 25"
+    small="--units 16 --embedding 8 --batch 8 --length 25" large="$small --units 24"
     text_epochs=4 text_t0=2 text_swa=3
-    more_measure="--flatness 0.01,0.1 --draws 2 --limit-train 64 --limit-test 64" more_quadratic="--steps 50 --runs 10"
+    more_measure="--flatness 0.01,0.1 --draws 2 --limit-train 64 --limit-test 64"
+    more_quadratic="--steps 50 --runs 10"
 else
     net=wrn-16-2 epochs=40 t0=20 early=10 late=30 images=50000 few=10000 held=5000
     fall="--lr-from 20 --lr-to 36" flat="--lr-from 20 --lr-to 29 --lr-end 0.05 --swa-from 33" k=10
@@ -105,7 +106,7 @@ END
 
 # group GROUP: the prefix of its runs, its rows in the table, program and options; `last`: those that
 # a trunk does without.  @...@ stand for directories: the commands in grid.csv have the usual ones.
-groups="main100 sweeps text quadratic ood main10 text500"
+groups="main100 sweeps text quadratic ood main10 ood10 text500"
 group() {
     program=cifar trunk="--late none" work=$images seeds=$SEEDS pace=${net%% *} last=''
     cifar="--net $net $fall" length=$epochs
@@ -175,16 +176,18 @@ deep_row() {
         "$program $options --epochs $length --late none --seed $first --ensemble $n --eval --weights @STATE@/$prefix-sgd-%d.ck"
 }
 
-ood_rows() {
+# What is measured of the nets of one seed.  A checkpoint has the weights without EMA, but also
+# without SWA.
+measure_rows() { # PREFIX DATA OPTIONS: of the runs PREFIX-...
     pace=measure
     for run in sgd late swa late-swa dropout; do
-        file=@STATE@/c100-$run-${SEEDS%% *}
+        base=$1-$run-${SEEDS%% *}
         case $run in
-        *swa) file=$file.st ;;
-        *) file=$file.ck ;; # without EMA
+        *swa) file=$base.st ;;
+        *) file=$base.ck ;;
         esac
-        row "ood-$run-${SEEDS%% *}" "$run" "c100-$run-${SEEDS%% *}" 1 \
-            "measure --data @DATA100@ --weights $file --reliability --histograms --ood @OOD@ --corruptions $more_measure"
+        row "$the_group-$run-${SEEDS%% *}" "$run" "$base" 1 \
+            "measure --data $2 --weights @STATE@/$file --reliability --histograms $3 $more_measure"
     done
 }
 
@@ -193,7 +196,8 @@ group_rows() {
     group "$1"
     case $1 in
     quadratic) pace=quadratic; row quadratic quadratic "" 1 "quadratic $more_quadratic" ;;
-    ood) ood_rows ;;
+    ood) measure_rows c100 @DATA100@ "--ood cifar10=@DATA10@,@OOD@ --corruptions" ;;
+    ood10) measure_rows c10 @DATA10@ "--ood cifar100=@DATA100@,@OOD@" ;;
     *) grid_rows
        [ $rows != main ] || deep_row ;;
     esac
@@ -244,34 +248,46 @@ commit() {
 # In place of @...@ the directories of this machine, or those that everyone has.
 places() {
     if [ "$1" = here ]; then
-        sed "s|@OOD@|$ood|; s|@DATA100@|$DATA100|g; s|@DATA10@|$DATA10|g; s|@TEXT@|$TEXT|g; s|@STATE@|$STATE|g"
+        sed "s|@OOD@|$ood|; s|@DATA100@|$DATA100|g; s|@DATA10@|$DATA10|g; s|@TEXT@|$TEXT|g
+             s|@STATE@|$STATE|g"
     else
-        sed "s|@OOD@|$(echo "$ood" | sed 's|=[^,@]*/|=|g')|; s|@DATA100@|data/cifar100|g; s|@DATA10@|data/cifar10|g; s|@TEXT@|$(basename "$TEXT")|g; s|@STATE@|build/paper|g"
+        sed "s|@OOD@|$(echo "$ood" | sed 's|=[^,]*/|=|g')|; s|@DATA100@|data/cifar100|g
+             s|@DATA10@|data/cifar10|g; s|@TEXT@|$(basename "$TEXT")|g; s|@STATE@|build/paper|g"
     fi
 }
 
 # append RUN FROM TO: the rows of FROM take the place of any that TO has of this run.
 append() {
     [ -s "$2" ] || return 0
+    if [ -f "$3" ] && [ "$(head -n 1 "$2")" != "$(head -n 1 "$3")" ]; then
+        echo "$3: its columns are not those of $2"
+        return 1
+    fi
     { if [ -f "$3" ]; then grep -v "^$1," "$3"; else head -n 1 "$2"; fi
       tail -n +2 "$2"; } >"$3.part" && mv "$3.part" "$3"
 }
 
-# The rows of the run's own files join the tables; grid.csv comes last, so a run that is in it is whole.
+# The rows of the run's own files join the tables; grid.csv comes last, so a run in it is whole.
 record() { # RUN METHOD PROGRAM COMMAND
     until lock record; do sleep 1; done
     own=$STATE/$1
-    [ ! -f "$own.course.csv" ] || [ "$3" != cifar ] ||
-        { sed "1s/^/run,/; 2,\$s/^/$1,/" "$own.course.csv" >"$own.part"
-          append "$1" "$own.part" "$RESULTS/courses.csv"; rm "$own.part"; }
-    case $3 in
-    cifar) append "$1" "$own.results.csv" "$RESULTS/results.csv" ;;
+    join_tables "$1" "$3" &&
+        echo "$1,$2,$(cat "$own.seconds"),$(commit),$bits,\"$4\"" >>"$RESULTS/grid.csv"
+    joined=$?
+    unlock record
+    return $joined
+}
+join_tables() { # RUN PROGRAM
+    case $2 in
     enwik8) append "$1" "$own.results.csv" "$RESULTS/text.csv" ;;
     measure) append "$1" "$own.results.csv" "$RESULTS/measures.csv" ;;
     quadratic) cp "$own.results.csv" "$RESULTS/quadratic.csv" ;;
+    cifar)
+        append "$1" "$own.results.csv" "$RESULTS/results.csv" || return 1
+        [ -f "$own.course.csv" ] || return 0
+        sed "1s/^/run,/; 2,\$s/^/$1,/" "$own.course.csv" >"$own.part"
+        append "$1" "$own.part" "$RESULTS/courses.csv" && rm "$own.part" ;;
     esac
-    echo "$1,$2,$(cat "$own.seconds"),$(commit),$bits,\"$4\"" >>"$RESULTS/grid.csv"
-    unlock record
 }
 
 # The files that a program writes, and the checkpoint it goes on from.
@@ -397,10 +413,17 @@ list() {
         [ -f "$STATE/$run.course.csv" ] && echo "$run $(tail -n 1 "$STATE/$run.course.csv" | cut -d, -f1)"
     done >"$STATE/under-way.$$"
     awk -F'|' -v bits="$bits" '
-        FILENAME ~ /grid.csv$/ { if (FNR > 1) { split($0, g, ","); seconds[g[1]] = g[3] + 0; commit[g[1]] = g[4]; made[g[1]] = g[5] } next }
+        FILENAME ~ /grid.csv$/ {
+            split($0, g, ",")
+            if (FNR > 1) { seconds[g[1]] = g[3] + 0; commit[g[1]] = g[4]; made[g[1]] = g[5] }
+            next
+        }
         FILENAME ~ /under-way/ { split($0, u, " "); epoch[u[1]] = u[2]; next }
         { n++; run[n] = $2; work[n] = $5; pace[n] = $6; command[n] = $7
           if ($2 in made && seconds[$2]) { took[$6] += seconds[$2]; units[$6] += $5 } }
+        function number_of(text, option) {
+            return index(text, option) ? substr(text, index(text, option) + length(option)) + 0 : 0
+        }
         function clock(s) { return s < 5400 ? sprintf("%.0f min", s / 60) : sprintf("%.1f h", s / 3600) }
         END {
             printf "%-26s %9s  %s\n", "run", "time", "state"
@@ -416,10 +439,10 @@ list() {
                 state = "open"
                 if (run[i] in epoch) {
                     state = "under way, epoch " epoch[run[i]]
-                    match(command[i], /--epochs [0-9]+/)
-                    total = substr(command[i], RSTART + 9, RLENGTH - 9) + 0
-                    from = match(command[i], /--t0 [0-9]+/) && command[i] ~ /--branch/ ? substr(command[i], RSTART + 5, RLENGTH - 5) + 0 : 0
-                    if (left > 0 && total > from && epoch[run[i]] + 0 >= from) left *= (total - epoch[run[i]]) / (total - from)
+                    total = number_of(command[i], "--epochs ")
+                    from = command[i] ~ /--branch/ ? number_of(command[i], "--t0 ") : 0
+                    if (left > 0 && total > from && epoch[run[i]] + 0 >= from)
+                        left *= (total - epoch[run[i]]) / (total - from)
                 }
                 if (left < 0) unknown++; else open += left
                 printf "%-26s %9s  %s\n", run[i], left < 0 ? "?" : clock(left), state
@@ -449,10 +472,12 @@ take() { # RUN CHECKPOINT [COURSE]
     test_command=$(echo "$command" | places here)
     # shellcheck disable=SC2086 # words of the command
     $BUILD/$test_command --eval --weights "$STATE/$1.ck" --results "$STATE/$1.results.csv" --run "$1" \
-        >"$STATE/$1.log" 2>&1 || { tail -n 3 "$STATE/$1.log"; unlock "$1"; die "--take $1: it cannot be tested"; }
-    record "$1" "$(echo "$line" | cut -d'|' -f3)" "${command%% *}" "$BUILD_SHOWN/$(echo "$command" | places usual)"
+        >"$STATE/$1.log" 2>&1 ||
+        { tail -n 3 "$STATE/$1.log"; unlock "$1"; die "--take $1 $2: it cannot be tested"; }
+    method=$(echo "$line" | cut -d'|' -f3)
+    record "$1" "$method" "${command%% *}" "$BUILD_SHOWN/$(echo "$command" | places usual)" &&
+        echo "$1: taken in"
     unlock "$1"
-    echo "$1: taken in"
 }
 
 report() {
@@ -466,12 +491,12 @@ made_up_images() {
     [ -f "$STATE/data/test.bin" ] && return
     mkdir -p "$STATE/data"
     LC_ALL=C awk 'BEGIN { srand(7)
-        for (i = 0; i < 320; i++) {
+        for (i = 0; i < 200; i++) {
             printf "%c", i % 10 ? i % 10 : 256
             for (j = 0; j < 3072; j++) printf "%c", 40 + 15 * (i % 10) + int(rand() * 60)
         } }' >"$STATE/data/data_batch_1.bin"
     LC_ALL=C awk 'BEGIN { srand(8)
-        for (i = 0; i < 320; i++) {
+        for (i = 0; i < 200; i++) {
             printf "%c%c", 1 + i % 19, i % 100 ? i % 100 : 256
             for (j = 0; j < 3072; j++) printf "%c", 20 + 2 * (i % 100) + int(rand() * 30)
         } }' >"$STATE/data/train.bin"

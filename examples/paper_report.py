@@ -79,9 +79,9 @@ class Tables:
         return {int(row["seed"]): row[column] for row in getattr(self, table)
                 if row["run"] in names and row["model"] == model and row[column] is not None}
 
-    def measured(self, method, model, metric, set_=None):
+    def measured(self, method, model, metric, set_=None, group="ood"):
         """[(set, strength, value)] of what `measure` has found."""
-        names = {row["run"] for row in self.runs("ood-", method)}
+        names = {row["run"] for row in self.runs(group + "-", method)}
         return [(row["set"], row["strength"], row["value"]) for row in self.measures
                 if row["run"] in names and row["model"] == model and row["metric"] == metric
                 and set_ in (None, row["set"])]
@@ -437,7 +437,7 @@ of itself. ECE is the mean distance from the diagonal.</p>""",
     "corruptions": """<p>The test images are spoilt in seven ways, at five strengths each, as Hendrycks
 and Dietterich (2019) do; no net has been trained on such images. The table has the mean error over
 all of them. It is not the paper's mCE of 43.15, in which errors are divided by those of another net.</p>""",
-    "ood": """<p>What does a net that was trained on CIFAR-100 say to pictures of something else? It has to
+    "ood": """<p>What does a net that was trained on some classes say to pictures of something else? It has to
 choose one of its classes, but it should be unsure. The entropy of its probabilities measures that.
 The <b>AUROC</b> is the chance that a foreign image has a higher entropy than a test image: 1 tells
 them apart without fail, 0.5 is guessing. The best in the paper, with another net: LSUN 0.884,
@@ -608,7 +608,9 @@ def sweep_section(tables, kind, x_name, about, usual_setting):
 
 
 def measure_section(tables, name, body):
-    return WORDS[name] + (body or none_yet("these measurements have")), tables.runs("ood-") if body else []
+    if not body:
+        return WORDS[name] + none_yet("these measurements have"), []
+    return WORDS[name] + "<p>Of the nets of one seed.</p>" + body, tables.runs("ood-")
 
 
 def reliability_section(tables):
@@ -652,12 +654,13 @@ def corruption_section(tables):
     return measure_section(tables, "corruptions", body)
 
 
-def ood_figures(tables, sets):
+def ood_figures(tables, group, sets):
     figures = []
     for name, method, model, _, _ in (MEASURED[0], MEASURED[2], MEASURED[3]):
         for set_ in sets:
             series = [Series(title, colour, [(at, v) for _, at, v in sorted(
-                          tables.measured(method, model, "entropy_share", which))], marks=False, dashed=dashed)
+                          tables.measured(method, model, "entropy_share", which, group))], marks=False,
+                             dashed=dashed)
                       for title, colour, dashed, which in (("test images", 0, False, "test"),
                                                            ("foreign images", 2, True, set_))]
             if all(s.points for s in series):
@@ -665,17 +668,27 @@ def ood_figures(tables, sets):
     return panels(figures, series) if figures else ""
 
 
-def ood_section(tables):
-    sets = sorted({row["set"] for row in tables.measures if row["metric"] == "auroc"})
+def auroc_table(tables, group, trained_on):
+    """For the nets of a group each set that is foreign to them; '' where there is none."""
+    names = {run["run"] for run in tables.runs(group + "-")}
+    sets = sorted({row["set"] for row in tables.measures if row["metric"] == "auroc" and row["run"] in names})
     rows = []
     for name, method, model, _, _ in MEASURED:
-        found = {set_: v for set_, _, v in tables.measured(method, model, "auroc")}
-        cells = [cell(number(found[s], 4) if s in found else "not run", f"ood/{method}/{model}/auroc/{s}")
+        found = {set_: v for set_, _, v in tables.measured(method, model, "auroc", group=group)}
+        cells = [cell(number(found[s], 4) if s in found else "not run", f"{group}/{method}/{model}/auroc/{s}")
                  for s in sets]
         if found:
             rows.append(("", [row_head(name)] + cells))
-    body = table(["AUROC"] + [escape(s) for s in sets], rows) + ood_figures(tables, sets) if rows else ""
-    return measure_section(tables, "ood", body)
+    head = [f"AUROC, trained on {trained_on}"] + [escape(s) for s in sets]
+    return table(head, rows) + ood_figures(tables, group, sets) if rows else ""
+
+
+def ood_section(tables):
+    body = [auroc_table(tables, "ood", "CIFAR-100"), auroc_table(tables, "ood10", "CIFAR-10")]
+    if any(body) and not all(body):
+        body.append(none_yet("the nets of the other CIFAR have"))
+    text, runs = measure_section(tables, "ood", "".join(body))
+    return text, runs + tables.runs("ood10-")
 
 
 def flatness_section(tables):

@@ -77,11 +77,16 @@ grep "^c100-late-1," "$RESULTS/results.csv" >"$t/grid.tail"
 check "its numbers are those of the stopped run" cmp "$t/direct.tail" "$t/grid.tail"
 
 export SEEDS=1
-more="text quadratic"
-[ "$mode" = full ] && more="sweeps text quadratic ood main10 text500"
+more=text
+[ "$mode" = full ] && more="sweeps text main10 text500"
+for program in "quadratic quadratic" "measure ood ood10"; do
+    if [ ! -x "$build/${program%% *}" ]; then skipped=$((skipped + 1)); echo "SKIP ${program#* }: no $build/${program%% *}"
+    elif [ "$mode" = full ] || [ "$program" = "quadratic quadratic" ]; then more="$more ${program#* }"; fi
+done
 check "the other groups" sh examples/paper.sh $more
 
 # A state that was trained by hand, in a grid of its own.
+mkdir "$t/own" && cp -r "$STATE/data" "$t/own"
 own="env STATE=$t/own RESULTS=$t/own.results sh examples/paper.sh"
 check "take" $own --take c100-trunk3-1 "$STATE/c100-trunk3-1.ck" "$STATE/c100-trunk3-1.course.csv"
 check "take: its row" says "^c100-trunk3-1,to T0 = 3," "$t/own.results/grid.csv"
@@ -119,14 +124,16 @@ check "report: no other bits" no says "other arithmetic" "$report"
 if [ "$mode" = full ]; then check "report: nothing is missing" no says "No data yet" "$report"
 else
     check "report: missing runs" says 'data-cell="c10/sgd/single" colspan="5">not run' "$report"
-    check "report: missing sections" sh -c "grep -c 'No data yet' $report | grep -qx 10"
+    for id in sweep-k reliability ood flatness cifar10; do
+        check "report: section $id is missing" sh -c "sed -n '/<section id=\"$id\"/,/<.section>/p' $report | grep -q 'No data yet'"
+    done
 fi
 python3 examples/paper_report.py --results "$RESULTS" --bits 0123456789abcdef --out "$t/other.html"
 check "report: other bits" says "were made by code of other arithmetic" "$t/other.html"
 
 # The numbers once more, from the tables and by another way.
 cat >"$t/recompute.py" <<'END'
-import csv, re, statistics, sys
+import csv, os, re, statistics, sys
 page = open(sys.argv[1] + "/report.html", encoding="utf-8").read()
 shown = dict(re.findall(r'data-cell="([^"]*)"[^>]*>([^<]*)<', page))
 read = lambda name: list(csv.DictReader(open(f"{sys.argv[1]}/{name}.csv")))
@@ -159,10 +166,10 @@ deep = [r for r in read("results") if r["model"] == "deep-ensemble"]
 same("c100/deep/deep-ensemble/accuracy", text([float(deep[0]["accuracy"])], 2))
 for method, model in (("base", "single"), ("base", "single-swa"), ("rank1", "single"), ("late", "averaged-swa")):
     same(f"text/{method}/{model}/test_bpc", text(pick("text", f"text-{method}", model, "test_bpc"), 4))
-for r in read("quadratic"):
+for r in read("quadratic") if os.path.exists(sys.argv[1] + "/quadratic.csv") else []:
     same(f"quadratic/{r['model']}/{r['members']}", f"{float(r['excess']):.5f} \u00b1 {float(r['standard_error']):.5f}")
 print(f"{count} numbers, {wrong} wrong")
-sys.exit(wrong > 0 or count < 70)
+sys.exit(wrong > 0 or count < 60)
 END
 check "report: the numbers are those of the tables" python3 "$t/recompute.py" "$RESULTS"
 

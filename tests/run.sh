@@ -57,6 +57,7 @@ job sh tests/quadratic.sh "$build/quadratic"
 job sh tests/export.sh "$mode" "$build"
 job sh tests/web.sh "$mode" "$build"
 job sh data_scripts/test.sh
+job sh tests/paper.sh "$mode" "$build"
 for section in memory machines windows bits warnings linking; do long sh tests/matrix.sh "$mode" "$build" $section; done
 job sh tests/torch.sh "$build/impl.o"
 job sh tests/readme.sh
