@@ -15,7 +15,7 @@
 #
 #   SEEDS      "1 2 3"; the rows marked `first` are run with the first of them only
 #   THREADS    2; the results do not depend on it
-#   DATA100, DATA10, TEXT   data/cifar100, data/cifar10, data/enwik8/enwik8
+#   DATA100, DATA10, TEXT   data/cifar100, data/cifar10; data/enwik8, or another file of text
 #   OOD        more foreign images for `ood`, as measure takes them: mnist=FILE.bin,svhn=FILE.npy
 #   RESULTS    examples/results: grid.csv (a row per finished run), the other tables, the report
 #   STATE      build/paper: checkpoints, models and logs; not needed for the report
@@ -46,7 +46,8 @@ STATE=${STATE:-$home$([ "$quick" ] && echo /state)}
 RESULTS=${RESULTS:-$([ "$quick" ] && echo "$home/results" || echo examples/results)}
 DATA100=${DATA100:-$([ "$quick" ] && echo "$STATE/data" || echo data/cifar100)}
 DATA10=${DATA10:-$([ "$quick" ] && echo "$STATE/data" || echo data/cifar10)}
-TEXT=${TEXT:-$([ "$quick" ] && echo README.md || echo data/enwik8/enwik8)}
+TEXT=${TEXT:-$([ "$quick" ] && echo README.md || echo data/enwik8)}
+[ ! -d "$TEXT" ] || TEXT=$TEXT/enwik8
 ood=noise${OOD:+,$OOD}
 
 # Epochs and images.  All runs keep the proportions of the published ones: T0 at half, the rate

@@ -120,16 +120,16 @@ def spread(values, digits):
     return plus_minus(mean(values), deviation(values), digits)
 
 
-def table(head, rows, kind=""):
+def table(head, rows):
     """A table that scrolls sideways by itself where the page is narrow.  rows: (class, [cells])."""
     top = "".join(f"<th>{h}</th>" for h in head)
-    body = "\n".join(f"<tr class=\"{kind_}\">{''.join(cells)}</tr>" for kind_, cells in rows)
-    return (f'<div class="wide"><table class="{kind}"><thead><tr>{top}</tr></thead>'
+    body = "\n".join(f"<tr class=\"{kind}\">{''.join(cells)}</tr>" for kind, cells in rows)
+    return (f'<div class="wide"><table><thead><tr>{top}</tr></thead>'
             f"<tbody>\n{body}\n</tbody></table></div>")
 
 
-def cell(text, key=None, columns=1, kind=""):
-    attributes = (f' data-cell="{escape(key)}"' if key else "") + (f' class="{kind}"' if kind else "")
+def cell(text, key=None, columns=1):
+    attributes = f' data-cell="{escape(key)}"' if key else ""
     attributes += f' colspan="{columns}"' if columns > 1 else ""
     return f"<td{attributes}>{text}</td>"
 
@@ -154,16 +154,11 @@ def made_by(tables, runs):
     """Which commands have made a section, folded away."""
     rows = []
     for run in {r["run"]: r for r in runs}.values():
-        other = tables.bits and run["bits"] != tables.bits
-        bits = f"<code>{escape(run['bits'])}</code>" + (" <b>not those of now</b>" if other else "")
-        rows.append(("", [row_head(escape(run["run"])), cell(duration(run["seconds"])),
-                          cell(escape(run["commit"])), cell(bits),
-                          cell(f"<code>{escape(run['command'])}</code>", kind="command")]))
-    if not rows:
-        return ""
+        other = " <b>(those of now are others)</b>" if tables.bits and run["bits"] != tables.bits else ""
+        rows.append(f"<dt><b>{escape(run['run'])}</b> {duration(run['seconds'])}, commit {escape(run['commit'])}, "
+                    f"bits {escape(run['bits'])}{other}</dt><dd><code>{escape(run['command'])}</code></dd>")
     title = f"How this was made: {len(rows)} run{'s' * (len(rows) > 1)}"
-    return (f"<details><summary>{title}</summary>"
-            + table(["run", "time", "commit", "bits", "command"], rows) + "</details>")
+    return f"<details><summary>{title}</summary><dl>{''.join(rows)}</dl></details>" if rows else ""
 
 
 # ----------------------------------------------------------------------------- figures
@@ -786,8 +781,9 @@ thead th { color: var(--soft); font-weight: 600; }
 th:first-child { position: sticky; left: 0; background: var(--paper); }
 tbody th { font-weight: 500; white-space: normal; min-width: 9.5rem; }
 .single td, .single th { font-style: italic; }
-.command { white-space: normal; min-width: 24rem; } code { font-size: .85em; overflow-wrap: anywhere; }
-details { margin: .8rem 0; } summary { cursor: pointer; }
+details { margin: .8rem 0; } summary { cursor: pointer; } code { font-size: .85em; overflow-wrap: anywhere; }
+dl { margin: .5rem 0; font-size: .85rem; color: var(--soft); } dt { margin-top: .5rem; } dd { margin: 0 0 0 1rem; }
+dt b, dd { color: var(--ink); } dd code { font-size: .95em; }
 .panels { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(21rem, 100%), 1fr));
   gap: .6rem 1.2rem; margin: .6rem 0; }
 figure { margin: 0; max-width: 27rem; }
