@@ -57,7 +57,8 @@ grep -q "c100-late-1: goes on" "$t/second" && resumed=1 || resumed=
 check "the stopped run goes on" [ -n "$resumed" ]
 check "the killed run goes on" says "c100-swa-1: goes on" "$t/third"
 check "nothing is lost of what was done" sh -c "head -n $(wc -l <"$t/grid.first") $RESULTS/grid.csv | cmp - $t/grid.first"
-check "no run twice in grid.csv" sh -c "[ -z \"\$(cut -d, -f1 $RESULTS/grid.csv | sort | uniq -d)\" ]"
+no_twins() { [ -z "$(cut -d, -f1 "$1" | sort | uniq -d)" ]; }
+check "no run twice in grid.csv" no_twins "$RESULTS/grid.csv"
 check "no row twice in results.csv" sh -c "[ -z \"\$(sort $RESULTS/results.csv | uniq -d)\" ]"
 check "all runs are there" [ "$(wc -l <"$RESULTS/grid.csv")" = 17 ]
 check "AFTER is called for each" sh -c "tail -n \$(wc -l <$t/after) $RESULTS/grid.csv | cut -d, -f1 | cmp - $t/after"
@@ -83,7 +84,14 @@ for program in "quadratic quadratic" "measure ood ood10"; do
     if [ ! -x "$build/${program%% *}" ]; then skipped=$((skipped + 1)); echo "SKIP ${program#* }: no $build/${program%% *}"
     elif [ "$mode" = full ] || [ "$program" = "quadratic quadratic" ]; then more="$more ${program#* }"; fi
 done
+# Two at the same time share the runs.
+sh examples/paper.sh $more >"$t/lane" 2>&1 &
 check "the other groups" sh examples/paper.sh $more
+wait $!
+code=$?
+check "the other lane" [ $code = 0 ]
+check "the lanes: each run once" no_twins "$RESULTS/grid.csv"
+for file in text results; do check "the lanes: $file.csv" sh -c "[ -z \"\$(sort $RESULTS/$file.csv | uniq -d)\" ]"; done
 
 # A state that was trained by hand, in a grid of its own.
 mkdir "$t/own" && cp -r "$STATE/data" "$t/own"
