@@ -4871,13 +4871,13 @@ LP_API lp_tensor *lp_mix(lp_net *net, lp_tensor *templates, lp_tensor *coefficie
                "mix of \"%s\": rank %d, expected 1..4", templates->name, rank);
     for (int i = 0; i < rank && size > 0 && size <= 2147483647; i++)
         size = dim[i] < 1 ? -1 : size * dim[i];
+    int64_t pieces = size / t->row_size, inputs = rank > 1 ? dim[rank - 2] : 1;
     int fits = size > 0 && size <= 2147483647 && !t->batched && !e->batched && templates->rank == 2
-               && coefficients->rank == 2 && size % t->row_size == 0
-               && size / t->row_size * templates->dim[0] == e->row_size
-               && t->row_size % dim[rank - 1] == 0;
+               && coefficients->rank == 2 && pieces * t->row_size == size
+               && pieces * templates->dim[0] == e->row_size && inputs % pieces == 0;
     LPI_REFUSE(net, !fits, LP_ERR_SHAPE,
                "mix: templates \"%s\" %t and coefficients \"%s\" %t do not fit together: expected "
-               "[J, m] and [rows, P J], for a weight of P m elements",
+               "[J, m] and [rows, P J], for a weight of P m elements and a multiple of P inputs",
                templates->name, t, coefficients->name, e);
     LPI_REFUSE(net, row < 0 || row >= coefficients->dim[0], LP_ERR_ARGUMENT,
                "mix: row %d of coefficients \"%s\" %t", row, coefficients->name, e);
@@ -4885,7 +4885,8 @@ LP_API lp_tensor *lp_mix(lp_net *net, lp_tensor *templates, lp_tensor *coefficie
     lpi_node  *node = lpi_new_node(net, &lpi_op_mix, NULL, 2, in, rank, dim);
     if (!node) return NULL;
     *(int *)node->own = row;
-    if (coefficients->priv->role == LP_ROLE_AUTO) coefficients->priv->family |= LP_LATE_HYPER;
+    if (e->kind == LPI_PARAMETER && e->role == LP_ROLE_AUTO)
+        coefficients->priv->family |= LP_LATE_HYPER;
     return lpi_out(node);
 }
 
@@ -6838,9 +6839,9 @@ static double lpi_initial(const lp_net *net, const lpi_tensor *t, ptrdiff_t i)
     }
 }
 
-/* The rows of w [rows, n], each without what it has of those before it, to length `scale` (Gram and
+/* The rows of w [rows, n], each without what it has of those before it, to length 1 (Gram and
    Schmidt; twice, for the rounding of the first time). */
-static void lpi_orthogonalise(lp_real *w, ptrdiff_t rows, ptrdiff_t n, double scale)
+static void lpi_orthogonalise(lp_real *w, ptrdiff_t rows, ptrdiff_t n)
 {
     for (ptrdiff_t r = 0; r < rows; r++, w += n)
         for (int time = 0; time < 2; time++) {
@@ -6852,7 +6853,7 @@ static void lpi_orthogonalise(lp_real *w, ptrdiff_t rows, ptrdiff_t n, double sc
                 for (ptrdiff_t i = 0; i < n; i++) w[i] -= (lp_real)(dot / length * (double)u[i]);
             }
             for (ptrdiff_t i = 0; i < n; i++) square += (double)w[i] * (double)w[i];
-            for (ptrdiff_t i = 0; i < n; i++) w[i] *= (lp_real)(scale / lpi_sqrt(square));
+            for (ptrdiff_t i = 0; i < n; i++) w[i] *= (lp_real)(1 / lpi_sqrt(square));
         }
 }
 
@@ -6865,7 +6866,9 @@ static void lpi_init_weights(lp_net *net)
         int      orthogonal = t->init == LP_INIT_ORTHOGONAL;
         double   scale = orthogonal ? 1 : (double)t->scale;
         for (ptrdiff_t i = 0; i < t->size; i++) w[i] = (lp_real)(scale * lpi_initial(net, t, i));
-        if (orthogonal) lpi_orthogonalise(w, t->pub.dim[0], t->pub.dim[1], (double)t->scale);
+        if (!orthogonal) continue;
+        lpi_orthogonalise(w, t->pub.dim[0], t->pub.dim[1]);
+        for (ptrdiff_t i = 0; i < t->size; i++) w[i] *= (lp_real)t->scale;
     }
     for (lpi_node *node = net->nodes; node; node = node->next)
         if (node->op->running && !node->bound)
@@ -7291,7 +7294,7 @@ static lp_status lpi_predict(lp_net *net, int which, int passes, lp_real *probs)
     for (int i = 0; i < runs && st == LP_OK; i++) {
         st = lpi_select(net, which == LP_ENSEMBLE ? i % models : which);
         net->dropping = passes > 0;
-        net->draw = ((int64_t)1 << 48) + i;
+        net->draw = ((int64_t)1 << 48) + i / models; /* members share the masks of a pass */
         if (st == LP_OK) st = lpi_forward(net, 0, 0);
         if (st == LP_OK) lpi_add_output(net, probs, i == 0, runs);
     }
