@@ -25,7 +25,8 @@
 
    CONTENTS (search for "---- name")
      activations    relu sigmoid tanh gelu          pools          maxpool avgpool, subsample
-     element-wise   add mul outer concat reshape    normalisation  batchnorm layernorm
+     element-wise   add mul outer mix concat        normalisation  batchnorm layernorm
+                    reshape
      linear         linear, embedding (gather)      lstm           one layer over a sequence
      convolution    any kernel, stride, padding     losses         softmax cross-entropy, squares
      dropout        with a mask that is given */
@@ -145,7 +146,7 @@ static inline void plain_gelu_back(const plain_real *x, const plain_real *dy, pt
     }
 }
 
-/* ---- element-wise: add, mul, outer, concat, reshape */
+/* ---- element-wise: add, mul, outer, mix, concat, reshape */
 
 /* y = a + b;  da += dy, db += dy.  all [n] */
 static inline void plain_add(const plain_real *a, const plain_real *b, ptrdiff_t n, plain_real *y)
@@ -194,6 +195,37 @@ static inline void plain_outer_back(const plain_real *a, const plain_real *b, co
             if (da) da[i] += dy[i * n + j] * b[j];
             if (db) db[j] += dy[i * n + j] * a[i];
         }
+}
+
+/* A weight made from J templates T_j, in P pieces: y_tpo = sum_j e_pj T_jto, so that input channel
+   P i + p of y [.., in, out] is channel i of piece p.  T [J,lines,out], e [P,J], y [lines,P,out];
+   de_pj += sum_to dy_tpo T_jto,  dT_jto += sum_p e_pj dy_tpo. */
+static inline void plain_mix(const plain_real *templates, const plain_real *e, ptrdiff_t lines,
+                             int out, int J, int P, plain_real *y)
+{
+    for (ptrdiff_t t = 0; t < lines; t++)
+        for (int p = 0; p < P; p++)
+            for (int o = 0; o < out; o++) {
+                plain_real sum = 0;
+                for (int j = 0; j < J; j++)
+                    sum += e[p * J + j] * templates[(j * lines + t) * out + o];
+                y[(t * P + p) * out + o] = sum;
+            }
+}
+
+static inline void plain_mix_back(const plain_real *templates, const plain_real *e,
+                                  const plain_real *dy, ptrdiff_t lines, int out, int J, int P,
+                                  plain_real *dtemplates, plain_real *de)
+{
+    for (ptrdiff_t t = 0; t < lines; t++)
+        for (int p = 0; p < P; p++)
+            for (int o = 0; o < out; o++)
+                for (int j = 0; j < J; j++) {
+                    plain_real d = dy[(t * P + p) * out + o];
+                    ptrdiff_t  at = (j * lines + t) * out + o;
+                    if (dtemplates) dtemplates[at] += d * e[p * J + j];
+                    if (de) de[p * J + j] += d * templates[at];
+                }
 }
 
 /* A line of y is a line of a, then one of b.  a [lines,p], b [lines,q], y [lines,p+q] */

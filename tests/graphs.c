@@ -79,6 +79,7 @@ typedef struct step {
     int      blind;             /* bit m: minibatch m is taken for one with a tie         */
     int      forward, training; /* lp_forward after the step: 0 no; training or not       */
     int      predict;           /* lp_predict after it                                    */
+    int      passes;            /* lp_predict_dropout after it: 0 no                      */
 } step;
 
 typedef struct graph {
@@ -90,7 +91,7 @@ typedef struct graph {
     step     script[MOST_STEPS];
     int      steps, begin; /* begin: the step before which the late phase begins, -1 */
     /* of the evaluation that runs */
-    int      rows, training;
+    int      rows, training, dropping;
     double   noise;              /* amplitude, 0: none                                     */
     uint64_t jitter, decisions;  /* noise's generator; hash of relu's and maxpool's choices*/
     int      ties, blind, equal; /* equal: maxima that others equal */
@@ -135,6 +136,7 @@ enum {
     CONCAT,
     RESHAPE,
     LAYERNORM,
+    MIX,
     OPS
 };
 static const op_row ops[OPS];
@@ -296,10 +298,60 @@ static int layer_weight(graph *g, const char *label, const char *name, int rank,
 
 static int weight(graph *g, int rank, const int *dim, double centre, double scale, int depth);
 
+/* A bank of templates that this weight can be made from, or -1: one with `pieces` pieces, if that is
+   not 0, preferably one that another weight is made from. */
+typedef struct bank {
+    int rank, in, size, pieces;
+} bank;
+static int pieces_of(const record *templates, const bank *b)
+{
+    int m = (int)row_of(templates), pieces = b->size / m;
+    return pieces > 0 && pieces * m == b->size && b->in % pieces == 0 ? pieces : 0;
+}
+static int fit_bank(const graph *g, const record *r, const void *arg)
+{
+    const bank *b = (const bank *)arg;
+    int         mixes = 0;
+    for (int i = 0; i < g->records; i++) mixes |= g->r[i].op == MIX && &g->r[g->r[i].in[0]] == r;
+    return mixes && pieces_of(r, b) > 0 && (!b->pieces || pieces_of(r, b) == b->pieces);
+}
+static int fit_coefficients(const graph *g, const record *r, const void *columns)
+{
+    int mixes = 0;
+    for (int i = 0; i < g->records; i++) mixes |= g->r[i].op == MIX && &g->r[g->r[i].in[1]] == r;
+    return mixes && r->dim[1] == *(const int *)columns;
+}
+
+/* A weight made from templates in that many pieces (0: any), where it can from a bank and
+   coefficients that other weights have, by any row. */
+static int mixed_of(graph *g, int rank, const int *dim, int pieces, double scale, int depth)
+{
+    bank b;
+    int  t = -1, e = -1, pair[2];
+    b.rank = rank, b.in = rank > 1 ? dim[rank - 2] : 1, b.size = (int)product(rank, dim);
+    b.pieces = pieces;
+    if (chance(g, 75)) t = pick(g, fit_bank, &b);
+    if (t < 0) {
+        if (!pieces) pieces = between(g, 1, 4);
+        while (b.in % pieces) pieces--;
+        pair[0] = between(g, 1, 4), pair[1] = b.size / pieces;
+        t = weight(g, 2, pair, 0, 1.3 * scale, depth);
+    }
+    pair[1] = g->r[t].dim[0] * pieces_of(&g->r[t], &b);
+    if (chance(g, 75)) e = pick(g, fit_coefficients, &pair[1]);
+    pair[0] = between(g, 1, 3);
+    if (e < 0) e = weight(g, 2, pair, 0.4, 0.8, depth);
+    return append_a(g, MIX, rank, dim, t, e, -1, below(g, g->r[e].dim[0]), 0, 0);
+}
+static int mixed(graph *g, int rank, const int *dim, double scale, int depth)
+{
+    return mixed_of(g, rank, dim, 0, scale, depth);
+}
+
 /* A weight of that shape computed from others, or -1: every way is tried from a random one on. */
 static int computed(graph *g, int rank, const int *dim, double centre, double scale, int depth)
 {
-    int a, b, way = below(g, 11), part[4];
+    int a, b, way = below(g, 13), part[4];
     memcpy(part, dim, (size_t)rank * sizeof *dim);
     switch (way) {
     case 0:
@@ -342,7 +394,8 @@ static int computed(graph *g, int rank, const int *dim, double centre, double sc
         a = weight(g, rank, part, centre, scale, depth);
         part[rank - 1] = dim[rank - 1] - part[rank - 1];
         return append(g, CONCAT, rank, dim, a, weight(g, rank, part, centre, scale, depth), -1);
-    default: return like(g, GELU, weight(g, rank, dim, centre, scale, depth));
+    case 10: return like(g, GELU, weight(g, rank, dim, centre, scale, depth));
+    default: return mixed(g, rank, dim, scale, depth);
     }
 }
 
@@ -602,6 +655,35 @@ static void backward_outer(graph *g, record *r)
                      grad_of(g, r, 0), grad_of(g, r, 1));
 }
 
+/* ---- mix: drawn as a weight; a: the row of the coefficients */
+
+BUILD build_mix(lp_net *net, const record *r, lp_tensor **in)
+{
+    return lp_mix(net, in[0], in[1], r->a[0], r->rank, r->dim);
+}
+static ptrdiff_t mix_lines(graph *g, const record *r)
+{
+    return (ptrdiff_t)row_of(input(g, r, 0)) / last_of(r);
+}
+static int mix_pieces(graph *g, const record *r)
+{
+    return input(g, r, 1)->dim[1] / input(g, r, 0)->dim[0];
+}
+static void forward_mix(graph *g, record *r)
+{
+    const double *e = value_of(g, r, 1) + r->a[0] * input(g, r, 1)->dim[1];
+    plain_mix(value_of(g, r, 0), e, mix_lines(g, r), last_of(r), input(g, r, 0)->dim[0],
+              mix_pieces(g, r), r->value);
+}
+static void backward_mix(graph *g, record *r)
+{
+    int     row = r->a[0] * input(g, r, 1)->dim[1];
+    double *de = grad_of(g, r, 1);
+    plain_mix_back(value_of(g, r, 0), value_of(g, r, 1) + row, r->grad, mix_lines(g, r), last_of(r),
+                   input(g, r, 0)->dim[0], mix_pieces(g, r), grad_of(g, r, 0),
+                   de ? de + row : NULL);
+}
+
 /* ---- dropout: the mask is the library's function of (seed, step, draw, node, element) */
 
 static int draw_dropout(graph *g)
@@ -629,10 +711,10 @@ static void forward_dropout(graph *g, record *r)
     size_t   n = in_use(g, r);
     uint64_t seed = finalise(finalise(g->desc.seed + (uint64_t)g->now) + (uint64_t)g->draw);
     uint64_t key = lp_random(seed, 1000u + (uint64_t)r->node, 0);
+    int      drops = g->training || g->dropping;
     for (size_t i = 0; i < n; i++)
-        r->kept[i] = !g->training || hash32((uint32_t)i, key) >= (double)r->p * 4294967296.0;
-    plain_dropout(value_of(g, r, 0), r->kept, g->training ? (double)r->p : 0, (ptrdiff_t)n,
-                  r->value);
+        r->kept[i] = !drops || hash32((uint32_t)i, key) >= (double)r->p * 4294967296.0;
+    plain_dropout(value_of(g, r, 0), r->kept, drops ? (double)r->p : 0, (ptrdiff_t)n, r->value);
 }
 static void backward_dropout(graph *g, record *r)
 {
@@ -1238,6 +1320,7 @@ static void backward_layernorm(graph *g, record *r)
 #name, NULL, NULL, 0, draw_none, build_##name, forward_none, backward_none \
     }
 #define draw_outer draw_none
+#define draw_mix draw_none
 #define draw_cross_entropy draw_none
 #define draw_mse draw_none
 #define forward_avgpool2d forward_avgpool
@@ -1270,6 +1353,7 @@ static const op_row ops[OPS] = {
     OP(concat, "lp_concat(net, $0, $1)", NO_LAYER, 6),
     OP(reshape, "lp_reshape(net, $0, $r, $d)", NO_LAYER, 5),
     OP(layernorm, NULL, "lp_layernorm(net, $0, \"$n\")", 5),
+    OP(mix, "lp_mix(net, $0, $1, $a, $r, $d)", NO_LAYER, 0),
 };
 
 /* ---------------------------------------------------------------------- blocks of several ops */
@@ -1326,6 +1410,27 @@ static void draw_wide_block(graph *g)
     if (y < 0) return;
     y = sum(g, y, s);
     if (chance(g, 60)) norm_relu(g, y, chance(g, 80));
+}
+
+/* Of a hypernetwork's group: a layer to f filters in one piece, then two to three from f to f in
+   two, all from one bank, those of two pieces by rows of the same coefficients. */
+static int conv_mixed(graph *g, int x, int f, int pieces)
+{
+    int wd[4];
+    if ((size_t)(g->r[x].dim[0] * g->r[x].dim[1] * g->r[x].dim[2] * f) > (size_t)g->most) return -1;
+    wd[0] = wd[1] = 3, wd[2] = g->r[x].dim[3], wd[3] = f;
+    int w = mixed_of(g, 4, wd, pieces, fan_scale(4, wd), 1);
+    return make_conv_of(g, x, w, -1, 1, LP_SAME);
+}
+static void draw_hyper(graph *g)
+{
+    int x = pick_map(g);
+    if (x < 0) return;
+    int f = 2 * g->r[x].dim[3], y = conv_mixed(g, x, f, 1);
+    for (int more = between(g, 1, 3); more > 0 && y >= 0; more--) {
+        if (chance(g, 50)) y = norm_relu(g, y, 1);
+        y = conv_mixed(g, y, f, 2);
+    }
 }
 
 /* Of a CIFAR ResNet: relu(bn(conv(relu(bn(conv x)))) + x or its subsample), BatchNorm behind or in
@@ -1385,11 +1490,8 @@ typedef struct block {
     void (*draw)(graph *g);
     int share; /* of the draws, as in `ops` */
 } block;
-static const block blocks[] = { { draw_chain, 16 },
-                                { draw_wide_block, 16 },
-                                { draw_option_a, 14 },
-                                { draw_recurrent, 12 },
-                                { draw_equal, 8 } };
+static const block blocks[] = { { draw_chain, 16 }, { draw_wide_block, 16 }, { draw_option_a, 14 },
+                                { draw_hyper, 12 }, { draw_recurrent, 12 },  { draw_equal, 8 } };
 enum { BLOCKS = sizeof blocks / sizeof blocks[0] };
 
 static void draw_some(graph *g)
@@ -1491,12 +1593,24 @@ static void draw_loss(graph *g)
     g->r[g->loss].p = smoothing[below(g, 4)];
 }
 
-/* The families must find a parameter; head needs a linear layer in front of the loss. */
+/* Coefficients that may be late-phase. */
+static int has_coefficients(const graph *g, const record *r)
+{
+    const record *e = r->op == MIX ? &g->r[r->in[1]] : NULL;
+    return e && e->op == PARAMETER && e->role == LP_ROLE_AUTO;
+}
+
+/* The families must find a parameter; head needs a linear layer in front of the loss, hyper
+   coefficients. */
 static void settle_families(graph *g)
 {
     unsigned     *f = &g->desc.late.families, found = 0;
+    int           hyper = 0;
     const record *head = &g->r[g->r[g->loss].in[0]];
     if (!head->layer || head->op != MATMUL) *f &= ~(unsigned)LP_LATE_HEAD;
+    for (int i = 0; i < g->records; i++) hyper |= has_coefficients(g, &g->r[i]);
+    if (!hyper) *f &= ~(unsigned)LP_LATE_HYPER;
+    g->desc.late.signs = g->begin == 0 && chance(g, 30); /* before the first step */
     for (int i = 0; i < g->records; i++) {
         const record *r = &g->r[i];
         if (r->op == PARAMETER && r->role == LP_ROLE_LATE) found = 1;
@@ -1504,13 +1618,15 @@ static void settle_families(graph *g)
         if (r->op == BATCHNORM) found |= *f & LP_LATE_BN;
         if (r->op == MUL && (r->layer || r->made)) found |= *f & LP_LATE_RANK1;
     }
-    found |= *f & LP_LATE_HEAD;
+    found |= *f & (LP_LATE_HEAD | LP_LATE_HYPER);
     if (found) return;
     g->desc.late.members = 1, g->begin = -1;
 }
 
 static void draw_script(graph *g)
 {
+    int drops = 0;
+    for (int i = 0; i < g->records; i++) drops |= g->r[i].op == DROPOUT;
     g->steps = between(g, 1, 4);
     g->begin = chance(g, 60) ? below(g, g->steps) : -1;
     if (g->equals && chance(g, 80)) g->steps = 1, g->begin = -1; /* training ends the equality */
@@ -1521,6 +1637,7 @@ static void draw_script(graph *g)
         s->parts = chance(g, 85) ? 1 : 2;
         s->blind = s->parts > 1 && chance(g, 20) ? between(g, 1, 2) : 0;
         s->forward = chance(g, 35), s->training = chance(g, 50), s->predict = chance(g, 40);
+        s->passes = chance(g, drops ? 60 : 8) ? between(g, 1, 2) : 0;
     }
 }
 
@@ -1532,7 +1649,7 @@ static void draw_desc(graph *g)
     d->threads = 1;
     d->isa = chance(g, 12) ? LP_ISA_SCALAR : LP_ISA_AUTO;
     d->recompute = chance(g, 30), d->direct_conv = chance(g, 10);
-    d->late.families = chance(g, 60) ? (unsigned)below(g, 16) : 0;
+    d->late.families = chance(g, 60) ? (unsigned)below(g, 32) : 0;
     d->late.members = chance(g, 70) ? between(g, 1, 4) : 1;
     d->late.sigma0 = chance(g, 50) ? 0.1f : 0;
     d->late.gamma = chance(g, 50) ? 1 : 1 / (float)d->late.members;
@@ -1578,7 +1695,7 @@ static size_t saved_size(const record *r)
 typedef struct arrays {
     double *clean[MOST_RECORDS]; /* leaves: values; BatchNorm: running statistics */
     double *held[MOST_RECORDS], held_moved[MOST_RECORDS]; /* parameters: gradient accumulated */
-    double *carry, *probs;
+    double *carry, *probs, *mean;                         /* mean: of passes with dropout */
 } arrays;
 static arrays of;
 
@@ -1607,7 +1724,7 @@ static void prepare(graph *g)
         for (int q = 0; q < g->r[i].inputs; q++) g->r[g->r[i].in[q]].live |= g->r[i].live;
     }
     g->carry = zeros(g->carried), of.carry = zeros(g->carried);
-    g->scratch = zeros(most), of.probs = zeros(most);
+    g->scratch = zeros(most), of.probs = zeros(most), of.mean = zeros(most);
 }
 
 static void release(graph *g)
@@ -1618,7 +1735,7 @@ static void release(graph *g)
         free(of.clean[i]), free(of.held[i]);
         r->value = r->grad = r->saved = NULL, r->kept = NULL, r->label = NULL;
     }
-    free(g->carry), free(of.carry), free(g->scratch), free(of.probs);
+    free(g->carry), free(of.carry), free(g->scratch), free(of.probs), free(of.mean);
 }
 
 /* Number i of record id under a salt, the same in the printed programs; a float. */
@@ -1739,7 +1856,7 @@ static void evaluate(graph *g, double scale, double noise)
 
 /* ---- what a pass is known by: groups of numbers, of the reference and of the library */
 
-enum { GRADIENT, FORWARD, PREDICT };                  /* passes */
+enum { GRADIENT, FORWARD, PREDICT, DROPOUT_PREDICT }; /* passes */
 enum { LOSS, GRADS, STATISTICS, KEPT, CARRY, PROBS }; /* groups */
 static const char *const group_name[] = { "loss",     "gradient of", "statistics of",
                                           "value of", "lp_carry",    "probabilities" };
@@ -1766,7 +1883,7 @@ static void list_groups(const graph *g, int pass, groups *s)
 {
     const record *logits = &g->r[g->r[g->loss].in[0]];
     s->count = 0, s->size = 0;
-    if (pass != PREDICT) add_group(s, LOSS, g->loss, 1);
+    if (pass < PREDICT) add_group(s, LOSS, g->loss, 1);
     else add_group(s, PROBS, g->r[g->loss].in[0], in_use(g, logits));
     for (int i = 0; i < g->records; i++) {
         const record *r = &g->r[i];
@@ -1779,17 +1896,36 @@ static void list_groups(const graph *g, int pass, groups *s)
     if (g->carried) add_group(s, CARRY, g->loss, g->carried);
 }
 
-static const double *reference_of(graph *g, const group *one)
+static const double *probabilities(graph *g, const record *z)
+{
+    if (g->r[g->loss].op == MSE) return z->value;
+    plain_softmax(z->value, lines_of(g, z), last_of(z), of.probs);
+    return of.probs;
+}
+
+/* MC dropout: the mean of that many passes; carried states stay. */
+static void evaluate_passes(graph *g, int passes, double noise)
+{
+    const record *z = &g->r[g->r[g->loss].in[0]];
+    g->dropping = 1;
+    for (int i = 0; i < passes; i++) {
+        g->draw = ((int64_t)1 << 48) + i;
+        evaluate(g, 0, noise);
+        const double *p = probabilities(g, z);
+        for (size_t j = 0; j < in_use(g, z); j++) of.mean[j] = (i ? of.mean[j] : 0) + p[j] / passes;
+    }
+    g->dropping = 0;
+    memcpy(g->carry, of.carry, g->carried * sizeof *g->carry);
+}
+
+static const double *reference_of(graph *g, const group *one, int pass)
 {
     record *r = &g->r[one->record];
     switch (one->what) {
     case GRADS: return r->grad;
     case STATISTICS: return r->saved + 2 * last_of(r);
     case CARRY: return g->carry;
-    case PROBS:
-        if (g->r[g->loss].op == MSE) return r->value;
-        plain_softmax(r->value, lines_of(g, r), last_of(r), of.probs);
-        return of.probs;
+    case PROBS: return pass == DROPOUT_PREDICT ? of.mean : probabilities(g, r);
     default: return r->value;
     }
 }
@@ -2115,7 +2251,7 @@ static const lp_real *observe(game *p, const groups *s)
 typedef struct expected {
     groups   s;
     double  *want, moved[MOST_GROUPS];
-    int      pass;
+    int      pass, passes; /* passes: of MC dropout */
     double   scale;
     uint64_t decisions;
     int      ties;
@@ -2125,7 +2261,8 @@ static void evaluate_pass(game *p, expected *e, double noise)
 {
     graph *g = p->g;
     g->training = e->pass == GRADIENT || (e->pass == FORWARD && e->scale < 0);
-    evaluate(g, e->pass == GRADIENT ? e->scale : 0, noise);
+    if (e->pass == DROPOUT_PREDICT) evaluate_passes(g, e->passes, noise);
+    else evaluate(g, e->pass == GRADIENT ? e->scale : 0, noise);
 }
 
 /* A disturbed evaluation; notes whether a relu or a maximum decided differently. */
@@ -2135,7 +2272,7 @@ static void move(game *p, expected *e)
     if (e->pass == GRADIENT && p->g->decisions != e->decisions) e->ties++;
     for (int i = 0; i < e->s.count; i++) {
         const group  *one = &e->s.list[i];
-        const double *now = reference_of(p->g, one);
+        const double *now = reference_of(p->g, one, e->pass);
         for (size_t j = 0; j < one->n; j++)
             e->moved[i] = fmax(e->moved[i], fabs(now[j] - e->want[one->at + j]));
     }
@@ -2151,7 +2288,7 @@ static void expect(game *p, expected *e)
     e->decisions = p->g->decisions, e->ties = e->pass == GRADIENT ? p->g->ties : 0;
     if (!e->ties && e->pass == GRADIENT) tally.equal += p->g->equal;
     for (int i = 0; i < e->s.count; i++)
-        memcpy(e->want + e->s.list[i].at, reference_of(p->g, &e->s.list[i]),
+        memcpy(e->want + e->s.list[i].at, reference_of(p->g, &e->s.list[i], e->pass),
                e->s.list[i].n * sizeof *e->want);
     for (int i = 0; i < 2 && !e->ties; i++) move(p, e);
 }
@@ -2316,21 +2453,25 @@ static void gradient_part(game *p, int index, int m)
     free(e.want);
 }
 
-/* A pass without update, of a model: compared like the others. */
-static void look(game *p, int which, int pass, int training)
+/* A pass without update, of a model: compared like the others.  how: of FORWARD, whether in
+   training; of DROPOUT_PREDICT, how many passes. */
+static void look(game *p, int which, int pass, int how)
 {
-    expected  e;
-    lp_status st;
+    static const char *const calls[] = { "", "lp_forward", "lp_predict", "lp_predict_dropout" };
+    int                      training = pass == FORWARD && how;
+    expected                 e;
+    lp_status                st;
     memset(&e, 0, sizeof e);
-    p->which = which, e.pass = pass, e.scale = training ? -1 : 0;
+    p->which = which, e.pass = pass, e.scale = training ? -1 : 0, e.passes = how;
     p->g->now = lp_get_info(p->net).step, p->trainings += training, p->g->draw = -p->trainings;
     if (p->v.check) {
         read_model(p, which);
         expect(p, &e);
     } else list_groups(p->g, pass, &e.s);
     if (pass == PREDICT) st = lp_predict(p->net, which, p->probs);
+    else if (pass == DROPOUT_PREDICT) st = lp_predict_dropout(p->net, which, how, p->probs);
     else st = lp_forward(p->net, which, training, &p->loss);
-    if (good(p, st, pass == PREDICT ? "lp_predict" : "lp_forward")) {
+    if (good(p, st, calls[pass])) {
         const lp_real *got = observe(p, &e.s);
         tally.passes++, p->serial++;
         if (p->v.check) compare(p, &e, got);
@@ -2400,6 +2541,7 @@ static void play_step(game *p, int index)
     if (s->forward && !p->failed) look(p, k, FORWARD, s->training);
     if (s->predict && !p->failed) look(p, members > 1 && index % 2 ? LP_AVERAGED : k, PREDICT, 0);
     if (s->predict && members > 1 && p->v.check && !p->failed) look_ensemble(p);
+    if (s->passes && !p->failed) look(p, k, DROPOUT_PREDICT, s->passes);
 }
 
 /* Evaluation only, in a net for inference (or, to compare with, for training). */
@@ -2413,6 +2555,7 @@ static void play_evaluation(game *p)
         give_batch(p);
         look(p, 0, FORWARD, 0);
         if (!p->failed) look(p, 0, PREDICT, 0);
+        if (!p->failed && g->script[0].passes) look(p, 0, DROPOUT_PREDICT, g->script[0].passes);
     }
 }
 
@@ -2709,8 +2852,8 @@ static int reduce_graph(graph *g, int how)
     case 5:
         for (int i = 0; i < g->steps; i++) {
             step *s = &g->script[i];
-            changed |= s->forward | s->predict | (s->parts > 1) | (s->rows < g->batch);
-            s->forward = s->predict = s->blind = 0, s->parts = 1, s->rows = g->batch;
+            changed |= s->forward | s->predict | s->passes | (s->parts > 1) | (s->rows < g->batch);
+            s->forward = s->predict = s->passes = s->blind = 0, s->parts = 1, s->rows = g->batch;
         }
         return changed;
     case 6: return set_rows(g, 1);
@@ -2898,6 +3041,11 @@ static void print_step(const graph *g, int index, int *serial, const variant *v)
                index % 2, (int)g->index + index);
         print_claims(g, (*serial)++);
     }
+    if (s->passes) {
+        printf("    call(net, lp_predict_dropout(net, %d %% members, %d, probs));\n",
+               (int)g->index + index, s->passes);
+        print_claims(g, (*serial)++);
+    }
 }
 
 static void print_evaluation(const graph *g, int *serial)
@@ -2908,6 +3056,9 @@ static void print_evaluation(const graph *g, int *serial)
         printf("    call(net, lp_forward(net, 0, 0, &loss));\n");
         print_claims(g, (*serial)++);
         printf("    call(net, lp_predict(net, 0, probs));\n");
+        print_claims(g, (*serial)++);
+        if (!g->script[0].passes) continue;
+        printf("    call(net, lp_predict_dropout(net, 0, %d, probs));\n", g->script[0].passes);
         print_claims(g, (*serial)++);
     }
 }
@@ -2968,7 +3119,7 @@ static void print_body(const graph *g, const variant *v, int evaluation)
     printf("    d.late.families = %u, d.late.members = %d;\n    d.late.sigma0 = ", d->late.families,
            d->late.members);
     print_float(d->late.sigma0), printf(", d.late.gamma = "), print_float(d->late.gamma),
-        printf(";\n");
+        printf(";\n    d.late.signs = %d;\n", d->late.signs);
     if (d->optim_base.rule == LP_ADAM)
         printf("    d.optim_base = d.optim_late = lp_adam_default();\n");
     printf("    static lp_real probs[%lu];\n",
@@ -3118,7 +3269,7 @@ static void run_graph(graph *g)
 
 /* ---- what was covered */
 
-enum { COVERED = 27 };
+enum { COVERED = 32 };
 static const char *const cover_name[COVERED] = { "tensor read by several ops",
                                                  "parameter read by several ops",
                                                  "x + x",
@@ -3145,12 +3296,27 @@ static const char *const cover_name[COVERED] = { "tensor read by several ops",
                                                  "squared error",
                                                  "lp_forward in training",
                                                  "op on tensors without batch",
-                                                 "statistics fixed" };
+                                                 "statistics fixed",
+                                                 "templates of several weights",
+                                                 "coefficients of several weights",
+                                                 "one row of coefficients, two weights",
+                                                 "random signs",
+                                                 "dropout in prediction" };
 static long              cover[COVERED], op_records[OPS], op_graphs[OPS], total_records;
 
 static int computed_input(const graph *g, const record *r, int i)
 {
     return i < r->inputs && !g->r[r->in[i]].batched && !is_leaf(&g->r[r->in[i]]);
+}
+/* Do two mixes share what they read: templates, coefficients or even a row of these? */
+static void cover_mix(const graph *g, int i, int *has)
+{
+    for (int k = 0; k < i; k++) {
+        const record *a = &g->r[k], *b = &g->r[i];
+        if (a->op != MIX || b->op != MIX) continue;
+        has[27] |= a->in[0] == b->in[0], has[28] |= a->in[1] == b->in[1];
+        has[29] |= a->in[1] == b->in[1] && a->a[0] == b->a[0];
+    }
 }
 /* Readers of x of that op. */
 static int readers(const graph *g, int x, int op)
@@ -3170,6 +3336,8 @@ static void cover_record(const graph *g, int i, int *has)
     has[13] |= n == 0 && !is_leaf(r) && !is_loss(r), has[14] |= r->keep,
         has[15] |= r->op == PARAMETER && r->frozen;
     has[26] |= r->op == BATCHNORM && r->frozen;
+    has[31] |= r->op == DROPOUT && r->p > 0 && g->script[0].passes;
+    cover_mix(g, i, has);
     has[21] |= r->ignore, has[22] |= is_loss(r) && r->p > 0, has[23] |= r->op == MSE;
     if (!x) return;
     has[2] |= r->op == ADD && r->in[0] == r->in[1], has[3] |= r->op == MUL && r->in[0] == r->in[1];
@@ -3198,7 +3366,7 @@ static void cover_graph(const graph *g)
         has[24] |= g->script[i].forward && g->script[i].training;
     }
     has[16] = g->desc.recompute, has[17] = g->begin >= 0 && g->desc.late.members > 1,
-    has[18] = g->begin >= 0;
+    has[18] = g->begin >= 0, has[30] = g->desc.late.signs;
     for (int i = 0; i < COVERED; i++) cover[i] += has[i];
     for (int i = 0; i < OPS; i++) op_graphs[i] += seen[i];
     total_records += g->records;
