@@ -34,8 +34,8 @@ static lp_tensor *variable(fixture *f, const char *name, int a, int b, int c, in
     return t;
 }
 
-/* Logits -> loss, random values everywhere, check. */
-static void check_loss(fixture *f, lp_tensor *loss, int checks)
+/* Logits -> loss, random values everywhere, check with steps of h. */
+static void check_steps(fixture *f, lp_tensor *loss, int checks, double h)
 {
     double      worst = 1;
     const char *where = "?";
@@ -47,11 +47,16 @@ static void check_loss(fixture *f, lp_tensor *loss, int checks)
             w[j] += (lp_real)(0.5 * test_random((uint64_t)i + 7, (uint64_t)j));
     }
     for (int i = 0; i < f->labels->dim[0]; i++) f->labels->labels[i] = (i * 5 + 1) % 3;
-    lp_status st = lp_gradient_check(f->net, checks, in_double() ? 1e-5 : 1e-3, &worst, &where);
+    lp_status st = lp_gradient_check(f->net, checks, h, &worst, &where);
     if (!CHECK(st == LP_OK)) puts(lp_error(f->net));
     double limit = in_double() ? 1e-6 : 3e-2;
     test_report(worst <= limit, __FILE__, __LINE__, "error %.3g > %g in %s", worst, limit, where);
     lp_destroy(f->net);
+}
+
+static void check_loss(fixture *f, lp_tensor *loss, int checks)
+{
+    check_steps(f, loss, checks, in_double() ? 1e-5 : 1e-3);
 }
 
 /* Any tensor [n, ...] -> 3 classes -> cross entropy. */
@@ -149,14 +154,44 @@ static void mean_squared_error(void)
     check_loss(&f, lp_mean_squared_error(f.net, a, b), 6);
 }
 
+/* A Wide ResNet of depth 10.  Steps are short in double, for a coefficient moves all of a layer, and
+   with it more ReLUs flip. */
+static void check_wrn(unsigned families, int width, float dropout)
+{
+    lp_desc d = lp_desc_default();
+    fixture f;
+    test_context("families=%u width=%d dropout=%g", families, width, (double)dropout);
+    d.threads = 2;
+    d.late.families = families;
+    f.net = lp_create(&d);
+    f.labels = lp_labels(f.net, "labels", 4);
+    lp_tensor *z = lp_wrn(f.net, variable(&f, "x", 4, 8, 8, 3), 10, width, 3, dropout);
+    check_steps(&f, lp_cross_entropy(f.net, z, f.labels, 0), in_double() ? 3 : 1,
+                in_double() ? 1e-6 : 1e-3);
+}
+
 static void wrn(void)
 {
+    if (!test_small) check_wrn(LP_LATE_NONE, 1, 0);
+}
+
+/* Of width 1: banks of two weights and more, in two pieces and in one, and banks of one weight; 2:
+   the first weight of each group in one piece; 3: that of the first group has a bank for itself.
+   In float only the first: where BatchNorm takes away what a coefficient does, its derivative is
+   about 0, and the difference is rounding. */
+static void wrn_hyper(void)
+{
     if (test_small) return;
-    fixture f = begin(4);
-    check_loss(&f,
-               lp_cross_entropy(f.net, lp_wrn(f.net, variable(&f, "x", 4, 8, 8, 3), 10, 1, 3, 0),
-                                f.labels, 0),
-               in_double() ? 3 : 1);
+    check_wrn(LP_LATE_HYPER, 1, 0.2f);
+    if (!in_double()) return;
+    check_wrn(LP_LATE_HYPER | LP_LATE_HEAD, 2, 0);
+    check_wrn(LP_LATE_HYPER, 3, 0);
+}
+
+/* In float the same is so of most factors u. */
+static void wrn_rank1(void)
+{
+    if (in_double() && !test_small) check_wrn(LP_LATE_RANK1, 1, 0.2f);
 }
 
 static void resnet(void)
@@ -232,6 +267,37 @@ static void outer(void)
     check_loss(&f, lp_mean_squared_error(f.net, y, t), 6);
 }
 
+/* Three convolutions from one bank, two of them in two pieces, by rows of the same coefficients, one
+   in one piece; a bias. */
+static void mix(void)
+{
+    static const int bank[2] = { 3, 24 }, two[2] = { 2, 6 }, one[2] = { 1, 3 }, six[2] = { 2, 6 };
+    static const int wide[4] = { 1, 2, 4, 6 }, small[4] = { 1, 1, 4, 6 }, pair[2] = { 1, 2 };
+    fixture          f = begin(3);
+    lp_net          *net = f.net;
+    lp_tensor       *t = lp_parameter(net, "t", 2, bank, LP_INIT_NORMAL, 0.5f, LP_ROLE_BASE);
+    lp_tensor       *e = lp_parameter(net, "e", 2, two, LP_INIT_ORTHOGONAL, 1, LP_ROLE_AUTO);
+    lp_tensor       *e1 = lp_parameter(net, "e1", 2, one, LP_INIT_ORTHOGONAL, 1, LP_ROLE_AUTO);
+    lp_tensor       *b = lp_parameter(net, "b", 2, six, LP_INIT_NORMAL, 0.5f, LP_ROLE_BASE);
+    lp_tensor       *eb = lp_parameter(net, "eb", 2, pair, LP_INIT_ORTHOGONAL, 1, LP_ROLE_AUTO);
+    lp_tensor       *x = variable(&f, "x", 3, 3, 2, 4), *h;
+    b = lp_mix(net, b, eb, 0, 1, six + 1);
+    h = lp_tanh(net, lp_conv2d(net, x, lp_mix(net, t, e, 1, 4, wide), b, "a", 1, LP_SAME));
+    h = lp_add(net, h, lp_conv2d(net, x, lp_mix(net, t, e1, 0, 4, small), NULL, "b", 1, LP_SAME));
+    h = lp_add(net, h, lp_conv2d(net, x, lp_mix(net, t, e, 0, 4, wide), NULL, "c", 1, LP_SAME));
+    check_through(&f, h);
+}
+
+/* Templates that are their own coefficients: both gradients count. */
+static void mix_of_itself(void)
+{
+    static const int square[2] = { 3, 3 };
+    fixture          f = begin(3);
+    lp_tensor       *s = lp_parameter(f.net, "s", 2, square, LP_INIT_NORMAL, 0.5f, LP_ROLE_AUTO);
+    lp_tensor       *t = lp_parameter(f.net, "t", 1, square, LP_INIT_ZERO, 1, LP_ROLE_BASE);
+    check_loss(&f, lp_mean_squared_error(f.net, lp_mix(f.net, s, s, 1, 1, square), t), 6);
+}
+
 /* W o (v u^T) in a convolution, a linear layer and an LSTM. */
 static void rank1(void)
 {
@@ -288,11 +354,15 @@ static const test_case cases[] = { T(conv),
                                    T(dropout),
                                    T(mean_squared_error),
                                    T(wrn),
+                                   T(wrn_rank1),
+                                   T(wrn_hyper),
                                    T(resnet),
                                    T(activations),
                                    T(products),
                                    T(outer),
                                    T(rank1),
+                                   T(mix),
+                                   T(mix_of_itself),
                                    T(gelu),
                                    T(concat),
                                    T(reshape),
