@@ -1006,6 +1006,60 @@ static void rank1_values(void)
     }
 }
 
+/* A weight [k,k,in,out] from J templates in P pieces by row `row` of three, against plain_mix, and
+   channel by channel: input channel P i + p is channel i of piece p. */
+static void mix_case(int k, int in, int out, int J, int P, int row, lp_isa isa)
+{
+    int        lines = k * k * in / P, m = lines * out, n = m * P, columns = P * J;
+    double    *t = numbers((size_t)(J * m), 1, 1, 0), *e = numbers((size_t)(3 * columns), 2, 1, 0);
+    double    *target = numbers((size_t)n, 3, 1, 0), *y = zeros((size_t)n), *dy = zeros((size_t)n);
+    double    *dt = zeros((size_t)(J * m)), *de = zeros((size_t)(3 * columns)), loss, worst = 0;
+    fixture    f = begin(isa);
+    lp_tensor *ep;
+    int        dim[4] = { k, k, in, out }, first = k > 1 ? 0 : in > 1 ? 2 : 3;
+    test_context("%s: [%d,%d,%d,%d] of %d templates in %d pieces", lp_isa_name(isa), k, k, in, out,
+                 J, P);
+    plain_mix(t, e + row * columns, lines, out, J, P, y);
+    for (int i = 0; i < n; i++) {
+        int    o = i % out, c = i / out % in, place = i / out / in;
+        double want = 0;
+        for (int j = 0; j < J; j++)
+            want +=
+                e[row * columns + c % P * J + j] * t[j * m + (place * in / P + c / P) * out + o];
+        worst = fmax(worst, fabs(want - y[i]));
+    }
+    CHECK_NEAR(worst, 0, 1e-12);
+    residual(y, target, (size_t)n, dy, &loss);
+    plain_mix_back(t, e + row * columns, dy, lines, out, J, P, dt, de + row * columns);
+    f.x = parameter(f.net, "t", 2, J, m, 1, 1);
+    ep = parameter(f.net, "e", 2, 3, columns, 1, 1);
+    f.y = lp_mix(f.net, f.x, ep, row, 4 - first, dim + first);
+    if (finish(&f)) {
+        set(f.net, f.x, t), set(f.net, ep, e);
+        for (int i = 0; i < 3 * columns; i++) inside_grad(f.net, ep)[i] = (lp_real)NAN;
+        check_run(&f, y, target, loss, dt, TOL_SUM);
+        CHECK_ARRAY(lp_gradients(f.net, ep), de, (size_t)(3 * columns), TOL_SUM);
+    }
+    lp_destroy(f.net);
+    free(t), free(e), free(target), free(y), free(dy), free(dt), free(de);
+}
+
+/* Breaks when a piece, a channel, a row of coefficients or a tail is mistaken: odd sizes, one of
+   each, more lines than an item has, weights of rank 1, 2 and 4. */
+static void mix_values(void)
+{
+    for (EACH_ISA(isa)) {
+        mix_case(1, 1, 1, 1, 1, 0, isa);
+        mix_case(1, 1, 7, 3, 1, 2, isa);
+        mix_case(1, 6, 5, 1, 3, 1, isa);
+        mix_case(1, 600, 3, 10, 1, 0, isa);
+        mix_case(3, 4, 17, 5, 2, 2, isa);
+        mix_case(3, 16, 16, 2, 2, 1, isa);
+        mix_case(5, 15, 33, 7, 5, 0, isa);
+        mix_case(3, 64, 64, 6, 2, 2, isa);
+    }
+}
+
 /* Rows of a table [words,width] for tokens [cap,length] (length 0: labels [cap]), of which `rows`
    are in use; the table is read twice, at the tokens and at words - 1 - tokens. */
 static void gather_case(int cap, int rows, int length, int words, int width, lp_isa isa)
@@ -2021,6 +2075,7 @@ static const test_case cases[] = {
     T(product_of_itself),
     T(outer_values),
     T(rank1_values),
+    T(mix_values),
     T(gather_values),
     T(lstm_values),
     T(lstm_shared),
