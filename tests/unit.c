@@ -434,6 +434,9 @@ static void errors_models(void)
     REFUSED(lp_wrn(s.net, s.image, -2, 1, 10, 0), LP_ERR_ARGUMENT, NULL);
     REFUSED(lp_wrn(s.net, s.image, 10, 0, 10, 0), LP_ERR_ARGUMENT, NULL);
     REFUSED(lp_wrn(s.net, s.image, 10, 1, 0, 0), LP_ERR_ARGUMENT, NULL);
+    REFUSED(lp_wrn(s.net, s.image, 10, 1, 10, 1), LP_ERR_ARGUMENT, "dropout");
+    REFUSED(lp_wrn(s.net, s.image, 10, 1, 10, -0.1f), LP_ERR_ARGUMENT, "dropout");
+    REFUSED(lp_wrn(s.net, s.image, 10, 1, 10, (float)NAN), LP_ERR_ARGUMENT, "dropout");
     REFUSED(lp_resnet_cifar(s.net, s.image, 21, 10), LP_ERR_ARGUMENT, "21");
     REFUSED(lp_resnet_cifar(s.net, s.image, 2, 10), LP_ERR_ARGUMENT, "2");
     REFUSED(lp_resnet_cifar(s.net, s.image, 8, 0), LP_ERR_ARGUMENT, NULL);
@@ -442,6 +445,44 @@ static void errors_models(void)
     REFUSED(lp_char_lstm(s.net, s.tokens, 9, 4, -1, 1), LP_ERR_ARGUMENT, "units -1");
     REFUSED(lp_char_lstm(s.net, s.tokens, 9, 4, 3, 0), LP_ERR_ARGUMENT, "layers 0");
     REFUSED(lp_char_lstm(s.net, s.tokens, 9, 4, 3, 65), LP_ERR_ARGUMENT, "65");
+}
+
+/* Weight of shape dim from templates m [5,6] (or t) by row 0 of e [2,columns]. */
+static lp_tensor *mixed(bench *s, lp_tensor *t, int columns, int rank, const int *dim)
+{
+    return lp_mix(s->net, t, shaped(s->net, "e", 2, 2, columns, 1, 1), 0, rank, dim);
+}
+
+/* Breaks when a weight that templates and coefficients do not make is accepted. */
+static void errors_mix(void)
+{
+    static const int dim[4] = { 1, 2, 2, 3 }, odd[4] = { 2, 2, 1, 3 }, huge[2] = { 65536, 65536 };
+    static const int m[2] = { 5, 6 }, e[2] = { 2, 9 }, zero[2] = { 4, 0 }, pieces[2] = { 2, 10 };
+    static const int twelve = 12, six = 6;
+    REFUSED_SHAPES(mixed(&s, s.m, 9, 4, dim), "\"e\"", m, e);
+    REFUSED_SHAPES(mixed(&s, s.m, 10, 4, odd), "multiple of P inputs", m, pieces);
+    REFUSED(mixed(&s, s.m, 10, 1, &twelve), LP_ERR_SHAPE, "\"m\"");
+    REFUSED(mixed(&s, s.m, 10, 1, &six), LP_ERR_SHAPE, "\"m\"");
+    REFUSED(mixed(&s, s.m, 5, 2, huge), LP_ERR_SHAPE, "\"m\"");
+    REFUSED(mixed(&s, s.m, 5, 2, zero), LP_ERR_SHAPE, "\"m\"");
+    REFUSED(mixed(&s, s.rows, 2, 1, &six), LP_ERR_SHAPE, "\"rows\"");
+    REFUSED(mixed(&s, s.b, 4, 1, &six), LP_ERR_SHAPE, "\"b\"");
+    REFUSED(mixed(&s, s.label, 2, 1, &six), LP_ERR_ARGUMENT, "\"label\"");
+    REFUSED(mixed(&s, s.m, 5, 0, &six), LP_ERR_ARGUMENT, "rank 0");
+    REFUSED(mixed(&s, s.m, 5, 5, dim), LP_ERR_ARGUMENT, "rank 5");
+    REFUSED(mixed(&s, s.m, 5, 1, NULL), LP_ERR_ARGUMENT, "\"m\"");
+    REFUSED(mixed(&s, NULL, 5, 1, &six), LP_ERR_ARGUMENT, "mix");
+    REFUSED(lp_mix(s.net, s.m, NULL, 0, 1, &six), LP_ERR_ARGUMENT, "mix");
+    REFUSED(lp_mix(s.net, s.m, shaped(s.net, "e", 2, 2, 5, 1, 1), 2, 1, &six), LP_ERR_ARGUMENT,
+            "row 2 of coefficients \"e\"");
+    REFUSED(lp_mix(s.net, s.m, shaped(s.net, "e", 2, 2, 5, 1, 1), -1, 1, &six), LP_ERR_ARGUMENT,
+            "row -1 of coefficients \"e\"");
+    REFUSED(lp_parameter(s.net, "q", 2, zero, LP_INIT_ORTHOGONAL, 1, LP_ROLE_AUTO), LP_ERR_SHAPE,
+            "\"q\"");
+    REFUSED(lp_parameter(s.net, "q", 1, &six, LP_INIT_ORTHOGONAL, 1, LP_ROLE_AUTO), LP_ERR_SHAPE,
+            "\"q\": LP_INIT_ORTHOGONAL expects a matrix with no more rows than columns");
+    REFUSED(lp_parameter(s.net, "q", 4, dim, LP_INIT_ORTHOGONAL, 1, LP_ROLE_AUTO), LP_ERR_SHAPE,
+            "\"q\"");
 }
 
 /* Breaks when two things can have one name, or a thing none. */
@@ -527,7 +568,10 @@ static void errors_desc(void)
     REFUSE_DESC(desc.late.members = -1, "members");
     REFUSE_DESC(desc.late.members = 1025, "members");
     REFUSE_DESC(desc.late.families = 64, "families");
-    REFUSE_DESC(desc.late.families = 16, "families");
+    REFUSE_DESC(desc.late.families = 32, "families");
+    REFUSE_DESC(desc.late.families = LP_LATE_HYPER, "the family hyper was chosen, but no weight");
+    REFUSE_DESC(desc.late.signs = 2, "signs");
+    REFUSE_DESC(desc.late.signs = -1, "signs");
     REFUSE_DESC(desc.clip = -1, "clip");
     REFUSE_DESC(desc.clip = (float)NAN, "clip");
     REFUSE_DESC(desc.clip = (float)INFINITY, "clip");
@@ -2874,6 +2918,387 @@ static void model_wrn(void)
     lp_destroy(net);
 }
 
+/* ---- the family hyper in a Wide ResNet */
+
+/* The net without loss, on images [1,8,8,3] and 5 classes. */
+static lp_net *hyper_net(unsigned families, int depth, int width, lp_tensor **logits)
+{
+    lp_desc desc = tiny_desc(2);
+    desc.late.families = families;
+    desc.inference = 1;
+    lp_net *net = lp_create(&desc);
+    *logits = lp_wrn(net, lp_input(net, "x", 1, 8, 8, 3), depth, width, 5, 0);
+    return net;
+}
+
+/* What METHOD.md says of WRN-depth-width: parameters of one model, and which of them are late. */
+static void hyper_counts(int depth, int width, ptrdiff_t *parameters, ptrdiff_t *late)
+{
+    int n = (depth - 4) / 6, alone = 2 * n - 1, bank = 2 * alone, in = 16, c = 16;
+    *parameters = 10 * (9 * 3 * 16 + 1), *late = 0; /* the input layer */
+    for (int group = 0; group < 3; group++, in = c) {
+        c = 16 * width << group;
+        *parameters += bank * 9 * (c / 2) * c;             /* templates */
+        *late += (in == c ? 2 * n : 2 * n - 1) * 2 * bank; /* layers of c to c: two pieces */
+        if (2 * in == c) *late += bank;                    /* the first: one piece */
+        else if (in != c) *late += alone, *parameters += alone * 9 * in * c;
+        if (in != c) *parameters += alone * (in * c + 1); /* the shortcut */
+        *parameters += 2 * (in + (n - 1) * c + n * c);    /* BatchNorms */
+    }
+    *parameters += *late + 2 * c + 10 * (c * 5 + 5 + 1);
+}
+
+/* Breaks when a bank or a row of coefficients is missing, or others are late-phase than those of the
+   3x3 convolutions of the groups. */
+static void hyper_parameters(void)
+{
+    static const int net_of[5][3] = {
+        { 10, 1, 20 }, { 16, 2, 126 }, { 16, 4, 123 }, { 28, 1, 0 }, { 22, 3, 0 }
+    };
+    for (int i = 0; i < 5; i++)
+        for (int full = 0; full < 2; full++) {
+            ptrdiff_t  parameters, late;
+            lp_tensor *logits;
+            lp_net    *net = hyper_net(LP_LATE_HYPER | (full ? LP_LATE_FULL : 0u), net_of[i][0],
+                                       net_of[i][1], &logits);
+            test_context("WRN-%d-%d full=%d", net_of[i][0], net_of[i][1], full);
+            hyper_counts(net_of[i][0], net_of[i][1], &parameters, &late);
+            if (net_of[i][2]) CHECK_INT(late, net_of[i][2]);
+            CHECK_INT(lp_memory_required(net, logits, NULL, NULL), LP_OK);
+            CHECK_INT(count_parameters(net), parameters);
+            CHECK_INT(lp_get_info(net).parameters, parameters);
+            CHECK_INT(lp_get_info(net).late, full ? parameters : late);
+            lp_destroy(net);
+        }
+}
+
+/* Breaks when rows of coefficients are not orthogonal or not of length `length`. */
+static void check_orthogonal(lp_net *net, const char *name, double length)
+{
+    lp_tensor     *t = lp_find(net, name);
+    const lp_real *w = t ? lp_values(net, t, 0) : NULL;
+    test_context("%s", name);
+    for (int a = 0; CHECK(w != NULL) && a < t->dim[0]; a++)
+        for (int b = 0; b <= a; b++) {
+            double dot = 0, n = t->dim[1];
+            for (int i = 0; i < t->dim[1]; i++)
+                dot += (double)w[a * t->dim[1] + i] * (double)w[b * t->dim[1] + i];
+            CHECK_NEAR(dot, a == b ? length * length : 0, 1e-6 * length * length);
+            CHECK(n >= t->dim[0]);
+        }
+}
+
+/* Breaks when names, shapes, roles or starts differ from what is documented, for width 1 (layers of c
+   to c throughout the first group) and 3 (its first layer has a bank of its own). */
+static void model_wrn_hyper(void)
+{
+    static const char *const names[] = { "group0.coefficients", "group1.coefficients",
+                                         "group1.first", "group2.coefficients", "group2.first" };
+    lp_tensor               *logits;
+    lp_net                  *net = hyper_net(LP_LATE_HYPER, 16, 1, &logits);
+    CHECK_INT(lp_compile(net, logits, NULL, 0), LP_OK);
+    check_shape(net, "group0.templates", 2, 6, 9 * 8 * 16, 0, 0);
+    check_shape(net, "group0.coefficients", 2, 4, 12, 0, 0);
+    check_shape(net, "group1.coefficients", 2, 3, 12, 0, 0);
+    check_shape(net, "group1.first", 2, 1, 6, 0, 0);
+    check_shape(net, "conv0.templates", 2, 10, 9 * 3 * 16, 0, 0);
+    check_shape(net, "conv0.coefficients", 2, 1, 10, 0, 0);
+    check_shape(net, "blocks.2.short.templates", 2, 3, 16 * 32, 0, 0);
+    check_shape(net, "blocks.2.short.coefficients", 2, 1, 3, 0, 0);
+    check_shape(net, "fc.weight_templates", 2, 10, 64 * 5, 0, 0);
+    check_shape(net, "fc.bias_templates", 2, 10, 5, 0, 0);
+    check_shape(net, "fc.coefficients", 2, 1, 10, 0, 0);
+    check_normal(net, "group0.templates", sqrt(2.0 / (9 * 16)));
+    check_normal(net, "group2.templates", sqrt(2.0 / (9 * 64)));
+    check_normal(net, "conv0.templates", sqrt(2.0 / 27));
+    check_normal(net, "blocks.2.short.templates", sqrt(2.0 / 16));
+    check_normal(net, "fc.weight_templates", sqrt(2.0 / 64));
+    for (int i = 0; i < 50; i++)
+        CHECK(lp_values(net, lp_find(net, "fc.bias_templates"), 0)[i] == 0);
+    for (int i = 0; i < 5; i++) {
+        check_orthogonal(net, names[i], 1);
+        CHECK_INT(inside_late(lp_find(net, names[i])), 1);
+    }
+    check_orthogonal(net, "conv0.coefficients", 1);
+    check_orthogonal(net, "fc.coefficients", 1);
+    CHECK_INT(inside_late(lp_find(net, "blocks.2.short.coefficients")), 0);
+    CHECK_INT(inside_late(lp_find(net, "conv0.coefficients")), 0);
+    CHECK_INT(inside_late(lp_find(net, "fc.coefficients")), 0);
+    CHECK_INT(inside_late(lp_find(net, "group0.templates")), 0);
+    CHECK(!lp_find(net, "group0.first") && !lp_find(net, "conv0.weight"));
+    lp_destroy(net);
+    net = hyper_net(LP_LATE_HYPER | LP_LATE_HEAD, 16, 3, &logits);
+    CHECK_INT(lp_compile(net, logits, NULL, 0), LP_OK);
+    check_shape(net, "blocks.0.conv1.templates", 2, 3, 9 * 16 * 48, 0, 0);
+    check_shape(net, "group0.coefficients", 2, 3, 12, 0, 0);
+    check_orthogonal(net, "blocks.0.conv1.coefficients", 1);
+    CHECK_INT(inside_late(lp_find(net, "blocks.0.conv1.coefficients")), 1);
+    check_shape(net, "fc.weight", 2, 192, 5, 0, 0);
+    lp_destroy(net);
+}
+
+/* Breaks when a net that makes no weights from templates has the family, or two families make one
+   weight. */
+static void hyper_refused(void)
+{
+    lp_tensor *y;
+    lp_net    *net = hyper_net(LP_LATE_HYPER | LP_LATE_RANK1, 10, 1, &y);
+    CHECK_INT(lp_compile(net, y, NULL, 0), LP_ERR_ARGUMENT);
+    CHECK_TEXT(lp_error(net), "rank1 and hyper");
+    lp_destroy(net);
+    for (int how = 0; how < 3; how++) { /* a ResNet; coefficients that are base, or computed */
+        static const int dim[2] = { 2, 24 }, pair[2] = { 1, 2 }, w[4] = { 1, 1, 3, 8 };
+        lp_desc          desc = tiny_desc(how == 2 ? 1 : 2);
+        desc.late.families = LP_LATE_HYPER;
+        net = lp_create(&desc);
+        lp_tensor *x = lp_input(net, "x", 2, 8, 8, 3), *label = lp_labels(net, "y", 2);
+        if (how == 0) y = lp_resnet_cifar(net, x, 8, 5);
+        else {
+            lp_role    role = how == 1 ? LP_ROLE_BASE : LP_ROLE_AUTO;
+            lp_tensor *t = lp_parameter(net, "t", 2, dim, LP_INIT_NORMAL, 1, LP_ROLE_AUTO);
+            lp_tensor *e = lp_parameter(net, "e", 2, pair, LP_INIT_ONE, 1, role);
+            if (how == 2) e = lp_tanh(net, e);
+            y = lp_conv2d(net, x, lp_mix(net, t, e, 0, 4, w), NULL, "c", 1, LP_SAME);
+            y = lp_avgpool(net, y);
+        }
+        test_context("how=%d", how);
+        CHECK_INT(lp_compile(net, lp_cross_entropy(net, y, label, 0), NULL, 0), LP_ERR_ARGUMENT);
+        CHECK_TEXT(lp_error(net), "the family hyper was chosen");
+        lp_destroy(net);
+    }
+}
+
+/* Breaks when a square matrix, or one with a scale, does not start orthogonal: scale 0 gives zeros. */
+static void orthogonal_start(void)
+{
+    static const int         dim[3][2] = { { 40, 40 }, { 7, 50 }, { 1, 1 } };
+    static const char *const name[3] = { "a", "b", "c" };
+    static const float       scale[4] = { 1, 0.5f, -3, 0 };
+    for (int s = 0; s < 4; s++)
+        for (int i = 0; i < 3; i++) {
+            lp_desc    desc = tiny_desc(0);
+            lp_net    *net = lp_create(&desc);
+            lp_tensor *p =
+                lp_parameter(net, name[i], 2, dim[i], LP_INIT_ORTHOGONAL, scale[s], LP_ROLE_AUTO);
+            lp_tensor *q = lp_parameter(net, "q", 2, dim[i], LP_INIT_ZERO, 1, LP_ROLE_BASE);
+            CHECK_INT(lp_compile(net, lp_mean_squared_error(net, p, q), NULL, 0), LP_OK);
+            if (scale[s] != 0) check_orthogonal(net, name[i], fabs((double)scale[s]));
+            for (int j = 0; j < dim[i][0] * dim[i][1] && scale[s] == 0; j++)
+                CHECK(lp_values(net, p, 0)[j] == 0);
+            lp_destroy(net);
+        }
+}
+
+/* ---- BatchEnsemble: random signs of rank-1 factors */
+
+enum { SIGNED = 64 }; /* members */
+static tiny signed_net(int threads, unsigned families, int signs)
+{
+    lp_desc desc = tiny_desc(SIGNED);
+    desc.threads = threads;
+    desc.late.families = families;
+    desc.late.signs = signs;
+    return tiny_compiled(&desc, N, 0);
+}
+
+static int is_factor(const lp_tensor *t)
+{
+    size_t n = strlen(t->name);
+    return n > 2 && t->name[n - 2] == '.' && (t->name[n - 1] == 'u' || t->name[n - 1] == 'v');
+}
+
+/* Breaks when a factor is not +1 or -1, when signs are not about half, or alike in two members or two
+   tensors, when another late weight is touched, or when threads matter. */
+static void random_signs(void)
+{
+    tiny   t = signed_net(1, LP_LATE_RANK1 | LP_LATE_FULL, 1);
+    tiny   other = signed_net(5, LP_LATE_RANK1 | LP_LATE_FULL, 1);
+    tiny   plain = signed_net(1, LP_LATE_RANK1 | LP_LATE_FULL, 0);
+    double sum = 0, n = 0, next = 0, tensors = 0;
+    CHECK_INT(lp_late_begin(t.net), LP_OK);
+    CHECK_INT(lp_late_begin(other.net), LP_OK);
+    for (int k = 0; k < SIGNED; k++) {
+        lp_real *u = lp_values(t.net, lp_find(t.net, "conv1.weight.u"), k);
+        lp_real *v = lp_values(t.net, lp_find(t.net, "conv2.weight.v"), k);
+        for (int i = 0; i < 5; i++) tensors += (double)(u[i] * v[i]);
+        for (int i = 0; lp_parameter_at(t.net, i); i++) {
+            lp_tensor     *p = lp_parameter_at(t.net, i);
+            const lp_real *w = lp_values(t.net, p, k), *w1 = lp_values(t.net, p, (k + 1) % SIGNED);
+            const lp_real *was = lp_values(plain.net, lp_parameter_at(plain.net, i), 0);
+            CHECK_BITS(w, lp_values(other.net, lp_parameter_at(other.net, i), k),
+                       size_of(p) * sizeof *w);
+            if (!is_factor(p)) CHECK_BITS(w, was, size_of(p) * sizeof *w);
+            for (size_t j = 0; j < size_of(p) && is_factor(p); j++) {
+                CHECK(w[j] == 1 || w[j] == -1);
+                sum += (double)w[j], next += (double)(w[j] * w1[j]), n++;
+            }
+        }
+    }
+    CHECK_INT(n, 29 * SIGNED);
+    CHECK_NEAR(sum / n, 0, 5 / sqrt(n));
+    CHECK_NEAR(next / n, 0, 5 / sqrt(n));
+    CHECK_NEAR(tensors / (5 * SIGNED), 0, 5 / sqrt(5 * SIGNED));
+    CHECK_INT(lp_late_begin(plain.net), LP_OK); /* without signs all are 1 */
+    for (int j = 0; j < 5; j++)
+        CHECK(lp_values(plain.net, lp_find(plain.net, "conv2.weight.v"), 3)[j] == 1);
+    lp_destroy(t.net), lp_destroy(other.net), lp_destroy(plain.net);
+}
+
+/* Breaks when signs change what has been trained, or the refusal changes anything. */
+static void signs_refused(void)
+{
+    tiny t = signed_net(2, LP_LATE_RANK1, 1);
+    tiny_train(&t, 0, 1);
+    char *before = snapshot(t.net);
+    CHECK_INT(lp_late_begin(t.net), LP_ERR_ORDER);
+    CHECK_TEXT(lp_error(t.net), "lp_desc.late.signs is for the beginning");
+    CHECK_INT(lp_get_info(t.net).members, 1);
+    CHECK_UNCHANGED(t.net, before);
+    tiny_train(&t, 1, 2);
+    lp_destroy(t.net);
+}
+
+/* ---- MC dropout */
+
+/* Breaks when a call does not repeat, whatever was asked between; when passes share a mask, p = 0
+   changes a bit, weights, statistics or momenta move, or BatchNorm takes those of the minibatch. */
+static void dropout_predictions(void)
+{
+    lp_desc desc = tiny_desc(3);
+    tiny    t = tiny_build(&desc, N, 0.3f), none = tiny_compiled(&desc, N, 0);
+    lp_real p[3][N * CLASSES], bn[2][N * 36 * 5], l;
+    lp_keep(t.net, lp_find(t.net, "bn1"));
+    CHECK_INT(lp_compile(t.net, t.loss, NULL, 0), LP_OK);
+    tiny_train(&t, 0, 3), tiny_train(&none, 0, 3);
+    CHECK_INT(lp_late_begin(t.net), LP_OK);
+    tiny_train(&t, 3, 7);
+    char *before = snapshot(t.net);
+    CHECK_INT(lp_predict_dropout(t.net, 1, 2, p[0]), LP_OK);
+    memcpy(bn[0], lp_find(t.net, "bn1")->data, sizeof bn[0]);
+    CHECK_INT(lp_predict(t.net, 1, p[1]), LP_OK);
+    memcpy(bn[1], lp_find(t.net, "bn1")->data, sizeof bn[1]);
+    CHECK_BITS(bn[0], bn[1], sizeof bn[0]);
+    CHECK(memcmp(p[0], p[1], sizeof p[0]) != 0);
+    CHECK_INT(lp_forward(t.net, 2, 1, &l), LP_OK);
+    CHECK_INT(lp_predict_dropout(t.net, 2, 3, p[1]), LP_OK);
+    CHECK_INT(lp_predict_dropout(t.net, 1, 2, p[1]), LP_OK);
+    CHECK_BITS(p[0], p[1], sizeof p[0]);
+    CHECK_INT(lp_predict_dropout(t.net, 1, 1, p[1]), LP_OK);
+    CHECK(memcmp(p[0], p[1], sizeof p[0]) != 0);
+    CHECK_INT(lp_predict(t.net, 1, p[1]), LP_OK); /* without dropout as before */
+    CHECK_INT(lp_predict_dropout(t.net, LP_AVERAGED, 1, p[2]), LP_OK);
+    CHECK_INT(lp_predict(t.net, 1, p[2]), LP_OK);
+    CHECK_BITS(p[1], p[2], sizeof p[1]);
+    CHECK_UNCHANGED(t.net, before);
+    for (int passes = 1; passes < 3; passes++) {
+        CHECK_INT(lp_predict(none.net, LP_SINGLE, p[0]), LP_OK);
+        CHECK_INT(lp_predict_dropout(none.net, LP_SINGLE, passes, p[1]), LP_OK);
+        CHECK_BITS(p[0], p[1], sizeof p[0]);
+    }
+    lp_destroy(t.net), lp_destroy(none.net);
+}
+
+/* Breaks when threads or the instruction set change a bit, or a net for inference has other masks. */
+static void dropout_predictions_bits(void)
+{
+    lp_real want[N * CLASSES], got[N * CLASSES];
+    int     multiply_add = lp_find_kernels(LP_ISA_SCALAR_FMA) != NULL; /* AUTO is fused then */
+    for (int i = LP_ISA_AUTO; i < LP_ISA_COUNT; i++)
+        for (int threads = 1; threads < 6; threads += 2) {
+            lp_desc desc = tiny_desc(0);
+            int     first = i == LP_ISA_AUTO && threads == 1;
+            if (!lp_find_kernels((lp_isa)i)) continue;
+            if (multiply_add && (i == LP_ISA_SCALAR || i == LP_ISA_VECTOR)) continue;
+            desc.isa = (lp_isa)i, desc.threads = threads, desc.inference = threads == 3;
+            tiny t = tiny_compiled(&desc, N, 0.4f);
+            tiny_fill(&t, 1, N);
+            test_context("isa=%s threads=%d", lp_isa_name(desc.isa), threads);
+            CHECK_INT(lp_predict_dropout(t.net, LP_SINGLE, 3, first ? want : got), LP_OK);
+            if (!first) CHECK_BITS(want, got, sizeof got);
+            lp_destroy(t.net);
+        }
+}
+
+/* Breaks when the ensemble is not its members' mean, pass by pass. */
+static void dropout_ensemble(void)
+{
+    lp_desc desc = tiny_desc(3);
+    tiny    t = tiny_compiled(&desc, N, 0.4f);
+    lp_real p[N * CLASSES];
+    double  mean[N * CLASSES] = { 0 };
+    CHECK_INT(lp_late_begin(t.net), LP_OK);
+    tiny_train(&t, 0, 12);
+    for (int k = 0; k < 3; k++) {
+        CHECK_INT(lp_predict_dropout(t.net, k, 4, p), LP_OK);
+        for (int i = 0; i < N * CLASSES; i++) mean[i] += (double)p[i] / 3;
+    }
+    CHECK_INT(lp_predict_dropout(t.net, LP_ENSEMBLE, 4, p), LP_OK);
+    for (int i = 0; i < N * CLASSES; i++) CHECK_NEAR(p[i], mean[i], 1e-6);
+    lp_destroy(t.net);
+}
+
+/* Breaks when what is kept is not scaled by 1 / (1 - p), or passes share masks: the mean of a linear
+   net's predictions over PASSES is the prediction, to five of its standard deviations. */
+static void dropout_mean(void)
+{
+    enum { IN = 20, OUT = 3, PASSES = 4000 };
+    lp_desc    desc = tiny_desc(0);
+    lp_net    *net = lp_create(&desc);
+    lp_tensor *x = lp_input_rows(net, "x", N, IN), *y = lp_input_rows(net, "y", N, OUT);
+    lp_tensor *h = lp_linear(net, lp_dropout(net, x, 0.3f), "fc", OUT);
+    lp_real    p[N * OUT], mean[N * OUT];
+    CHECK_INT(lp_compile(net, lp_mean_squared_error(net, h, y), NULL, 0), LP_OK);
+    for (int i = 0; i < N * IN; i++) x->data[i] = (lp_real)test_random(3, (uint64_t)i);
+    CHECK_INT(lp_predict(net, LP_SINGLE, p), LP_OK);
+    CHECK_INT(lp_predict_dropout(net, LP_SINGLE, PASSES, mean), LP_OK);
+    for (int i = 0; i < N * OUT; i++) {
+        double variance = 0;
+        for (int j = 0; j < IN; j++)
+            variance +=
+                pow((double)x->data[i / OUT * IN + j]
+                        * (double)lp_values(net, lp_find(net, "fc.weight"), 0)[j * OUT + i % OUT],
+                    2)
+                * 0.3 / 0.7;
+        CHECK_NEAR(mean[i], p[i], 5 * sqrt(variance / PASSES));
+        CHECK(fabs((double)(mean[i] - p[i])) > 1e-3 * sqrt(variance / PASSES));
+    }
+    lp_destroy(net);
+}
+
+/* Breaks when nonsense is accepted, or streams move. */
+static void dropout_refused(void)
+{
+    static const int bad[3] = { 0, -1, 65537 };
+    lp_desc          desc = tiny_desc(0);
+    tiny             t = tiny_compiled(&desc, N, 0.4f);
+    lp_real          p[N * CLASSES], q[2][N * CLASSES];
+    size_t           n;
+    for (int i = 0; i < 3; i++) {
+        char words[40];
+        sprintf(words, "%d passes, expected 1..65536", bad[i]);
+        CHECK_INT(lp_predict_dropout(t.net, LP_SINGLE, bad[i], p), LP_ERR_ARGUMENT);
+        CHECK_TEXT(lp_error(t.net), words);
+    }
+    CHECK_INT(lp_predict_dropout(t.net, 1, 1, p), LP_ERR_ARGUMENT);
+    CHECK_INT(lp_predict_dropout(t.net, LP_SINGLE, 1, NULL), LP_ERR_ARGUMENT);
+    CHECK_INT(lp_predict_dropout(NULL, LP_SINGLE, 1, p), LP_ERR_ARGUMENT);
+    lp_destroy(t.net);
+    lp_net    *net = lp_create(&desc);
+    lp_tensor *x = lp_tokens(net, "x", 2, 4), *y = lp_tokens(net, "y", 2, 4);
+    lp_tensor *h = lp_lstm(net, lp_embedding(net, x, "e", 3, 3), "rnn", 5);
+    h = lp_linear(net, lp_dropout(net, h, 0.5f), "fc", CLASSES);
+    CHECK_INT(lp_compile(net, lp_cross_entropy(net, h, y, 0), NULL, 0), LP_OK);
+    for (int i = 0; i < 8; i++) x->labels[i] = y->labels[i] = i % 3;
+    CHECK_INT(lp_train_step(net, 0.1f, NULL), LP_OK);
+    lp_real *carry = lp_carry(net, &n), was[64];
+    memcpy(was, carry, 20 * sizeof *was);
+    CHECK(was[3] != 0);
+    for (int i = 0; i < 2; i++) CHECK_INT(lp_predict_dropout(net, LP_SINGLE, 2, q[i]), LP_OK);
+    CHECK_BITS(carry, was, 20 * sizeof *was);
+    CHECK_BITS(q[0], q[1], sizeof q[0]);
+    lp_destroy(net);
+}
+
 /* Breaks when the CIFAR ResNet's names or shapes differ from the public weights': 269,722
    parameters in 19 convolutions, 19 BatchNorms and a linear layer. */
 /* A residual net on 12 x 12 images after six minibatches, four of them late-phase, one smaller. */
@@ -3167,6 +3592,7 @@ static const test_case cases[] = {
     T(errors_arguments),
     T(errors_sizes),
     T(errors_models),
+    T(errors_mix),
     T(errors_names),
     T(names_are_copied),
     T(names_are_long),
@@ -3257,6 +3683,17 @@ static const test_case cases[] = {
     T(random_normal),
     T(shuffle),
     T(model_wrn),
+    T(hyper_parameters),
+    T(model_wrn_hyper),
+    T(hyper_refused),
+    T(orthogonal_start),
+    T(random_signs),
+    T(signs_refused),
+    T(dropout_predictions),
+    T(dropout_predictions_bits),
+    T(dropout_ensemble),
+    T(dropout_mean),
+    T(dropout_refused),
     T(model_resnet),
     T(recompute),
     T(fusion_is_invisible),
