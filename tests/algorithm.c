@@ -2,10 +2,10 @@
    program.
 
    A small net (conv - BN - relu - matmul - BN - relu - head, cross-entropy; for the family rank1
-   each matrix with its factors) is written again below in double, from the papers and not from the
-   header: one array of weights, moments and statistics per member and one loop.  After every stage
-   each weight, moment and statistic of each member must agree to 1e-5 of the largest of its tensor;
-   with -DLP_REAL=double to 1e-11.
+   each matrix with its factors, for the family hyper one made from templates) is written again
+   below in double, from the papers and not from the header: one array of weights, moments and
+   statistics per member and one loop.  After every stage each weight, moment and statistic of each
+   member must agree to 1e-5 of the largest of its tensor; with -DLP_REAL=double to 1e-11.
 
    cc -O2 tests/algorithm.c tests/impl.c -o algorithm -lm -lpthread && ./algorithm [--small] [--filter NAME] */
 #include "test.h"
@@ -16,7 +16,8 @@ enum { SIDE = 4, IN = 2, F = 4, MID = 5, CLASSES = 3, CAP = 8, MOST_K = 5 };
 enum { PIXELS = SIDE * SIDE, FLAT = PIXELS * F };
 
 /* The parameters, one behind the other in one array.  Those from CONV_V on are there in the family
-   rank1 only: v and u of each matrix. */
+   rank1 only: v and u of each matrix; the last two in the family hyper only, where `matrix` is no
+   parameter but made from J templates in two pieces, by the second row of the coefficients. */
 enum {
     CONV,
     BN1_W,
@@ -32,8 +33,11 @@ enum {
     MATRIX_U,
     HEAD_V,
     HEAD_U,
+    TEMPLATES,
+    COEFFICIENTS,
     PARAMETERS
 };
+enum { J = 3, PIECES = 2, ROWS = 2, ROW = 1, PIECE = FLAT / PIECES * MID, MOST = J * PIECE };
 typedef struct param {
     const char *name;
     int         at, size;
@@ -54,8 +58,10 @@ static const param table[PARAMETERS] = {
     { "matrix.u", 498, MID, LP_LATE_RANK1 },
     { "fc.weight.v", 503, MID, LP_LATE_RANK1 },
     { "fc.weight.u", 508, CLASSES, LP_LATE_RANK1 },
+    { "templates", 511, J *PIECE, 0 },
+    { "coefficients", 991, ROWS *PIECES *J, LP_LATE_HYPER },
 };
-enum { WEIGHTS = 511, STATS = 2 * F + 2 * MID }; /* statistics: mean, variance of bn1, of bn2 */
+enum { WEIGHTS = 1003, STATS = 2 * F + 2 * MID }; /* statistics: mean, variance of bn1, of bn2 */
 
 static double tolerance(void) { return sizeof(lp_real) == sizeof(double) ? 1e-11 : 1e-5; }
 
@@ -68,7 +74,6 @@ typedef struct plain {
     double  stats[MOST_K][STATS], delta[WEIGHTS], norm;
     int     updates_late[MOST_K], updates_base;
     int     members, k, begun, frozen; /* frozen: a parameter's number, or -1    */
-    int     parameters;                /* those there are, of PARAMETERS         */
 } plain;
 
 typedef struct batch {
@@ -89,10 +94,28 @@ static int is_late(const plain *p, int i)
     return (p->desc.late.families & (table[i].family | LP_LATE_FULL)) != 0;
 }
 
+/* Is this parameter there in the families chosen?  The next one that is, after i. */
+static int is_there(const plain *p, int i)
+{
+    unsigned families = p->desc.late.families;
+    if (i < CONV_V) return i != MATRIX || !(families & LP_LATE_HYPER);
+    return (families & table[i].family) || (i == TEMPLATES && is_there(p, COEFFICIENTS));
+}
+static int next_of(const plain *p, int i)
+{
+    i++;
+    while (i < PARAMETERS && !is_there(p, i)) i++;
+    return i;
+}
+#define EACH(p, i) \
+    int i = next_of(p, -1); \
+    i < PARAMETERS; \
+    i = next_of(p, i)
+
 /* The parameters of member k: its own where late, the shared ones elsewhere. */
 static void parameters_of(const plain *p, int k, double *w)
 {
-    for (int i = 0; i < p->parameters; i++)
+    for (EACH(p, i))
         for (int j = table[i].at; j < table[i].at + table[i].size; j++)
             w[j] = p->w[is_late(p, i) ? k : 0][j];
 }
@@ -100,27 +123,54 @@ static void parameters_of(const plain *p, int k, double *w)
 /* Which parameter holds v of matrix i (u is the next), or 0. */
 static int factor_of(const plain *p, int i)
 {
-    if (p->parameters < PARAMETERS) return 0;
+    if (!is_there(p, CONV_V)) return 0;
     return i == CONV ? CONV_V : i == MATRIX ? MATRIX_V : i == HEAD_W ? HEAD_V : 0;
+}
+
+/* The matrix of the family hyper: line 2 i + p is line i of the sum of e[p,j] template j. */
+static void mix_matrix(const plain *p, double *w)
+{
+    const double *e = w + table[COEFFICIENTS].at + ROW * PIECES * J, *t = w + table[TEMPLATES].at;
+    for (int i = 0; i < FLAT * MID && is_there(p, COEFFICIENTS); i++) {
+        int line = i / MID;
+        w[table[MATRIX].at + i] = 0;
+        for (int j = 0; j < J; j++)
+            w[table[MATRIX].at + i] +=
+                e[line % PIECES * J + j] * t[j * PIECE + line / PIECES * MID + i % MID];
+    }
+}
+/* Its gradient becomes that of the templates and coefficients in force, w. */
+static void mix_gradients(const plain *p, const double *w, double *g)
+{
+    int e = table[COEFFICIENTS].at + ROW * PIECES * J, t = table[TEMPLATES].at;
+    for (int i = 0; i < FLAT * MID && is_there(p, COEFFICIENTS); i++)
+        for (int j = 0; j < J; j++) {
+            int    at_e = e + i / MID % PIECES * J + j;
+            int    at_t = t + j * PIECE + i / MID / PIECES * MID + i % MID;
+            double d = g[table[MATRIX].at + i];
+            g[at_t] += d * w[at_e], g[at_e] += d * w[at_t];
+        }
 }
 
 /* The weights of member k: W o (v u^T) where a matrix [.., in, out] has factors v [in], u [out]. */
 static void weights_of(const plain *p, int k, double *w)
 {
     parameters_of(p, k, w);
-    for (int i = 0; i < p->parameters; i++) {
+    for (EACH(p, i)) {
         int f = factor_of(p, i), in = table[f].size, out = f ? table[f + 1].size : 0;
         for (int j = 0; j < table[i].size && f; j++)
             w[table[i].at + j] *= w[table[f].at + j / out % in] * w[table[f + 1].at + j % out];
     }
+    mix_matrix(p, w);
 }
 
-/* Gradients of W o (v u^T) become those of W, v and u. */
+/* Gradients of W o (v u^T) become those of W, v and u; those of a mixed matrix go to what made it. */
 static void factor_gradients(const plain *p, int k, double *g)
 {
     static double w[WEIGHTS];
     parameters_of(p, k, w);
-    for (int i = 0; i < p->parameters; i++) {
+    mix_gradients(p, w, g);
+    for (EACH(p, i)) {
         int f = factor_of(p, i), in = table[f].size, out = f ? table[f + 1].size : 0;
         if (!f) continue;
         memset(g + table[f].at, 0, sizeof *g * (size_t)(in + out));
@@ -246,7 +296,7 @@ static void plain_update(plain *p, int late, int k, double lr, const double *g)
 {
     const lp_optim *o = late ? &p->desc.optim_late : &p->desc.optim_base;
     int             n = late ? ++p->updates_late[k] : ++p->updates_base;
-    for (int i = 0; i < p->parameters; i++) {
+    for (EACH(p, i)) {
         int     at = table[i].at;
         tensors t = { p->w[k] + at, p->mom[k] + at, p->square[k] + at, g + at, table[i].size };
         if (is_late(p, i) != late || i == p->frozen) continue;
@@ -259,7 +309,7 @@ static void plain_update(plain *p, int late, int k, double lr, const double *g)
 static void clip(plain *p, double *g)
 {
     double sum = 0, most = (double)p->desc.clip;
-    for (int i = 0; i < p->parameters; i++)
+    for (EACH(p, i))
         for (int j = 0; j < table[i].size; j++)
             if (i != p->frozen) sum += g[table[i].at + j] * g[table[i].at + j];
     p->norm = sqrt(sum);
@@ -294,7 +344,7 @@ static double plain_step(plain *p, batch *b, double lr)
 static void forget(plain *p, int k)
 {
     p->updates_late[k] = 0;
-    for (int i = 0; i < p->parameters; i++) {
+    for (EACH(p, i)) {
         if (!is_late(p, i)) continue;
         memset(p->mom[k] + table[i].at, 0, sizeof(double) * (size_t)table[i].size);
         memset(p->square[k] + table[i].at, 0, sizeof(double) * (size_t)table[i].size);
@@ -346,7 +396,7 @@ static void plain_average(plain *p, lp_average how)
             w[l.b + j] = b + a * stats[l.mean + j];
         }
     }
-    for (int i = 0; i < p->parameters; i++)
+    for (EACH(p, i))
         if (is_late(p, i))
             memcpy(p->w[0] + table[i].at, w + table[i].at, sizeof(double) * (size_t)table[i].size);
     forget(p, 0);
@@ -390,9 +440,9 @@ static lp_real *weight(const both *t, int i, int k)
 /* Start values of our own, about 1 for the scales and factors, exact in float. */
 static void start_values(both *t)
 {
-    for (int i = 0; i < t->p->parameters; i++) {
+    for (EACH(t->p, i)) {
         lp_real *w = lp_values(t->net, tensor(t, i), LP_SINGLE);
-        int      scale = i == BN1_W || i == BN2_W || i >= CONV_V;
+        int      scale = i == BN1_W || i == BN2_W || (i >= CONV_V && i != TEMPLATES);
         for (int j = 0; j < table[i].size; j++) {
             double r = test_random(77 + (uint64_t)i, (uint64_t)j);
             w[j] = (lp_real)(float)(scale ? 1 + 0.5 * r : 0.25 * r);
@@ -406,12 +456,18 @@ static void start_values(both *t)
 static both both_new(const lp_desc *desc, int frozen)
 {
     both t;
-    int  dim[2] = { FLAT, MID };
+    int  dim[2] = { FLAT, MID }, bank[2] = { J, PIECE }, e[2] = { ROWS, PIECES * J };
     t.net = lp_create(desc);
     t.x = lp_input(t.net, "image", CAP, SIDE, SIDE, IN);
     t.y = lp_labels(t.net, "label", CAP);
     lp_tensor *h = lp_batchnorm(t.net, lp_conv(t.net, t.x, "conv1", F, 3, 1), "bn1");
-    lp_tensor *m = lp_parameter(t.net, "matrix", 2, dim, LP_INIT_KAIMING, 1, LP_ROLE_AUTO);
+    lp_tensor *m = NULL;
+    if (desc->late.families & LP_LATE_HYPER) {
+        m = lp_parameter(t.net, "templates", 2, bank, LP_INIT_NORMAL, 1, LP_ROLE_AUTO);
+        m = lp_mix(t.net, m,
+                   lp_parameter(t.net, "coefficients", 2, e, LP_INIT_ORTHOGONAL, 1, LP_ROLE_AUTO),
+                   ROW, 2, dim);
+    } else m = lp_parameter(t.net, "matrix", 2, dim, LP_INIT_KAIMING, 1, LP_ROLE_AUTO);
     if (desc->late.families & LP_LATE_RANK1) m = lp_rank1(t.net, m);
     h = lp_matmul(t.net, lp_relu(t.net, h), m, NULL, "mid");
     h = lp_linear(t.net, lp_relu(t.net, lp_batchnorm(t.net, h, "bn2")), "fc", CLASSES);
@@ -425,7 +481,6 @@ static both both_new(const lp_desc *desc, int frozen)
     t.p->desc = *desc;
     t.p->members = 1;
     t.p->frozen = frozen;
-    t.p->parameters = desc->late.families & LP_LATE_RANK1 ? PARAMETERS : CONV_V;
     start_values(&t);
     return t;
 }
@@ -506,8 +561,8 @@ static const lp_real *moments(const both *t, int i, int k, int second)
 static void compare_squares(const both *t, int i, int k)
 {
     const lp_real *got = moments(t, i, k, 1);
-    lp_real        root[FLAT * MID];
-    double         want[FLAT * MID];
+    lp_real        root[MOST];
+    double         want[MOST];
     for (int j = 0; j < table[i].size; j++) {
         root[j] = (lp_real)sqrt((double)got[j]);
         want[j] = sqrt(t->p->square[is_late(t->p, i) ? k : 0][table[i].at + j]);
@@ -539,7 +594,7 @@ static void compare(both *t)
     CHECK_INT(lp_get_info(t->net).members, t->p->members);
     CHECK_INT(lp_get_info(t->net).member, t->p->k);
     for (int k = 0; k < t->p->members; k++) {
-        for (int i = 0; i < t->p->parameters; i++) compare_one(t, i, k);
+        for (EACH(t->p, i)) compare_one(t, i, k);
         same_statistics(t, k, tolerance());
     }
 }
@@ -572,14 +627,17 @@ static void whole_run(const lp_desc *d, int frozen)
     both_free(&t);
 }
 
-enum { FAMILIES = 7 };
+enum { FAMILIES = 10 };
 static const unsigned families[FAMILIES] = { LP_LATE_BN,
                                              LP_LATE_HEAD,
                                              LP_LATE_BN | LP_LATE_HEAD,
                                              LP_LATE_FULL,
                                              LP_LATE_RANK1,
                                              LP_LATE_RANK1 | LP_LATE_HEAD | LP_LATE_BN,
-                                             LP_LATE_RANK1 | LP_LATE_FULL };
+                                             LP_LATE_RANK1 | LP_LATE_FULL,
+                                             LP_LATE_HYPER,
+                                             LP_LATE_HYPER | LP_LATE_HEAD | LP_LATE_BN,
+                                             LP_LATE_HYPER | LP_LATE_FULL };
 
 /* Any slip in the order of Algorithm 1, in a momentum, a decay, a rate or a statistic. */
 static void turns(void)
@@ -619,6 +677,9 @@ static void bare_and_frozen(void)
     d = desc_of(LP_LATE_RANK1, 3);
     whole_run(&d, CONV); /* its factors are trained */
     whole_run(&d, MATRIX_U);
+    d = desc_of(LP_LATE_HYPER, 3);
+    whole_run(&d, TEMPLATES);
+    whole_run(&d, COEFFICIENTS);
 }
 
 /* Adam and AdamW on either side, beside each other and beside SGD: a wrong correction of the bias
@@ -672,12 +733,12 @@ static void clip_of_sum(void)
 {
     lp_desc      d = desc_of(LP_LATE_BN, 3);
     static batch b;
-    double       before[PARAMETERS][FLAT * MID], sum = 0, norm;
+    double       before[PARAMETERS][MOST], sum = 0, norm;
     d.clip = 0.25f;
     d.optim_base.momentum = d.optim_base.weight_decay = 0, d.optim_base.lr_scale = 1;
     d.optim_late = d.optim_base;
     both t = both_new(&d, -1);
-    for (int i = 0; i < t.p->parameters; i++)
+    for (EACH(t.p, i))
         for (int j = 0; j < table[i].size; j++) before[i][j] = (double)weight(&t, i, 0)[j];
     fill(&t, &b, 1, CAP);
     CHECK_INT(lp_gradient(t.net, 1, NULL), LP_OK);
@@ -685,7 +746,7 @@ static void clip_of_sum(void)
     CHECK_INT(lp_gradient(t.net, 1, NULL), LP_OK); /* the same again */
     CHECK_NEAR(lp_get_info(t.net).gradient_norm, 2 * norm, 1e-5 * norm);
     CHECK_INT(lp_step(t.net, 0.5f), LP_OK);
-    for (int i = 0; i < t.p->parameters; i++)
+    for (EACH(t.p, i))
         for (int j = 0; j < table[i].size; j++)
             sum += pow((double)weight(&t, i, 0)[j] - before[i][j], 2);
     CHECK_NEAR(sqrt(sum), 0.5 * 0.25, 1e-5);
@@ -853,7 +914,7 @@ static void noise_differs(const both *t, int i, int j)
 static void noise_leaves(const both *t)
 {
     for (int k = 0; k < MANY; k++) {
-        for (int i = 0; i < t->p->parameters; i++) {
+        for (EACH(t->p, i)) {
             const lp_real *mom = moments(t, i, k, 0);
             for (int j = 0; j < table[i].size && is_late(t->p, i); j++) CHECK(mom[j] == 0);
             if (!is_late(t->p, i))
@@ -876,7 +937,7 @@ static void noise_at_begin(void)
             memset(t.p->w[0] + table[HEAD_B].at, 0, sizeof(double) * CLASSES);
         }
         CHECK_INT(lp_late_begin(t.net), LP_OK);
-        for (int i = 0; i < t.p->parameters; i++) {
+        for (EACH(t.p, i)) {
             test_context("families=%u %s", families[f], table[i].name);
             if (i == HEAD_B || !is_late(t.p, i))
                 same(weight(&t, i, MANY - 1), t.p->w[0] + table[i].at, table[i].size, tolerance(),
@@ -902,7 +963,7 @@ static void turns_from_noise(void)
             train(&t, 0, 3);
             begin_both(&t);
             for (int k = 0; k < 3; k++)
-                for (int i = 0; i < t.p->parameters; i++)
+                for (EACH(t.p, i))
                     for (int j = 0; j < table[i].size && is_late(t.p, i) && i != frozen; j++)
                         t.p->w[k][table[i].at + j] = (double)weight(&t, i, k)[j];
             train(&t, 3, 14);
@@ -911,13 +972,38 @@ static void turns_from_noise(void)
         }
 }
 
+/* BatchEnsemble: random signs of the factors before the first step, then Algorithm 1 from these. */
+static void turns_from_signs(void)
+{
+    for (int bn = 0; bn < 2; bn++) {
+        lp_desc d = desc_of(LP_LATE_RANK1 | (bn ? LP_LATE_BN : 0u), 3);
+        int     negative = 0;
+        d.late.signs = 1;
+        both t = both_new(&d, -1);
+        begin_both(&t);
+        for (int k = 0; k < 3; k++)
+            for (EACH(t.p, i))
+                for (int j = 0; j < table[i].size && is_late(t.p, i) && i >= CONV_V; j++) {
+                    double *w = &t.p->w[k][table[i].at + j], now = (double)weight(&t, i, k)[j];
+                    negative += now < 0;
+                    CHECK(fabs(now) == *w);
+                    *w = now;
+                }
+        CHECK(negative > 60 && negative < 190); /* of 249 */
+        compare(&t);
+        train(&t, 0, 11);
+        compare(&t);
+        both_free(&t);
+    }
+}
+
 /* -------------------------------------------------------------------------- averaging */
 
 /* Members as far apart as they will ever be: variances over six decades, scales of both signs. */
 static void scatter(both *t)
 {
     for (int k = 0; k < t->p->members; k++) {
-        for (int i = 0; i < t->p->parameters; i++)
+        for (EACH(t->p, i))
             for (int j = 0; j < table[i].size && is_late(t->p, i); j++) {
                 lp_real v = (lp_real)test_random(500 + (uint64_t)(k * PARAMETERS + i), (uint64_t)j);
                 weight(t, i, k)[j] = v;
@@ -952,7 +1038,7 @@ static void collapse(void)
         for (int k = 1; k <= MOST_K; k += 2)
             for (int how = 0; how < 2; how++) {
                 both    t = scattered(families[f], k);
-                lp_real averaged[FLAT * MID];
+                lp_real averaged[MOST];
                 test_context("families=%u K=%d how=%d", families[f], k, how);
                 memcpy(averaged, lp_values(t.net, tensor(&t, BN2_W), LP_AVERAGED),
                        MID * sizeof *averaged);
@@ -1059,6 +1145,7 @@ static void predictions(void)
 {
     predictions_of(LP_LATE_BN | LP_LATE_HEAD);
     predictions_of(LP_LATE_BN | LP_LATE_RANK1);
+    predictions_of(LP_LATE_BN | LP_LATE_HYPER);
 }
 
 /* Shows minibatch `step` to member k; adds rows times its statistics to sum. */
@@ -1081,7 +1168,7 @@ static void estimate_one(both *t, int k, int step, int rows, double *sum)
 static void swa_sum(const both *t, double sum[MOST_K][WEIGHTS])
 {
     for (int k = 0; k < t->p->members; k++)
-        for (int i = 0; i < t->p->parameters; i++)
+        for (EACH(t->p, i))
             for (int j = 0; j < table[i].size; j++)
                 sum[k][table[i].at + j] += (double)weight(t, i, k)[j];
 }
@@ -1089,8 +1176,8 @@ static void swa_sum(const both *t, double sum[MOST_K][WEIGHTS])
 static void swa_compare(const both *t, double sum[MOST_K][WEIGHTS], int count)
 {
     for (int k = 0; k < t->p->members; k++)
-        for (int i = 0; i < t->p->parameters; i++) {
-            double want[FLAT * MID];
+        for (EACH(t->p, i)) {
+            double want[MOST];
             for (int j = 0; j < table[i].size; j++) want[j] = sum[k][table[i].at + j] / count;
             same(weight(t, i, k), want, table[i].size, 1e-6, table[i].name, k);
         }
@@ -1240,6 +1327,7 @@ static const test_case cases[] = {
     T(second_phase),
     T(noise_at_begin),
     T(turns_from_noise),
+    T(turns_from_signs),
     T(collapse),
     T(collapse_is_mean_map),
     T(average_is_fresh),

@@ -2948,8 +2948,8 @@ static void hyper_counts(int depth, int width, ptrdiff_t *parameters, ptrdiff_t 
     *parameters += *late + 2 * c + 10 * (c * 5 + 5 + 1);
 }
 
-/* Breaks when a bank or a row of coefficients is missing, or others are late-phase than those of the
-   3x3 convolutions of the groups. */
+/* Breaks when a bank or a row of coefficients is missing, or when others are late-phase than those of
+   the 3x3 convolutions of the groups. */
 static void hyper_parameters(void)
 {
     static const int net_of[5][3] = {
@@ -2988,8 +2988,8 @@ static void check_orthogonal(lp_net *net, const char *name, double length)
         }
 }
 
-/* Breaks when names, shapes, roles or starts differ from what is documented, for width 1 (layers of c
-   to c throughout the first group) and 3 (its first layer has a bank of its own). */
+/* Breaks when names, shapes, roles or starts differ from what is documented: width 1 (the layers of
+   the first group have one shape) and 3 (its first layer has a bank of its own). */
 static void model_wrn_hyper(void)
 {
     static const char *const names[] = { "group0.coefficients", "group1.coefficients",
@@ -3068,7 +3068,7 @@ static void hyper_refused(void)
     }
 }
 
-/* Breaks when a square matrix, or one with a scale, does not start orthogonal: scale 0 gives zeros. */
+/* Breaks when a square matrix, or one with a scale, does not start orthogonal; scale 0 gives zeros. */
 static void orthogonal_start(void)
 {
     static const int         dim[3][2] = { { 40, 40 }, { 7, 50 }, { 1, 1 } };
@@ -3107,8 +3107,8 @@ static int is_factor(const lp_tensor *t)
     return n > 2 && t->name[n - 2] == '.' && (t->name[n - 1] == 'u' || t->name[n - 1] == 'v');
 }
 
-/* Breaks when a factor is not +1 or -1, when signs are not about half, or alike in two members or two
-   tensors, when another late weight is touched, or when threads matter. */
+/* Breaks when a factor is not +1 or -1, when not about half are negative, when two members or tensors
+   are alike, when another late weight is touched, or when threads matter. */
 static void random_signs(void)
 {
     tiny   t = signed_net(1, LP_LATE_RANK1 | LP_LATE_FULL, 1);
@@ -3166,15 +3166,18 @@ static void dropout_predictions(void)
 {
     lp_desc desc = tiny_desc(3);
     tiny    t = tiny_build(&desc, N, 0.3f), none = tiny_compiled(&desc, N, 0);
-    lp_real p[3][N * CLASSES], bn[2][N * 36 * 5], l;
+    lp_real p[3][N * CLASSES], bn[2][N * 36 * 5], loss, l;
     lp_keep(t.net, lp_find(t.net, "bn1"));
     CHECK_INT(lp_compile(t.net, t.loss, NULL, 0), LP_OK);
     tiny_train(&t, 0, 3), tiny_train(&none, 0, 3);
     CHECK_INT(lp_late_begin(t.net), LP_OK);
     tiny_train(&t, 3, 7);
     char *before = snapshot(t.net);
+    CHECK_INT(lp_forward(t.net, 1, 0, &loss), LP_OK);
     CHECK_INT(lp_predict_dropout(t.net, 1, 2, p[0]), LP_OK);
     memcpy(bn[0], lp_find(t.net, "bn1")->data, sizeof bn[0]);
+    CHECK_INT(lp_forward(t.net, 1, 0, &l), LP_OK);
+    CHECK_BITS(&l, &loss, sizeof l);
     CHECK_INT(lp_predict(t.net, 1, p[1]), LP_OK);
     memcpy(bn[1], lp_find(t.net, "bn1")->data, sizeof bn[1]);
     CHECK_BITS(bn[0], bn[1], sizeof bn[0]);
@@ -3198,7 +3201,7 @@ static void dropout_predictions(void)
     lp_destroy(t.net), lp_destroy(none.net);
 }
 
-/* Breaks when threads or the instruction set change a bit, or a net for inference has other masks. */
+/* Breaks when threads or instruction set change a bit, or a net for inference has other masks. */
 static void dropout_predictions_bits(void)
 {
     lp_real want[N * CLASSES], got[N * CLASSES];
@@ -3237,8 +3240,8 @@ static void dropout_ensemble(void)
     lp_destroy(t.net);
 }
 
-/* Breaks when what is kept is not scaled by 1 / (1 - p), or passes share masks: the mean of a linear
-   net's predictions over PASSES is the prediction, to five of its standard deviations. */
+/* Breaks when what is kept is not scaled by 1 / (1 - p), or passes share a mask: a linear net's mean
+   over PASSES is its prediction, to five standard deviations. */
 static void dropout_mean(void)
 {
     enum { IN = 20, OUT = 3, PASSES = 4000 };
