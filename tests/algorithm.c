@@ -164,7 +164,7 @@ static void weights_of(const plain *p, int k, double *w)
     mix_matrix(p, w);
 }
 
-/* Gradients of W o (v u^T) become those of W, v and u; those of a mixed matrix go to what made it. */
+/* Gradients of W o (v u^T) become those of W, v and u; of a mixed matrix, those of what made it. */
 static void factor_gradients(const plain *p, int k, double *g)
 {
     static double w[WEIGHTS];

@@ -154,8 +154,8 @@ static void mean_squared_error(void)
     check_loss(&f, lp_mean_squared_error(f.net, a, b), 6);
 }
 
-/* A Wide ResNet of depth 10.  Steps are short in double, for a coefficient moves all of a layer, and
-   with it more ReLUs flip. */
+/* A Wide ResNet of depth 10.  Steps are short in double: a coefficient moves all of a layer, and more
+   ReLUs flip. */
 static void check_wrn(unsigned families, int width, float dropout)
 {
     lp_desc d = lp_desc_default();
@@ -267,8 +267,8 @@ static void outer(void)
     check_loss(&f, lp_mean_squared_error(f.net, y, t), 6);
 }
 
-/* Three convolutions from one bank, two of them in two pieces, by rows of the same coefficients, one
-   in one piece; a bias. */
+/* Three convolutions from one bank: two in two pieces, by rows of the same coefficients, one in one
+   piece; a bias. */
 static void mix(void)
 {
     static const int bank[2] = { 3, 24 }, two[2] = { 2, 6 }, one[2] = { 1, 3 }, six[2] = { 2, 6 };

@@ -298,10 +298,10 @@ static int layer_weight(graph *g, const char *label, const char *name, int rank,
 
 static int weight(graph *g, int rank, const int *dim, double centre, double scale, int depth);
 
-/* A bank of templates that this weight can be made from, or -1: one with `pieces` pieces, if that is
-   not 0, preferably one that another weight is made from. */
+/* What a bank of templates must fit: a weight of `size` elements and `in` inputs, made in that many
+   pieces (0: any). */
 typedef struct bank {
-    int rank, in, size, pieces;
+    int in, size, pieces;
 } bank;
 static int pieces_of(const record *templates, const bank *b)
 {
@@ -328,7 +328,7 @@ static int mixed_of(graph *g, int rank, const int *dim, int pieces, double scale
 {
     bank b;
     int  t = -1, e = -1, pair[2];
-    b.rank = rank, b.in = rank > 1 ? dim[rank - 2] : 1, b.size = (int)product(rank, dim);
+    b.in = rank > 1 ? dim[rank - 2] : 1, b.size = (int)product(rank, dim);
     b.pieces = pieces;
     if (chance(g, 75)) t = pick(g, fit_bank, &b);
     if (t < 0) {

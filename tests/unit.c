@@ -2948,8 +2948,8 @@ static void hyper_counts(int depth, int width, ptrdiff_t *parameters, ptrdiff_t 
     *parameters += *late + 2 * c + 10 * (c * 5 + 5 + 1);
 }
 
-/* Breaks when a bank or a row of coefficients is missing, or when others are late-phase than those of
-   the 3x3 convolutions of the groups. */
+/* Breaks when a bank or a row of coefficients is missing, or when others are late-phase than those
+   of the 3x3 convolutions of the groups. */
 static void hyper_parameters(void)
 {
     static const int net_of[5][3] = {
@@ -3068,7 +3068,7 @@ static void hyper_refused(void)
     }
 }
 
-/* Breaks when a square matrix, or one with a scale, does not start orthogonal; scale 0 gives zeros. */
+/* Breaks when a square matrix or a scaled one does not start orthogonal; scale 0 gives zeros. */
 static void orthogonal_start(void)
 {
     static const int         dim[3][2] = { { 40, 40 }, { 7, 50 }, { 1, 1 } };
@@ -3107,8 +3107,8 @@ static int is_factor(const lp_tensor *t)
     return n > 2 && t->name[n - 2] == '.' && (t->name[n - 1] == 'u' || t->name[n - 1] == 'v');
 }
 
-/* Breaks when a factor is not +1 or -1, when not about half are negative, when two members or tensors
-   are alike, when another late weight is touched, or when threads matter. */
+/* Breaks when a factor is not +1 or -1, when not about half are negative, when two members or two
+   tensors are alike, when another late weight is touched, or when threads matter. */
 static void random_signs(void)
 {
     tiny   t = signed_net(1, LP_LATE_RANK1 | LP_LATE_FULL, 1);
@@ -3240,8 +3240,8 @@ static void dropout_ensemble(void)
     lp_destroy(t.net);
 }
 
-/* Breaks when what is kept is not scaled by 1 / (1 - p), or passes share a mask: a linear net's mean
-   over PASSES is its prediction, to five standard deviations. */
+/* Breaks when what is kept is not scaled by 1 / (1 - p), or passes share a mask: the mean of a linear
+   net over PASSES is its prediction, to five standard deviations. */
 static void dropout_mean(void)
 {
     enum { IN = 20, OUT = 3, PASSES = 4000 };
