@@ -65,6 +65,37 @@ static uint64_t train(lp_isa isa, int threads, lp_parallel_for hook, int steps)
     return hash;
 }
 
+/* `steps` late-phase steps of a Wide ResNet with dropout in one of these families, for rank1 from
+   random signs; then the mean of three predictions with dropout is in the hash too. */
+static uint64_t train_family(unsigned families, lp_isa isa, int threads, int steps)
+{
+    enum { ROWS = 4, SIDE = 8, CLASSES = 5 };
+    lp_real probs[ROWS * CLASSES];
+    lp_desc d = lp_desc_default();
+    d.isa = isa;
+    d.threads = threads;
+    d.late = lp_late_default(2);
+    d.late.families = families;
+    d.late.sigma0 = 0.1f;
+    d.late.signs = families == LP_LATE_RANK1;
+    lp_net    *net = lp_create(&d);
+    lp_tensor *x = lp_input(net, "x", ROWS, SIDE, SIDE, 3), *y = lp_labels(net, "y", ROWS);
+    lp_tensor *loss = lp_cross_entropy(net, lp_wrn(net, x, 10, 1, CLASSES, 0.2f), y, 0);
+    if (!CHECK(lp_compile(net, loss, NULL, 0) == LP_OK)) return puts(lp_error(net)), 0;
+    for (int t = 0; t < steps; t++) {
+        if (t == (d.late.signs ? 0 : 1)) CHECK(lp_late_begin(net) == LP_OK);
+        for (int i = 0; i < ROWS * SIDE * SIDE * 3; i++)
+            x->data[i] = (float)test_random((uint64_t)t, (uint64_t)i);
+        for (int i = 0; i < ROWS; i++) y->labels[i] = (t + i) % CLASSES;
+        CHECK(lp_train_step(net, 0.05f, NULL) == LP_OK);
+    }
+    uint64_t hash = hash_of(net);
+    CHECK(lp_predict_dropout(net, LP_ENSEMBLE, 3, probs) == LP_OK);
+    hash = test_hash_words(hash, probs, ROWS * CLASSES);
+    lp_destroy(net);
+    return hash;
+}
+
 /* A few steps of a net whose 3x3 convolution has so many channels that all lanes share a block. */
 static uint64_t train_wide(lp_isa isa, int threads)
 {
@@ -220,6 +251,25 @@ static void wide(void)
             CHECK(train_wide(isa, count) == want[fused(isa)]);
         }
     print_bits("wide", want);
+}
+
+/* The same of families that make weights: hyper and rank1. */
+static void family_sets(unsigned families, const char *name)
+{
+    uint64_t want[2];
+    int      count = test_small ? 3 : 5;
+    for (int i = 0; i < 2; i++) want[i] = train_family(families, reference_of(i), 1, count);
+    for (EACH_ISA(isa)) {
+        test_context("%s isa=%s", name, lp_isa_name(isa));
+        CHECK(train_family(families, isa, 2 + (int)isa % 2, count) == want[fused(isa)]);
+    }
+    CHECK(train_family(families, LP_ISA_AUTO, 7, count) == want[reference() != LP_ISA_SCALAR]);
+    print_bits(name, want);
+}
+static void made_weights(void)
+{
+    family_sets(LP_LATE_HYPER, "hyper");
+    family_sets(LP_LATE_RANK1, "batchensemble");
 }
 
 /* A seed must matter, or the hashes above compare nothing. */
@@ -396,10 +446,15 @@ static void floating_point_environment(void)
 #endif
 }
 
-static const test_case cases[] = { T(all_kernels),     T(sets),
-                                   T(text_sets),       T(wide),
-                                   T(threads),         T(text_threads),
-                                   T(hash_sees_steps), T(floating_point_environment) };
+static const test_case cases[] = { T(all_kernels),
+                                   T(sets),
+                                   T(text_sets),
+                                   T(wide),
+                                   T(made_weights),
+                                   T(threads),
+                                   T(text_threads),
+                                   T(hash_sees_steps),
+                                   T(floating_point_environment) };
 int                    main(int argc, char **argv)
 {
     return test_main(argc, argv, "bits", cases, sizeof cases / sizeof cases[0]);

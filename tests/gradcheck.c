@@ -154,8 +154,8 @@ static void mean_squared_error(void)
     check_loss(&f, lp_mean_squared_error(f.net, a, b), 6);
 }
 
-/* A Wide ResNet of depth 10.  Steps are short in double: a coefficient moves all of a layer, and more
-   ReLUs flip. */
+/* A Wide ResNet of depth 10.  Steps are short in double: a coefficient moves all of a layer, and
+   more ReLUs flip. */
 static void check_wrn(unsigned families, int width, float dropout)
 {
     lp_desc d = lp_desc_default();

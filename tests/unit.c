@@ -3240,8 +3240,8 @@ static void dropout_ensemble(void)
     lp_destroy(t.net);
 }
 
-/* Breaks when what is kept is not scaled by 1 / (1 - p), or passes share a mask: the mean of a linear
-   net over PASSES is its prediction, to five standard deviations. */
+/* Breaks when what is kept is not scaled by 1 / (1 - p), or passes share a mask: the mean of a
+   linear net over PASSES is its prediction, to five standard deviations. */
 static void dropout_mean(void)
 {
     enum { IN = 20, OUT = 3, PASSES = 4000 };
