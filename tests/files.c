@@ -469,6 +469,80 @@ static void members_come_back(void)
     lp_destroy(a.net), lp_destroy(b.net);
 }
 
+/* A Wide ResNet with made weights and dropout, in the middle of a turn of two members. */
+static small_net made_net(unsigned families, uint64_t seed, int threads, int steps)
+{
+    lp_desc   d = lp_desc_default();
+    small_net s;
+    d.seed = seed, d.threads = threads;
+    d.late = lp_late_default(2);
+    d.late.families = families | LP_LATE_BN;
+    d.late.sigma0 = 0.1f;
+    d.late.signs = families == LP_LATE_RANK1;
+    s.net = lp_create(&d);
+    s.x = lp_input(s.net, "x", N, 8, 8, 3), s.y = lp_labels(s.net, "y", N);
+    lp_tensor *logits = lp_wrn(s.net, s.x, 10, 1, CLASSES, 0.1f);
+    MUST(s.net, lp_compile(s.net, lp_cross_entropy(s.net, logits, s.y, 0), NULL, 0));
+    if (steps) MUST(s.net, lp_late_begin(s.net));
+    return s;
+}
+static void made_train(small_net *s, int from, int to)
+{
+    for (int t = from; t < to; t++) {
+        for (int i = 0; i < N * 192; i++)
+            s->x->data[i] = (lp_real)test_random((uint64_t)t, (uint64_t)i);
+        for (int i = 0; i < N; i++) s->y->labels[i] = (t + i) % CLASSES;
+        MUST(s->net, lp_train_step(s->net, 0.02f, NULL));
+    }
+}
+
+/* Breaks when a net whose weights are made from templates, or have factors with signs, does not
+   come back from its weights, its members or its state; or when templates and coefficients lie in
+   another order than here. */
+static void made_weights(void)
+{
+    for (int hyper = 0; hyper < 2; hyper++) {
+        unsigned    families = hyper ? LP_LATE_HYPER : LP_LATE_RANK1;
+        small_net   a = made_net(families, 1, 2, 1), b = made_net(families, 9, 3, 0);
+        const char *name = hyper ? "group1.coefficients" : "blocks.1.conv1.weight.u";
+        const char *base = hyper ? "group1.templates" : "blocks.1.conv1.weight";
+        char        member[80];
+        lp_real     p[2][N * CLASSES], values[9216];
+        lp_entry    e;
+        test_context("hyper=%d", hyper);
+        made_train(&a, 0, 5);
+        blob      state = state_of(a.net), w = weights_with(a.net, LP_WITH_MEMBERS, NULL, 0);
+        lp_source file = source_of(&w);
+        sprintf(member, "member1.%s", name);
+        CHECK(lp_find_entry(&file, name, &e) && lp_find_entry(&file, member, &e));
+        CHECK(lp_read_entry(&file, &e, 0, 4, values));
+        CHECK_BITS(values, lp_values(a.net, lp_find(a.net, name), 1), 4 * sizeof *values);
+        if (hyper) CHECK(e.rank == 2 && e.dim[0] == 1 && e.dim[1] == 4);
+        if (CHECK(lp_find_entry(&file, base, &e)) && hyper) {
+            CHECK(e.rank == 2 && e.dim[0] == 2 && e.dim[1] == 4608);
+            CHECK(lp_read_entry(&file, &e, 0, 9216, values));
+            CHECK_BITS(values, lp_values(a.net, lp_find(a.net, base), 0), sizeof values);
+        }
+        MUST(b.net, read_weights(b.net, &w, 0));
+        memcpy(b.x->data, a.x->data, N * 192 * sizeof(lp_real));
+        MUST(a.net, lp_predict(a.net, LP_AVERAGED, p[0]));
+        MUST(b.net, lp_predict(b.net, LP_SINGLE, p[1]));
+        CHECK_BITS(p[0], p[1], sizeof p[0]);
+        MUST(b.net, read_weights(b.net, &w, LP_WITH_MEMBERS));
+        MUST(a.net, lp_predict(a.net, 1, p[0]));
+        MUST(b.net, lp_predict(b.net, 1, p[1]));
+        CHECK_BITS(p[0], p[1], sizeof p[0]);
+        lp_destroy(b.net);
+        b = made_net(families, 1, 3, 0); /* dropout asks for the same seed */
+        MUST(b.net, read_state(b.net, &state));
+        CHECK_SAME_STATE(a.net, b.net);
+        made_train(&a, 5, 8), made_train(&b, 5, 8);
+        CHECK_SAME_STATE(a.net, b.net);
+        free(w.p), free(state.p);
+        lp_destroy(a.net), lp_destroy(b.net);
+    }
+}
+
 /* Breaks when members that do not match are taken, or refused without saying what is wrong. */
 static void members_mismatch(void)
 {
@@ -1835,6 +1909,7 @@ static const test_case cases[] = {
     T(bound_is_never_written),
     T(weights_start_again),
     T(members_come_back),
+    T(made_weights),
     T(members_mismatch),
     T(members_for_inference),
     T(members_in_part),

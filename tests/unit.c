@@ -458,7 +458,7 @@ static void errors_mix(void)
 {
     static const int dim[4] = { 1, 2, 2, 3 }, odd[4] = { 2, 2, 1, 3 }, huge[2] = { 65536, 65536 };
     static const int m[2] = { 5, 6 }, e[2] = { 2, 9 }, zero[2] = { 4, 0 }, pieces[2] = { 2, 10 };
-    static const int twelve = 12, six = 6;
+    static const int twelve = 12, six = 6, tall[2] = { 6, 5 };
     REFUSED_SHAPES(mixed(&s, s.m, 9, 4, dim), "\"e\"", m, e);
     REFUSED_SHAPES(mixed(&s, s.m, 10, 4, odd), "multiple of P inputs", m, pieces);
     REFUSED(mixed(&s, s.m, 10, 1, &twelve), LP_ERR_SHAPE, "\"m\"");
@@ -477,8 +477,8 @@ static void errors_mix(void)
             "row 2 of coefficients \"e\"");
     REFUSED(lp_mix(s.net, s.m, shaped(s.net, "e", 2, 2, 5, 1, 1), -1, 1, &six), LP_ERR_ARGUMENT,
             "row -1 of coefficients \"e\"");
-    REFUSED(lp_parameter(s.net, "q", 2, zero, LP_INIT_ORTHOGONAL, 1, LP_ROLE_AUTO), LP_ERR_SHAPE,
-            "\"q\"");
+    REFUSED(lp_parameter(s.net, "q", 2, tall, LP_INIT_ORTHOGONAL, 1, LP_ROLE_AUTO), LP_ERR_SHAPE,
+            "no more rows than columns");
     REFUSED(lp_parameter(s.net, "q", 1, &six, LP_INIT_ORTHOGONAL, 1, LP_ROLE_AUTO), LP_ERR_SHAPE,
             "\"q\": LP_INIT_ORTHOGONAL expects a matrix with no more rows than columns");
     REFUSED(lp_parameter(s.net, "q", 4, dim, LP_INIT_ORTHOGONAL, 1, LP_ROLE_AUTO), LP_ERR_SHAPE,
