@@ -1,5 +1,5 @@
 #!/bin/sh
-# Compares WRN-10-1 and a character LSTM with PyTorch, where a python3 with torch is installed.
+# Compares Wide ResNets and a character LSTM with PyTorch, where a python3 with torch is installed.
 # usage: tests/torch.sh [OBJECT]     OBJECT: tests/impl.c, compiled
 set -u
 cd "$(dirname "$0")/.." || exit 1

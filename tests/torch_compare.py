@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""WRN-10-1 and a character model of two LSTMs in PyTorch against latephase.h: forward, gradients,
-three steps of SGD (Nesterov), of Adam and of AdamW (clipped), BatchNorm statistics, carried states;
+"""WRN-10-1, WRN-16-1 with weights made from templates (the family hyper) and a character model of two
+LSTMs in PyTorch against latephase.h: made weights, forward, gradients, three steps of SGD (Nesterov), of Adam and of AdamW (clipped), BatchNorm statistics, carried states;
 each tensor to 1e-4 of its largest value.  Weights both ways as safetensors.  Needs python3-torch.  usage: torch_compare.py [OBJECT]
 OBJECT: tests/impl.c, compiled; CC in the environment: the compiler"""
 import json, os, struct, subprocess, sys, tempfile
@@ -28,6 +28,91 @@ class Wrn(nn.Module):
 
     def forward(self, x):
         return self.fc(F.relu(self.bn(self.blocks(self.conv0(x)))).mean((2, 3)))
+
+
+def mixed(templates, e, out, ins, k):
+    """The weight [out, in, k, k]: P pieces, each a sum of the templates, which lie here as in the file, [k, k, in / P,
+    out]; input channel P i + p is channel i of piece p."""
+    e = e.reshape(-1, len(templates))
+    pieces = [sum(e[p, j] * t for j, t in enumerate(templates)) for p in range(len(e))]
+    w = torch.zeros(out, ins, k, k)
+    for i in range(ins):
+        piece = pieces[i % len(e)].reshape(k, k, ins // len(e), out)
+        w[:, i] = piece[:, :, i // len(e)].permute(2, 0, 1)
+    return w
+
+
+class Bank(nn.Module):
+    """Templates and coefficients, whose rows go to the layers in their order."""
+    def __init__(self, templates, size, rows, columns, first=0):
+        super().__init__()
+        self.templates = nn.Parameter(torch.randn(templates, size) * 0.1)
+        self.coefficients = nn.Parameter(torch.randn(rows, columns) * 0.5)
+        self.first = nn.Parameter(torch.randn(1, first) * 0.5) if first else None
+
+
+class HyperBlock(nn.Module):
+    def __init__(self, i, o, stride):
+        super().__init__()
+        self.bn1, self.bn2, self.i, self.o, self.stride = nn.BatchNorm2d(i), nn.BatchNorm2d(o), i, o, stride
+        self.short = None if i == o else Bank(3, i * o, 1, 3)
+
+    def weights(self, bank, rows):
+        """Those of the two convolutions: of i to o channels, and of o to o."""
+        e = bank.first[0] if self.short else next(rows)
+        return mixed(bank.templates, e, self.o, self.i, 3), mixed(bank.templates, next(rows), self.o, self.o, 3)
+
+    def forward(self, x, bank, rows):
+        w1, w2 = self.weights(bank, rows)
+        a = F.relu(self.bn1(x))
+        h = F.conv2d(F.relu(self.bn2(F.conv2d(a, w1, None, self.stride, 1))), w2, None, 1, 1)
+        if not self.short:
+            return h + x
+        return h + F.conv2d(a, mixed(self.short.templates, self.short.coefficients[0], self.o, self.i, 1), None, self.stride)
+
+
+class Head(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight_templates = nn.Parameter(torch.randn(10, 640) * 0.1)
+        self.bias_templates = nn.Parameter(torch.randn(10, 10) * 0.1)
+        self.coefficients = nn.Parameter(torch.randn(1, 10) * 0.3)
+
+    def forward(self, x):
+        e = self.coefficients[0]
+        return F.linear(x, mixed(self.weight_templates, e, 10, 64, 1)[:, :, 0, 0], e @ self.bias_templates)
+
+
+class HyperWrn(nn.Module):
+    """WRN-16-1, n = 2: banks of 2 (2n - 1) = 6 templates; own banks of 3; 10 for the input layer and the head."""
+    def __init__(self):
+        super().__init__()
+        self.conv0 = Bank(10, 27 * 16, 1, 10)
+        self.group0 = Bank(6, 9 * 8 * 16, 4, 12)
+        self.group1, self.group2 = Bank(6, 9 * 16 * 32, 3, 12, 6), Bank(6, 9 * 32 * 64, 3, 12, 6)
+        self.blocks = nn.ModuleList(HyperBlock(i, o, s) for i, o, s in [(16, 16, 1), (16, 16, 1), (16, 32, 2),
+                                                                        (32, 32, 1), (32, 64, 2), (64, 64, 1)])
+        self.bn, self.fc = nn.BatchNorm2d(64), Head()
+
+    def forward(self, x):
+        h = F.conv2d(x, mixed(self.conv0.templates, self.conv0.coefficients[0], 16, 3, 3), None, 1, 1)
+        for g, bank in enumerate((self.group0, self.group1, self.group2)):
+            rows = iter(bank.coefficients)
+            for block in self.blocks[2 * g:2 * g + 2]:
+                h = block(h, bank, rows)
+        return self.fc(F.relu(self.bn(h)).mean((2, 3)))
+
+    def made(self):
+        """The first weight from each bank, by our names."""
+        yield "conv0.templates", mixed(self.conv0.templates, self.conv0.coefficients[0], 16, 3, 3)
+        yield "group0.templates", mixed(self.group0.templates, self.group0.coefficients[0], 16, 16, 3)
+        yield "group1.templates", mixed(self.group1.templates, self.group1.first[0], 32, 16, 3)
+        yield "group2.templates", mixed(self.group2.templates, self.group2.first[0], 64, 32, 3)
+        for b, o, i in (2, 32, 16), (4, 64, 32):
+            short = self.blocks[b].short
+            yield f"blocks.{b}.short.templates", mixed(short.templates, short.coefficients[0], o, i, 1)
+        yield "fc.weight_templates", mixed(self.fc.weight_templates, self.fc.coefficients[0], 10, 64, 1)[:, :, 0, 0]
+        yield "fc.bias_templates", self.fc.coefficients[0] @ self.fc.bias_templates
 
 
 class CharLstm(nn.Module):
@@ -80,8 +165,9 @@ def write_weights(path, net):
 
 def exchange(kind, a, net, path, loaded):
     """The logits of our model there, and of the PyTorch model `loaded` here."""
-    x = a["input"].permute(0, 3, 1, 2) if kind == "wrn" else a["x"].long()
-    forward = (lambda net: net(x)) if kind == "wrn" else (lambda net: net(x, None)[0])
+    image = kind in ("wrn", "hyper")
+    x = a["input"].permute(0, 3, 1, 2) if image else a["x"].long()
+    forward = (lambda net: net(x)) if image else (lambda net: net(x, None)[0])
     weights = read_weights(path + ".safetensors")
     names = {ours_name(name): name for name, _ in net.named_parameters()}
     net.load_state_dict({names.get(name, name): t for name, t in weights.items()})
@@ -96,11 +182,12 @@ def ours_name(name):
 
 
 def ours(arrays, prefix, name):
-    """That of PyTorch's parameter: HWIO -> OIHW, [in, out] -> [out, in]; a table stays."""
+    """That of PyTorch's parameter: HWIO -> OIHW, [in, out] -> [out, in]; a table, templates and their coefficients stay."""
     t = arrays[prefix + ours_name(name)]
     if t.dim() == 4:
         return t.permute(3, 2, 0, 1)
-    return t.t() if t.dim() == 2 and name != "embed.weight" else t
+    stays = name == "embed.weight" or name.endswith(("templates", "coefficients", "first"))
+    return t.t() if t.dim() == 2 and not stays else t
 
 
 root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -142,11 +229,23 @@ def compare(kind, a, net, optimiser, forward, clip):
         check(f"{kind} after.{name}", ours(a, "after.", name), p.detach())
 
 
-def compare_wrn(a):
-    net = Wrn()
+def compare_made(a, net):
+    """The library's weights made from its first templates and coefficients."""
+    with torch.no_grad():
+        for name, p in net.named_parameters():
+            p.copy_(ours(a, "before.", name))
+        for name, w in net.made():
+            got = a["mix(" + name + ")"]
+            check("W from " + name, got.permute(3, 2, 0, 1) if got.dim() == 4 else got.t() if got.dim() == 2 else got, w)
+
+
+def compare_wrn(kind, a):
+    net = HyperWrn() if kind == "hyper" else Wrn()
+    if kind == "hyper":
+        compare_made(a, net)
     x, y = a["input"].permute(0, 3, 1, 2), (torch.arange(8) * 3) % 10
-    optimiser = torch.optim.SGD(net.parameters(), 0.1, 0.9, weight_decay=5e-4, nesterov=True)
-    compare("wrn", a, net, optimiser, lambda step: (net(x), y), 1e9)
+    optimiser = torch.optim.SGD(net.parameters(), 0.02 if kind == "hyper" else 0.1, 0.9, weight_decay=5e-4, nesterov=True)
+    compare(kind, a, net, optimiser, lambda step: (net(x), y), 1e9)
     for name, module in net.named_modules():
         if isinstance(module, nn.BatchNorm2d):
             check("mean." + name, a["stats." + name][0], module.running_mean)
@@ -178,14 +277,15 @@ with tempfile.TemporaryDirectory() as tmp:
     library = sys.argv[1] if len(sys.argv) > 1 else os.path.join(root, "tests/impl.c")
     subprocess.run([cc, "-O2", os.path.join(root, "tests/torch_dump.c"), library, "-o", exe, "-lpthread", "-lm"],
                    check=True)
-    for kind in "wrn", "adam", "adamw":
-        net, other = (Wrn(), Wrn()) if kind == "wrn" else (CharLstm(11, 7, 13, 2), CharLstm(11, 7, 13, 2))
-        if kind == "wrn":  # statistics that are not those of the start
+    for kind in "wrn", "hyper", "adam", "adamw":
+        make = {"wrn": Wrn, "hyper": HyperWrn}.get(kind, lambda: CharLstm(11, 7, 13, 2))
+        net, other = make(), make()
+        if kind in ("wrn", "hyper"):  # statistics that are not those of the start
             net(torch.randn(8, 3, 16, 16))
         write_weights(os.path.join(tmp, "weights"), net)
         subprocess.run([exe, out, kind, os.path.join(tmp, "weights")], check=True)
         a = read(out)
-        compare_wrn(a) if kind == "wrn" else compare_lstm(kind, a)
+        compare_wrn(kind, a) if kind in ("wrn", "hyper") else compare_lstm(kind, a)
         exchange(kind, a, other, out, net)
 print(f"{passed} passed, {failed} failed")
 sys.exit(failed > 0)

@@ -1,7 +1,8 @@
 /* torch_dump.c - runs a net for tests/torch_compare.py: writes weights, input, logits, loss,
    gradients, then what three steps have left, as named float arrays.
-   usage: torch_dump FILE wrn|adam|adamw WEIGHTS  (WRN-10-1 with SGD; two LSTMs with Adam or AdamW)
-   Then it goes on to three late-phase members (WRN), saves the averaged model to FILE.safetensors,
+   usage: torch_dump FILE wrn|hyper|adam|adamw WEIGHTS  (WRN-10-1, or WRN-16-1 in the family hyper,
+   with SGD; two LSTMs with Adam or AdamW)
+   Then it goes on to three late-phase members (Wide ResNets), saves the averaged model to FILE.safetensors,
    and dumps its logits and those of the weights in the file WEIGHTS.
 
    A record: name, newline, rank and dimensions as text, newline, float32 values in this machine's
@@ -59,34 +60,53 @@ static lp_net *failed(lp_net *net)
     return NULL;
 }
 
-static lp_net *wrn(FILE *f)
+/* Weights that are made from templates: the first from each bank. */
+static void keep_mixed(lp_net *net)
+{
+    lp_tensor *t;
+    for (int i = 0; (t = lp_parameter_at(net, i)) != NULL; i++) {
+        char name[100];
+        snprintf(name, sizeof name, "mix(%s)", t->name);
+        if (lp_find(net, name)) lp_keep(net, lp_find(net, name));
+    }
+}
+static void put_mixed(FILE *f, lp_net *net)
+{
+    lp_tensor *t;
+    for (int i = 0; (t = lp_parameter_at(net, i)) != NULL; i++) {
+        char name[100];
+        snprintf(name, sizeof name, "mix(%s)", t->name);
+        lp_tensor *w = lp_find(net, name);
+        if (w) put(f, "", name, w->rank, w->dim, w->data);
+    }
+}
+
+static lp_net *wrn(FILE *f, int hyper)
 {
     enum { ROWS = 8, SIDE = 16, CLASSES = 10 };
-    static const char *const bn[] = { "blocks.0.bn1",
-                                      "blocks.0.bn2",
-                                      "blocks.1.bn1",
-                                      "blocks.1.bn2",
-                                      "blocks.2.bn1",
-                                      "blocks.2.bn2",
-                                      "bn" };
-    lp_desc                  d = lp_desc_default();
+    lp_desc d = lp_desc_default();
     d.late = lp_late_default(3);
+    if (hyper) d.late.families = LP_LATE_HYPER | LP_LATE_BN;
     lp_net    *net = lp_create(&d);
     lp_tensor *x = lp_input(net, "x", ROWS, SIDE, SIDE, 3), *y = lp_labels(net, "y", ROWS);
-    lp_tensor *logits = lp_wrn(net, x, 10, 1, CLASSES, 0);
+    lp_tensor *logits = lp_wrn(net, x, hyper ? 16 : 10, 1, CLASSES, 0);
+    keep_mixed(net);
     if (lp_compile(net, lp_cross_entropy(net, logits, y, 0), NULL, 0) != LP_OK) return failed(net);
     for (int i = 0; i < ROWS * SIDE * SIDE * 3; i++)
         x->data[i] = (lp_real)lp_random_normal(5, 5, (uint64_t)i);
     for (int i = 0; i < ROWS; i++) y->labels[i] = (i * 3) % CLASSES;
+    if (lp_forward(net, LP_SINGLE, 0, NULL) != LP_OK) return failed(net);
+    put_mixed(f, net);
     put(f, "", "input", x->rank, x->dim, x->data);
     put_parameters(f, net, "before.", 0);
-    if (put_steps(f, net, logits, 0.1f) != LP_OK) return failed(net);
-    for (int i = 0; i < 7; i++) {
-        int  c[2] = { 2, 0 };
-        char name[64];
-        snprintf(name, sizeof name, "%s.weight", bn[i]);
+    if (put_steps(f, net, logits, hyper ? 0.02f : 0.1f) != LP_OK) return failed(net);
+    for (int i = 0; lp_statistics_at(net, i); i++) {
+        int         c[2] = { 2, 0 };
+        char        name[64];
+        const char *bn = lp_statistics_at(net, i);
+        snprintf(name, sizeof name, "%s.weight", bn);
         c[1] = lp_find(net, name)->dim[0];
-        put(f, "stats.", bn[i], 2, c, lp_statistics(net, bn[i], LP_SINGLE));
+        put(f, "stats.", bn, 2, c, lp_statistics(net, bn, LP_SINGLE));
     }
     return net;
 }
@@ -162,8 +182,9 @@ int main(int argc, char **argv)
     const char *kind = argc == 4 ? argv[2] : "";
     FILE       *f = *kind ? fopen(argv[1], "wb") : NULL;
     lp_net     *net = NULL;
-    if (!f) return fprintf(stderr, "usage: torch_dump FILE (writable) wrn|adam|adamw WEIGHTS\n"), 2;
-    if (!strcmp(kind, "wrn")) net = wrn(f);
+    if (!f) return fprintf(stderr, "usage: torch_dump FILE (writable) KIND WEIGHTS\n"), 2;
+    if (!strcmp(kind, "wrn")) net = wrn(f, 0);
+    if (!strcmp(kind, "hyper")) net = wrn(f, 1);
     if (!strcmp(kind, "adam")) net = lstm(f, LP_ADAM);
     if (!strcmp(kind, "adamw")) net = lstm(f, LP_ADAMW);
     int ok = net && exchange(f, net, argv[1], argv[3]) == LP_OK;
