@@ -353,28 +353,33 @@ execute() { # RUN COMMAND
     return "$code"
 }
 
+# Is what a run stands on done, by the code as it is now?  If not, `why` says it in words.
+stands() { # RUN BASES
+    for b in $2; do
+        why="$1: waits for $b, which is not done"
+        is_done "$b" || return 1
+        why="$1: $b was made with bits $(bits_of "$b"), now they are $bits; without its row in
+    $RESULTS/grid.csv it will be done again"
+        [ "$(bits_of "$b")" = "$bits" ] || return 1
+    done
+}
+
 # attempt RUN METHOD BASES COMMAND: returns 0 if it is now done, or was; 1: failed; 2: another process
-# has it, or what it stands on; 3: what it stands on is missing.
+# has it; 3: what it stands on is missing.
 attempt() {
     is_done "$1" && return 0
-    for b in $3; do
-        if ! is_done "$b"; then
-            [ -d "$STATE/$b.lock" ] && return 2
-            echo "$1: waits for $b, which is not done"
-            return 3
-        fi
-        [ "$(bits_of "$b")" = "$bits" ] || { echo "$1: $b was made with bits $(bits_of "$b"), now they are $bits;" \
-            "without its row in $RESULTS/grid.csv it will be done again"; return 3; }
-    done
+    stands "$1" "$3" || return 3
     lock "$1" || return 2
-    if ! is_done "$1"; then
-        prepare "$1" "$3"
-        shown=$(echo "$4" | places usual)
-        full=$(with_files "$1" "${4%% *}" "$(echo "$4" | places here)")
-        echo "$1: $([ -f "$STATE/$1.ck" ] && echo goes on || echo begins)"
-        execute "$1" "$full" && record "$1" "$2" "${4%% *}" "$BUILD_SHOWN/$shown"
-        code=$?
-    else code=0; fi
+    if is_done "$1"; then # by another process, just now
+        unlock "$1"
+        return 0
+    fi
+    prepare "$1" "$3"
+    shown=$(echo "$4" | places usual)
+    full=$(with_files "$1" "${4%% *}" "$(echo "$4" | places here)")
+    echo "$1: $([ -f "$STATE/$1.ck" ] && echo goes on || echo begins)"
+    execute "$1" "$full" && record "$1" "$2" "${4%% *}" "$BUILD_SHOWN/$shown"
+    code=$?
     unlock "$1"
     [ $code = 0 ] || { [ -z "$stop" ] || return 1
         echo "$1: failed with code $code; the end of $STATE/$1.log:"
@@ -385,25 +390,29 @@ attempt() {
 }
 BUILD_SHOWN=build
 
-# All of the plan that is open, until nothing is left that could be done; waits for what others do.
+# All of the plan that is open.  What others do at the same time is waited for.
 all_runs() {
-    failed=
+    failed=''
     while :; do
-        busy=
+        busy='' waiting='' reasons=''
         while IFS='|' read -r _ run method bases _ _ command <&3; do
             case " $failed " in *" $run "*) continue ;; esac
             attempt "$run" "$method" "$bases" "$command" </dev/null
             case $? in
+            1) failed="$failed $run" ;;
             2) busy=1 ;;
-            1 | 3) failed="$failed $run" ;;
+            3) waiting="$waiting $run" reasons="$reasons$why
+" ;;
             esac
             [ -z "$stop" ] || { echo "stopped; the same command goes on from here"; return 1; }
         done 3<"$plan"
         [ -n "$busy" ] || break
         sleep 2
     done
-    [ -z "$failed" ] || echo "not done:$failed"
-    [ -z "$failed" ]
+    [ -n "$failed$waiting" ] || return 0
+    printf %s "$reasons"
+    echo "not done:$failed$waiting"
+    return 1
 }
 
 # ---------------------------------------------------------------------------------- list
