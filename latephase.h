@@ -7014,6 +7014,8 @@ static const char *lpi_check_desc(const lp_desc *d)
     LPI_RANGE(d->late.sigma0, 0, 1e6f, "lp_desc.late.sigma0 must be in [0, 1e6]");
     LPI_RANGE(d->late.gamma, 1e-38f, 1e6f, "lp_desc.late.gamma must be in (0, 1e6]");
     LPI_RANGE(d->late.signs, 0, 1, "lp_desc.late.signs must be 0 or 1");
+    if (d->late.signs && !(d->late.families & (LP_LATE_RANK1 | LP_LATE_FULL)))
+        return "lp_desc.late.signs is for the family rank1";
     LPI_RANGE(d->clip, 0, 1e30f, "lp_desc.clip must be in [0, 1e30]");
     if (base || late) return base ? base : late;
 #ifdef LP_NO_TRAINING
@@ -7918,7 +7920,8 @@ static lp_tensor *lpi_bn_relu(lp_net *net, lp_tensor *x, const char *label)
    [3,3,c,c] and the first, [3,3,c/2,c], come from one bank of templates [3,3,c/2,c], two pieces and
    one, by late-phase coefficients.  A layer of another shape has a bank of its own; its
    coefficients are late-phase if it is a 3x3 layer of a group.  Decay acts on coefficients at all
-   times (the authors': from T0 on).  Which layers are late in the paper's table is not known. */
+   times (the authors': from T0 on).  Which layers are late in the paper's table is not known.  With
+   the family head the last layer is an ordinary one, which is late-phase as a whole. */
 typedef struct lpi_hyper {
     int        templates; /* of a bank that one layer has for itself; 0: no hypernetwork */
     lp_tensor *bank, *coefficients, *first; /* of the group; first: of its first layer  */
