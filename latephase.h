@@ -76,7 +76,7 @@ int main(void)
      >>threads        a team of threads             >>optim       SGD, Adam
      >>memory         arena                         >>latephase   Algorithm 1
      >>rng            counter-based random numbers  >>average     averaging, SWA, BN statistics
-     >>math           exp, log, sqrt, cos           >>metrics     accuracy, NLL, ECE, Brier
+     >>math           exp, log, sqrt, cos           >>metrics     accuracy, NLL, ECE, AUROC
      >>kernels        vector kernels, any width     >>models      Wide ResNet, ResNet, LSTM
      >>dispatch       choosing the kernels          >>gradcheck   numerical gradients
                                                     >>safetensors the format of files
@@ -605,6 +605,21 @@ LP_API double lp_accuracy(const lp_metrics *m); /* share of right answers, 0..1 
 LP_API double lp_nll(const lp_metrics *m);      /* mean -ln p(label), p floored at 1e-38        */
 LP_API double lp_brier(const lp_metrics *m);    /* mean sum_c (p_c - [c = label])^2, 0..2       */
 LP_API double lp_ece(const lp_metrics *m);      /* expected calibration error, 15 equal bins    */
+/* Entropy -sum_c p_c ln(p_c + 1e-5) of probs [classes]: but for the 1e-5 from 0, for certainty, to
+   ln(classes), for equal ones.  The paper's score of how likely an image is out of distribution. */
+LP_API double lp_entropy(const lp_real *probs, int classes);
+/* Area under the ROC curve: the share of all pairs in which the out-of-distribution image has the
+   higher score; equal scores count one half.  1: all are told apart, 1/2: none.  in [n_in], out
+   [n_out]: scores of in- and out-of-distribution images; both are sorted in place.  NaN, and
+   nothing moved, if one of them is empty or holds a NaN. */
+LP_API double lp_auroc(double *in, size_t n_in, double *out, size_t n_out);
+#ifndef LP_NO_TRAINING
+/* Every weight w of the plain model becomes w (1 + sigma z), z standard normal numbers of this
+   seed: by how much the loss then rises says how flat the minimum is.  Statistics stay; sigma >= 0.
+   There is no way back: do it to another net, and lp_copy_weights brings the weights there before
+   each seed.  LP_ERR_ORDER, and nothing changed: several members, bound weights, SWA swapped in. */
+LP_API lp_status lp_weight_noise(lp_net *net, float sigma, uint64_t seed);
+#endif
 
 /* ------------------------------------------------------------------------------- >>advanced
    Tier 2: parameters and ops by hand, separate steps, state, checks. */
@@ -7862,7 +7877,9 @@ LP_API float lp_lr_cosine(float lr0, float lr1, double total, double t)
 /* ----------------------------------------------------------------------------- >>metrics
    Accuracy, negative log-likelihood, Brier score (Brier 1950) and expected calibration error over
    15 equal bins of confidence (Guo et al. 2017): sum over bins of
-   n_b/n |accuracy_b - confidence_b|. */
+   n_b/n |accuracy_b - confidence_b|.  Then what the paper asks beyond test images: does the
+   entropy tell out-of-distribution images apart, and how flat is the minimum: the mean over z of
+   L(w o (1 + sigma z)) - L(w)? */
 
 LP_API lp_metrics lp_metrics_zero(void)
 {
@@ -7908,6 +7925,83 @@ LP_API double lp_ece(const lp_metrics *m)
     }
     return lpi_mean(sum, m->images);
 }
+
+LP_API double lp_entropy(const lp_real *probs, int classes)
+{
+    double sum = 0;
+    for (int c = 0; c < classes; c++) sum -= (double)probs[c] * lpi_log((double)probs[c] + 1e-5);
+    return sum;
+}
+
+/* A heap: no x[i] is smaller than x[2i+1] and x[2i+2].  x[at] sinks to where that holds. */
+static void lpi_sift(double *x, size_t at, size_t n)
+{
+    double v = x[at];
+    for (size_t child; (child = 2 * at + 1) < n; at = child) {
+        if (child + 1 < n && x[child + 1] > x[child]) child++;
+        if (v >= x[child]) break;
+        x[at] = x[child];
+    }
+    x[at] = v;
+}
+/* Heap sort (Williams 1964): make a heap, then put its largest number behind the rest, again and
+   again. */
+static void lpi_sort(double *x, size_t n)
+{
+    for (size_t i = n / 2; i-- > 0;) lpi_sift(x, i, n);
+    while (n > 1) {
+        double v = x[--n];
+        x[n] = x[0];
+        x[0] = v;
+        lpi_sift(x, 0, n);
+    }
+}
+
+LP_API double lp_auroc(double *in, size_t n_in, double *out, size_t n_out)
+{
+    int    bad = !n_in || !n_out;
+    size_t below = 0, upto = 0; /* how many of `in` are < out[i], and <= out[i] */
+    double sum = 0;
+    for (size_t i = 0; i < n_in; i++) bad |= in[i] != in[i];
+    for (size_t i = 0; i < n_out; i++) bad |= out[i] != out[i];
+    if (bad) return lpi_from_bits(0x7FF8000000000000u);
+    lpi_sort(in, n_in);
+    lpi_sort(out, n_out);
+    for (size_t i = 0; i < n_out; i++) {
+        while (below < n_in && in[below] < out[i]) below++;
+        while (upto < n_in && in[upto] <= out[i]) upto++;
+        sum += (double)below + (double)upto;
+    }
+    return sum / (2 * (double)n_in * (double)n_out);
+}
+
+#ifndef LP_NO_TRAINING
+LP_API lp_status lp_weight_noise(lp_net *net, float sigma, uint64_t seed)
+{
+    lp_status st = lpi_enter(net, LPI_UNSWAPPED | LPI_SETTLED, "lp_weight_noise");
+    if (st != LP_OK) return st;
+    if (!(sigma >= 0 && lpi_finite((double)sigma)))
+        st = lpi_fail(net, LP_ERR_ARGUMENT, "lp_weight_noise: sigma must be finite and >= 0");
+    else if (net->members > 1)
+        st = lpi_fail(net, LP_ERR_ORDER,
+                      "lp_weight_noise: %d members; lp_late_average makes them one model",
+                      net->members);
+    for (lpi_tensor *t = net->tensors; t && st == LP_OK; t = t->next)
+        if (t->bound)
+            st = lpi_fail(net, LP_ERR_ORDER, "lp_weight_noise: \"%s\" is bound, and never written",
+                          t->pub.name);
+    if (st != LP_OK) return lpi_leave(net, st);
+    seed = lpi_mix(seed + 0x666C6174u); /* apart from the initial weights of that seed */
+    lpi_view(net, 0);
+    for (lpi_tensor *t = net->tensors; t; t = t->next)
+        for (lpi_n i = 0; t->kind == LPI_PARAMETER && i < t->size; i++) {
+            double   z = lp_random_normal(seed, (uint64_t)t->index, (uint64_t)i);
+            lp_real *w = lpi_value(net, t) + i;
+            *w = (lp_real)((double)*w * (1 + (double)sigma * z));
+        }
+    return lpi_leave(net, LP_OK);
+}
+#endif
 
 /* ------------------------------------------------------------------------------ >>models */
 

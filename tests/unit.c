@@ -2789,6 +2789,224 @@ static void metrics_edges(void)
     CHECK_NEAR(m.images, 2, 0);
 }
 
+/* Breaks when the entropy's formula is off, the 1e-5 included, or certainty gives a NaN. */
+static void entropy(void)
+{
+    static const lp_real even[4] = { 0.25f, 0.25f, 0.25f, 0.25f }, sure[3] = { 0, 1, 0 };
+    static const lp_real mixed[3] = { 0.5f, 0.25f, 0.25f }, tiny[2] = { 1, 1e-30f };
+    lp_real              nan[2] = { 1, 0 };
+    CHECK_NEAR(lp_entropy(even, 4), -log(0.25 + 1e-5), 1e-14);
+    CHECK_NEAR(lp_entropy(even, 4), log(4.0), 5e-5);
+    CHECK_NEAR(lp_entropy(sure, 3), -log(1 + 1e-5), 1e-16);
+    CHECK_NEAR(lp_entropy(mixed, 3), -0.5 * log(0.50001) - 0.5 * log(0.25001), 1e-14);
+    CHECK_NEAR(lp_entropy(tiny, 2), -log(1 + 1e-5), 1e-16);
+    CHECK_NEAR(lp_entropy(even, 0), 0, 0);
+    nan[1] = (lp_real)NAN;
+    CHECK(isnan(lp_entropy(nan, 2)));
+}
+
+/* lp_auroc on copies, so that the scores stay. */
+static double auroc(const double *in, size_t n_in, const double *out, size_t n_out)
+{
+    double a[500], b[500];
+    memcpy(a, in, n_in * sizeof *a), memcpy(b, out, n_out * sizeof *b);
+    return lp_auroc(a, n_in, b, n_out);
+}
+
+/* Breaks when a pair is counted wrongly; worked by hand. */
+static void auroc_by_hand(void)
+{
+    static const double low[4] = { 0.3, 0.1, 0.2, 0.25 }, high[3] = { 0.9, 0.5, 0.4 };
+    static const double in[3] = { 2, 1, 2 }, out[4] = { 3, 1, 2, 0 }, one[1] = { 7 };
+    const double        edge[2] = { -INFINITY, INFINITY };
+    CHECK_NEAR(auroc(low, 4, high, 3), 1, 0);
+    CHECK_NEAR(auroc(high, 3, low, 4), 0, 0);
+    /* 3 beats all three; 1 ties with one; 2 beats one and ties with two; 0 beats none */
+    CHECK_NEAR(auroc(in, 3, out, 4), (3 + 0.5 + 2 + 0) / 12, 1e-15);
+    CHECK_NEAR(auroc(out, 4, in, 3), 1 - 5.5 / 12, 1e-15);
+    CHECK_NEAR(auroc(low, 4, low, 4), 0.5, 0);
+    CHECK_NEAR(auroc(one, 1, one, 1), 0.5, 0);
+    CHECK_NEAR(auroc(one, 1, edge, 2), 0.5, 0);
+    CHECK_NEAR(auroc(edge, 2, edge, 2), 0.5, 0);
+}
+
+/* Breaks when sorting loses a score, or the sweep is not the sum over all pairs. */
+static void auroc_of_many(void)
+{
+    double in[500], out[500];
+    for (int turn = 0; turn < (test_small ? 20 : 200); turn++) {
+        size_t n = 1 + (size_t)(test_mix((uint64_t)turn) % 500), m = 1 + (size_t)(turn * 7 % 500);
+        double sum = 0, grain = turn % 3 ? 8 : 1e6, want_in = 0, got_in = 0; /* many ties, or few */
+        for (size_t i = 0; i < n; i++) in[i] = floor(grain * test_random(50, i + 999 * n));
+        for (size_t i = 0; i < m; i++)
+            out[i] = floor(grain * test_random(51, i + 999 * m)) + turn % 2;
+        for (size_t i = 0; i < n; i++)
+            for (size_t j = 0; j < m; j++) sum += in[i] < out[j] ? 1 : in[i] == out[j] ? 0.5 : 0;
+        for (size_t i = 0; i < n; i++) want_in += in[i] * in[i];
+        test_context("%d in, %d out", (int)n, (int)m);
+        CHECK_NEAR(lp_auroc(in, n, out, m), sum / (double)n / (double)m, 1e-12);
+        for (size_t i = 0; i < n; i++) got_in += in[i] * in[i];
+        CHECK_NEAR(got_in, want_in, 1e-9 * want_in);
+        for (size_t i = 1; i < n; i++) CHECK(in[i - 1] <= in[i]);
+        for (size_t i = 1; i < m; i++) CHECK(out[i - 1] <= out[i]);
+    }
+}
+
+/* Breaks when an empty set or a NaN gives a number, or something moves then. */
+static void auroc_edges(void)
+{
+    double a[3] = { 3, 1, 2 }, b[3] = { 5, NAN, 4 }, before[3];
+    memcpy(before, b, sizeof b);
+    CHECK(isnan(lp_auroc(a, 3, b, 3)) && isnan(lp_auroc(b, 3, a, 3)));
+    CHECK(isnan(lp_auroc(a, 0, a, 3)) && isnan(lp_auroc(a, 3, a, 0)));
+    CHECK(isnan(lp_auroc(NULL, 0, NULL, 0)));
+    CHECK(a[0] == 3 && a[1] == 1 && a[2] == 2);
+    CHECK_BITS(b, before, sizeof b);
+}
+
+/* The weights of a net in a row. */
+static size_t all_weights(lp_net *net, lp_real *to)
+{
+    size_t n = 0;
+    for (int i = 0; lp_parameter_at(net, i); i++) {
+        lp_tensor *p = lp_parameter_at(net, i);
+        memcpy(to + n, lp_values(net, p, LP_AVERAGED), size_of(p) * sizeof *to);
+        n += size_of(p);
+    }
+    return n;
+}
+
+/* Breaks when the noise is not relative to each weight, has another size, is the same for two seeds
+   or two tensors, is that of the initial weights, or moves statistics; and when the weights of
+   another net do not come back. */
+static void weight_noise(void)
+{
+    enum { MOST = 453 };
+    lp_desc desc = tiny_desc(3), plain = tiny_desc(0);
+    lp_real w[MOST], a[MOST], b[MOST], c[MOST], bn[2][10];
+    double  sum = 0, squares = 0, product = 0, initial = 0, tensors = 0;
+    size_t  n, counted = 0;
+    tiny    t = tiny_compiled(&desc, N, 0), noisy;
+    plain.inference = 1;
+    noisy = tiny_compiled(&plain, 2, 0);
+    tiny_train(&t, 0, 4);
+    CHECK_INT(lp_late_begin(t.net), LP_OK);
+    tiny_train(&t, 4, 9);
+    for (int which = LP_AVERAGED; which < 3; which += which == LP_AVERAGED ? 2 : 1) {
+        CHECK_INT(lp_copy_weights(noisy.net, t.net, which), LP_OK);
+        n = all_weights(noisy.net, which == LP_AVERAGED ? w : a);
+        if (which != LP_AVERAGED) CHECK(memcmp(w, a, n * sizeof *w) != 0);
+    }
+    CHECK_INT((long)n, 453);
+    CHECK_INT(lp_copy_weights(noisy.net, t.net, LP_AVERAGED), LP_OK);
+    memcpy(bn[0], lp_statistics(noisy.net, "bn1", LP_SINGLE), sizeof bn[0]);
+    CHECK_INT(lp_weight_noise(noisy.net, 0.125f, 1), LP_OK);
+    memcpy(bn[1], lp_statistics(noisy.net, "bn1", LP_SINGLE), sizeof bn[1]);
+    CHECK_BITS(bn[0], bn[1], sizeof bn[0]);
+    all_weights(noisy.net, a);
+    CHECK_INT(lp_copy_weights(noisy.net, t.net, LP_AVERAGED), LP_OK);
+    all_weights(noisy.net, c);
+    CHECK_BITS(c, w, sizeof w); /* restored */
+    CHECK_INT(lp_weight_noise(noisy.net, 0.125f, 2), LP_OK);
+    all_weights(noisy.net, b);
+    lp_destroy(noisy.net);
+    plain.seed = 1;
+    noisy = tiny_compiled(&plain, N, 0);
+    all_weights(noisy.net, c);      /* as seed 1 makes them */
+    for (size_t i = 0; i < 90; i++) /* conv1.weight and conv2.weight, which begins at 100 */
+        tensors +=
+            ((double)a[i] / (double)w[i] - 1) * ((double)a[i + 100] / (double)w[i + 100] - 1);
+    CHECK_NEAR(tensors / (0.125 * 0.125) / 90, 0, 4 / sqrt(90.0));
+    for (size_t i = 0; i < n; i++) {
+        if (w[i] == 0) CHECK(a[i] == 0 && b[i] == 0);
+        if (fabs((double)w[i]) < 1e-6) continue; /* rounding */
+        double x = ((double)a[i] / (double)w[i] - 1) / 0.125,
+               y = ((double)b[i] / (double)w[i] - 1) / 0.125;
+        sum += x, squares += x * x, product += x * y, counted++;
+        initial += i < 90 ? x * (double)c[i] / sqrt(2.0 / 18) : 0; /* conv1.weight */
+    }
+    CHECK(counted > 440);
+    CHECK_NEAR(sum / (double)counted, 0, 4 / sqrt((double)counted));
+    CHECK_NEAR(squares / (double)counted, 1, 4 * sqrt(2 / (double)counted));
+    CHECK_NEAR(product / (double)counted, 0, 4 / sqrt((double)counted));
+    CHECK_NEAR(initial / 90, 0, 4 / sqrt(90.0));
+    lp_destroy(t.net), lp_destroy(noisy.net);
+}
+
+/* Breaks when the noise depends on threads, instruction set or late-phase families, or when sigma 0
+   moves a bit. */
+static void weight_noise_bits(void)
+{
+    lp_real w[453], first[453], now[453];
+    int     sets = 0;
+    for (int isa = 0; isa < LP_ISA_COUNT; isa++)
+        for (int threads = 1; threads < 5; threads += 3) {
+            lp_desc desc = tiny_desc(isa % 2 ? 2 : 0);
+            if (!lp_find_kernels((lp_isa)isa)) continue;
+            desc.isa = (lp_isa)isa, desc.threads = threads;
+            tiny t = tiny_compiled(&desc, N, 0);
+            all_weights(t.net, w);
+            CHECK_INT(lp_weight_noise(t.net, 0, 5), LP_OK);
+            all_weights(t.net, now);
+            CHECK_BITS(now, w, sizeof w);
+            CHECK_INT(lp_weight_noise(t.net, 0.05f, 5), LP_OK);
+            all_weights(t.net, now);
+            test_context("%s, %d threads", lp_isa_name((lp_isa)isa), threads);
+            if (!sets++) memcpy(first, now, sizeof first);
+            CHECK_BITS(now, first, sizeof first);
+            CHECK(memcmp(now, w, sizeof w) != 0);
+            lp_destroy(t.net);
+        }
+    CHECK(sets >= 4);
+}
+
+/* Breaks when noise is put where there is no one model, a sigma is taken that is none, or a refusal
+   moves something. */
+static void weight_noise_refused(void)
+{
+    static lp_real conv[90];
+    lp_desc        desc = tiny_desc(3);
+    desc.swa = 1;
+    tiny t = tiny_build(&desc, N, 0);
+    CHECK_INT(lp_weight_noise(NULL, 0.1f, 1), LP_ERR_ARGUMENT);
+    CHECK_INT(lp_weight_noise(t.net, 0.1f, 1), LP_ERR_ORDER); /* not compiled */
+    CHECK_INT(lp_compile(t.net, t.loss, NULL, 0), LP_OK);
+    tiny_train(&t, 0, 2);
+    char *before = snapshot(t.net);
+    CHECK_INT(lp_weight_noise(t.net, -0.1f, 1), LP_ERR_ARGUMENT);
+    CHECK_TEXT(lp_error(t.net), "sigma");
+    CHECK_INT(lp_weight_noise(t.net, (float)NAN, 1), LP_ERR_ARGUMENT);
+    CHECK_INT(lp_weight_noise(t.net, (float)INFINITY, 1), LP_ERR_ARGUMENT);
+    CHECK_UNCHANGED(t.net, before);
+    CHECK_INT(lp_late_begin(t.net), LP_OK);
+    before = snapshot(t.net);
+    CHECK_INT(lp_weight_noise(t.net, 0.1f, 1), LP_ERR_ORDER);
+    CHECK_TEXT(lp_error(t.net), "3 members");
+    CHECK_TEXT(lp_error(t.net), "lp_late_average");
+    CHECK_UNCHANGED(t.net, before);
+    CHECK_INT(lp_late_average(t.net, LP_AVERAGE_AFFINE), LP_OK);
+    CHECK_INT(lp_swa_add(t.net), LP_OK);
+    CHECK_INT(lp_swa_swap(t.net), LP_OK);
+    CHECK_INT(lp_weight_noise(t.net, 0.1f, 1), LP_ERR_ORDER);
+    CHECK_INT(lp_swa_swap(t.net), LP_OK);
+    CHECK_INT(lp_gradient(t.net, 1, NULL), LP_OK);
+    CHECK_INT(lp_weight_noise(t.net, 0.1f, 1), LP_ERR_ORDER);
+    CHECK_INT(lp_step(t.net, 0.01f), LP_OK);
+    CHECK_INT(lp_weight_noise(t.net, 0.1f, 1), LP_OK);
+    tiny_train(&t, 2, 4);
+    lp_destroy(t.net);
+    for (int i = 0; i < 90; i++) conv[i] = 1;
+    t = tiny_build(&desc, N, 0);
+    CHECK_INT(lp_bind(t.net, "conv1.weight", conv, 90), LP_OK);
+    CHECK_INT(lp_compile(t.net, t.loss, NULL, 0), LP_OK);
+    before = snapshot(t.net);
+    CHECK_INT(lp_weight_noise(t.net, 0.1f, 1), LP_ERR_ORDER);
+    CHECK_TEXT(lp_error(t.net), "\"conv1.weight\" is bound");
+    CHECK_UNCHANGED(t.net, before);
+    for (int i = 0; i < 90; i++) CHECK(conv[i] == 1);
+    lp_destroy(t.net);
+}
+
 /* --------------------------------------------------------------------------- random numbers */
 
 /* Breaks when a bit is biased or seed, stream and index are mixed up. */
@@ -3682,6 +3900,13 @@ static const test_case cases[] = {
     T(schedules),
     T(metrics_by_hand),
     T(metrics_edges),
+    T(entropy),
+    T(auroc_by_hand),
+    T(auroc_of_many),
+    T(auroc_edges),
+    T(weight_noise),
+    T(weight_noise_bits),
+    T(weight_noise_refused),
     T(random_bits),
     T(random_uniform),
     T(random_normal),
