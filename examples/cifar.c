@@ -49,6 +49,7 @@
 #include "progress.h"
 #include "checkpoint.h"
 #include "images.h"
+#include "dataset.h"
 #include "trainer.h"
 #include "report.h"
 #include "nets.h"
@@ -285,22 +286,6 @@ static void resume_options(options *o, const fact_file *from, int argc, char **a
             from->path, o->t0);
 }
 
-/* The file's net and its members, where options do not say otherwise. */
-static void options_of_model(options *o, const fact_file *f)
-{
-    char                     text[64];
-    option_list              list = list_options(o);
-    static const char *const key[] = { "--net", "--late", "--members", "--half", "--dataset" };
-    for (int i = 0; i < 5; i++)
-        if (fact_option(f, key[i], text, sizeof text)
-            || (i == 0 && fact_text(f, "model", text, sizeof text))) {
-            const cli_option *option = option_find(list.row, list.count, key[i]);
-            if (!option_set(option, option->kind == OPTION_TEXT ? copy_text(text) : text)
-                && option->kind != OPTION_CHOICE) /* own pictures are no --dataset */
-                die(EXIT_USAGE, "%s: its %s is '%s'", f->path, key[i] + 2, text);
-        }
-}
-
 /* The preset, the number of epochs, the weight decay and files set defaults of other options, so they
    are read first; then every option given overrides, wherever it stands. */
 static options read_options(int argc, char **argv)
@@ -325,7 +310,7 @@ static options read_options(int argc, char **argv)
         lp_close_file(&f.file);
     } else if (first.files.eval && first.files.weights) {
         fact_file f = facts_open(file_of_seed(first.files.weights, first.common.seed));
-        options_of_model(&o, &f);
+        options_of_model(&f, &list);
         lp_close_file(&f.file);
         options_parse(argc, argv, list.row, list.count);
     } else options_parse(argc, argv, list.row, list.count);
@@ -336,85 +321,12 @@ static options read_options(int argc, char **argv)
 
 /* ----------------------------------------------------------------------------- data */
 
-typedef struct data_set {
-    const char *name;
-    image_set   train, test;
-    char        names[16384]; /* of the classes, a line each; may be empty */
-    float       mean[CHANNELS], deviation[CHANNELS];
-    int         own; /* pictures of the user's */
-} data_set;
-
-static void limit_images(image_set *s, int limit)
-{
-    if (s->count > limit) s->count = limit;
-}
-
-/* The last n images of `all` become the test set, the others train. */
-static void hold_out(data_set *d, image_set *all, int n)
-{
-    if (n >= all->count)
-        die(EXIT_USAGE, "--validation %d: expected fewer than the %d training images", n,
-            all->count);
-    d->train = *all;
-    d->train.count -= n;
-    memset(&d->test, 0, sizeof d->test);
-    d->test.classes = all->classes;
-    image_set_grow(&d->test, n);
-    d->test.count = n;
-    memcpy(d->test.pixels, all->pixels + (size_t)d->train.count * IMAGE_BYTES,
-           (size_t)n * IMAGE_BYTES);
-    memcpy(d->test.labels, all->labels + d->train.count, (size_t)n * sizeof *d->test.labels);
-}
-
-/* Pictures of your own: a part of each class is held out for testing. */
-static void read_own(data_set *d, const options *o)
-{
-    image_set all = image_set_read(o->data, d->names, sizeof d->names);
-    image_set_split(&all, o->test_share, (uint64_t)o->common.seed, &d->train, &d->test);
-    image_set_free(&all);
-    limit_images(&d->train, o->limit_train);
-    limit_images(&d->test, o->limit_test);
-    image_set_measure(&d->train, d->mean, d->deviation);
-    d->name = "own";
-    d->own = 1;
-}
-
-/* Normalisation as in the training of the weights that are tested, if their file says it. */
-static void normalise_like(data_set *d, const char *path)
-{
-    fact_file f = facts_open(path);
-    char      text[256];
-    double    x[2][CHANNELS];
-    if (fact_text(&f, "mean", text, sizeof text) && fact_text(&f, "std", text, sizeof text)) {
-        fact_numbers(&f, "mean", x[0], CHANNELS);
-        fact_numbers(&f, "std", x[1], CHANNELS);
-        for (int c = 0; c < CHANNELS; c++)
-            d->mean[c] = (float)x[0][c], d->deviation[c] = (float)x[1][c];
-    }
-    lp_close_file(&f.file);
-}
-
 static data_set *read_data(options *o)
 {
-    const cifar_format *f = &cifar_formats[o->dataset];
-    data_set           *d = (data_set *)allocate(1, sizeof *d);
-    struct stat         info;
-    if (stat(o->data, &info) == 0 && S_ISREG(info.st_mode)) {
-        if (o->validation)
-            die(EXIT_USAGE, "--validation %d: expected --test-share for a file of pictures",
-                o->validation);
-        read_own(d, o);
-    } else {
-        d->name = f->name;
-        image_set all = cifar_read_train(f, o->data, o->validation ? MAX_IMAGES : o->limit_train);
-        if (o->validation) hold_out(d, &all, o->validation);
-        else d->train = all, d->test = cifar_read_test(f, o->data, o->limit_test);
-        limit_images(&d->train, o->limit_train);
-        limit_images(&d->test, o->limit_test);
-        memcpy(d->mean, f->mean, sizeof d->mean);
-        memcpy(d->deviation, f->deviation, sizeof d->deviation);
-    }
-    if (o->files.eval) normalise_like(d, file_of_seed(o->files.weights, o->common.seed));
+    data_choice choice = { o->dataset,    o->data,        o->test_share, (uint64_t)o->common.seed,
+                           o->validation, o->limit_train, o->limit_test };
+    data_set   *d = data_read(&choice);
+    if (o->files.eval) data_normalise_like(d, file_of_seed(o->files.weights, o->common.seed));
     if (d->own && o->batch > d->train.count) {
         fprintf(stderr, "note: --batch %d: there are only %d images to train on\n", o->batch,
                 d->train.count);
@@ -424,13 +336,6 @@ static data_set *read_data(options *o)
         die(EXIT_USAGE, "--batch %d: expected at most %d, the number of training images", o->batch,
             d->train.count);
     return d;
-}
-
-static void data_free(data_set *d)
-{
-    image_set_free(&d->train);
-    image_set_free(&d->test);
-    free(d);
 }
 
 static long long minibatches_after_t0(const options *o, int images)

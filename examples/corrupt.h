@@ -22,7 +22,8 @@ enum {
     PIXELATE,
     CORRUPTIONS
 };
-enum { SEVERITIES = 5 }; /* 1..5 */
+enum { SEVERITIES = 5 };                      /* 1..5 */
+enum { CORRUPT_TRAIN = 1, CORRUPT_TEST = 2 }; /* seeds: every program sees the same images */
 static const char *const corruption_names[] = { "none",          "gaussian_noise", "shot_noise",
                                                 "impulse_noise", "defocus_blur",   "brightness",
                                                 "contrast",      "pixelate",       NULL };

@@ -73,9 +73,6 @@ static const char *const method_names[METHODS] = { "before",     "new statistics
 static const char *const method_keys[METHODS] = { "before", "statistics", "plain",
                                                   "slow",   "late",       "ensemble" };
 
-/* The random numbers of the two corrupted sets; all seeds of training see the same images. */
-enum { SEED_TRAIN = 1, SEED_TEST = 2 };
-
 typedef struct options {
     common_options common;
     const char    *data, *weights, *net, *late, *save;
@@ -469,8 +466,8 @@ static void read_images(experiment *e)
     if (o->batch > e->train.count)
         die(EXIT_USAGE, "--batch %d: expected at most %d, the number of training images", o->batch,
             e->train.count);
-    corrupt_set(&e->train, &c, SEED_TRAIN);
-    corrupt_set(&e->test, &c, SEED_TEST);
+    corrupt_set(&e->train, &c, CORRUPT_TRAIN);
+    corrupt_set(&e->test, &c, CORRUPT_TEST);
 }
 
 int main(int argc, char **argv)
