@@ -14,7 +14,7 @@ MAKEFLAGS += -j2
 
 SHARED   = latephase.h $(wildcard examples/*.h examples/microcontroller/net.h reference/*.h)
 PROGRAMS = $(B)/demo $(B)/cifar $(B)/enwik8 $(B)/sweep $(B)/finetune $(B)/table $(B)/predict $(B)/export \
-           $(B)/quadratic
+           $(B)/quadratic $(B)/measure
 # Most tests are linked with one object that holds the library; three hold a library of their own.
 # (A new test program is one more word in LINKED, and a line in tests/run.sh.)
 LINKED   = $(B)/unit $(B)/ops $(B)/algorithm $(B)/gradcheck $(B)/faults $(B)/corrupt $(B)/images $(B)/files

@@ -1,6 +1,6 @@
 /* fuzz.c - everything that reads what others have written, given nonsense: the header of a
    safetensors file, weights, a training state (with a checksum that fits), and the programs'
-   readers of images, texts and options.  Files are in memory; each run is a function of (target, seed,
+   readers of images, arrays of NumPy, texts, options and lists of image sets.  Files are in memory; each run is a function of (target, seed,
    number), so that one that fails can be repeated.
 
    cc -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all tests/fuzz.c tests/impl.c \
@@ -84,6 +84,8 @@ static void reader_clean(void)
     for (;;) reader_exit(code)
 #include "../examples/options.h"
 #include "../examples/images.h"
+#include "../examples/npy.h"
+#include "../examples/ood.h"
 #include "../examples/text.h"
 #undef stat
 #undef fopen
@@ -316,6 +318,78 @@ static input images_seed(int i)
     return in;
 }
 
+/* Pictures, or (odd) labels of as many as choice says. */
+static void arrays(int choice, const uint8_t *p, size_t n)
+{
+    static int32_t labels[4];
+    reader_file.p = p, reader_file.n = n;
+    reader_lie = choice & 2 ? (choice & 4 ? 1 : -1) : 0;
+    if ((long)n + reader_lie < 0) reader_lie = 0;
+    if (setjmp(reader_end) == 0) {
+        if (choice & 1) {
+            npy_read_labels("labels", choice / 8 % 4 + 1, 10, labels);
+            for (int i = 0; i < choice / 8 % 4 + 1; i++)
+                demand(labels[i] >= 0 && labels[i] < 10, "a label that cannot be");
+        } else {
+            image_set s = npy_read_images("images", 1 + choice / 8 % 3);
+            demand(s.count >= 1 && s.count <= 1 + choice / 8 % 3, "a number of images");
+            demand(s.labels[s.count - 1] == 0, "a label of an image without");
+        }
+        now_taken++;
+    }
+    reader_clean();
+}
+static input arrays_seed(int i)
+{
+    static const char *const dictionaries[] = {
+        "{'descr': '|u1', 'fortran_order': False, 'shape': (2, 32, 32, 3), }    \n",
+        "{'descr': '|u1', 'fortran_order': False, 'shape': (3,), }\n",
+        "{\"shape\":(1,),\"descr\":\"<i8\",\"fortran_order\":False}\n",
+        "{'descr': '<i2', 'fortran_order': False, 'shape': (2,), }\n",
+    };
+    static const size_t bytes[] = { 2 * IMAGE_BYTES, 3, 8, 4 };
+    static uint8_t      file[2 * IMAGE_BYTES + 100];
+    size_t              n = strlen(dictionaries[i]), begin = i == 2 ? 12 : 10;
+    memset(file, 0, sizeof file);
+    memcpy(file, "\x93NUMPY", 6);
+    file[6] = i == 2 ? 2 : 1, file[8] = (uint8_t)n;
+    memcpy(file + begin, dictionaries[i], n);
+    file[begin + n] = (uint8_t)i;
+    input in = { file, begin + n + bytes[i] };
+    return in;
+}
+
+/* A list of sets, and then each of its items, whose file or directory is the list again. */
+static void sets(int choice, const uint8_t *p, size_t n)
+{
+    static ood_list list;
+    static char     text[2000];
+    if (n + 1 > sizeof text) return;
+    memcpy(text, p, n);
+    text[n] = 0;
+    reader_file.p = p, reader_file.n = n, reader_lie = 0;
+    list.count = 0;
+    if (setjmp(reader_end) == 0) {
+        ood_parse(&list, text);
+        now_taken++;
+    }
+    demand(list.count <= MAX_OOD, "more sets than there is room");
+    for (int i = 0; i < list.count; i++) {
+        demand(memchr(list.item[i].name, 0, sizeof list.item[i].name) != NULL, "a name");
+        demand(memchr(list.item[i].path, 0, sizeof list.item[i].path) != NULL, "a path");
+        if (setjmp(reader_end) == 0 && !ends_in(list.item[i].path, ".safetensors"))
+            (void)ood_read(&list.item[i], 1 + choice % 2, 1);
+        reader_clean();
+    }
+}
+static input sets_seed(int i)
+{
+    static const char *const lists[] = { "cifar100=dir,mnist=a/b.bin,noise", "a=x.npy,b=/y,c=dir",
+                                         "noise" };
+    input                    in = { (const uint8_t *)lists[i], strlen(lists[i]) };
+    return in;
+}
+
 static void text_target(int choice, const uint8_t *p, size_t n)
 {
     static const char *const paths[2] = { "one", "two" };
@@ -395,6 +469,7 @@ static const target targets[] = {
     { "header", header, header_seed, 4, 1 },  { "weights", weights, weights_seed, 4, 1 },
     { "state", state, state_seed, 2, 1 },     { "images", images, images_seed, 4, 0 },
     { "text", text_target, text_seed, 3, 0 }, { "options", options, options_seed, 3, 0 },
+    { "arrays", arrays, arrays_seed, 4, 0 },  { "sets", sets, sets_seed, 3, 0 },
 };
 enum { TARGETS = sizeof targets / sizeof targets[0] };
 
@@ -499,6 +574,20 @@ static const char *const tokens[] = {
     "--",
     "-",
     "=",
+    "noise",
+    "dir",
+    ".npy",
+    "'shape': (",
+    "'descr'",
+    "'<i4'",
+    "'|u1'",
+    "False",
+    "True",
+    "32, 32, 3",
+    "(",
+    ")",
+    "'",
+    "\n",
 };
 static const char *const numbers[] = {
     "0",

@@ -51,6 +51,7 @@ in_double=--small
 job "$build/graphs" --double $in_double
 job sh tests/cli.sh "$build/cifar" "$build/demo" "$build/enwik8" "$build/sweep"
 job sh tests/finetune.sh "$build/finetune"
+job sh tests/measure.sh "$build/measure" "$build/cifar"
 long sh tests/resume.sh "$mode" "$build/cifar" "$build/enwik8"
 job sh tests/table.sh "$build/table" "$build/predict"
 job sh tests/quadratic.sh "$build/quadratic"
