@@ -199,9 +199,7 @@ static void check_options(options *o)
         die(EXIT_USAGE, "--dropout %g: expected a wrn, not %s", o->dropout, o->net);
     if (o->mc_dropout && o->dropout <= 0)
         die(EXIT_USAGE, "--mc-dropout %d: expected --dropout with it", o->mc_dropout);
-    if (!o->families && o->members > 1)
-        die(EXIT_USAGE, "--members %d: expected with --late, what members have of their own",
-            o->members);
+    if (!o->families) o->members = 1; /* a checkpoint may name members that it does not have */
     if (!o->run) o->run = file_name(o->weights);
     if (!is_plain_name(o->run, strlen(o->run)))
         die(EXIT_USAGE, "--run '%s': expected letters, digits, _ - . +", o->run);

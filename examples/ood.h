@@ -97,7 +97,8 @@ static inline image_set ood_records(const char *path, int limit)
     char        directory[1024] = ".";
     const char *slash = strrchr(path, '/');
     if (slash) snprintf(directory, sizeof directory, "%.*s", (int)(slash - path), path);
-    cifar_read_file(&s, &cifar_formats[CIFAR10], directory, slash ? slash + 1 : path, limit);
+    if (!cifar_read_file(&s, &cifar_formats[CIFAR10], directory, slash ? slash + 1 : path, limit))
+        die(EXIT_USAGE, "--ood %s: no such file", path);
     return s;
 }
 

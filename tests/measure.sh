@@ -37,8 +37,8 @@ images 30 77 >"$dir/other/test_batch.bin"
 images 12 3 2 >"$dir/hundred/test.bin"
 head -c 5000 "$dir/other/test_batch.bin" >"$dir/cut/test_batch.bin"
 train() { "$cifar" --data "$dir/data" --net wrn-10-1 --half --epochs 3 --t0 1 --batch 16 --threads 2 --quiet "$@"; }
-train --members 2 --save "$dir/late" --save-members >"$dir/trained" 2>"$dir/err" || bad "training"
-train --late none --save "$dir/plain" >"$dir/out" 2>"$dir/err" || bad "plain training"
+train --members 2 --save "$dir/late" --save-members --checkpoint "$dir/late.ck" >"$dir/trained" 2>"$dir/err" || bad "training"
+train --late none --members 2 --save "$dir/plain" --checkpoint "$dir/plain.ck" >"$dir/out" 2>"$dir/err" || bad "plain training"
 with() { weights=$1; shift; "$measure" --data "$dir/data" --weights "$dir/$weights" --threads 2 --quiet "$@"; }
 run() { with late "$@"; }
 # number MODEL METRIC SET STRENGTH: the value in the CSV file.
@@ -53,7 +53,6 @@ refuse "weights that are none" 2 "test_batch.bin: " with data/test_batch.bin
 refuse "no images" 2 "no such file" "$measure" --data "$dir/none" --weights "$dir/late"
 refuse "another net" 2 "is it the same net?" run --net wrn-16-1
 refuse "another number of members" 2 "--weights: " run --members 3
-refuse "members of a plain model" 2 "--members 2: expected with --late" with plain --members 2
 refuse "another data set" 2 "is it the same net?" "$measure" --data "$dir/hundred" --weights "$dir/late" --dataset cifar100
 refuse "too many members" 2 "--members '65'" run --members 65
 refuse "sigma 0" 2 "--flatness '0.1,0': expected" run --flatness 0.1,0
@@ -91,20 +90,25 @@ pixels <"$dir/other/test_batch.bin" >"$dir/pixels"
 same "as many pixels" "$(wc -c <"$dir/pixels" | tr -d ' ')" 92160
 good=$(dictionary '|u1' False '30, 32, 32, 3')
 npy "$good" <"$dir/pixels" >"$dir/good.npy"
-# spoilt NAME WORDS: standard input as .npy file is refused with these words.
-spoilt() {
-    cat >"$dir/bad.npy"
-    refuse "npy: $1" 2 "$2" run --ood "a=$dir/bad.npy"
-}
-headed() { npy "$3" <"$dir/pixels" >"$dir/made"; spoilt "$1" "$2" <"$dir/made"; }
-printf 'x' | spoilt "a byte" "this is no .npy file"
-printf '' | spoilt "nothing" "this is no .npy file"
-tr N M <"$dir/good.npy" | spoilt "another magic" "this is no .npy file"
-{ printf '\223NUMPY\004\000'; tail -c +9 "$dir/good.npy"; } | spoilt "version 4" "version 4.0 of .npy"
-{ printf '\223NUMPY\001\001'; tail -c +9 "$dir/good.npy"; } | spoilt "version 1.1" "version 1.1 of .npy"
-head -c 40 "$dir/good.npy" | spoilt "half a header" "ends within its header"
-printf '\223NUMPY\002\000\001\000\000' | spoilt "half a length" "ends within its header"
-{ printf '\223NUMPY\002\000\000\000\001\000'; cat "$dir/good.npy"; } | spoilt "a long header" "header of 65536 bytes"
+# spoilt NAME WORDS: bad.npy is refused with these words.
+spoilt() { refuse "npy: $1" 2 "$2" run --ood "a=$dir/bad.npy"; }
+headed() { npy "$3" <"$dir/pixels" >"$dir/bad.npy"; spoilt "$1" "$2"; }
+printf 'x' >"$dir/bad.npy"
+spoilt "a byte" "this is no .npy file"
+printf '' >"$dir/bad.npy"
+spoilt "nothing" "this is no .npy file"
+tr N M <"$dir/good.npy" >"$dir/bad.npy"
+spoilt "another magic" "this is no .npy file"
+{ printf '\223NUMPY\004\000'; tail -c +9 "$dir/good.npy"; } >"$dir/bad.npy"
+spoilt "version 4" "version 4.0 of .npy"
+{ printf '\223NUMPY\001\001'; tail -c +9 "$dir/good.npy"; } >"$dir/bad.npy"
+spoilt "version 1.1" "version 1.1 of .npy"
+head -c 40 "$dir/good.npy" >"$dir/bad.npy"
+spoilt "half a header" "ends within its header"
+printf '\223NUMPY\002\000\001\000\000' >"$dir/bad.npy"
+spoilt "half a length" "ends within its header"
+{ printf '\223NUMPY\002\000\000\000\001\000'; cat "$dir/good.npy"; } >"$dir/bad.npy"
+spoilt "a long header" "header of 65536 bytes"
 headed "no dictionary" "no dictionary" "[1, 2]"
 headed "no shape" "no dictionary" "{'descr': '|u1', 'fortran_order': False, }"
 headed "a key twice" "no dictionary" "{'descr': '|u1', 'descr': '|u1', 'fortran_order': False, 'shape': (30, 32, 32, 3), }"
@@ -127,7 +131,8 @@ headed "too many bytes" "92160 bytes behind the header, expected 89088" "$(dicti
 headed "a huge shape" "too large" "$(dictionary '|u1' False '999999999999, 999999999999, 9, 9')"
 headed "no pictures" "'<i2' [30, 32, 16, 3], expected pictures" "$(dictionary '<i2' False '30, 32, 16, 3')"
 headed "planes" "'|u1' [30, 3, 32, 32], expected pictures" "$(dictionary '|u1' False '30, 3, 32, 32')"
-npy "$(dictionary '|u1' False '0, 32, 32, 3')" </dev/null | spoilt "no picture" "0 pictures, expected 1 to"
+npy "$(dictionary '|u1' False '0, 32, 32, 3')" </dev/null >"$dir/bad.npy"
+spoilt "no picture" "0 pictures, expected 1 to"
 mkdir "$dir/d.npy"
 refuse "npy: a directory" 2 "expected test_batch.bin or test.bin" run --ood "a=$dir/d.npy"
 
@@ -198,7 +203,11 @@ fresh
 accept "a run" '^result' run --csv "$dir/csv"
 accept "another run" '^result' run --csv "$dir/csv" --run two
 same "rows are appended" "$(grep -c . "$dir/csv") $(grep -c '^late,' "$dir/csv") $(grep -c '^two,' "$dir/csv")" "41 20 20"
+accept "a checkpoint" '^result .* members=2 ' with late.ck --csv "$dir/csv"
+same "is measured as its model" "$(number late.ck,ensemble nll test '')" "$(number late,ensemble nll test '')"
+accept "a plain checkpoint" '^result .* members=1 ' with plain.ck --csv "$dir/csv"
 accept "a single model" '^result dataset=cifar10 net=wrn-10-1 members=1' with plain --csv "$dir/csv" --run p --flatness 0.1
+same "is that of its checkpoint" "$(number p,single nll test '')" "$(number plain.ck,single nll test '')"
 same "has no other rows" "$(grep -c '^p,single,' "$dir/csv") $(grep -c '^p,' "$dir/csv")" "7 7"
 accept "another seed, other noise" '^result' with plain --csv "$dir/csv" --run q --flatness 0.1 --seed 2
 if [ "$(number p,single flatness train 0.1)" != "$(number q,single flatness train 0.1)" ]; then ok
