@@ -141,16 +141,15 @@ int main(void)
 
    Which weights.  A family says how a member's weights come from theta and phi_k.  In BatchNorm,
    head and full they are phi_k itself.  In rank1 every matrix is W o (v_k u_k^T): its inputs and
-   outputs are rescaled, by a few numbers for thousands.  In hyper the weights of a group of layers are
-   sums of templates that the layers share, and phi_k are the coefficients.  All are ordinary ops
+   outputs are rescaled, by a few numbers for thousands.  In hyper the weights of a group of layers
+   are sums of templates that the layers share, and phi_k are the coefficients.  All are ordinary ops
    (lp_rank1, lp_mix) whose inputs happen to have the role LATE; the algorithm does not know them.
 
-   Why late, and why averaging works.  Copies that start together at T0 and share theta stay in one
-   basin of the loss: between them it is nearly flat, so that their mean is at least as good as they
-   are, and their different minibatches make it less noisy than any of them.  Copies from the
-   beginning (T0 = 0) settle apart, their mean is in no basin, and theta learns K times more slowly
-   from the first step: BatchEnsemble, which does that with random signs, is an ensemble and must
-   not be averaged.
+   Why late, and why averaging works.  Copies that start together at T0 and share theta stay near to
+   each other, where the loss is nearly quadratic: there the mean of the copies has less of the noise
+   that each has from its own minibatches, and so a lower loss than they have on average.  Copies
+   from the beginning may settle apart, where their mean is worth nothing: BatchEnsemble, which
+   starts with random signs, is an ensemble and must not be averaged.
 
    Choosing K, T0, gamma, rate.  T0 after 60 % of training; K = minibatches left / LP_TURNS_LEAST,
    at most 10, and no late phase if that is below 2; gamma 1 and the schedule of plain SGD.  After
@@ -307,8 +306,8 @@ typedef struct lp_late {
     int      members;  /* K, 1..1024 */
     float    sigma0;   /* noise at T0 as a share of each tensor's root mean square, >= 0 */
     float    gamma;    /* scale of a member's base gradient: 1 sums, 1/K averages; > 0 */
-    int      signs;    /* 1: rank-1 factors begin with random signs, other ones in each member:
-                          BatchEnsemble, for lp_late_begin before the first step               */
+    int      signs;    /* 1: lp_late_begin gives the rank-1 factors of each member random signs
+                          (BatchEnsemble); call it before the first step                       */
 } lp_late;
 
 /* How a weight follows its gradient g, as in PyTorch, with r = lr_scale lr and the t-th update:
@@ -498,8 +497,8 @@ enum {
 };
 LP_API lp_status lp_predict(lp_net *net, int which, lp_real *probs);
 /* MC dropout (Gal and Ghahramani 2016): the mean of `passes` such predictions, 1..65536, with
-   dropout's masks as in training, all else as in evaluation.  The masks are a function of seed,
-   lp_info.step and pass alone: a call repeats.  Carried states stay as they were. */
+   dropout's masks as in training, all else as in evaluation.  The masks are a function of seed and
+   pass alone: a call repeats, also of a model that was saved.  Carried states stay as they were. */
 LP_API lp_status lp_predict_dropout(lp_net *net, int which, int passes, lp_real *probs);
 
 /* How members become one model. */
@@ -1358,7 +1357,7 @@ static char *lpi_align(void *p)
    the same fate whatever the thread or the batch split.  The mixer is the finaliser of splitmix64
    (Steele, Lea and Flood 2014), applied to each coordinate in turn. */
 
-static uint64_t lpi_mix(uint64_t z)
+static uint64_t lpi_mix64(uint64_t z)
 {
     z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
     z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
@@ -1367,8 +1366,9 @@ static uint64_t lpi_mix(uint64_t z)
 
 LP_API uint64_t lp_random(uint64_t seed, uint64_t stream, uint64_t index)
 {
-    uint64_t key = lpi_mix(lpi_mix(seed + 0x9E3779B97F4A7C15u) ^ (stream * 0xD1342543DE82EF95u));
-    return lpi_mix(lpi_mix(key + index * 0x9E3779B97F4A7C15u) + key);
+    uint64_t key =
+        lpi_mix64(lpi_mix64(seed + 0x9E3779B97F4A7C15u) ^ (stream * 0xD1342543DE82EF95u));
+    return lpi_mix64(lpi_mix64(key + index * 0x9E3779B97F4A7C15u) + key);
 }
 
 LP_API double lp_random_uniform(uint64_t seed, uint64_t stream, uint64_t index)
@@ -1463,7 +1463,7 @@ static double lpi_cos_turn(double u)
 /* Box and Muller 1958. */
 LP_API double lp_random_normal(uint64_t seed, uint64_t stream, uint64_t index)
 {
-    uint64_t r = lp_random(seed, stream, index), q = lpi_mix(r + 0xD1342543DE82EF95u);
+    uint64_t r = lp_random(seed, stream, index), q = lpi_mix64(r + 0xD1342543DE82EF95u);
     double   u = ((double)(r >> 11) + 1) * (1.0 / 9007199254740992.0);
     return lpi_sqrt(-2 * lpi_log(u)) * lpi_cos_turn((double)(q >> 11) * (1.0 / 9007199254740992.0));
 }
@@ -6107,7 +6107,9 @@ static void lpi_drop_run(const lp_net *net, const lpi_node *node, const lp_real 
                          lp_real *y)
 {
     double   p = (double)*(const float *)node->own;
-    uint64_t seed = lpi_mix(lpi_mix(net->desc.seed + (uint64_t)net->step) + (uint64_t)net->draw);
+    uint64_t step = net->dropping ? 0 : (uint64_t)net->step;
+    uint64_t seed = lpi_mix64(lpi_mix64(net->desc.seed) + step);
+    seed = lpi_mix64(seed + (uint64_t)net->draw);
     uint64_t key = lp_random(seed, 1000u + (uint64_t)node->index, 0);
     lpi_drop d = { net->kernels, { { (uint32_t)key, (uint32_t)(key >> 32) }, 0, 0 }, 0, x, y, 0 };
     d.mask.limit = (uint32_t)(p * 4294967296.0);
@@ -7029,7 +7031,7 @@ static const char *lpi_check_desc(const lp_desc *d)
     LPI_RANGE(d->late.sigma0, 0, 1e6f, "lp_desc.late.sigma0 must be in [0, 1e6]");
     LPI_RANGE(d->late.gamma, 1e-38f, 1e6f, "lp_desc.late.gamma must be in (0, 1e6]");
     LPI_RANGE(d->late.signs, 0, 1, "lp_desc.late.signs must be 0 or 1");
-    if (d->late.signs && !(d->late.families & (LP_LATE_RANK1 | LP_LATE_FULL)))
+    if (d->late.signs && !(d->late.families & LP_LATE_RANK1))
         return "lp_desc.late.signs is for the family rank1";
     LPI_RANGE(d->clip, 0, 1e30f, "lp_desc.clip must be in [0, 1e30]");
     if (base || late) return base ? base : late;
@@ -7602,8 +7604,8 @@ static void lpi_perturb(lp_net *net, int k)
         double   sum = 0;
         for (lpi_n i = 0; i < t->size; i++) sum += (double)w[i] * (double)w[i];
         double   sd = (double)net->desc.late.sigma0 * lpi_sqrt(sum / (double)t->size);
-        uint64_t seed =
-            lpi_mix(net->desc.seed + 0x6C617465u + (uint64_t)k); /* apart from the init */
+        uint64_t seed = lpi_mix64(net->desc.seed + 0x6C617465u); /* apart from the init */
+        seed = lpi_mix64(seed + (uint64_t)k);
         int signs = net->desc.late.signs && (t->family & LP_LATE_RANK1);
         for (lpi_n i = 0; i < t->size && sd > 0; i++)
             w[i] = (lp_real)((double)w[i]
@@ -7991,7 +7993,7 @@ LP_API lp_status lp_weight_noise(lp_net *net, float sigma, uint64_t seed)
             st = lpi_fail(net, LP_ERR_ORDER, "lp_weight_noise: \"%s\" is bound, and never written",
                           t->pub.name);
     if (st != LP_OK) return lpi_leave(net, st);
-    seed = lpi_mix(seed + 0x666C6174u); /* apart from the initial weights of that seed */
+    seed = lpi_mix64(seed + 0x666C6174u); /* apart from the initial weights of that seed */
     lpi_view(net, 0);
     for (lpi_tensor *t = net->tensors; t; t = t->next)
         for (lpi_n i = 0; t->kind == LPI_PARAMETER && i < t->size; i++) {
@@ -8617,7 +8619,7 @@ LP_API int lp_find_meta(const lp_source *file, const char *key, char *value, siz
 static uint64_t lpi_hash_text(const char *s)
 {
     uint64_t h = 1;
-    for (; *s; s++) h = lpi_mix(h + (unsigned char)*s);
+    for (; *s; s++) h = lpi_mix64(h + (unsigned char)*s);
     return h;
 }
 /* Has the header two equal names, or too many?  Compares with 128 at a time, and hashes only. */
@@ -8649,10 +8651,10 @@ static int lpi_check_header(const lp_source *file, char *error, size_t cap)
     uint64_t sum = 0;
     e.name[0] = 0;
     for (lpi_json_open(&j, file); !j.problem && lpi_json_next(&j, &e); e.name[0] = 0)
-        sum += lpi_mix(e.at) - lpi_mix(e.at + e.bytes);
+        sum += lpi_mix64(e.at) - lpi_mix64(e.at + e.bytes);
     if (j.problem)
         return (void)lpi_say(error, cap, e.name[0] ? "\"%s\" %s" : "%s%s", e.name, j.problem), 0;
-    if (sum != lpi_mix(j.data) - lpi_mix(file->size))
+    if (sum != lpi_mix64(j.data) - lpi_mix64(file->size))
         return (void)lpi_say(error, cap, "the tensors leave holes in the data, or overlap"), 0;
     return 1;
 }
@@ -9111,13 +9113,13 @@ static void lpi_hash_add(lpi_hash *h, const unsigned char *p, size_t n)
         else h->word |= (uint64_t)*p << 8 * (h->bytes & 7);
         h->bytes += some, p += some, n -= some;
         if (h->bytes & 7) continue;
-        h->sum = lpi_mix(h->sum + h->word);
+        h->sum = lpi_mix64(h->sum + h->word);
         h->word = 0;
     }
 }
 static void lpi_hash_digits(const lpi_hash *h, char digits[16])
 {
-    uint64_t sum = lpi_mix(h->sum + h->word) + h->bytes;
+    uint64_t sum = lpi_mix64(h->sum + h->word) + h->bytes;
     for (int i = 0; i < 16; i++) digits[i] = "0123456789abcdef"[sum >> (60 - 4 * i) & 15];
 }
 

@@ -208,7 +208,8 @@ static inline void facts_add_options(facts *f, const option_list *list)
 /* All options that the checkpoint has; a branch writes files of its own. */
 static inline void options_of_file(const fact_file *f, int branch, const option_list *list)
 {
-    static const char *const own[] = { "--save", "--save-members", "--csv", NULL };
+    static const char *const own[] = { "--save",    "--save-members", "--csv",
+                                       "--results", "--run",          NULL };
     const cli_option        *table = list->row;
     char                     key[64], text[256];
     for (int i = 0; i < list->count; i++) {

@@ -159,7 +159,8 @@ static option_list list_options(options *o)
                     1e6),
         option_int("--swa-from", "E", "average weights from the end of epoch E; 0: never",
                    &o->swa_from, 0, INT_MAX),
-        option_real("--ema", "D", "or a moving average of weights with decay D from T0 on; 0: none",
+        option_real("--ema", "D",
+                    "or a moving average of weights with decay D, in a late phase; 0: none",
                     &o->ema, 0, 0.999999),
         option_real("--dropout", "P", "dropout within the blocks of a wrn", &o->dropout, 0, 0.99),
         option_int("--mc-dropout", "N", "also the mean of N predictions with dropout",
@@ -238,6 +239,15 @@ static void check_options(options *o)
     if (o->signs && o->t0 != 0 && !o->files.eval)
         die(EXIT_USAGE, "--late %s: expected --t0 0 with it: its signs are those of the beginning",
             o->late);
+    if (o->signs && !o->members && !o->files.eval)
+        die(EXIT_USAGE, "--late %s: expected --members K with it", o->late);
+    if (o->signs && o->files.save && !o->files.save_members)
+        die(EXIT_USAGE,
+            "--late %s: expected --save-members with --save: its members' average is no model",
+            o->late);
+    if (o->files.eval) o->swa_from = 0, o->ema = 0;
+    if (strpbrk(o->run, ",\"\r\n"))
+        die(EXIT_USAGE, "--run '%s': expected a name without commas and quotes", o->run);
     if (o->dropout > 0 && !o->kind.width)
         die(EXIT_USAGE, "--dropout %g: expected a wrn, not %s", o->dropout, o->net);
     if (o->mc_dropout && o->dropout <= 0)
@@ -279,12 +289,21 @@ static void resume_options(options *o, const fact_file *from, int argc, char **a
         o->members = 0;
         if (strcmp(o->late, "none") == 0) o->late = "bn,head";
     }
+    int averaged = o->ema > 0 || (o->swa_from && o->swa_from <= o->t0);
     options_resume(from, branch, argc, argv, &list);
     if (!branch) return;
+    if (averaged && strcmp(o->late, "none") == 0)
+        die(EXIT_USAGE,
+            "--branch %s: it has averaged weights already (--ema, --swa-from), with which "
+            "a branch with --late none would go on",
+            from->path);
     if (fact_number(from, "place.first") != 0 || o->t0 != (int)fact_number(from, "place.epoch") - 1)
         die(EXIT_USAGE, "--branch %s: expected a checkpoint at the end of epoch %d (--t0)",
             from->path, o->t0);
 }
+
+/* Of a saved model's training, for the lines of --results. */
+static const char *const run_options[] = { "--epochs", "--t0", "--seed", "--dropout", NULL };
 
 /* The preset, the number of epochs, the weight decay and files set defaults of other options, so they
    are read first; then every option given overrides, wherever it stands. */
@@ -310,7 +329,8 @@ static options read_options(int argc, char **argv)
         lp_close_file(&f.file);
     } else if (first.files.eval && first.files.weights) {
         fact_file f = facts_open(file_of_seed(first.files.weights, first.common.seed));
-        options_of_model(&f, &list);
+        options_of_model(&f, &list, model_options);
+        options_of_model(&f, &list, run_options);
         lp_close_file(&f.file);
         options_parse(argc, argv, list.row, list.count);
     } else options_parse(argc, argv, list.row, list.count);
@@ -448,7 +468,7 @@ static void train_all(trainer *t, const options *o, FILE *csv)
         snprintf(t->bar.phase, sizeof t->bar.phase, "epoch %d/%d", epoch, o->common.epochs);
         double loss = train_epoch(t, epoch, lr);
         if (o->swa_from && epoch >= o->swa_from) trainer_check(t, lp_swa_add(t->net));
-        t->last = evaluate(t, t->test, LP_AVERAGED);
+        t->last = evaluate(t, t->test, o->signs ? LP_ENSEMBLE : LP_AVERAGED);
         report_epoch(t, o, csv, epoch, lr, loss);
         t->epoch = epoch + 1;
         trainer_keep(t);
@@ -467,15 +487,28 @@ typedef struct table {
     double        *deep;
 } table;
 
+/* "SWA" -> "-swa". */
+static void name_suffix(const char *averaging, char suffix[8])
+{
+    snprintf(suffix, 8, "%s%s", *averaging ? "-" : "", averaging);
+    for (char *p = suffix; *p; p++)
+        if (*p >= 'A' && *p <= 'Z') *p = (char)(*p + 'a' - 'A');
+}
+
+/* A deep ensemble has as many members as nets. */
 static void results_line(const table *r, const trainer *t, const char *model, const char *suffix,
                          double accuracy, double nll, double ece, double brier)
 {
     const options *o = r->options;
+    int            deep = strncmp(model, "deep", 4) == 0;
     if (!r->csv) return;
     fprintf(r->csv, "%s,%s,%s,\"%s\",%d,%d,%d,%d,%d,%s%s,%.4f,%.6f,%.6f,%.6f\n", o->run, r->dataset,
-            o->net, o->late, o->families ? o->members : 1, o->common.epochs,
-            o->families ? o->t0 : o->common.epochs, t->train->count, o->common.seed, model, suffix,
-            100 * accuracy, nll, ece, brier);
+            o->net, o->late,
+            deep          ? o->ensemble
+            : o->families ? o->members
+                          : 1,
+            o->common.epochs, o->families ? o->t0 : o->common.epochs, t->train->count,
+            o->common.seed, model, suffix, 100 * accuracy, nll, ece, brier);
     csv_flush(r->csv, o->results);
 }
 
@@ -485,9 +518,7 @@ static void print_row(const table *r, const trainer *t, const char *name, const 
 {
     char full[64], suffix[8];
     snprintf(full, sizeof full, "%s%s%s", name, *averaging ? ", " : "", averaging);
-    snprintf(suffix, sizeof suffix, "%s%s", *averaging ? "-" : "", averaging);
-    for (char *p = suffix; *p; p++)
-        if (*p >= 'A' && *p <= 'Z') *p = (char)(*p + 'a' - 'A');
+    name_suffix(averaging, suffix);
     printf("%-28s %16.2f %20.4f\n", full, percent(m), lp_nll(m));
     if (model) results_line(r, t, model, suffix, lp_accuracy(m), lp_nll(m), lp_ece(m), lp_brier(m));
 }
@@ -507,14 +538,11 @@ static void print_members(const table *r, trainer *t, const char *averaging)
         if (n < nll[0]) nll[0] = n;
         if (n > nll[1]) nll[1] = n;
     }
-    char name[64];
+    char name[64], suffix[8];
+    name_suffix(averaging, suffix);
     snprintf(name, sizeof name, "members 1..%d%s%s", members, *averaging ? ", " : "", averaging);
     printf("%-28s %7.2f .. %5.2f %10.4f .. %.4f\n", name, acc[0], acc[1], nll[0], nll[1]);
-    results_line(r, t, "members",
-                 !*averaging         ? ""
-                 : *averaging == 'S' ? "-swa"
-                                     : "-ema",
-                 mean[0], mean[1], mean[2], mean[3]);
+    results_line(r, t, "members", suffix, mean[0], mean[1], mean[2], mean[3]);
 }
 
 typedef struct outcome {
@@ -567,6 +595,11 @@ static lp_metrics add_to_deep(const table *r, trainer *t, int nets)
     return m;
 }
 
+static const char *averaging_of(const options *o)
+{
+    return o->swa_from ? "SWA" : o->ema > 0 ? "EMA" : "";
+}
+
 static outcome print_table(const table *r, trainer *t)
 {
     const options *o = r->options;
@@ -574,9 +607,9 @@ static outcome print_table(const table *r, trainer *t)
     printf("\n%-28s %16s %20s\n", "model", "test accuracy %", "test NLL");
     if (t->at_t0.images > 0) print_row(r, t, "single model at T0", NULL, "", &t->at_t0);
     outcome now = print_models(r, t, "");
-    if (o->swa_from || o->ema > 0) {
+    if (*averaging_of(o)) {
         swa_apply(t);
-        now = print_models(r, t, o->swa_from ? "SWA" : "EMA");
+        now = print_models(r, t, averaging_of(o));
     }
     return now;
 }
@@ -592,6 +625,10 @@ static facts describe_model(const options *o, const data_set *d)
     fact_add(&about, "dataset", "%s", d->name);
     if (*d->names) fact_add(&about, "classes", "%s", d->names);
     fact_add(&about, "half", "%d", o->half);
+    fact_add(&about, "epochs", "%d", o->common.epochs);
+    fact_add(&about, "t0", "%d", o->t0);
+    fact_add(&about, "seed", "%d", o->common.seed);
+    fact_add(&about, "dropout", "%.9g", o->dropout);
     fact_add(&about, "mean", "%.9g %.9g %.9g", (double)d->mean[0], (double)d->mean[1],
              (double)d->mean[2]);
     fact_add(&about, "std", "%.9g %.9g %.9g", (double)d->deviation[0], (double)d->deviation[1],
@@ -651,9 +688,10 @@ static void print_confusion(trainer *t, const data_set *d)
 
 static void print_result(const trainer *t, const options *o, const char *name, const outcome *r)
 {
+    const lp_metrics *model = o->signs ? &r->ensemble : &r->averaged;
     printf("\nresult dataset=%s net=%s late=%s seed=%d test_acc=%.2f test_nll=%.4f "
            "ensemble_acc=%.2f train_img_s=%.1f\n",
-           name, o->net, o->late, o->common.seed, percent(&r->averaged), lp_nll(&r->averaged),
+           name, o->net, o->late, o->common.seed, percent(model), lp_nll(model),
            percent(&r->ensemble), t->seconds > 0 ? t->images / t->seconds : 0);
     output_check();
 }
@@ -680,7 +718,8 @@ static void run_net(options *o, data_set *d, const char *program, table *r, int 
         now.ensemble = add_to_deep(r, &t, nets);
         snprintf(name, sizeof name, "deep ensemble of %d", nets);
         if (nets > 1)
-            print_row(r, &t, name, nets == o->ensemble ? "deep-ensemble" : NULL, "", &now.ensemble);
+            print_row(r, &t, name, nets == o->ensemble ? "deep-ensemble" : NULL, averaging_of(o),
+                      &now.ensemble);
     }
     if (o->confusion || d->own) print_confusion(&t, d);
     print_result(&t, o, d->name, &now);

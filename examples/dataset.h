@@ -107,19 +107,22 @@ static inline void data_normalise_like(data_set *d, const char *path)
 }
 
 /* What a saved model says of its net and its images, as values of these options. */
-static inline void options_of_model(const fact_file *f, const option_list *list)
+static inline void options_of_model(const fact_file *f, const option_list *list,
+                                    const char *const *key)
 {
-    char                     text[64];
-    static const char *const key[] = { "--net", "--late", "--members", "--half", "--dataset" };
-    for (int i = 0; i < 5; i++)
-        if (fact_option(f, key[i], text, sizeof text)
-            || (i == 0 && fact_text(f, "model", text, sizeof text))) {
-            const cli_option *option = option_find(list->row, list->count, key[i]);
-            if (!option_set(option, option->kind == OPTION_TEXT ? copy_text(text) : text)
-                && option->kind != OPTION_CHOICE) /* own pictures are no --dataset */
-                die(EXIT_USAGE, "%s: its %s is '%s'", f->path, key[i] + 2, text);
-        }
+    char text[64];
+    for (; *key; key++) {
+        const cli_option *option = option_find(list->row, list->count, *key);
+        if (!fact_option(f, *key, text, sizeof text)
+            && !(strcmp(*key, "--net") == 0 && fact_text(f, "model", text, sizeof text)))
+            continue;
+        if (!option_set(option, option->kind == OPTION_TEXT ? copy_text(text) : text)
+            && option->kind != OPTION_CHOICE) /* own pictures are no --dataset */
+            die(EXIT_USAGE, "%s: its %s is '%s'", f->path, *key + 2, text);
+    }
 }
+static const char *const model_options[] = { "--net",  "--late",    "--members",
+                                             "--half", "--dataset", NULL };
 
 static inline void data_free(data_set *d)
 {

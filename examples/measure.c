@@ -221,7 +221,7 @@ static options read_options(int argc, char **argv)
     list = list_options(&o);
     if (first.weights && !first.help) {
         fact_file f = facts_open(first.weights);
-        options_of_model(&f, &list);
+        options_of_model(&f, &list, model_options);
         lp_close_file(&f.file);
     }
     options_parse(argc, argv, list.row, list.count);

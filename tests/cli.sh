@@ -92,6 +92,9 @@ has "its members" '^members 1..2 '
 accept "a saved net with factors, without its members" '^result .*late=rank1,bn ' saved rank1.st
 has "it is one model" '^single model '
 accept "BatchEnsemble" '^result .*late=batchensemble ' run varied --late batchensemble --t0 0
+refuse "BatchEnsemble of how many?" 2 "expected --members K" "$cifar" --data "$dir/varied" --late batchensemble --t0 0
+refuse "the average of a BatchEnsemble" 2 "expected --save-members" run varied --late batchensemble --t0 0 --save "$dir/b.st"
+refuse "a run named in two cells" 2 "--run 'a,b'" run varied --run a,b
 accept "dropout" '^result .*late=none ' run varied --late none --dropout 0.3 --mc-dropout 3
 has "MC dropout" '^MC dropout, 3 passes  '
 accept "deep ensemble" '^result .*seed=2 ' run varied --late none --ensemble 2 --save "$dir/m%d.st" \
@@ -102,6 +105,7 @@ accept "a saved deep ensemble" '^result .*seed=2 ' saved m%d.st --ensemble 2
 grep -E '^(single model|deep)' "$dir/out" >"$dir/read"
 same "it answers as when it was trained" "$(cat "$dir/trained")" "$(cat "$dir/read")"
 accept "its first net" '^result' saved m1.st --results "$dir/results.csv"
+same "it knows its seed" "$(tail -n 1 "$dir/results.csv" | cut -d, -f9)" 1
 same "a line for each model, one header" "$(cut -d, -f1,10 "$dir/results.csv" | tr '\n' ' ')" \
     "run,model two,single two,single two,deep-ensemble run,single "
 accept "validation" '^result' run varied --validation 8 --limit-train 32

@@ -62,7 +62,7 @@ check "no run twice in grid.csv" no_twins "$RESULTS/grid.csv"
 check "no row twice in results.csv" sh -c "[ -z \"\$(sort $RESULTS/results.csv | uniq -d)\" ]"
 check "all runs are there" [ "$(wc -l <"$RESULTS/grid.csv")" = 17 ]
 check "AFTER is called for each" sh -c "tail -n \$(wc -l <$t/after) $RESULTS/grid.csv | cut -d, -f1 | cmp - $t/after"
-check "the hash of the code" sh -c "grep -c \",\$($build/bits --small | sed -n 's/^bits wrn=//p'),\" $RESULTS/grid.csv | grep -qx 16"
+check "the hash of the code" sh -c "grep -c \",\$($build/bits --small | sed -n 's/^bits plain=//p'),\" $RESULTS/grid.csv | grep -qx 16"
 
 cp "$RESULTS/grid.csv" "$t/grid.whole"
 sh examples/paper.sh main100 >"$t/again" 2>&1
@@ -106,7 +106,7 @@ check "an unknown group" no sh examples/paper.sh nonsense
 
 # Code of other arithmetic: its rows are named, and nothing is built upon them.
 mkdir "$t/other"
-printf '#!/bin/sh\necho bits wrn=0123456789abcdef\n' >"$t/other/bits"
+printf '#!/bin/sh\necho bits plain=0123456789abcdef\n' >"$t/other/bits"
 chmod +x "$t/other/bits"
 check "other bits: list" sh -c "BUILD=$t/other sh examples/paper.sh --list >$t/list"
 check "other bits: it says so" says "c100-sgd-1 .*with other bits" "$t/list"

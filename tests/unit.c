@@ -572,6 +572,7 @@ static void errors_desc(void)
     REFUSE_DESC(desc.late.families = LP_LATE_HYPER, "the family hyper was chosen, but no weight");
     REFUSE_DESC(desc.late.signs = 2, "signs");
     REFUSE_DESC((desc.late.signs = 1, desc.late.families = LP_LATE_BN), "rank1");
+    REFUSE_DESC((desc.late.signs = 1, desc.late.families = LP_LATE_FULL), "rank1");
     REFUSE_DESC(desc.late.signs = -1, "signs");
     REFUSE_DESC(desc.clip = -1, "clip");
     REFUSE_DESC(desc.clip = (float)NAN, "clip");
