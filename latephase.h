@@ -8090,18 +8090,18 @@ static lp_tensor *lpi_wrn_head(lp_net *net, lpi_hyper *h, lp_tensor *x, int clas
 }
 
 /* Pre-activation block: a = relu(bn1(x)); conv2(drop(relu(bn2(conv1(a))))) + (short(a) or x). */
-static lp_tensor *lpi_wrn_block(lp_net *net, lpi_hyper *hyper, lp_tensor *x, int index, int filters,
+static lp_tensor *lpi_wrn_block(lp_net *net, lpi_hyper *group, lp_tensor *x, int index, int filters,
                                 int stride, float dropout)
 {
     if (!x) return NULL;
     lp_tensor  *a = lpi_bn_relu(net, x, lpi_name(net, "blocks.%d.bn1", index));
     const char *label = lpi_name(net, "blocks.%d.conv1", index);
-    lp_tensor  *h = lpi_wrn_conv(net, hyper, a, label, filters, 3, stride, 1);
+    lp_tensor  *h = lpi_wrn_conv(net, group, a, label, filters, 3, stride, 1);
     h = lpi_bn_relu(net, h, lpi_name(net, "blocks.%d.bn2", index));
     if (dropout > 0) h = lp_dropout(net, h, dropout);
-    h = lpi_wrn_conv(net, hyper, h, lpi_name(net, "blocks.%d.conv2", index), filters, 3, 1, 1);
+    h = lpi_wrn_conv(net, group, h, lpi_name(net, "blocks.%d.conv2", index), filters, 3, 1, 1);
     label = lpi_name(net, "blocks.%d.short", index);
-    if (x->dim[3] != filters) x = lpi_wrn_conv(net, hyper, a, label, filters, 1, stride, 0);
+    if (x->dim[3] != filters) x = lpi_wrn_conv(net, group, a, label, filters, 1, stride, 0);
     return lp_add(net, h, x);
 }
 
@@ -8120,13 +8120,13 @@ LP_API lp_tensor *lp_wrn(lp_net *net, lp_tensor *x, int depth, int width, int cl
     LPI_REFUSE(net, (net->desc.late.families & both) == both, LP_ERR_ARGUMENT,
                "lp_wrn: the families rank1 and hyper are two ways to make the same weights: "
                "expected one of them");
-    int       n = (depth - 4) / 6, hyper = (net->desc.late.families & LP_LATE_HYPER) != 0;
-    lpi_hyper group = { hyper ? 2 * n - 1 : 0, NULL, NULL, NULL, 0 }, ends = group;
-    ends.templates = hyper ? 10 : 0;
+    int       n = (depth - 4) / 6, banks = (net->desc.late.families & LP_LATE_HYPER) != 0;
+    lpi_hyper group = { banks ? 2 * n - 1 : 0, NULL, NULL, NULL, 0 }, ends = group;
+    ends.templates = banks ? 10 : 0;
     lp_tensor *h = lpi_wrn_conv(net, &ends, x, "conv0", 16, 3, 1, 0);
     for (int i = 0; h && i < 3 * n; i++) {
         int filters = 16 * width << (i / n);
-        if (hyper && i % n == 0) lpi_hyper_group(net, &group, i / n, h->dim[3], filters);
+        if (banks && i % n == 0) lpi_hyper_group(net, &group, i / n, h->dim[3], filters);
         h = lpi_wrn_block(net, &group, h, i, filters, i > 0 && i % n == 0 ? 2 : 1, dropout);
     }
     h = lpi_bn_relu(net, h, "bn");

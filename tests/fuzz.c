@@ -363,14 +363,14 @@ static input arrays_seed(int i)
 static void sets(int choice, const uint8_t *p, size_t n)
 {
     static ood_list list;
-    static char     text[2000];
-    if (n + 1 > sizeof text) return;
-    memcpy(text, p, n);
-    text[n] = 0;
+    static char     list_text[2000];
+    if (n + 1 > sizeof list_text) return;
+    memcpy(list_text, p, n);
+    list_text[n] = 0;
     reader_file.p = p, reader_file.n = n, reader_lie = 0;
     list.count = 0;
     if (setjmp(reader_end) == 0) {
-        ood_parse(&list, text);
+        ood_parse(&list, list_text);
         now_taken++;
     }
     demand(list.count <= MAX_OOD, "more sets than there is room");

@@ -1611,7 +1611,7 @@ static void settle_families(graph *g)
     if (!head->layer || head->op != MATMUL) *f &= ~(unsigned)LP_LATE_HEAD;
     for (int i = 0; i < g->records; i++) hyper |= has_coefficients(g, &g->r[i]);
     if (!hyper) *f &= ~(unsigned)LP_LATE_HYPER;
-    g->desc.late.signs = g->begin == 0 && chance(g, 30); /* before the first step */
+    g->desc.late.signs = g->begin == 0 && (*f & LP_LATE_RANK1) && chance(g, 30); /* at first */
     for (int i = 0; i < g->records; i++) {
         const record *r = &g->r[i];
         if (r->op == PARAMETER && r->role == LP_ROLE_LATE) found = 1;

@@ -2794,13 +2794,13 @@ static void metrics_edges(void)
 static void entropy(void)
 {
     static const lp_real even[4] = { 0.25f, 0.25f, 0.25f, 0.25f }, sure[3] = { 0, 1, 0 };
-    static const lp_real mixed[3] = { 0.5f, 0.25f, 0.25f }, tiny[2] = { 1, 1e-30f };
+    static const lp_real mixed[3] = { 0.5f, 0.25f, 0.25f }, faint[2] = { 1, 1e-30f };
     lp_real              nan[2] = { 1, 0 };
     CHECK_NEAR(lp_entropy(even, 4), -log(0.25 + 1e-5), 1e-14);
     CHECK_NEAR(lp_entropy(even, 4), log(4.0), 5e-5);
     CHECK_NEAR(lp_entropy(sure, 3), -log(1 + 1e-5), 1e-16);
     CHECK_NEAR(lp_entropy(mixed, 3), -0.5 * log(0.50001) - 0.5 * log(0.25001), 1e-14);
-    CHECK_NEAR(lp_entropy(tiny, 2), -log(1 + 1e-5), 1e-16);
+    CHECK_NEAR(lp_entropy(faint, 2), -log(1 + 1e-5), 1e-16);
     CHECK_NEAR(lp_entropy(even, 0), 0, 0);
     nan[1] = (lp_real)NAN;
     CHECK(isnan(lp_entropy(nan, 2)));
