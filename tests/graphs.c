@@ -709,8 +709,8 @@ BUILD build_dropout(lp_net *net, const record *r, lp_tensor **in)
 static void forward_dropout(graph *g, record *r)
 {
     size_t   n = in_use(g, r);
-    uint64_t step = g->dropping ? 0 : (uint64_t)g->now;
-    uint64_t seed = finalise(finalise(finalise(g->desc.seed) + step) + (uint64_t)g->draw);
+    uint64_t at = g->dropping ? 0 : (uint64_t)g->now;
+    uint64_t seed = finalise(finalise(finalise(g->desc.seed) + at) + (uint64_t)g->draw);
     uint64_t key = lp_random(seed, 1000u + (uint64_t)r->node, 0);
     int      drops = g->training || g->dropping;
     for (size_t i = 0; i < n; i++)
