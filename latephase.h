@@ -142,14 +142,15 @@ int main(void)
    Which weights.  A family says how a member's weights come from theta and phi_k.  In BatchNorm,
    head and full they are phi_k itself.  In rank1 every matrix is W o (v_k u_k^T): its inputs and
    outputs are rescaled, by a few numbers for thousands.  In hyper the weights of a group of layers
-   are sums of templates that the layers share, and phi_k are the coefficients.  All are ordinary ops
-   (lp_rank1, lp_mix) whose inputs happen to have the role LATE; the algorithm does not know them.
+   are sums of templates that the layers share, and phi_k are the coefficients.  All are ordinary
+   ops (lp_rank1, lp_mix) whose inputs happen to have the role LATE; the algorithm does not know
+   them.
 
-   Why late, and why averaging works.  Copies that start together at T0 and share theta stay near to
-   each other, where the loss is nearly quadratic: there the mean of the copies has less of the noise
-   that each has from its own minibatches, and so a lower loss than they have on average.  Copies
-   from the beginning may settle apart, where their mean is worth nothing: BatchEnsemble, which
-   starts with random signs, is an ensemble and must not be averaged.
+   Why late, and why averaging works.  Copies that start together at T0 and share theta stay near
+   to each other, where the loss is nearly quadratic: there the mean of the copies has less of the
+   noise that each has from its own minibatches, and so a lower loss than they have on average.
+   Copies from the beginning may settle apart, where their mean is worth nothing: BatchEnsemble,
+   which starts with random signs, is an ensemble and must not be averaged.
 
    Choosing K, T0, gamma, rate.  T0 after 60 % of training; K = minibatches left / LP_TURNS_LEAST,
    at most 10, and no late phase if that is below 2; gamma 1 and the schedule of plain SGD.  After
@@ -6856,18 +6857,17 @@ static double lpi_initial(const lp_net *net, const lpi_tensor *t, ptrdiff_t i)
     }
 }
 
-/* The rows of w [rows, n], each without what it has of those before it, to length 1 (Gram and
-   Schmidt; twice, for the rounding of the first time). */
+/* The rows of w [rows, n], each without what it has of those before it, w -= (u . w) u, to length 1
+   (Gram and Schmidt; twice, for the rounding of the first time). */
 static void lpi_orthogonalise(lp_real *w, ptrdiff_t rows, ptrdiff_t n)
 {
     for (ptrdiff_t r = 0; r < rows; r++, w += n)
         for (int time = 0; time < 2; time++) {
             double square = 0;
             for (const lp_real *u = w - r * n; u < w; u += n) {
-                double dot = 0, length = 0;
-                for (ptrdiff_t i = 0; i < n; i++)
-                    dot += (double)u[i] * (double)w[i], length += (double)u[i] * (double)u[i];
-                for (ptrdiff_t i = 0; i < n; i++) w[i] -= (lp_real)(dot / length * (double)u[i]);
+                double dot = 0;
+                for (ptrdiff_t i = 0; i < n; i++) dot += (double)u[i] * (double)w[i];
+                for (ptrdiff_t i = 0; i < n; i++) w[i] -= (lp_real)(dot * (double)u[i]);
             }
             for (ptrdiff_t i = 0; i < n; i++) square += (double)w[i] * (double)w[i];
             for (ptrdiff_t i = 0; i < n; i++) w[i] *= (lp_real)(1 / lpi_sqrt(square));

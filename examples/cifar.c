@@ -246,8 +246,7 @@ static void check_options(options *o)
             "--late %s: expected --save-members with --save: its members' average is no model",
             o->late);
     if (o->files.eval) o->swa_from = 0, o->ema = 0;
-    if (strpbrk(o->run, ",\"\r\n"))
-        die(EXIT_USAGE, "--run '%s': expected a name without commas and quotes", o->run);
+    run_name_check(o->run);
     if (o->dropout > 0 && !o->kind.width)
         die(EXIT_USAGE, "--dropout %g: expected a wrn, not %s", o->dropout, o->net);
     if (o->mc_dropout && o->dropout <= 0)
@@ -343,7 +342,7 @@ static options read_options(int argc, char **argv)
 
 static data_set *read_data(options *o)
 {
-    data_choice choice = { o->dataset,    o->data,        o->test_share, (uint64_t)o->common.seed,
+    data_choice choice = { o->dataset,    o->data,        o->test_share,
                            o->validation, o->limit_train, o->limit_test };
     data_set   *d = data_read(&choice);
     if (o->files.eval) data_normalise_like(d, file_of_seed(o->files.weights, o->common.seed));

@@ -18,8 +18,7 @@ typedef struct data_set {
 typedef struct data_choice {
     int         dataset;    /* CIFAR10 or CIFAR100, if path is a directory */
     const char *path;       /* a directory, or a file of own pictures */
-    double      test_share; /* of own pictures: what is held out for testing, by the seed */
-    uint64_t    seed;
+    double      test_share; /* of own pictures: what is held out for testing, whatever the seed */
     int         validation; /* CIFAR: the last training images in place of the test's */
     int         limit_train, limit_test; /* at most the first so many */
 } data_choice;
@@ -52,7 +51,7 @@ static inline void data_read_own(data_set *d, const data_choice *c)
     if (c->validation)
         die(EXIT_USAGE, "--validation %d: expected --test-share for a file of pictures",
             c->validation);
-    image_set_split(&all, c->test_share, c->seed, &d->train, &d->test);
+    image_set_split(&all, c->test_share, 1, &d->train, &d->test);
     image_set_free(&all);
     if (c->limit_train) data_limit(&d->train, c->limit_train);
     data_limit(&d->test, c->limit_test);

@@ -198,6 +198,7 @@ static void check_options(const options *o)
     const char *unit = o->steps ? "steps" : "epochs";
     int         total = o->steps ? o->steps : o->common.epochs, begin = has_members(o) ? o->t0 : 0;
     common_check(&o->common);
+    run_name_check(o->run);
     if (has_members(o) && o->t0 >= total)
         die(EXIT_USAGE, "--t0 %d: expected less than --%s %d", o->t0, unit, total);
     if (o->swa_from && (o->swa_from <= begin || o->swa_from > total))

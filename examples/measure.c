@@ -145,8 +145,7 @@ static option_list list_options(options *o)
         option_int("--mc-dropout", "N", "predict by the mean of N passes with it", &o->mc_dropout,
                    0, 65536),
         option_int("--batch", "N", "images per minibatch", &o->batch, 1, 65536),
-        option_int("--seed", "N", "of the noises, and of what was held out", &o->seed, 0,
-                   1000000000),
+        option_int("--seed", "N", "of the noises", &o->seed, 0, 1000000000),
         option_int("--threads", "N", "threads; results do not depend on it", &o->threads, 1, 256),
         option_choice("--isa", "NAME", "instruction set: ", &o->isa, isa_choices),
         option_flag("--quiet", "no progress, only tables and result", &o->quiet),
@@ -201,8 +200,7 @@ static void check_options(options *o)
         die(EXIT_USAGE, "--mc-dropout %d: expected --dropout with it", o->mc_dropout);
     if (!o->families) o->members = 1; /* a checkpoint may name members that it does not have */
     if (!o->run) o->run = file_name(o->weights);
-    if (!is_plain_name(o->run, strlen(o->run)))
-        die(EXIT_USAGE, "--run '%s': expected letters, digits, _ - . +", o->run);
+    run_name_check(o->run);
     if (o->ood) ood_parse(&o->sets, o->ood);
     o->sigmas = parse_numbers("--flatness", o->flatness, 1e-9, 1e3, MAX_SIGMAS, o->sigma);
     if (!o->mean != !o->std
@@ -768,9 +766,10 @@ static trainer build(const measuring *e, int members)
 static void read_sets(measuring *e)
 {
     options    *o = &e->o;
-    data_choice choice = { o->dataset,        o->data,       o->test_share,
-                           (uint64_t)o->seed, o->validation, o->sigmas ? o->limit_train : 0,
-                           o->limit_test };
+    data_choice choice = {
+        o->dataset,   o->data, o->test_share, o->validation, o->sigmas ? o->limit_train : 0,
+        o->limit_test
+    };
     e->d = data_read(&choice);
     data_normalise_like(e->d, o->weights);
     for (int c = 0; c < CHANNELS && o->mean; c++)

@@ -24,14 +24,6 @@ typedef struct ood_list {
     ood_item item[MAX_OOD];
 } ood_list;
 
-/* A name that may stand in a table, a CSV file and a result line. */
-static inline int is_plain_name(const char *name, size_t n)
-{
-    static const char allowed[] =
-        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.+";
-    return n > 0 && strspn(name, allowed) >= n;
-}
-
 /* One item of n characters. */
 static inline void ood_add(ood_list *list, const char *text, size_t n)
 {

@@ -462,6 +462,21 @@ static inline FILE *csv_reopen(const char *path, const char *header, double last
     return csv;
 }
 
+/* A name that may stand in a table, a CSV file and a result line. */
+static inline int is_plain_name(const char *name, size_t n)
+{
+    static const char allowed[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.+";
+    return n > 0 && strspn(name, allowed) >= n;
+}
+
+/* The name of a run, a cell of its lines in a CSV. */
+static inline void run_name_check(const char *run)
+{
+    if (!is_plain_name(run, strlen(run)))
+        die(EXIT_USAGE, "--run '%s': expected letters, digits, _ - . +", run);
+}
+
 /* A file to which several runs add their lines; what it holds must begin with this header. */
 static inline FILE *csv_append(const char *path, const char *header)
 {
