@@ -534,8 +534,8 @@ for place in "$STATE" "$RESULTS" "$DATA100" "$DATA10" "$TEXT"; do
     case $place in *[\ \|]*) die "'$place': expected a path without blanks" ;; esac
 done
 [ -x "$BUILD/bits" ] || die "$BUILD/bits is missing: make $BUILD/bits"
-bits=$("$BUILD/bits" --small | sed -n 's/^bits plain=//p')
-[ -n "$bits" ] || die "$BUILD/bits --small: expected a line 'bits plain=...'"
+bits=$("$BUILD/bits" --small --filter plain | sed -n 's/^bits plain=//p')
+[ -n "$bits" ] || die "$BUILD/bits --small --filter plain: expected a line 'bits plain=...'"
 mkdir -p "$STATE" "$RESULTS" || exit 2
 [ -f "$RESULTS/grid.csv" ] || echo $grid_header >"$RESULTS/grid.csv"
 plan=$STATE/plan.$$

@@ -92,6 +92,8 @@ has "its members" '^members 1..2 '
 accept "a saved net with factors, without its members" '^result .*late=rank1,bn ' saved rank1.st
 has "it is one model" '^single model '
 accept "BatchEnsemble" '^result .*late=batchensemble ' run varied --late batchensemble --t0 0
+same "a BatchEnsemble is judged as an ensemble" "$(value test_acc) $(value test_nll)" \
+    "$(value ensemble_acc) $(sed -n 's/^ensemble .* //p' "$dir/out")"
 refuse "BatchEnsemble of how many?" 2 "expected --members K" "$cifar" --data "$dir/varied" --late batchensemble --t0 0
 refuse "the average of a BatchEnsemble" 2 "expected --save-members" run varied --late batchensemble --t0 0 --save "$dir/b.st"
 refuse "a run named in two cells" 2 "--run 'a,b'" run varied --run a,b
@@ -103,12 +105,19 @@ grep -E '^(single model|deep)' "$dir/out" >"$dir/trained"
 has "both nets together" '^deep ensemble of 2 '
 accept "a saved deep ensemble" '^result .*seed=2 ' saved m%d.st --ensemble 2
 grep -E '^(single model|deep)' "$dir/out" >"$dir/read"
+nll() { sed -n "s/^$1 .* //p" "$dir/out" | tail -n 1; }
+if [ "$(nll 'deep ensemble')" != "$(nll 'single model')" ]; then ok; else bad "the first net has a say too"; fi
 same "it answers as when it was trained" "$(cat "$dir/trained")" "$(cat "$dir/read")"
-accept "its first net" '^result' saved m1.st --results "$dir/results.csv"
-same "it knows its seed" "$(tail -n 1 "$dir/results.csv" | cut -d, -f9)" 1
+cp "$dir/m1.st" "$dir/twin1.st" && cp "$dir/m1.st" "$dir/twin2.st"
+accept "an ensemble of one net twice" '^result' saved twin%d.st --ensemble 2
+same "says what the net says" "$(nll 'deep ensemble')" "$(nll 'single model')"
+accept "its second net" '^result' saved m2.st --results "$dir/results.csv"
+same "it knows its seed" "$(tail -n 1 "$dir/results.csv" | cut -d, -f9)" 2
 same "a line for each model, one header" "$(cut -d, -f1,10 "$dir/results.csv" | tr '\n' ' ')" \
     "run,model two,single two,single two,deep-ensemble run,single "
-accept "validation" '^result' run varied --validation 8 --limit-train 32
+accept "validation" '^result' "$cifar" --data "$dir/varied" --net wrn-10-1 --epochs 1 --late none --batch 16 \
+    --validation 8
+has "what is held out is not trained" '^cifar10, 32 training and 8 test images$'
 refuse "all images held out" 2 "--validation 40: expected fewer than the 40" run varied --validation 40
 refuse "two ways to make weights" 1 "rank1 and hyper" run good --late rank1,hyper
 refuse "no hypernetwork" 1 "no weight is made from templates" run good --late hyper --net resnet-8

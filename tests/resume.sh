@@ -120,11 +120,13 @@ check "plain run to T0" "$cifar" $plain --late none --epochs 4 --lr-from 3 --lr-
 check "branch" sh -c "$cifar --branch $t/t0 --late bn,head --members 2 --epochs 8 --save $t/branch >$t/out 2>$t/err"
 "$cifar" $plain --late bn,head --members 2 --t0 4 --epochs 8 --lr-from 3 --lr-to 8 --save "$t/planned" >"$t/whole" 2>&1
 cp "$t/planned" "$t/model"
-check "a plain run that saves" "$cifar" $plain --late none --epochs 2 --save "$t/model" --csv "$t/csv" --checkpoint "$t/own"
-cp "$t/model" "$t/before.model" && cp "$t/csv" "$t/before.csv"
+check "a plain run that saves" "$cifar" $plain --late none --epochs 2 --save "$t/model" --csv "$t/csv" --checkpoint "$t/own" \
+    --ema 0.9 --results "$t/rows" --run trunk
+cp "$t/model" "$t/before.model" && cp "$t/csv" "$t/before.csv" && cp "$t/rows" "$t/before.rows"
 check "its branch" "$cifar" --branch "$t/own" --members 2 --epochs 3
 check "a branch leaves the model" cmp "$t/model" "$t/before.model"
 check "a branch leaves the course" cmp "$t/csv" "$t/before.csv"
+check "a branch leaves the results" cmp "$t/rows" "$t/before.rows"
 factors="$t/text --units 16 --embedding 8 --batch 8 --length 25 --report 50 --lr-from 100 --lr-to 120"
 check "text to T0" "$enwik8" $factors --steps 60 --late rank1 --members 1 --checkpoint "$t/text.t0"
 check "branch of a text" "$enwik8" --branch "$t/text.t0" --members 2 --steps 120 --save "$t/text.branch"
@@ -158,6 +160,7 @@ refuse "another net's weights" "conv1.weight" "$cifar" $plain --net wrn-10-2 --e
 refuse "what is no file" "/dev/null: expected a file" "$cifar" $plain --epochs 1 --t0 0 --save /dev/null
 refuse "one file for two" "another file" "$cifar" $plain --epochs 1 --t0 0 --save "$t/x" --checkpoint "$t/x"
 refuse "a branch over its trunk" "would take the place" "$cifar" --branch "$t/t0" --checkpoint "$t/t0"
+refuse "a plain branch with the mean of its trunk" "it has averaged weights already" "$cifar" --branch "$t/own" --late none --epochs 3
 refuse "a branch with nothing to do" "expected more than the 4" "$cifar" --branch "$t/t0" --members 2
 refuse "the other program's" "a checkpoint of enwik8" "$enwik8" --resume "$t/t0"
 refuse "eval without weights" "--eval" "$cifar" $plain --eval
