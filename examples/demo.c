@@ -34,7 +34,10 @@
 
 #define _POSIX_C_SOURCE 200809L
 #define _DEFAULT_SOURCE 1 /* for huge pages */
+/* make links library.c, which is compiled once for all programs. */
+#ifndef LIBRARY_APART
 #define LP_IMPLEMENTATION
+#endif
 #include "../latephase.h"
 #include "options.h"
 #include "progress.h"

@@ -28,7 +28,10 @@
    Exit code 1: the file could not be written; 2: wrong options or model. */
 
 #define _POSIX_C_SOURCE 200809L
+/* make links library.c, which is compiled once for all programs. */
+#ifndef LIBRARY_APART
 #define LP_IMPLEMENTATION
+#endif
 #include "disk.h"
 #include "../latephase.h"
 #include "options.h"

@@ -54,7 +54,10 @@
 
 #define _POSIX_C_SOURCE 200809L
 #define _DEFAULT_SOURCE 1 /* for huge pages */
+/* make links library.c, which is compiled once for all programs. */
+#ifndef LIBRARY_APART
 #define LP_IMPLEMENTATION
+#endif
 #include "disk.h"
 #include "../latephase.h"
 #include "options.h"

@@ -17,7 +17,10 @@
 */
 
 #define _POSIX_C_SOURCE 200809L
+/* make links library.c, which is compiled once for all programs. */
+#ifndef LIBRARY_APART
 #define LP_IMPLEMENTATION
+#endif
 #include "disk.h"
 #include "../latephase.h"
 #include "options.h"

@@ -46,7 +46,7 @@ if has clang-tidy; then
     for flags in "" -DLP_NO_SIMD "-DLP_NO_TRAINING -DLP_NO_SIMD" "-DLP_NO_STDLIB -DLP_NO_THREADS"; do
         clean "clang-tidy latephase.h $flags" tidy "$t/header.c" "$flags"
     done
-    for f in examples/*.c examples/web/web.c; do clean "clang-tidy $f" tidy "$f" -DLP_NO_SIMD; done
+    for f in examples/*.c examples/web/web.c; do clean "clang-tidy $f" tidy "$f" "-DLP_NO_SIMD -DLIBRARY_APART"; done
 fi
 
 if has cppcheck; then
