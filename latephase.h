@@ -456,6 +456,12 @@ LP_API lp_tensor *lp_mean_squared_error(lp_net *net, lp_tensor *prediction, lp_t
 LP_API lp_tensor *lp_wrn(lp_net *net, lp_tensor *x, int depth, int width, int classes,
                          float dropout);
 LP_API lp_tensor *lp_resnet_cifar(lp_net *net, lp_tensor *x, int depth, int classes);
+/* Nets for photographs, x [n,h,w,c] with h, w >= 32 (published: 224) -> logits [n, classes], built
+   and named as torchvision does, so that its weights load as they are: ResNet (He et al. 2016) of
+   depth 18, 34, 50, 101, 152, where a block of three convolutions has its stride in the 3x3 one; and
+   DenseNet (Huang et al. 2017) of depth 121, 161, 169, 201.  The last layer is fc, classifier. */
+LP_API lp_tensor *lp_resnet_imagenet(lp_net *net, lp_tensor *x, int depth, int classes);
+LP_API lp_tensor *lp_densenet(lp_net *net, lp_tensor *x, int depth, int classes);
 /* Character model: embedding, `layers` LSTMs of `units`, linear; tokens [n, length] -> logits
    [n, length, vocabulary].  Initialised as PyTorch does by default.  Names: embed.weight,
    lstm0.weight_ih_l0 ..., out.weight, out.bias.  With LP_LATE_RANK1 the matrices of the LSTMs have
@@ -8158,6 +8164,106 @@ LP_API lp_tensor *lp_resnet_cifar(lp_net *net, lp_tensor *x, int depth, int clas
     for (int i = 0; h && i < 3 * n; i++)
         h = lpi_resnet_block(net, h, 1 + i / n, i % n, 16 << (i / n), i > 0 && i % n == 0 ? 2 : 1);
     return lp_linear(net, lp_avgpool(net, h), "linear", classes);
+}
+
+/* Block of torchvision's ResNets: two 3x3 convolutions, or, deep, 1x1, 3x3 and 1x1 to four times the
+   filters; + x, where it has another size through a 1x1 convolution and BatchNorm. */
+static lp_tensor *lpi_imagenet_block(lp_net *net, lp_tensor *x, const char *block, int filters,
+                                     int stride, int deep)
+{
+    if (!x) return NULL;
+    int        out = deep ? 4 * filters : filters;
+    lp_tensor *h =
+        lp_conv(net, x, lpi_name(net, "%s.conv1", block), filters, deep ? 1 : 3, deep ? 1 : stride);
+    h = lpi_bn_relu(net, h, lpi_name(net, "%s.bn1", block));
+    h = lp_conv(net, h, lpi_name(net, "%s.conv2", block), filters, 3, deep ? stride : 1);
+    if (deep) {
+        h = lpi_bn_relu(net, h, lpi_name(net, "%s.bn2", block));
+        h = lp_conv(net, h, lpi_name(net, "%s.conv3", block), out, 1, 1);
+    }
+    h = lp_batchnorm(net, h, lpi_name(net, "%s.bn%d", block, deep ? 3 : 2));
+    if (stride != 1 || x->dim[3] != out) {
+        x = lp_conv(net, x, lpi_name(net, "%s.downsample.0", block), out, 1, stride);
+        x = lp_batchnorm(net, x, lpi_name(net, "%s.downsample.1", block));
+    }
+    return lp_relu(net, lp_add(net, h, x));
+}
+
+/* Whether x is an image of 32 pixels a side or more, as nets that halve it five times need. */
+static int lpi_photograph(lp_net *net, lp_tensor *x, const char *what)
+{
+    if (!lpi_building(net, x, what, NULL)) return 0;
+    if (x->rank == 4 && x->dim[1] >= 32 && x->dim[2] >= 32) return 1;
+    net->failed =
+        lpi_fail(net, LP_ERR_SHAPE, "%s: \"%s\" is %t; expected [n,h,w,c] with h, w >= 32", what,
+                 x->name, x->priv);
+    return 0;
+}
+
+LP_API lp_tensor *lp_resnet_imagenet(lp_net *net, lp_tensor *x, int depth, int classes)
+{
+    static const struct {
+        int depth, deep, blocks[4];
+    } nets[] = { { 18, 0, { 2, 2, 2, 2 } },
+                 { 34, 0, { 3, 4, 6, 3 } },
+                 { 50, 1, { 3, 4, 6, 3 } },
+                 { 101, 1, { 3, 4, 23, 3 } },
+                 { 152, 1, { 3, 8, 36, 3 } } };
+    int which = 0;
+    if (!lpi_photograph(net, x, "lp_resnet_imagenet")) return NULL;
+    while (which < 5 && nets[which].depth != depth) which++;
+    LPI_REFUSE(net, which == 5 || classes < 1, LP_ERR_ARGUMENT,
+               "lp_resnet_imagenet: depth %d, classes %d; expected depth 18, 34, 50, 101 or 152, "
+               "classes >= 1",
+               depth, classes);
+    lp_tensor *h = lpi_bn_relu(net, lp_conv(net, x, "conv1", 64, 7, 2), "bn1");
+    h = lp_maxpool(net, h, 3, 2, 1);
+    for (int layer = 0; layer < 4; layer++)
+        for (int i = 0; i < nets[which].blocks[layer]; i++)
+            h = lpi_imagenet_block(net, h, lpi_name(net, "layer%d.%d", layer + 1, i), 64 << layer,
+                                   layer > 0 && i == 0 ? 2 : 1, nets[which].deep);
+    return lp_linear(net, lp_avgpool(net, h), "fc", classes);
+}
+
+/* A DenseNet's layer: x and, beside it, `growth` channels computed from it. */
+static lp_tensor *lpi_dense_layer(lp_net *net, lp_tensor *x, const char *layer, int growth)
+{
+    lp_tensor *h = lpi_bn_relu(net, x, lpi_name(net, "%s.norm1", layer));
+    h = lp_conv(net, h, lpi_name(net, "%s.conv1", layer), 4 * growth, 1, 1);
+    h = lpi_bn_relu(net, h, lpi_name(net, "%s.norm2", layer));
+    return lp_concat(net, x, lp_conv(net, h, lpi_name(net, "%s.conv2", layer), growth, 3, 1));
+}
+
+LP_API lp_tensor *lp_densenet(lp_net *net, lp_tensor *x, int depth, int classes)
+{
+    static const struct {
+        int depth, growth, layers[4];
+    } nets[] = { { 121, 32, { 6, 12, 24, 16 } },
+                 { 161, 48, { 6, 12, 36, 24 } },
+                 { 169, 32, { 6, 12, 32, 32 } },
+                 { 201, 32, { 6, 12, 48, 32 } } };
+    int which = 0;
+    if (!lpi_photograph(net, x, "lp_densenet")) return NULL;
+    while (which < 4 && nets[which].depth != depth) which++;
+    LPI_REFUSE(
+        net, which == 4 || classes < 1, LP_ERR_ARGUMENT,
+        "lp_densenet: depth %d, classes %d; expected depth 121, 161, 169 or 201, classes >= 1",
+        depth, classes);
+    int        growth = nets[which].growth;
+    lp_tensor *h = lp_conv(net, x, "features.conv0", 2 * growth, 7, 2);
+    h = lp_maxpool(net, lpi_bn_relu(net, h, "features.norm0"), 3, 2, 1);
+    for (int block = 1; h && block <= 4; block++) {
+        for (int i = 1; i <= nets[which].layers[block - 1]; i++)
+            h = lpi_dense_layer(
+                net, h, lpi_name(net, "features.denseblock%d.denselayer%d", block, i), growth);
+        if (block == 4 || !h) break;
+        int filters = h->dim[3] / 2;
+        h = lpi_bn_relu(net, h, lpi_name(net, "features.transition%d.norm", block));
+        h = lp_conv(net, h, lpi_name(net, "features.transition%d.conv", block), filters, 1, 1);
+        h = lp_avgpool2d(net, h, 2, 2);
+    }
+    h = lpi_bn_relu(net, h, "features.norm5");
+    return lp_linear(net, lp_avgpool(net, h), "classifier", classes);
 }
 
 /* Embedding, LSTMs, linear; the linear layer by hand, as PyTorch initialises it. */

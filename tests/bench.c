@@ -2,7 +2,7 @@
    Build: cc -O2 tests/bench.c -o bench -lpthread        Run: ./bench [--threads N] [--isa NAME]
    [--direct] [--recompute] [WHAT ...] WHAT: sgemm, sgemm-MxNxK, conv (3x3, eight shapes; --direct:
    no Winograd), conv-C-HW-N (channels, size, images), wrn-D-W-B (depth, width, batch; --recompute:
-   less memory), lstm-U-B-L (units, batch, length), files (saving and loading; writes here), late
+   less memory), resnet-D-B and densenet-D-B (224x224, 1,000 classes), lstm-U-B-L (units, batch, length), files (saving and loading; writes here), late
    (WRN-16-1: late-phase against plain minibatches; and late-lstm: LSTM-500, the same with rank-1
    weights), late-weights (WRN-16-4: rank-1 and hypernetwork against plain minibatches).  Every line is for machines: result key=value ...
    In WebAssembly (small batches: see the limit of 32-bit machines in lpi_check_size):
@@ -86,23 +86,49 @@ typedef struct {
     int        batch;
 } model;
 
-static model build_wrn(lp_desc desc, int depth, int width, int batch)
+/* Made-up images of side x side pixels for the net that `logits` builds on them. */
+static model build_images(lp_desc desc, int side, int classes, int batch,
+                          lp_tensor *(*logits)(lp_net *, lp_tensor *, int, int, int), int depth,
+                          int width)
 {
     model m;
+    desc.graph_bytes = (size_t)4 << 20;
     m.net = lp_create(&desc);
     m.batch = batch;
-    m.x = lp_input(m.net, "image", batch, 32, 32, 3);
+    m.x = lp_input(m.net, "image", batch, side, side, 3);
     m.y = lp_labels(m.net, "label", batch);
-    lp_tensor *loss = lp_cross_entropy(m.net, lp_wrn(m.net, m.x, depth, width, 10, 0), m.y, 0);
+    lp_tensor *loss = lp_cross_entropy(m.net, logits(m.net, m.x, depth, width, classes), m.y, 0);
     if (lp_compile(m.net, loss, NULL, 0) != LP_OK) {
         fprintf(stderr, "bench: %s\n", lp_error(m.net));
         exit(1);
     }
-    for (long i = 0; i < (long)batch * 3072; i++)
+    for (long i = 0; i < (long)batch * side * side * 3; i++)
         m.x->data[i] = (float)lp_random_normal(1, 1, (uint64_t)i);
     for (int i = 0; i < batch; i++) m.y->labels[i] = i % 10;
-    m.probs = (float *)need(sizeof(float) * (size_t)batch * 10);
+    m.probs = (float *)need(sizeof(float) * (size_t)(batch * classes));
     return m;
+}
+
+static lp_tensor *wrn(lp_net *net, lp_tensor *x, int depth, int width, int classes)
+{
+    return lp_wrn(net, x, depth, width, classes, 0);
+}
+
+static lp_tensor *resnet(lp_net *net, lp_tensor *x, int depth, int width, int classes)
+{
+    (void)width;
+    return lp_resnet_imagenet(net, x, depth, classes);
+}
+
+static lp_tensor *densenet(lp_net *net, lp_tensor *x, int depth, int width, int classes)
+{
+    (void)width;
+    return lp_densenet(net, x, depth, classes);
+}
+
+static model build_wrn(lp_desc desc, int depth, int width, int batch)
+{
+    return build_images(desc, 32, 10, batch, wrn, depth, width);
 }
 
 static void drop(model *m)
@@ -121,9 +147,9 @@ static double train_seconds(model *m)
     return now() - t;
 }
 
-static void bench_wrn(lp_desc desc, int depth, int width, int batch)
+/* Best of five of the rates of a net. */
+static void bench_images(lp_desc desc, const char *name, model m)
 {
-    model  m = build_wrn(desc, depth, width, batch);
     double train = 1e9, infer = 1e9;
     train_seconds(&m);
     for (int r = 0; r < 5; r++) {
@@ -136,12 +162,27 @@ static void bench_wrn(lp_desc desc, int depth, int width, int batch)
         t = now() - t;
         if (t < infer) infer = t;
     }
-    printf("result bench=wrn-%d-%d batch=%d threads=%d isa=%s train_img_s=%.1f infer_img_s=%.1f "
+    printf("result bench=%s batch=%d threads=%d isa=%s train_img_s=%.1f infer_img_s=%.1f "
            "mb=%.0f maxrss_mb=%.0f\n",
-           depth, width, batch, desc.threads, lp_isa_name(lp_get_info(m.net).isa), batch / train,
-           batch / infer, (double)lp_get_info(m.net).bytes / 1048576.0, maxrss());
+           name, m.batch, desc.threads, lp_isa_name(lp_get_info(m.net).isa), m.batch / train,
+           m.batch / infer, (double)lp_get_info(m.net).bytes / 1048576.0, maxrss());
     fflush(stdout);
     drop(&m);
+}
+
+static void bench_wrn(lp_desc desc, int depth, int width, int batch)
+{
+    char name[40];
+    snprintf(name, sizeof name, "wrn-%d-%d", depth, width);
+    bench_images(desc, name, build_wrn(desc, depth, width, batch));
+}
+
+static void bench_photographs(lp_desc desc, int dense, int depth, int batch)
+{
+    char name[40];
+    snprintf(name, sizeof name, dense ? "densenet-%d" : "resnet-%d", depth);
+    bench_images(desc, name,
+                 build_images(desc, 224, 1000, batch, dense ? densenet : resnet, depth, 0));
 }
 
 /* Nets a, in the late phase, and b, with one model: median of 11 ratios, each of one turn of both
@@ -367,13 +408,17 @@ int main(int argc, char **argv)
         else if (strcmp(argv[i], "late-lstm") == 0) bench_late_lstm(desc), done++;
         else if (strcmp(argv[i], "late-weights") == 0) bench_late_weights(desc), done++;
         else if (sscanf(argv[i], "wrn-%d-%d-%d", &d, &w, &b) == 3) bench_wrn(desc, d, w, b), done++;
+        else if (sscanf(argv[i], "resnet-%d-%d", &d, &b) == 2)
+            bench_photographs(desc, 0, d, b), done++;
+        else if (sscanf(argv[i], "densenet-%d-%d", &d, &b) == 2)
+            bench_photographs(desc, 1, d, b), done++;
         else if (sscanf(argv[i], "lstm-%d-%d-%d", &d, &w, &b) == 3)
             bench_lstm(desc, d, w, b), done++;
         else {
             fprintf(stderr,
                     "bench: unknown argument %s; expected --threads N, --isa NAME, sgemm, conv, "
                     "conv-C-HW-N, --direct, --recompute, files, late, late-lstm, "
-                    "late-weights, wrn-D-W-B or lstm-U-B-L\n",
+                    "late-weights, wrn-D-W-B, resnet-D-B, densenet-D-B or lstm-U-B-L\n",
                     argv[i]);
             return 2;
         }

@@ -322,6 +322,11 @@ static void errors_ranks(void)
     REFUSED(lp_cross_entropy(s.net, s.rows, lp_labels(s.net, "l3", 3), 0), LP_ERR_SHAPE, NULL);
     REFUSED(lp_wrn(s.net, s.rows, 10, 1, 10, 0), LP_ERR_SHAPE, NULL);
     REFUSED(lp_resnet_cifar(s.net, s.rows, 8, 10), LP_ERR_SHAPE, NULL);
+    REFUSED(lp_resnet_imagenet(s.net, s.rows, 18, 10), LP_ERR_SHAPE, "lp_resnet_imagenet");
+    REFUSED(lp_resnet_imagenet(s.net, lp_input(s.net, "low", 2, 31, 32, 3), 18, 10), LP_ERR_SHAPE,
+            "h, w >= 32");
+    REFUSED(lp_densenet(s.net, lp_input(s.net, "narrow", 2, 32, 31, 3), 121, 10), LP_ERR_SHAPE,
+            "lp_densenet: \"narrow\" is [2,32,31,3]");
 }
 
 /* Breaks when labels and numbers are mixed up (each is memory of another type), or NULL that is not
@@ -440,6 +445,14 @@ static void errors_models(void)
     REFUSED(lp_resnet_cifar(s.net, s.image, 21, 10), LP_ERR_ARGUMENT, "21");
     REFUSED(lp_resnet_cifar(s.net, s.image, 2, 10), LP_ERR_ARGUMENT, "2");
     REFUSED(lp_resnet_cifar(s.net, s.image, 8, 0), LP_ERR_ARGUMENT, NULL);
+    REFUSED(lp_resnet_imagenet(s.net, lp_input(s.net, "photo", 2, 32, 32, 3), 20, 10),
+            LP_ERR_ARGUMENT, "depth 20");
+    REFUSED(lp_resnet_imagenet(s.net, lp_input(s.net, "photo", 2, 32, 32, 3), 18, 0),
+            LP_ERR_ARGUMENT, "classes 0");
+    REFUSED(lp_densenet(s.net, lp_input(s.net, "photo", 2, 32, 32, 3), 50, 10), LP_ERR_ARGUMENT,
+            "121, 161, 169 or 201");
+    REFUSED(lp_densenet(s.net, lp_input(s.net, "photo", 2, 32, 32, 3), 121, -1), LP_ERR_ARGUMENT,
+            "classes -1");
     REFUSED(lp_char_lstm(s.net, s.tokens, 0, 4, 3, 1), LP_ERR_ARGUMENT, "vocabulary 0");
     REFUSED(lp_char_lstm(s.net, s.tokens, 9, 0, 3, 1), LP_ERR_ARGUMENT, "embedding 0");
     REFUSED(lp_char_lstm(s.net, s.tokens, 9, 4, -1, 1), LP_ERR_ARGUMENT, "units -1");
@@ -3680,6 +3693,50 @@ static void model_resnet(void)
     lp_destroy(net);
 }
 
+/* Breaks when a net for photographs is not torchvision's, of so many parameters, or does not fit into
+   the arena that a net has by default. */
+static void model_photographs(void)
+{
+    static const struct {
+        int dense, depth, parameters;
+    } known[] = { { 0, 18, 11689512 },  { 0, 34, 21797672 },  { 0, 50, 25557032 },
+                  { 0, 101, 44549160 }, { 0, 152, 60192808 }, { 1, 121, 7978856 },
+                  { 1, 161, 28681000 }, { 1, 169, 14149480 }, { 1, 201, 20013928 } };
+    for (int i = 0; i < 9; i++) {
+        lp_desc    desc = lp_desc_default();
+        lp_net    *net = lp_create(&desc);
+        lp_tensor *x = lp_input(net, "image", 2, 224, 224, 3), *y;
+        size_t     bytes = 0;
+        test_context("%s %d", known[i].dense ? "densenet" : "resnet", known[i].depth);
+        y = (known[i].dense ? lp_densenet : lp_resnet_imagenet)(net, x, known[i].depth, 1000);
+        if (!CHECK(y != NULL)) puts(lp_error(net));
+        CHECK_INT(count_parameters(net), known[i].parameters);
+        y = lp_cross_entropy(net, y, lp_labels(net, "label", 2), 0);
+        CHECK_INT(lp_memory_required(net, y, &bytes, NULL), LP_OK);
+        CHECK(bytes > 0);
+        if (known[i].depth == 50) {
+            check_shape(net, "conv1.weight", 4, 7, 7, 3, 64);
+            check_shape(net, "layer1.0.conv1.weight", 4, 1, 1, 64, 64);
+            check_shape(net, "layer1.0.downsample.0.weight", 4, 1, 1, 64, 256);
+            check_shape(net, "layer1.0.downsample.1.weight", 1, 256, 0, 0, 0);
+            check_shape(net, "layer4.2.conv2.weight", 4, 3, 3, 512, 512);
+            check_shape(net, "layer4.2.bn3.bias", 1, 2048, 0, 0, 0);
+            check_shape(net, "fc.weight", 2, 2048, 1000, 0, 0);
+            check_shape(net, "layer4.2.conv2", 4, 2, 7, 7, 512);
+        } else if (known[i].depth == 121) {
+            check_shape(net, "features.conv0.weight", 4, 7, 7, 3, 64);
+            check_shape(net, "features.denseblock1.denselayer1.norm1.weight", 1, 64, 0, 0, 0);
+            check_shape(net, "features.denseblock1.denselayer2.conv1.weight", 4, 1, 1, 96, 128);
+            check_shape(net, "features.denseblock4.denselayer16.conv2.weight", 4, 3, 3, 128, 32);
+            check_shape(net, "features.transition3.conv.weight", 4, 1, 1, 1024, 512);
+            check_shape(net, "features.norm5.weight", 1, 1024, 0, 0, 0);
+            check_shape(net, "classifier.bias", 1, 1000, 0, 0, 0);
+            check_shape(net, "features.denseblock4.denselayer16.conv2", 4, 2, 7, 7, 32);
+        }
+        lp_destroy(net);
+    }
+}
+
 /* Breaks when the character model is not the published one: 1,558,730 parameters; rank-1 factors
    belong to the matrices of its LSTM and to nothing else. */
 static void model_char_lstm(void)
@@ -3927,6 +3984,7 @@ static const test_case cases[] = {
     T(model_resnet),
     T(recompute),
     T(fusion_is_invisible),
+    T(model_photographs),
     T(model_char_lstm),
     T(model_char_lstm_starts),
     T(initial_scale),
