@@ -1,14 +1,17 @@
 /* torch_dump.c - runs a net for tests/torch_compare.py: writes weights, input, logits, loss,
    gradients, then what three steps have left, as named float arrays.
    usage: torch_dump FILE wrn|hyper|adam|adamw WEIGHTS  (WRN-10-1, or WRN-16-1 in the family hyper,
-   with SGD; two LSTMs with Adam or AdamW)
-   Then it goes on to three late-phase members (Wide ResNets), saves the averaged model to FILE.safetensors,
+   with SGD; two LSTMs with Adam or AdamW), or
+   torch_dump FILE resnet|densenet WEIGHTS DEPTH BATCH HEIGHT WIDTH  (the weights in the file; the logits of
+   evaluation come first, as "evaluated")
+   Then, but for the last, it goes on to three late-phase members (Wide ResNets), saves the averaged model to FILE.safetensors,
    and dumps its logits and those of the weights in the file WEIGHTS.
 
    A record: name, newline, rank and dimensions as text, newline, float32 values in this machine's
    order. */
 #include "../latephase.h"
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static void put(FILE *f, const char *prefix, const char *name, int rank, const int *dim,
@@ -81,6 +84,18 @@ static void put_mixed(FILE *f, lp_net *net)
     }
 }
 
+static void put_statistics(FILE *f, lp_net *net)
+{
+    for (int i = 0; lp_statistics_at(net, i); i++) {
+        int         c[2] = { 2, 0 };
+        char        name[100];
+        const char *bn = lp_statistics_at(net, i);
+        snprintf(name, sizeof name, "%s.weight", bn);
+        c[1] = lp_find(net, name)->dim[0];
+        put(f, "stats.", bn, 2, c, lp_statistics(net, bn, LP_SINGLE));
+    }
+}
+
 static lp_net *wrn(FILE *f, int hyper)
 {
     enum { ROWS = 8, SIDE = 16, CLASSES = 10 };
@@ -100,14 +115,30 @@ static lp_net *wrn(FILE *f, int hyper)
     put(f, "", "input", x->rank, x->dim, x->data);
     put_parameters(f, net, "before.", 0);
     if (put_steps(f, net, logits, hyper ? 0.02f : 0.1f) != LP_OK) return failed(net);
-    for (int i = 0; lp_statistics_at(net, i); i++) {
-        int         c[2] = { 2, 0 };
-        char        name[64];
-        const char *bn = lp_statistics_at(net, i);
-        snprintf(name, sizeof name, "%s.weight", bn);
-        c[1] = lp_find(net, name)->dim[0];
-        put(f, "stats.", bn, 2, c, lp_statistics(net, bn, LP_SINGLE));
-    }
+    put_statistics(f, net);
+    return net;
+}
+
+/* One of torchvision's nets with the weights of a file. */
+static lp_net *photographs(FILE *f, int dense, const char *weights, const int size[4])
+{
+    enum { CLASSES = 10 };
+    lp_desc d = lp_desc_default();
+    d.graph_bytes = (size_t)4 << 20;
+    lp_net    *net = lp_create(&d);
+    lp_tensor *x = lp_input(net, "x", size[1], size[2], size[3], 3),
+              *y = lp_labels(net, "y", size[1]);
+    lp_tensor *logits = (dense ? lp_densenet : lp_resnet_imagenet)(net, x, size[0], CLASSES);
+    if (lp_compile(net, lp_cross_entropy(net, logits, y, 0), NULL, 0) != LP_OK) return failed(net);
+    for (int i = 0; i < size[1] * size[2] * size[3] * 3; i++)
+        x->data[i] = (lp_real)lp_random_normal(5, 5, (uint64_t)i);
+    for (int i = 0; i < size[1]; i++) y->labels[i] = (i * 3) % CLASSES;
+    if (lp_load_weights(net, weights, 0, NULL, 0) != LP_OK) return failed(net);
+    put(f, "", "input", x->rank, x->dim, x->data);
+    if (lp_forward(net, LP_SINGLE, 0, NULL) != LP_OK) return failed(net);
+    put(f, "", "evaluated", logits->rank, logits->dim, logits->data);
+    if (put_steps(f, net, logits, 0.01f) != LP_OK) return failed(net);
+    put_statistics(f, net);
     return net;
 }
 
@@ -179,7 +210,8 @@ static lp_status exchange(FILE *f, lp_net *net, const char *path, const char *we
 
 int main(int argc, char **argv)
 {
-    const char *kind = argc == 4 ? argv[2] : "";
+    const char *kind = argc == 4 || argc == 8 ? argv[2] : "";
+    int         size[4];
     FILE       *f = *kind ? fopen(argv[1], "wb") : NULL;
     lp_net     *net = NULL;
     if (!f) return fprintf(stderr, "usage: torch_dump FILE (writable) KIND WEIGHTS\n"), 2;
@@ -187,7 +219,10 @@ int main(int argc, char **argv)
     if (!strcmp(kind, "hyper")) net = wrn(f, 1);
     if (!strcmp(kind, "adam")) net = lstm(f, LP_ADAM);
     if (!strcmp(kind, "adamw")) net = lstm(f, LP_ADAMW);
-    int ok = net && exchange(f, net, argv[1], argv[3]) == LP_OK;
+    for (int i = 0; i < 4 && argc == 8; i++) size[i] = atoi(argv[4 + i]);
+    int photo = argc == 8 && (!strcmp(kind, "resnet") || !strcmp(kind, "densenet"));
+    if (photo) net = photographs(f, *kind == 'd', argv[3], size);
+    int ok = net && (photo || exchange(f, net, argv[1], argv[3]) == LP_OK);
     ok = fclose(f) == 0 && ok;
     lp_destroy(net);
     if (!ok) return fprintf(stderr, "torch_dump failed\n"), 1;
