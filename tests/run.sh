@@ -60,7 +60,7 @@ if [ "$mode" != rest ]; then
     job sh tests/export.sh "$mode" "$build"
     job sh tests/web.sh "$mode" "$build"
     for section in machines bits warnings linking; do long sh tests/matrix.sh "$mode" "$build" $section; done
-    job sh tests/torch.sh "$build/impl.o"
+    job sh tests/torch.sh "$build/impl.o" $(full && echo full)
     job sh tests/readme.sh
     job sh tests/lines.sh
 fi

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Compares Wide ResNets and a character LSTM with PyTorch, where a python3 with torch is installed.
-# usage: tests/torch.sh [OBJECT]     OBJECT: tests/impl.c, compiled
+# Compares Wide ResNets, nets for photographs and a character LSTM with PyTorch, where a python3 with torch is
+# installed.
+# usage: tests/torch.sh [OBJECT [full]]     OBJECT: tests/impl.c, compiled
 set -u
 cd "$(dirname "$0")/.." || exit 1
 for python in ${PYTHON:-} python3 /usr/bin/python3; do

@@ -24,7 +24,10 @@ static void put(FILE *f, const char *prefix, const char *name, int rank, const i
         n *= (size_t)dim[i];
     }
     fputc('\n', f);
-    fwrite(v, sizeof *v, n, f);
+    for (size_t i = 0; i < n; i++) {
+        float one = (float)v[i];
+        fwrite(&one, sizeof one, 1, f);
+    }
 }
 
 static void put_one(FILE *f, const char *name, double v)
@@ -131,13 +134,14 @@ static lp_net *photographs(FILE *f, int dense, const char *weights, const int si
     lp_tensor *logits = (dense ? lp_densenet : lp_resnet_imagenet)(net, x, size[0], CLASSES);
     if (lp_compile(net, lp_cross_entropy(net, logits, y, 0), NULL, 0) != LP_OK) return failed(net);
     for (int i = 0; i < size[1] * size[2] * size[3] * 3; i++)
-        x->data[i] = (lp_real)lp_random_normal(5, 5, (uint64_t)i);
+        x->data[i] = (lp_real)(float)lp_random_normal(5, 5, (uint64_t)i);
     for (int i = 0; i < size[1]; i++) y->labels[i] = (i * 3) % CLASSES;
     if (lp_load_weights(net, weights, 0, NULL, 0) != LP_OK) return failed(net);
     put(f, "", "input", x->rank, x->dim, x->data);
     if (lp_forward(net, LP_SINGLE, 0, NULL) != LP_OK) return failed(net);
+    put_parameters(f, net, "before.", 0);
     put(f, "", "evaluated", logits->rank, logits->dim, logits->data);
-    if (put_steps(f, net, logits, 0.01f) != LP_OK) return failed(net);
+    if (put_steps(f, net, logits, 0.001f) != LP_OK) return failed(net);
     put_statistics(f, net);
     return net;
 }
