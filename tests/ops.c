@@ -259,8 +259,11 @@ static void conv_all_kernels(void)
 static void conv_winograd_borders(void)
 {
     for (int h = 1; h <= 9; h += test_small ? 3 : 1)
-        for (int w = 1; w <= 9; w += test_small ? 4 : 1) conv_case(2, h, w, 16, 17, 3, 1, LP_SAME);
-    for (int h = 4; h <= 12; h += 4) /* whole tiles, and channels that fill vectors */
+        for (int w = 1; w <= 9; w += test_small ? 4 : 1) {
+            conv_case(2, h, w, 16, 17, 3, 1, LP_SAME);
+            conv_case(3, h, w, 16, 64, 3, 1, LP_SAME); /* channels that fill vectors */
+        }
+    for (int h = 4; h <= 12; h += 4) /* whole tiles */
         for (int w = 4; w <= 8; w += 4) conv_case(3, h, w, 32 + 2 * (h & 8), 8 * w, 3, 1, LP_SAME);
 }
 
@@ -315,11 +318,21 @@ static void winograd_case(int n, int hw, int c, int f, int direct, lp_isa isa)
     conv_reference_free(&r);
 }
 
-/* Breaks when a transform's coefficient is off or an adjoint is not one: shapes of Wide ResNets. */
+/* Breaks when a transform's coefficient is off or an adjoint is not one: shapes of Wide ResNets, and of nets for
+   photographs, whose last tiles go beyond the map. */
 static void conv_winograd_accuracy(void)
 {
-    static const int shape[][3] = { { 9, 16, 16 }, { 2, 32, 32 },  { 8, 16, 32 },  { 8, 8, 64 },
-                                    { 2, 8, 256 }, { 1, 32, 160 }, { 1, 16, 320 }, { 1, 8, 640 },
+    static const int shape[][3] = { { 9, 16, 16 },
+                                    { 2, 32, 32 },
+                                    { 8, 16, 32 },
+                                    { 8, 8, 64 },
+                                    { 2, 8, 256 },
+                                    { 1, 32, 160 },
+                                    { 1, 16, 320 },
+                                    { 1, 8, 640 },
+                                    { 9, 7, 64 },
+                                    { 3, 14, 256 },
+                                    { 2, 7, 512 },
                                     { 17, 32, 32 } /* a group has two blocks, the others one */ };
     int              count = (int)(sizeof shape / sizeof shape[0]);
     for (int i = 0; i < (test_small ? 3 : count); i++) {
