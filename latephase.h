@@ -5936,10 +5936,11 @@ LP_API lp_tensor *lp_conv(lp_net *net, lp_tensor *x, const char *label, int filt
    item: an image */
 
 typedef struct lpi_pool_job {
-    const lpi_geom *g;
-    const lp_real  *x, *dy;
-    lp_real        *y, *dx;
-    int             largest, accumulate;
+    const lpi_geom    *g;
+    const lpi_kernels *kernels;
+    const lp_real     *x, *dy;
+    lp_real           *y, *dx;
+    int                largest, accumulate;
 } lpi_pool_job;
 
 static lpi_pool_job lpi_pool_job_of(const lp_net *net, const lpi_node *node)
@@ -5947,6 +5948,7 @@ static lpi_pool_job lpi_pool_job_of(const lp_net *net, const lpi_node *node)
     lpi_pool_job job;
     lpi_memset(&job, 0, sizeof job);
     job.g = (const lpi_geom *)node->own;
+    job.kernels = net->kernels;
     job.largest = (node->flags & LPI_LARGEST) != 0;
     job.x = lpi_value(net, node->in[0]);
     job.y = lpi_value(net, node->out);
@@ -5977,8 +5979,7 @@ static void lpi_pool_image(void *arg, int image, LPI_UNUSED int lane)
         for (int i = y0; i < y1; i++)
             for (int j = x0; j < x1; j++) {
                 const lp_real *p = x + ((lpi_n)i * g->w + j) * g->c;
-                if (!job->largest)
-                    for (int c = 0; c < g->c; c++) y[c] += p[c];
+                if (!job->largest) LPI_CALL(job->kernels, add, g->c, y, p, y);
                 else
                     for (int c = 0; c < g->c; c++)
                         if (p[c] > y[c] || p[c] != p[c]) y[c] = p[c]; /* keeps NaN */
@@ -6003,17 +6004,19 @@ LPI_TRAINING_ONLY void lpi_pool_back_image(void *arg, int image, LPI_UNUSED int 
         int y0, y1, x0, x1;
         lpi_pool_window(o / g->ow, g->kh, g->stride, g->top, g->h, &y0, &y1);
         lpi_pool_window(o % g->ow, g->kw, g->stride, g->left, g->w, &x0, &x1);
-        for (int c = 0; c < g->c; c++) {
+        for (int i = y0; i < y1 && !job->largest; i++)
+            for (int j = x0; j < x1; j++)
+                LPI_CALL(job->kernels, axpy, g->c, scale, dy, dx + ((lpi_n)i * g->w + j) * g->c);
+        for (int c = 0; c < g->c && job->largest; c++) {
             lpi_n best = ((lpi_n)y0 * g->w + x0) * g->c + c;
             for (int i = y0; i < y1; i++)
                 for (int j = x0; j < x1; j++) {
                     lpi_n at = ((lpi_n)i * g->w + j) * g->c + c;
-                    if (!job->largest) dx[at] += scale * dy[c];
-                    else if (x[at] > x[best]) best = at;
+                    if (x[at] > x[best]) best = at;
                 }
             for (int i = y0; i < y1 && over; i++)
                 for (int j = x0; j < x1; j++) dx[((lpi_n)i * g->w + j) * g->c + c] = 0;
-            if (job->largest) dx[best] += dy[c];
+            dx[best] += dy[c];
         }
     }
 }
