@@ -359,6 +359,15 @@ static input arrays_seed(int i)
     return in;
 }
 
+static void one_set(const ood_item *item, int limit)
+{
+    demand(memchr(item->name, 0, sizeof item->name) != NULL, "a name");
+    demand(memchr(item->path, 0, sizeof item->path) != NULL, "a path");
+    if (setjmp(reader_end) == 0 && !ends_in(item->path, ".safetensors"))
+        (void)ood_read(item, limit, 1);
+    reader_clean();
+}
+
 /* A list of sets, and then each of its items, whose file or directory is the list again. */
 static void sets(int choice, const uint8_t *p, size_t n)
 {
@@ -374,13 +383,7 @@ static void sets(int choice, const uint8_t *p, size_t n)
         now_taken++;
     }
     demand(list.count <= MAX_OOD, "more sets than there is room");
-    for (int i = 0; i < list.count; i++) {
-        demand(memchr(list.item[i].name, 0, sizeof list.item[i].name) != NULL, "a name");
-        demand(memchr(list.item[i].path, 0, sizeof list.item[i].path) != NULL, "a path");
-        if (setjmp(reader_end) == 0 && !ends_in(list.item[i].path, ".safetensors"))
-            (void)ood_read(&list.item[i], 1 + choice % 2, 1);
-        reader_clean();
-    }
+    for (int i = 0; i < list.count; i++) one_set(&list.item[i], 1 + choice % 2);
 }
 static input sets_seed(int i)
 {
