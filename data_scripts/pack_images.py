@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Pack pictures into one data set file, a directory per class.
 
-usage: pack_images.py DIR OUT [--size 32]
+usage: pack_images.py DIR OUT [--size 32] [--shard N]
 
 DIR holds a directory for each class, named like the class, with its pictures:
 JPEG, PNG, whatever Pillow reads.  Each is turned as its camera says, cut to the
@@ -16,10 +16,20 @@ and, as metadata, "classes": the names of the classes in the order of their
 numbers, a line each.  Classes are sorted by name, and within a class so are its
 pictures; the same DIR makes the same file.
 
+With --shard N there are several such files of at most N pictures each, for sets
+that are too large for one.  They are named like OUT with their number before the
+suffix: flowers.safetensors becomes flowers-00001-of-00007.safetensors and so on.
+Every shard is a fair sample of all classes: the pictures come in the order of the
+SHA-256 of CLASS/PICTURE, that is of their names, so that all shards one after the
+other hold the same sequence, whatever N.  All have the names of all classes.
+
+Memory: one picture at a time.  Nothing is put in its place before all is whole.
+
 Needs Pillow (Debian: python3-pil) and nothing else.
 """
 
 import argparse
+import hashlib
 import json
 import os
 import struct
@@ -94,12 +104,26 @@ def pixels(path, size):
         raise Bad(f"{path}: not a readable picture: {what}") from None
 
 
-def header(classes, size):
-    """The file up to its data."""
-    n = sum(len(paths) for _, paths in classes)
+def in_order(classes):
+    """[(label, path)], class by class."""
+    return [(label, path) for label, (_, paths) in enumerate(classes)
+            for path in paths]
+
+
+def mixed(classes):
+    """[(label, path)] in an order that depends on the names alone."""
+    def key(picture):
+        label, path = picture
+        name = f"{classes[label][0]}/{os.path.basename(path)}"
+        return hashlib.sha256(os.fsencode(name)).digest(), name
+    return sorted(in_order(classes), key=key)
+
+
+def header(n, names_of_classes, size):
+    """The file of n pictures up to its data."""
     middle, end = 4 * n, 4 * n + n * size * size * 3
     text = json.dumps({
-        "__metadata__": {"classes": "".join(c + "\n" for c, _ in classes)},
+        "__metadata__": {"classes": "".join(c + "\n" for c in names_of_classes)},
         "labels": {"dtype": "I32", "shape": [n], "data_offsets": [0, middle]},
         "images": {"dtype": "U8", "shape": [n, size, size, 3],
                    "data_offsets": [middle, end]},
@@ -108,47 +132,71 @@ def header(classes, size):
     return struct.pack("<Q", len(text)) + text
 
 
-def pack(file, classes, size):
+def pack(file, pictures, names_of_classes, size):
     """Writes the data set, picture by picture."""
-    file.write(header(classes, size))
-    for label, (_, paths) in enumerate(classes):
-        file.write(struct.pack("<i", label) * len(paths))
-    for _, paths in classes:
-        for path in paths:
-            file.write(pixels(path, size))
+    file.write(header(len(pictures), names_of_classes, size))
+    for label, _ in pictures:
+        file.write(struct.pack("<i", label))
+    for _, path in pictures:
+        file.write(pixels(path, size))
 
 
-def write(out, classes, size):
-    """Puts the data set to `out` once it is whole."""
-    handle, part = tempfile.mkstemp(dir=os.path.dirname(out) or ".",
-                                    prefix=os.path.basename(out) + ".")
+def shards(out, classes, most):
+    """[(file, its [(label, path)])]: one, or as many as it takes for `most` each."""
+    if most is None:
+        return [(out, in_order(classes))]
+    pictures = mixed(classes)
+    count = (len(pictures) + most - 1) // most
+    if count > 99999:
+        raise Bad(f"--shard {most}: {count} files, expected at most 99999")
+    front, suffix = os.path.splitext(out)
+    return [(f"{front}-{i + 1:05d}-of-{count:05d}{suffix}",
+             pictures[i * most:(i + 1) * most]) for i in range(count)]
+
+
+def write(files, names_of_classes, size):
+    """Puts the files to their places once all are whole."""
+    mask = os.umask(0)
+    os.umask(mask)
+    parts = []
     try:
-        with os.fdopen(handle, "wb") as file:
-            pack(file, classes, size)
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(part, 0o666 & ~mask)
-        os.replace(part, out)
+        for out, pictures in files:
+            handle, part = tempfile.mkstemp(dir=os.path.dirname(out) or ".",
+                                            prefix=os.path.basename(out) + ".")
+            parts.append(part)
+            with os.fdopen(handle, "wb") as file:
+                pack(file, pictures, names_of_classes, size)
+            os.chmod(part, 0o666 & ~mask)
+        for part, (out, _) in zip(parts, files):
+            os.replace(part, out)
     except BaseException:
-        os.unlink(part)
+        for part in parts:
+            if os.path.exists(part):
+                os.unlink(part)
         raise
 
 
 def main():
     parser = argparse.ArgumentParser(
-        usage="pack_images.py DIR OUT [--size 32]", description=__doc__,
+        usage="pack_images.py DIR OUT [--size 32] [--shard N]",
+        description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dir", metavar="DIR")
     parser.add_argument("out", metavar="OUT")
     parser.add_argument("--size", type=int, default=32)
+    parser.add_argument("--shard", type=int, metavar="N",
+                        help="several files of at most N pictures each")
     args = parser.parse_args()
     try:
         if not 1 <= args.size <= 1024:
             raise Bad(f"--size {args.size}: expected 1 to 1024")
+        if args.shard is not None and args.shard < 1:
+            raise Bad(f"--shard {args.shard}: expected 1 or more")
         if Image is None:
             raise Bad("Pillow is not installed (Debian: python3-pil)")
         classes = classes_of(args.dir)
-        write(args.out, classes, args.size)
+        files = shards(args.out, classes, args.shard)
+        write(files, [name for name, _ in classes], args.size)
     except Bad as error:
         print(f"pack_images.py: {error}", file=sys.stderr)
         return 2
@@ -158,6 +206,8 @@ def main():
         return 2
     for name, paths in classes:
         print(f"{len(paths):8d}  {name}")
+    for out, pictures in files if args.shard else []:
+        print(f"{len(pictures):8d}  {out}")
     print(f"{args.out}: {sum(len(p) for _, p in classes)} pictures of "
           f"{args.size} x {args.size} in {len(classes)} classes")
     return 0

@@ -880,6 +880,50 @@ EOF
     expect [ "$(wc -c <"$t/out")" -lt $((512 + 3 * 75)) ]
     end
 
+    # the pictures of DIR in shards, one sequence however they are cut, with all classes in each
+    cat >"$tmp/shards.py" <<'EOF'
+import json, struct, sys
+
+def read(path):
+    data = open(path, "rb").read()
+    n, = struct.unpack("<Q", data[:8])
+    head = json.loads(data[8:8 + n])
+    a, b = head["images"]["data_offsets"]
+    count = head["labels"]["shape"][0]
+    assert head["images"]["shape"] == [count, 4, 4, 3] and len(data) == 8 + n + b, head
+    assert a == 4 * count and b == a + 48 * count, head
+    assert head["__metadata__"]["classes"] == "p\nq\n", head
+    labels = struct.unpack(f"<{count}i", data[8 + n:8 + n + a])
+    return [(labels[i], data[8 + n + a + 48 * i:8 + n + a + 48 * (i + 1)]) for i in range(count)]
+
+one, *shards = [read(path) for path in sys.argv[1:]]
+assert [len(s) for s in shards] == [16, 16, 8], [len(s) for s in shards]
+assert sum(shards, []) == one
+assert all(0.2 < sum(label for label, _ in s) / len(s) < 0.8 for s in shards), shards
+assert sorted(p for _, p in one) == sorted(bytes([20 * c + i] * 48) for c in (0, 1) for i in range(20))
+assert all((p[0] >= 20) == label for label, p in one)
+EOF
+    begin "pack_images: shards"
+    mkdir -p "$t/e/p" "$t/e/q"
+    "$pillow" -c 'import sys; from PIL import Image
+for c in (0, 1):
+    for i in range(20): Image.new("RGB", (8, 8), (20 * c + i,) * 3).save(f"{sys.argv[1]}/{chr(112 + c)}/{i}.png")' "$t/e"
+    run_pack e one.st --size 4 --shard 100
+    expect exits 0
+    expect out_has "      40  one-00001-of-00001.st"
+    run_pack e out.st --size 4 --shard 16
+    expect exits 0
+    expect holds e one-00001-of-00001.st out-00001-of-00003.st out-00002-of-00003.st out-00003-of-00003.st
+    expect "$pillow" "$tmp/shards.py" "$t/one-00001-of-00001.st" "$t"/out-*
+    rm "$t"/one-* "$t"/out-*
+    run_pack e out --size 4 --shard 0
+    refused "--shard 0: expected 1 or more" e
+    echo text >"$t/e/q/z.png"
+    run_pack e out.st --size 4 --shard 5
+    refused "e/q/z.png: not a readable picture" e
+    rm -r "$t/e"
+    end
+
     begin "pack_images: what is no data set is named"
     cp -r "$pictures" "$t/d"
     echo text >"$t/d/b cat/3.png"
