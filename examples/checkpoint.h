@@ -18,7 +18,7 @@ typedef struct file_options {
 } file_options;
 
 /* Rows of the table; f is a file_options *. */
-#define FILE_OPTIONS(f) \
+#define RESUME_OPTIONS(f) \
     option_text("--save", "FILE", "write the model at the end (safetensors)", &(f)->save), \
         option_flag("--save-members", "with the members' own weights", &(f)->save_members), \
         option_text("--weights", "FILE", "begin with the weights of this file", &(f)->weights), \
@@ -28,9 +28,10 @@ typedef struct file_options {
         option_real("--checkpoint-minutes", "M", "that often, and at the end of an epoch", \
                     &(f)->minutes, 0, 1e6), \
         option_text("--resume", "FILE", "go on from this checkpoint, with its options", \
-                    &(f)->resume), \
-        option_text("--branch", "FILE", "another late phase from this checkpoint at T0", \
-                    &(f)->branch)
+                    &(f)->resume)
+#define FILE_OPTIONS(f) \
+    RESUME_OPTIONS(f), option_text("--branch", "FILE", \
+                                   "another late phase from this checkpoint at T0", &(f)->branch)
 
 static inline void file_options_check(const file_options *f)
 {
@@ -165,15 +166,16 @@ typedef struct option_list {
 } option_list;
 
 /* These may differ when a run is resumed: they do not change what is computed. */
-static const char *const free_options[] = {
-    "--data",         "--threads",    "--isa",        "--csv",
-    "--quiet",        "--help",       "--save",       "--weights",
-    "--save-members", "--eval",       "--checkpoint", "--checkpoint-minutes",
-    "--resume",       "--branch",     "--epochs",     "--steps",
-    "--generate",     "--prompt",     "--report",     "--confusion",
-    "--temperature",  "--eval-limit", "--recompute",  "--results",
-    "--run",          "--mc-dropout", "--ensemble",   NULL
-};
+static const char *const free_options[] = { "--data",       "--threads",     "--isa",
+                                            "--csv",        "--quiet",       "--help",
+                                            "--save",       "--weights",     "--save-members",
+                                            "--eval",       "--checkpoint",  "--checkpoint-minutes",
+                                            "--resume",     "--branch",      "--epochs",
+                                            "--steps",      "--generate",    "--prompt",
+                                            "--report",     "--confusion",   "--temperature",
+                                            "--eval-limit", "--recompute",   "--results",
+                                            "--run",        "--mc-dropout",  "--ensemble",
+                                            "--test",       "--predictions", NULL };
 /* And these when another late phase branches off. */
 static const char *const branch_options[] = { "--late",    "--members",  "--t0",        "--sigma0",
                                               "--gamma",   "--lr-from",  "--lr-to",     "--lr-end",

@@ -86,22 +86,25 @@ static inline data_set *data_read(const data_choice *c)
 }
 
 /* Normalisation as in the training of the weights in a file, if it says it. */
+static inline void normalisation_of_file(const fact_file *f, float *mean, float *deviation)
+{
+    char   text[256];
+    double x[2][CHANNELS];
+    if (!fact_text(f, "mean", text, sizeof text) || !fact_text(f, "std", text, sizeof text)) return;
+    fact_numbers(f, "mean", x[0], CHANNELS);
+    fact_numbers(f, "std", x[1], CHANNELS);
+    for (int c = 0; c < CHANNELS; c++) mean[c] = (float)x[0][c], deviation[c] = (float)x[1][c];
+    for (int c = 0; c < CHANNELS; c++)
+        if (!(x[1][c] > 0 && x[1][c] < 1e6 && x[0][c] > -1e6 && x[0][c] < 1e6))
+            die(EXIT_USAGE,
+                "%s: metadata \"mean\", \"std\": expected finite numbers, \"std\" above 0",
+                f->path);
+}
+
 static inline void data_normalise_like(data_set *d, const char *path)
 {
     fact_file f = facts_open(path);
-    char      text[256];
-    double    x[2][CHANNELS];
-    if (fact_text(&f, "mean", text, sizeof text) && fact_text(&f, "std", text, sizeof text)) {
-        fact_numbers(&f, "mean", x[0], CHANNELS);
-        fact_numbers(&f, "std", x[1], CHANNELS);
-        for (int c = 0; c < CHANNELS; c++)
-            d->mean[c] = (float)x[0][c], d->deviation[c] = (float)x[1][c];
-        for (int c = 0; c < CHANNELS; c++)
-            if (!(x[1][c] > 0 && x[1][c] < 1e6 && x[0][c] > -1e6 && x[0][c] < 1e6))
-                die(EXIT_USAGE,
-                    "%s: metadata \"mean\", \"std\": expected finite numbers, \"std\" above 0",
-                    path);
-    }
+    normalisation_of_file(&f, d->mean, d->deviation);
     lp_close_file(&f.file);
 }
 

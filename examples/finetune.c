@@ -66,6 +66,7 @@
 #include "images.h"
 #include "trainer.h"
 #include "nets.h"
+#include "pretrained.h"
 #include "corrupt.h"
 
 enum { MAX_SEEDS = 100, MAX_MEMBERS = 64 };
@@ -258,43 +259,13 @@ static trainer build(const experiment *e, int seed, double theta)
     return t;
 }
 
-/* The last layer is called fc in Wide ResNets and linear in CIFAR ResNets. */
-static const char *const head_names[] = { "fc.weight", "fc.bias", "linear.weight", "linear.bias" };
-
-static lp_real *head_values(trainer *t, int i, size_t *n)
-{
-    lp_tensor *p = lp_find(t->net, head_names[i]);
-    if (!p) return NULL;
-    *n = sizeof(lp_real) * (size_t)p->dim[0] * (size_t)(p->rank > 1 ? p->dim[1] : 1);
-    return lp_values(t->net, p, LP_SINGLE);
-}
-
-/* Loads what fits but the head, which stays as the seed made it; says what was not loaded. */
-static void load_without_head(trainer *t, const experiment *e, int say)
-{
-    char     left[4096];
-    lp_real *kept[4] = { NULL, NULL, NULL, NULL };
-    size_t   n[4];
-    for (int i = 0; i < 4; i++) {
-        lp_real *values = head_values(t, i, &n[i]);
-        if (values) kept[i] = (lp_real *)memcpy(allocate(n[i], 1), values, n[i]);
-    }
-    lp_status st = lp_load_weights(t->net, e->o.weights, LP_PARTIAL, left, sizeof left);
-    if (st != LP_OK) die(EXIT_USAGE, "%s", lp_error(t->net));
-    if (say) printf("not loaded:\n");
-    for (int i = 0; i < 4; i++) {
-        if (!kept[i]) continue;
-        memcpy(head_values(t, i, &n[i]), kept[i], n[i]);
-        if (say && !strstr(left, head_names[i])) printf("%s starts anew\n", head_names[i]);
-        free(kept[i]);
-    }
-    if (say) fputs(left, stdout);
-}
-
 static void load_start(trainer *t, const experiment *e, int say)
 {
-    if (e->o.new_head) load_without_head(t, e, say);
-    else if (lp_load_weights(t->net, e->o.weights, 0, NULL, 0) != LP_OK)
+    char left[4096];
+    if (e->o.new_head) {
+        load_new_head(t, e->o.weights, left, sizeof left);
+        if (say) printf("not loaded:\n%s", left);
+    } else if (lp_load_weights(t->net, e->o.weights, 0, NULL, 0) != LP_OK)
         die(EXIT_USAGE, "%s (--new-head loads what fits)", lp_error(t->net));
 }
 

@@ -189,29 +189,33 @@ static inline image_set cifar_read_test(const cifar_format *f, const char *dir, 
 
 enum { MAX_SET_CLASSES = 1000 };
 
-/* The tensor of that name: images [n, SIDE, SIDE, CHANNELS] of bytes, or labels [n] of integers. */
+/* The tensor of that name: images [n, side, side, CHANNELS] of bytes, of any square of SIDE or more
+   where side is 0; or labels [n] of integers. */
 static inline lp_entry image_set_find(const lp_source *file, const char *path, const char *name,
-                                      int rank)
+                                      int rank, int side)
 {
 #define LP_X(code, text, bytes) text,
     static const char *const types[] = { LP_DTYPE_LIST(LP_X) };
 #undef LP_X
-    static const int dim[] = { 0, SIDE, SIDE, CHANNELS };
-    lp_entry         e;
-    char             shape[256] = "";
+    lp_entry e;
+    char     shape[256] = "";
     if (!lp_find_entry(file, name, &e))
         die(EXIT_USAGE, "%s: no tensor \"%s\", expected images and labels (see pack_images.py)",
             path, name);
     int fits = e.rank == rank
                && (e.dtype == LP_U8 || (rank == 1 && e.dtype == LP_I32)
                    || (rank == 1 && e.dtype == LP_I64));
-    for (int i = 1; i < rank && fits; i++) fits = e.dim[i] == dim[i];
+    if (rank == 4 && fits)
+        fits = e.dim[1] == e.dim[2] && (side ? e.dim[1] == side : e.dim[1] >= SIDE)
+               && e.dim[3] == CHANNELS;
     if (fits) return e;
     for (int i = 0, n = 0; i < e.rank; i++)
         n += snprintf(shape + n, sizeof shape - (size_t)n, i ? ", %lld" : "%lld",
                       (long long)e.dim[i]);
     die(EXIT_USAGE, "%s: \"%s\" is %s [%s], expected %s", path, name, types[e.dtype], shape,
-        rank == 1 ? "I32 [n]" : "U8 [n, 32, 32, 3] (pack_images.py --size 32)");
+        rank == 1 ? "I32 [n]"
+        : side    ? "U8 [n, 32, 32, 3] (pack_images.py --size 32)"
+                  : "U8 [n, s, s, 3] with s >= 32 (pack_images.py --size 256)");
 }
 
 /* Labels [e->dim[0]], each of them a class; returns the largest. */
@@ -257,8 +261,8 @@ static inline image_set image_set_read(const char *path, char *names, size_t cap
     char      why[256];
     if (lp_open_file(&file, path, why, sizeof why) != LP_OK) die(EXIT_USAGE, "%s", why);
     if (lp_check_file(&file, why, sizeof why) != LP_OK) die(EXIT_USAGE, "%s: %s", path, why);
-    lp_entry  images = image_set_find(&file, path, "images", 4);
-    lp_entry  labels = image_set_find(&file, path, "labels", 1);
+    lp_entry  images = image_set_find(&file, path, "images", 4, SIDE);
+    lp_entry  labels = image_set_find(&file, path, "labels", 1, 0);
     long long count = (long long)images.dim[0];
     if (count < 2 || count > MAX_IMAGES)
         die(EXIT_USAGE, "%s: %lld images, expected 2 to %d", path, count, MAX_IMAGES);
@@ -276,14 +280,13 @@ static inline image_set image_set_read(const char *path, char *names, size_t cap
     return s;
 }
 
-/* A random share of every class, at least one image of two, goes to `held_out`, the others to
-   `train`; a seed always splits alike.  Both are new sets, the order in them is random. */
-static inline void image_set_split(const image_set *all, double share, uint64_t seed,
-                                   image_set *train, image_set *held_out)
+/* A random order of all images in which those that are held out come first: a share of every class,
+   at least one image of two.  Returns how many; a seed always splits alike. */
+static inline int image_set_divide(const image_set *all, double share, uint64_t seed,
+                                   int32_t *order)
 {
-    int       out[MAX_SET_CLASSES] = { 0 }, total = 0; /* images to hold out, of each class */
-    int32_t  *order = (int32_t *)allocate((size_t)all->count, sizeof *order);
-    image_set empty = { 0, all->classes, NULL, NULL };
+    int      out[MAX_SET_CLASSES] = { 0 }, total = 0; /* images to hold out, of each class */
+    int32_t *random = (int32_t *)allocate((size_t)all->count, sizeof *random);
     for (int i = 0; i < all->count; i++) out[all->labels[i]]++;
     for (int c = 0; c < all->classes; c++) {
         int n = out[c], wanted = (int)(share * n + 0.5);
@@ -291,16 +294,28 @@ static inline void image_set_split(const image_set *all, double share, uint64_t 
         total += out[c];
     }
     if (!total) die(EXIT_USAGE, "no class has two images, one to train and one to hold out");
+    lp_shuffle(seed, STREAM_SPLIT, random, all->count);
+    for (int i = 0, held = 0, kept = total; i < all->count; i++)
+        order[out[all->labels[random[i]]]-- > 0 ? held++ : kept++] = random[i];
+    free(random);
+    return total;
+}
+
+/* Splits into new sets, in that random order. */
+static inline void image_set_split(const image_set *all, double share, uint64_t seed,
+                                   image_set *train, image_set *held_out)
+{
+    int32_t  *order = (int32_t *)allocate((size_t)all->count, sizeof *order);
+    int       total = image_set_divide(all, share, seed, order);
+    image_set empty = { 0, all->classes, NULL, NULL };
     *train = *held_out = empty;
     image_set_grow(train, all->count - total);
     image_set_grow(held_out, total);
-    lp_shuffle(seed, STREAM_SPLIT, order, all->count);
     for (int i = 0; i < all->count; i++) {
-        int        label = all->labels[order[i]];
-        image_set *to = out[label]-- > 0 ? held_out : train;
+        image_set *to = i < total ? held_out : train;
         memcpy(to->pixels + (size_t)to->count * IMAGE_BYTES,
                all->pixels + (size_t)order[i] * IMAGE_BYTES, IMAGE_BYTES);
-        to->labels[to->count++] = label;
+        to->labels[to->count++] = all->labels[order[i]];
     }
     free(order);
 }

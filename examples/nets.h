@@ -1,8 +1,8 @@
 /* nets.h - nets by name and late-phase families by name
    SPDX-License-Identifier: MIT OR Unlicense
 
-   "wrn-16-1" and "resnet-20" as the command line and the metadata of a weights file have them, and
-   "bn,head".  Include latephase.h and options.h first. */
+   "wrn-16-1" and "resnet-20" as the command line and the metadata of a weights file have them,
+   "resnet-50" and "densenet-121" for photographs, and "bn,head".  Include latephase.h and options.h first. */
 
 #ifndef EXAMPLES_NETS_H
 #define EXAMPLES_NETS_H
@@ -45,6 +45,38 @@ static inline lp_tensor *net_build(lp_net *net, lp_tensor *image, net_kind k, in
 static inline size_t net_graph_bytes(net_kind k)
 {
     return ((size_t)1 << 20) + (size_t)k.depth * 16384;
+}
+
+/* A net for photographs: a ResNet or DenseNet as torchvision has them. */
+typedef struct photo_net {
+    int depth, dense;
+} photo_net;
+
+/* "resnet-50", or resnet50 as torchvision writes it; name becomes the former. */
+static inline photo_net photo_net_parse(const char *source, const char **name)
+{
+    static const char *const nets[] = { "resnet-18",    "resnet-34",    "resnet-50",
+                                        "resnet-101",   "resnet-152",   "densenet-121",
+                                        "densenet-161", "densenet-169", "densenet-201" };
+    for (int i = 0; i < 9; i++) {
+        const char *dash = strchr(nets[i], '-');
+        size_t      family = (size_t)(dash - nets[i]);
+        photo_net   n = { atoi(dash + 1), nets[i][0] == 'd' };
+        if (strncmp(*name, nets[i], family) != 0
+            || strcmp(*name + family + ((*name)[family] == '-'), dash + 1) != 0)
+            continue;
+        *name = nets[i];
+        return n;
+    }
+    die(EXIT_USAGE,
+        "%s %s: expected resnet-18, 34, 50, 101 or 152, or densenet-121, 161, 169 or 201", source,
+        *name);
+}
+
+static inline lp_tensor *photo_net_build(lp_net *net, lp_tensor *image, photo_net n, int classes)
+{
+    return n.dense ? lp_densenet(net, image, n.depth, classes)
+                   : lp_resnet_imagenet(net, image, n.depth, classes);
 }
 
 enum { LATE_SIGNS = 1 << 30 }; /* lp_late.signs, among the families of late_parse */

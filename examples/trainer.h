@@ -8,17 +8,31 @@
 #ifndef EXAMPLES_TRAINER_H
 #define EXAMPLES_TRAINER_H
 
-typedef struct trainer {
+typedef struct trainer trainer;
+
+/* Images that are somewhere else than in memory: puts `rows` of a set, order[first] and those behind
+   it, as they appear in `epoch`, into the net's inputs; order NULL: in the set's own order, epoch
+   AS_TESTED: as they are tested. */
+enum { AS_TESTED = -1 };
+typedef void (*image_loader)(trainer *t, const image_set *set, int epoch, const int32_t *order,
+                             int first, int rows);
+
+struct trainer {
     lp_net          *net;
-    lp_tensor       *image, *label; /* inputs [batch, SIDE, SIDE, CHANNELS], [batch]          */
+    lp_tensor       *image, *label; /* inputs [batch, side, side, CHANNELS], [batch]          */
     int              batch;         /* capacity                                               */
+    int              parts;         /* of a minibatch, batch images each; their gradients' mean */
     uint64_t         seed;          /* of the order of images                                 */
     augmentation     augment;       /* of training images                                     */
     const image_set *train, *test;
+    image_loader     load;  /* or NULL: the sets have their pixels                    */
+    void            *from;  /* for it                                                 */
     int32_t         *order; /* [train->count] images in the order of this epoch       */
     lp_real         *probs; /* [batch, classes]                                       */
+    double           top5;  /* images of the last test whose class was among five     */
     progress         bar;
     double           seconds, images; /* spent and seen in training                             */
+    double           here, waited;    /* seconds of this run; those spent waiting for images    */
     double           ema;             /* decay of the moving average of weights, or 0           */
     int              passes;          /* with dropout, of which predictions are the mean, or 0  */
 
@@ -27,7 +41,7 @@ typedef struct trainer {
     double      loss;         /* sum over the images of the epoch so far              */
     lp_metrics  at_t0, last;  /* test of the single model at T0, and of the last epoch */
     checkpoint *keep;         /* or NULL                                              */
-} trainer;
+};
 
 /* A refused step is the end; the library says which step and member it was. */
 static inline void trainer_check(trainer *t, lp_status status)
@@ -38,17 +52,23 @@ static inline void trainer_check(trainer *t, lp_status status)
 }
 
 /* A net with inputs, to which the caller adds a model; then trainer_compile. */
-static inline trainer trainer_create(const lp_desc *desc, int batch, const augmentation *augment,
-                                     const image_set *train, const image_set *test)
+static inline void trainer_net(trainer *t, const lp_desc *desc, int side)
+{
+    t->net = lp_create(desc);
+    if (!t->net) die(EXIT_FAILED, "out of memory for the graph");
+    t->image = lp_input(t->net, "image", t->batch, side, side, CHANNELS);
+    t->label = lp_labels(t->net, "label", t->batch);
+}
+
+/* All that training needs but the net. */
+static inline trainer trainer_start(int batch, const augmentation *augment, const image_set *train,
+                                    const image_set *test)
 {
     trainer t;
     memset(&t, 0, sizeof t);
-    t.net = lp_create(desc);
-    if (!t.net) die(EXIT_FAILED, "out of memory for the graph");
-    t.image = lp_input(t.net, "image", batch, SIDE, SIDE, CHANNELS);
-    t.label = lp_labels(t.net, "label", batch);
     t.batch = batch;
-    t.seed = desc->seed;
+    t.parts = 1;
+    t.seed = augment->seed;
     t.augment = *augment;
     t.train = train;
     t.test = test;
@@ -56,6 +76,14 @@ static inline trainer trainer_create(const lp_desc *desc, int batch, const augme
     t.probs = (lp_real *)allocate((size_t)batch * (size_t)train->classes, sizeof *t.probs);
     t.epoch = 1;
     t.at_t0 = t.last = lp_metrics_zero();
+    return t;
+}
+
+static inline trainer trainer_create(const lp_desc *desc, int batch, const augmentation *augment,
+                                     const image_set *train, const image_set *test)
+{
+    trainer t = trainer_start(batch, augment, train, test);
+    trainer_net(&t, desc, SIDE);
     return t;
 }
 
@@ -72,10 +100,14 @@ static inline void trainer_destroy(trainer *t)
     free(t->probs);
 }
 
-/* Puts `rows` training images, order[first] and those behind it, into the net's inputs. */
+/* Puts `rows` training images, t->order[first] and those behind it, into the net's inputs. */
 static inline void trainer_load(trainer *t, int epoch, int first, int rows)
 {
     trainer_check(t, lp_set_batch(t->net, rows));
+    if (t->load) {
+        t->load(t, t->train, epoch, t->order, first, rows);
+        return;
+    }
     for (int i = 0; i < rows; i++) {
         int image = t->order[first + i];
         image_augment(&t->augment, t->train, epoch, image, t->image->data + i * IMAGE_BYTES);
@@ -130,6 +162,24 @@ static inline void trainer_resume(trainer *t, const fact_file *f)
     fact_metrics(f, "place.last", &t->last);
 }
 
+/* A minibatch, the next `rows` images, in parts as large as the net takes: the gradient is the mean over
+   all of them, BatchNorm's statistics are those of a part.  Returns the sum of the losses. */
+static inline double train_minibatch(trainer *t, int epoch, int rows, double lr)
+{
+    double sum = 0;
+    for (int done = 0, n; done < rows; done += n) {
+        lp_real loss = 0;
+        double  start = seconds_now();
+        n = rows - done < t->batch ? rows - done : t->batch;
+        trainer_load(t, epoch, t->first + done, n);
+        t->waited += seconds_now() - start;
+        trainer_check(t, lp_gradient(t->net, n == rows ? 1 : (float)n / (float)rows, &loss));
+        sum += (double)loss * n;
+    }
+    trainer_check(t, lp_step(t->net, (float)lr));
+    return sum;
+}
+
 /* One epoch of Algorithm 1, or the rest of it, members taking turns from minibatch to minibatch; the
    last, shorter minibatch trains too.  Returns the mean loss over the images. */
 static inline double train_epoch(trainer *t, int epoch, double lr)
@@ -137,18 +187,17 @@ static inline double train_epoch(trainer *t, int epoch, double lr)
     t->epoch = epoch;
     lp_shuffle(t->seed, STREAM_ORDER + (uint64_t)epoch, t->order, t->train->count);
     while (t->first < t->train->count) {
-        int     rows = minibatch_rows(t, t->train, t->first);
+        int     left = t->train->count - t->first, most = t->batch * t->parts;
+        int     rows = left < most ? left : most;
         lp_info info = lp_get_info(t->net);
-        lp_real loss = 0;
-        double  start = seconds_now();
-        trainer_load(t, epoch, t->first, rows);
-        trainer_check(t, lp_train_step(t->net, (float)lr, &loss));
+        double  start = seconds_now(), loss = train_minibatch(t, epoch, rows, lr);
         if (t->ema > 0) trainer_check(t, lp_ema_add(t->net, (float)t->ema));
         t->first += rows;
-        t->loss += (double)loss * rows;
+        t->loss += loss;
         t->seconds += seconds_now() - start;
+        t->here += seconds_now() - start;
         t->images += rows;
-        progress_step(&t->bar, rows, (double)loss, lr, info.member, info.members);
+        progress_step(&t->bar, rows, loss / rows, lr, info.member, info.members);
         if (t->keep && checkpoint_due(t->keep)) trainer_keep(t);
     }
     double mean = t->loss / t->train->count;
@@ -163,7 +212,8 @@ static inline int trainer_predict(trainer *t, const image_set *set, int first, i
 {
     int rows = minibatch_rows(t, set, first);
     trainer_check(t, lp_set_batch(t->net, rows));
-    for (int i = 0; i < rows; i++) {
+    if (t->load) t->load(t, set, AS_TESTED, NULL, first, rows);
+    for (int i = 0; i < rows && !t->load; i++) {
         const uint8_t *pixels = set->pixels + (size_t)(first + i) * IMAGE_BYTES;
         image_normalise(&t->augment, pixels, t->image->data + i * IMAGE_BYTES);
         t->label->labels[i] = set->labels[first + i];
@@ -175,12 +225,27 @@ static inline int trainer_predict(trainer *t, const image_set *set, int first, i
 
 #define TEST_COST (1.0 / 3) /* of an image that is only tested, in images of training */
 
+/* How many classes are likelier than the right one; of equal ones the first is. */
+static inline int rank_of_label(const lp_real *probs, int classes, int label)
+{
+    int rank = 0;
+    for (int c = 0; c < classes; c++)
+        rank += probs[c] > probs[label] || (c < label && probs[c] >= probs[label]);
+    return rank;
+}
+
 static inline lp_metrics evaluate(trainer *t, const image_set *set, int which)
 {
     lp_metrics metrics = lp_metrics_zero();
+    int        models = which == LP_ENSEMBLE ? lp_get_info(t->net).members : 1;
+    t->top5 = 0;
     for (int first = 0; first < set->count; first += t->batch) {
         int rows = trainer_predict(t, set, first, which);
-        progress_step(&t->bar, rows * TEST_COST, 0, 0, 0, 0);
+        progress_step(&t->bar, rows * models * TEST_COST, 0, 0, 0, 0);
+        for (int i = 0; i < rows; i++) {
+            const lp_real *p = t->probs + (size_t)i * (size_t)set->classes;
+            t->top5 += rank_of_label(p, set->classes, t->label->labels[i]) < 5;
+        }
         lp_metrics_add(&metrics, t->probs, t->label->labels, rows, set->classes);
     }
     return metrics;
