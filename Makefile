@@ -14,7 +14,7 @@ MAKEFLAGS += -j2
 
 SHARED   = latephase.h $(wildcard examples/*.h examples/microcontroller/net.h reference/*.h)
 # Most programs are linked with one object that holds the library; two have an own form of it.
-USERS    = $(B)/demo $(B)/cifar $(B)/enwik8 $(B)/sweep $(B)/finetune $(B)/table $(B)/export $(B)/measure
+USERS    = $(B)/demo $(B)/cifar $(B)/enwik8 $(B)/sweep $(B)/finetune $(B)/imagenet $(B)/table $(B)/export $(B)/measure
 PROGRAMS = $(USERS) $(B)/predict $(B)/quadratic
 # Most tests are linked with one object that holds the library; three hold a library of their own.
 # (A new test program is one more word in LINKED, and a line in tests/run.sh.)
