@@ -1,0 +1,185 @@
+#!/bin/sh
+# examples/imagenet.c on made-up pictures: it learns, a run that was stopped and killed ends with the bits of
+# one that was not, neither threads nor shards matter, top-5 is what counting gives, and bad input gets one
+# line on stderr.
+# usage: tests/imagenet.sh quick|full IMAGENET
+set -u
+LC_ALL=C
+export LC_ALL
+mode=$1 imagenet=$2
+dir=$(mktemp -d) || exit 1
+trap 'rm -rf "$dir"' EXIT
+. "$(dirname "$0")/programs.sh" || exit 1
+full() { [ "$mode" = full ]; }
+test_is() { name=$1; shift; if "$@"; then ok; else bad "$name"; fi; }
+
+# pictures SIDE FIRST COUNT CLASSES [NAMES]: a data set file.  Picture i is of class i % CLASSES; odd classes have
+# upright stripes, even ones lying stripes, and the bits of the class are bright colours; the rest is noise.
+pictures() {
+    awk -v side="$1" -v n="$3" -v names="${5:-$(i=0; while [ $i -lt "$4" ]; do printf 'c%d\\n' $i; i=$((i + 1)); done)}" '
+        BEGIN { a = 4 * n; b = a + n * side * side * 3; gsub(/\n/, "\\n", names)
+            h = sprintf("{\"__metadata__\":{\"classes\":\"%s\"},\"labels\":{\"dtype\":\"I32\",\"shape\":[%d]," \
+                "\"data_offsets\":[0,%d]},\"images\":{\"dtype\":\"U8\",\"shape\":[%d,%d,%d,3],\"data_offsets\":[%d,%d]}}",
+                names, n, a, n, side, side, a, b)
+            printf "%s", h }' >"$dir/header"
+    n=$(wc -c <"$dir/header")
+    printf "\\$(printf %o $((n % 256)))\\$(printf %o $((n / 256)))\0\0\0\0\0\0"
+    cat "$dir/header"
+    i=$2
+    while [ $i -lt $(($2 + $3)) ]; do printf "\\$(printf %o $((i % $4)))\0\0\0"; i=$((i + 1)); done
+    awk -v side="$1" -v first="$2" -v n="$3" -v classes="$4" 'BEGIN {
+        for (i = first; i < first + n; i++) {
+            c = i % classes; r = i * 7919 % 65536
+            for (k = 0; k < 3; k++) bright[k] = 1 + 60 * (int(c / 2 ^ k) % 2)
+            for (y = 0; y < side; y++) for (x = 0; x < side; x++) for (k = 0; k < 3; k++) {
+                r = (r * 1109 + 12345) % 65536
+                printf "%c", bright[k] + 34 * (int((c % 2 ? x : y) / 4) % 2) + int(r / 2048)
+            }
+        } }'
+}
+# cut NAME FIRST COUNT...: the sequence of 84 pictures of seven classes as shards.
+shards() {
+    stem=$1 of=$(($# - 1)) at=0 k=0
+    shift
+    for count; do
+        k=$((k + 1))
+        pictures 40 $at "$count" 7 >"$dir/$stem-$(printf %05d $k)-of-$(printf %05d $of).st"
+        at=$((at + count))
+    done
+}
+shards one 84
+shards many 30 41 13
+one=$dir/one-00001-of-00001.st many=$dir/many-00002-of-00003.st
+pictures 40 0 84 2 >"$dir/easy.st"
+
+# The result, the table and the course of training without what is the machine's.
+result() { sed -n '/^model/,$p' "$1" | sed 's/dataset=[a-z]*//; s/train_img_s=.*//'; }
+same_result() { test_is "$1" [ -n "$(result "$2")" ] && test_is "$1" [ "$(result "$2")" = "$(result "$3")" ]; }
+course() { cut -d, -f1-7 "$1"; }
+
+# A late phase that crosses T0 and --drop, each of which takes the state to another net; minibatches of two
+# parts, the last of them shorter.
+set -- --net resnet-18 --side 32 --epochs 4 --t0 1 --drop 3 --members 2 --batch 24 --parts 2 --lr 0.01 --late bn,head \
+    --quiet
+accept "two threads, three shards" '^result dataset=many net=resnet-18 late=bn,head members=2 seed=1 top1=' \
+    "$imagenet" --data "$many" "$@" --threads 2 --save "$dir/two.st" --save-members --csv "$dir/two.csv" \
+    --predictions "$dir/predictions.csv" --confusion
+cp "$dir/out" "$dir/two"
+sed '/^class/,/^$/d' "$dir/out" >"$dir/two" # without the confusion
+accept "one thread, one shard" '^result dataset=one ' "$imagenet" --data "$one" "$@" --threads 1 --save "$dir/one.st" \
+    --save-members --csv "$dir/one.csv"
+same_result "neither threads nor shards change the result" "$dir/out" "$dir/two"
+test_is "... nor the model" cmp "$dir/one.st" "$dir/two.st"
+same "... nor the course" "$(course "$dir/one.csv")" "$(course "$dir/two.csv")"
+same "epochs, members" "$(cut -d, -f1,7 "$dir/two.csv" | tr '\n' ' ')" "epoch,members 1,1 2,2 3,2 4,2 "
+test_is "the model at T0 is in the table" grep -q '^single model at T0 ' "$dir/two"
+
+# Top-1, top-5 and NLL by counting; of equal probabilities the first is likelier.
+count=$(tail -n +2 "$dir/predictions.csv" | awk -F, '
+    { right = $(3 + $2); rank = 0
+      for (i = 3; i <= NF; i++) rank += $i > right || ($i == right && i < 3 + $2)
+      n++; top1 += rank < 1; top5 += rank < 5; nll -= log(right) }
+    END { printf "%d %.2f %.2f %.4f", n, 100 * top1 / n, 100 * top5 / n, nll / n }')
+cp "$dir/two" "$dir/out"
+same "as counted" "$count" "14 $(value top1) $(value top5) $(value nll)"
+test_is "seven classes, five places: not all are right" [ "$(value top5 | cut -d. -f1)" -lt 100 ]
+test_is "... and more than at the first place" [ "$(value top5 | tr -d .)" -gt "$(value top1 | tr -d .)" ]
+
+# What was saved says the same, members and all; it needs no options but the data.
+accept "a saved model" '^result dataset=many net=resnet-18 late=bn,head members=2 ' \
+    "$imagenet" --data "$many" --eval --weights "$dir/two.st" --quiet --threads 1 --batch 7
+sed '/^single model at T0/d' "$dir/two" >"$dir/two.after"
+same_result "it is as good as when it was trained" "$dir/two.after" "$dir/out"
+
+# Stopped by a signal, resumed, killed, resumed.
+# at_least FILE SIZE: waits until the file is there and so large.
+wait_for() { i=0; while [ ! -s "$1" ] && [ $i -lt 300 ]; do sleep 0.05; i=$((i + 1)); done; }
+run() { "$imagenet" --data "$one" "$@" --threads 1 --save "$dir/resumed.st" --save-members --csv "$dir/resumed.csv"; }
+"$imagenet" --data "$one" "$@" --threads 2 --save "$dir/resumed.st" --save-members --csv "$dir/resumed.csv" \
+    --checkpoint "$dir/ck" --checkpoint-minutes 1000 >"$dir/out" 2>"$dir/err" &
+wait_for "$dir/resumed.csv" # begun
+sleep 0.4
+kill -TERM $!
+wait $!
+test_is "SIGTERM: the command to go on" grep -q "to go on: .*--resume $dir/ck" "$dir/err"
+test_is "SIGTERM: no result" [ ! -e "$dir/resumed.st" ]
+for n in $(full && echo 1 2 3 4 5 6 7 8 || echo 1); do
+    before=$(cksum "$dir/ck")
+    "$imagenet" --resume "$dir/ck" --threads 1 --checkpoint-minutes 0 >"$dir/out" 2>"$dir/err" &
+    i=0
+    while [ "$(cksum "$dir/ck")" = "$before" ] && [ $i -lt 200 ]; do sleep 0.05; i=$((i + 1)); done
+    sleep "0.$((n % 4))"
+    kill -KILL $! 2>/dev/null
+    wait $! 2>/dev/null
+done
+accept "killed, and resumed" '^result dataset=one ' "$imagenet" --resume "$dir/ck" --threads 1
+same_result "the same result" "$dir/out" "$dir/two"
+test_is "the same model" cmp "$dir/resumed.st" "$dir/two.st"
+same "the same course" "$(course "$dir/resumed.csv")" "$(course "$dir/two.csv")"
+refuse "other pictures" 2 "--data $dir/easy.st: not the pictures that the checkpoint" \
+    "$imagenet" --resume "$dir/ck" --data "$dir/easy.st"
+refuse "another rate" 2 "--lr 0.2: the checkpoint $dir/ck was made with 0.01" "$imagenet" --resume "$dir/ck" --lr 0.2
+
+# A new head: the classes of another data set are learnt, and only the head starts anew.
+accept "a new head learns two classes" '^result dataset=easy net=resnet-18 late=none ' "$imagenet" --data "$dir/easy.st" \
+    --side 32 --weights "$dir/two.st" --new-head --late none --epochs 4 --batch 12 --lr 0.01 --threads 1
+test_is "far above chance: $(value top1)" [ "$(value top1 | cut -d. -f1)" -ge 80 ]
+test_is "chance before" [ "$(sed -n 's/^before  *\([0-9]*\).*/\1/p' "$dir/out")" -le 75 ]
+same "what starts anew" "$(grep '^fc\|^[a-z.0-9]* is ' "$dir/out" | cut -d' ' -f1 | sort | tr '\n' ' ')" "fc.bias fc.weight "
+
+# ---- what is refused
+tensor() { # NAME: a file with this tensor alone: [1]
+    header="{\"$1\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}"
+    printf "\\$(printf %o ${#header})\0\0\0\0\0\0\0%s\0\0\0\0" "$header"
+}
+tensor layer1.2.conv1.weight >"$dir/deeper.st"
+small() { data=$1; shift; "$imagenet" --data "$dir/$data" --side 32 --epochs 1 --threads 1 --quiet "$@"; }
+refuse "no --data" 2 "--data is missing" "$imagenet"
+refuse "no file" 2 "$dir/none.st: No such file" small none.st
+refuse "unknown net" 2 "--net resnet-19: expected resnet-18, 34, 50, 101 or 152, or densenet-121" small easy.st --net resnet-19
+refuse "unknown family" 2 "--late rank1: expected bn, head, full or none" small easy.st --late rank1
+refuse "too small a side" 2 "--side '31'" small easy.st --side 31
+refuse "parts that do not fit" 2 "--parts 5: expected a divisor of --batch 32" small easy.st --parts 5
+refuse "T0 behind the end" 2 "--t0 1: expected less than --epochs 1" small easy.st --t0 1
+refuse "other classes" 2 '--weights '"$dir/two.st"': its classes are not those of' small easy.st --weights "$dir/two.st"
+pictures 40 0 20 2 'cat\ndog\n' | sed 's/"classes":"cat\\ndog\\n"/"clasess":"cat\\ndog\\n"/' >"$dir/nameless.st"
+refuse "other classes without names" 2 '"fc.bias" is [7] in the file, but [2] in the net (--new-head learns other classes)' \
+    small nameless.st --weights "$dir/two.st"
+refuse "weights of another depth" 2 'the file has "layer1.2.conv1.weight", which the net has not; is it the same net?' \
+    small easy.st --weights "$dir/deeper.st"
+tensor bn1.weight >"$dir/part.st"
+full && refuse "weights of another family, for a new head" 2 'conv1.weight is not in the net; is it the same net?' \
+    small easy.st --weights "$dir/two.st" --new-head --net densenet-121
+refuse "a new head without weights" 2 "--new-head: expected with --weights" small easy.st --new-head
+refuse "weights that are none" 2 "$dir/easy.st: its classes" small one-00001-of-00001.st --weights "$dir/easy.st"
+refuse "nowhere for predictions" 2 "--predictions $dir/none/x: cannot be written" small easy.st --predictions "$dir/none/x"
+pictures 40 0 10 1 >"$dir/one.class.st"
+refuse "one class" 2 "one.class.st: 1 class, expected 2 to 1000" small one.class.st
+pictures 40 0 20 2 'cat\ndog\ncow\n' >"$dir/empty.class.st"
+refuse "an empty class" 2 'empty.class.st: class "cow" has no pictures' small empty.class.st
+pictures 40 0 20 3 'cat\ndog\n' >"$dir/many.labels.st"
+refuse "a label without a class" 2 "many.labels.st: image 2 has label 2, expected 0 to 1" small many.labels.st
+pictures 31 0 10 2 >"$dir/tiny.st"
+refuse "pictures that are too small" 2 '"images" is U8 [10, 31, 31, 3], expected U8 [n, s, s, 3] with s >= 32' small tiny.st
+sed 's/\[10,31,31,3\]/[10,31,93,1]/' "$dir/tiny.st" >"$dir/oblong.st"
+refuse "pictures that are no squares" 2 '"images" is U8 [10, 31, 93, 1], expected U8 [n, s, s, 3]' small oblong.st
+head -c 20000 "$dir/easy.st" >"$dir/cut.st"
+refuse "a file that is cut" 2 "$dir/cut.st: " small cut.st
+cp "$dir/many-00001-of-00003.st" "$dir/some-00001-of-00002.st"
+refuse "a missing shard" 2 "some-00002-of-00002.st: No such file" small some-00001-of-00002.st
+pictures 41 0 14 7 >"$dir/some-00002-of-00002.st"
+refuse "shards of two sizes" 2 "some-00002-of-00002.st: pictures of 41 x 41, but $dir/some-00001-of-00002.st has 40 x 40" \
+    small some-00001-of-00002.st
+pictures 40 0 14 2 >"$dir/some-00002-of-00002.st"
+refuse "shards of other classes" 2 "some-00002-of-00002.st: its classes are not those of $dir/some-00001" \
+    small some-00002-of-00002.st
+pictures 40 0 14 7 | sed 's/"dtype":"U8"/"dtype":"F8"/' >"$dir/some-00002-of-00002.st"
+refuse "shards of another format" 2 "some-00002-of-00002.st: " small some-00001-of-00002.st
+refuse "a test set of other classes" 2 "--test $dir/easy.st: its classes are not those of $one" \
+    "$imagenet" --data "$one" --test "$dir/easy.st"
+refuse "eval of nothing" 2 "--eval: expected with --weights" small easy.st --eval
+refuse "exploding loss" 1 "not finite" small easy.st --lr 1e25 --limit-train 48 --batch 8 --limit-test 4
+accept "help" 'this text$' "$imagenet" --help
+
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" -eq 0 ]
