@@ -664,12 +664,8 @@ static void resume(trainer *t, const options *o, const char *path)
         || (int)fact_number(&f, "data.test") != t->test->count)
         die(EXIT_USAGE, "--data %s: not the images that the checkpoint %s was made with", o->data,
             path);
-    trainer_resume(t, &f);
+    trainer_resume(t, &f, o->common.epochs, o->common.quiet);
     lp_close_file(&f.file);
-    if (t->epoch > o->common.epochs + 1 || (t->epoch == o->common.epochs + 1 && t->first))
-        die(EXIT_USAGE, "--epochs %d: the checkpoint %s has done %d", o->common.epochs, path,
-            t->epoch - 1);
-    if (!o->common.quiet) printf("resumed from %s: epoch %d, image %d\n", path, t->epoch, t->first);
 }
 
 /* The weights, or the state, that the options name. */

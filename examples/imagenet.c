@@ -181,6 +181,9 @@ static void check_options(options *o)
     o->families = late_parse(o->late);
     if (o->families & ~(unsigned)(LP_LATE_BN | LP_LATE_HEAD | LP_LATE_FULL))
         die(EXIT_USAGE, "--late %s: expected bn, head, full or none", o->late);
+    if (o->preset && !o->files.weights && !o->files.resume)
+        die(EXIT_USAGE, "--preset %s: expected with --weights FILE, which it trains further",
+            preset_names[o->preset]);
     if (o->new_head && !o->files.weights && !o->files.resume)
         die(EXIT_USAGE, "--new-head: expected with --weights FILE");
     if (o->new_head && o->files.eval)
@@ -317,7 +320,7 @@ static void choose_normalisation(data *d, const options *o)
     if (!from) return;
     fact_file f = facts_open(from);
     normalisation_of_file(&f, d->mean, d->deviation);
-    check_names(d, o, &f);
+    if (!o->files.resume) check_names(d, o, &f);
     lp_close_file(&f.file);
 }
 
@@ -663,15 +666,10 @@ static void resume(run *r)
     if (!fact_text(&f, "data", there, sizeof there) || strcmp(here, there) != 0)
         die(EXIT_USAGE, "--data %s: not the pictures that the checkpoint %s was made with", o->data,
             path);
-    trainer_resume(&r->t, &f);
+    trainer_resume(&r->t, &f, o->common.epochs, o->common.quiet);
     recall(&r->keep, &f, "score.before", &r->before);
     recall(&r->keep, &f, "score.t0", &r->at_t0);
     lp_close_file(&f.file);
-    if (r->t.epoch > o->common.epochs + 1 || (r->t.epoch == o->common.epochs + 1 && r->t.first))
-        die(EXIT_USAGE, "--epochs %d: the checkpoint %s has done %d", o->common.epochs, path,
-            r->t.epoch - 1);
-    if (!o->common.quiet)
-        printf("resumed from %s: epoch %d, picture %d\n", path, r->t.epoch, r->t.first);
 }
 
 /* A line for each test picture: its number in the data set, its label, the averaged model's

@@ -148,8 +148,8 @@ static inline void fact_metrics(const fact_file *f, const char *key, lp_metrics 
     m->images = x[0], m->correct = x[1], m->nll = x[2], m->brier = x[3];
 }
 
-/* The state and place of a checkpoint. */
-static inline void trainer_resume(trainer *t, const fact_file *f)
+/* The state and place of a checkpoint, which is within so many epochs. */
+static inline void trainer_resume(trainer *t, const fact_file *f, int epochs, int quiet)
 {
     if (lp_read_state(t->net, &f->file) != LP_OK)
         die(EXIT_USAGE, "%s: %s", f->path, lp_error(t->net));
@@ -160,6 +160,10 @@ static inline void trainer_resume(trainer *t, const fact_file *f)
     t->images = fact_number(f, "place.images");
     fact_metrics(f, "place.at_t0", &t->at_t0);
     fact_metrics(f, "place.last", &t->last);
+    if (t->epoch > epochs + 1 || (t->epoch == epochs + 1 && t->first))
+        die(EXIT_USAGE, "--epochs %d: the checkpoint %s has done %d", epochs, f->path,
+            t->epoch - 1);
+    if (!quiet) printf("resumed from %s: epoch %d, image %d\n", f->path, t->epoch, t->first);
 }
 
 /* A minibatch, the next `rows` images, in parts as large as the net takes: the gradient is the mean over

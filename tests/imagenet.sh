@@ -37,7 +37,7 @@ pictures() {
             }
         } }'
 }
-# cut NAME FIRST COUNT...: the sequence of 84 pictures of seven classes as shards.
+# shards NAME COUNT...: the sequence of 84 pictures of seven classes as shards.
 shards() {
     stem=$1 of=$(($# - 1)) at=0 k=0
     shift
@@ -64,7 +64,6 @@ set -- --net resnet-18 --side 32 --epochs 4 --t0 1 --drop 3 --members 2 --batch 
 accept "two threads, three shards" '^result dataset=many net=resnet-18 late=bn,head members=2 seed=1 top1=' \
     "$imagenet" --data "$many" "$@" --threads 2 --save "$dir/two.st" --save-members --csv "$dir/two.csv" \
     --predictions "$dir/predictions.csv" --confusion
-cp "$dir/out" "$dir/two"
 sed '/^class/,/^$/d' "$dir/out" >"$dir/two" # without the confusion
 accept "one thread, one shard" '^result dataset=one ' "$imagenet" --data "$one" "$@" --threads 1 --save "$dir/one.st" \
     --save-members --csv "$dir/one.csv"
@@ -92,9 +91,8 @@ sed '/^single model at T0/d' "$dir/two" >"$dir/two.after"
 same_result "it is as good as when it was trained" "$dir/two.after" "$dir/out"
 
 # Stopped by a signal, resumed, killed, resumed.
-# at_least FILE SIZE: waits until the file is there and so large.
+# wait_for FILE: until it is there and not empty.
 wait_for() { i=0; while [ ! -s "$1" ] && [ $i -lt 300 ]; do sleep 0.05; i=$((i + 1)); done; }
-run() { "$imagenet" --data "$one" "$@" --threads 1 --save "$dir/resumed.st" --save-members --csv "$dir/resumed.csv"; }
 "$imagenet" --data "$one" "$@" --threads 2 --save "$dir/resumed.st" --save-members --csv "$dir/resumed.csv" \
     --checkpoint "$dir/ck" --checkpoint-minutes 1000 >"$dir/out" 2>"$dir/err" &
 wait_for "$dir/resumed.csv" # begun
@@ -143,15 +141,16 @@ refuse "parts that do not fit" 2 "--parts 5: expected a divisor of --batch 32" s
 refuse "T0 behind the end" 2 "--t0 1: expected less than --epochs 1" small easy.st --t0 1
 refuse "other classes" 2 '--weights '"$dir/two.st"': its classes are not those of' small easy.st --weights "$dir/two.st"
 pictures 40 0 20 2 'cat\ndog\n' | sed 's/"classes":"cat\\ndog\\n"/"clasess":"cat\\ndog\\n"/' >"$dir/nameless.st"
-refuse "other classes without names" 2 '"fc.bias" is [7] in the file, but [2] in the net (--new-head learns other classes)' \
-    small nameless.st --weights "$dir/two.st"
+refuse "other classes without names" 2 '"fc.weight" is [7,512] in the file, but [2,512] in the net (--new-head learns other classes)' \
+    small nameless.st --weights "$dir/two.st" --batch 8
 refuse "weights of another depth" 2 'the file has "layer1.2.conv1.weight", which the net has not; is it the same net?' \
     small easy.st --weights "$dir/deeper.st"
 tensor bn1.weight >"$dir/part.st"
 full && refuse "weights of another family, for a new head" 2 'conv1.weight is not in the net; is it the same net?' \
     small easy.st --weights "$dir/two.st" --new-head --net densenet-121
 refuse "a new head without weights" 2 "--new-head: expected with --weights" small easy.st --new-head
-refuse "weights that are none" 2 "$dir/easy.st: its classes" small one-00001-of-00001.st --weights "$dir/easy.st"
+refuse "a preset without weights" 2 "--preset imagenet_bn: expected with --weights" small easy.st --preset imagenet_bn
+refuse "weights that are none" 2 'the file has "labels", which the net has not' small easy.st --weights "$dir/easy.st"
 refuse "nowhere for predictions" 2 "--predictions $dir/none/x: cannot be written" small easy.st --predictions "$dir/none/x"
 pictures 40 0 10 1 >"$dir/one.class.st"
 refuse "one class" 2 "one.class.st: 1 class, expected 2 to 1000" small one.class.st

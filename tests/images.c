@@ -1,4 +1,4 @@
-/* images.c - sets of own pictures: the reader, the split, what a net confuses
+/* images.c - sets of own pictures: the reader, the split, what a net confuses; crops of photographs
    SPDX-License-Identifier: MIT OR Unlicense
 
    What is refused ends the program, so it is tried in a child.  Needs POSIX; linked with impl.o. */
@@ -12,6 +12,7 @@
 #include "../examples/images.h"
 #include "../examples/trainer.h"
 #include "../examples/report.h"
+#include "../examples/photographs.h"
 #include "test.h"
 #include <sys/wait.h>
 
@@ -295,9 +296,128 @@ static void tables(void)
     CHECK(text[strlen(text) - 2] == '0');
 }
 
+/* Where the number of a shard is, if the name has one. */
+static void shard_names(void)
+{
+    static const char *const none[] = {
+        "a.st", "a-0001-of-00002.st", "a-00001-of-0002.st", "a00001-of-00002", "a-000001-of-00002",
+        "-of-"
+    };
+    for (int i = 0; i < 6; i++) CHECK(shard_number(none[i]) == NULL);
+    CHECK_TEXT(shard_number("d-of-/a-00003-of-00012.st"), "00003-of-00012.st");
+    CHECK_TEXT(shard_number("x-00001-of-00009/a-00003-of-00012"), "00003-of-00012");
+    photographs p = { { 0, 0, NULL, NULL }, 0, 0, NULL, "" };
+    photographs_name(&p, "a-00002-of-00003.st");
+    CHECK_INT(p.shards, 3);
+    CHECK_TEXT(p.shard[0].path, "a-00001-of-00003.st");
+    CHECK_TEXT(p.shard[2].path, "a-00003-of-00003.st");
+    free(p.shard);
+}
+
+/* Crops are within the picture, and have area, sides and flips as they should; another epoch, seed or
+   picture has another. */
+static void crops(void)
+{
+    enum { DRAWS = 20000, SIDE_HERE = 200 };
+    double area = 0, least = 1, ratio[2] = { 9, 0 };
+    int    flips = 0, outside = 0, left = 0, top = 0, at_end = 0;
+    for (int i = 0; i < DRAWS; i++) {
+        crop   c = crop_random(1, 3, i, SIDE_HERE);
+        double share = (double)c.width * c.height / (SIDE_HERE * SIDE_HERE);
+        double r = (double)c.width / c.height;
+        area += share / DRAWS;
+        if (share < least) least = share;
+        if (r < ratio[0]) ratio[0] = r;
+        if (r > ratio[1]) ratio[1] = r;
+        flips += c.flip;
+        outside += c.x < 0 || c.y < 0 || c.x + c.width > SIDE_HERE || c.y + c.height > SIDE_HERE;
+        left += c.x < SIDE_HERE - c.width - c.x;
+        top += c.y < SIDE_HERE - c.height - c.y;
+        at_end += c.x + c.width == SIDE_HERE && c.width < SIDE_HERE;
+    }
+    CHECK_INT(outside, 0);
+    CHECK(area > 0.47 && area < 0.485); /* torchvision's has 0.477 */
+    CHECK(least > 0.075 && least < 0.085);
+    CHECK(ratio[0] > 0.73 && ratio[0] < 0.76 && ratio[1] > 1.31 && ratio[1] < 1.37);
+    CHECK(flips > 0.48 * DRAWS && flips < 0.52 * DRAWS);
+    CHECK(left > 0.47 * DRAWS && left < 0.51 * DRAWS && top > 0.47 * DRAWS && top < 0.51 * DRAWS);
+    CHECK(at_end > 0);
+    const crop a = crop_random(1, 3, 5, SIDE_HERE),
+               others[] = { crop_random(2, 3, 5, SIDE_HERE), crop_random(1, 4, 5, SIDE_HERE),
+                            crop_random(1, 3, 6, SIDE_HERE) };
+    for (int i = 0; i < 3; i++) CHECK(a.x != others[i].x || a.y != others[i].y);
+    const crop centre = crop_centre(256);
+    CHECK_INT(centre.x, 16);
+    CHECK_INT(centre.y, 16);
+    CHECK_INT(centre.width, 224);
+    CHECK_INT(centre.height, 224);
+}
+
+/* One place of a scaled line of bytes, by the definition. */
+static double plain_place(const uint8_t *in, int stride, int from, int to, int place)
+{
+    double step = (double)from / to, reach = step > 1 ? step : 1, centre = (place + 0.5) * step;
+    double sum = 0, weights = 0;
+    for (int i = 0; i < from; i++) {
+        double far = (i + 0.5 - centre) / reach, w = 1 - (far < 0 ? -far : far);
+        if (w <= 0) continue;
+        sum += w * in[(ptrdiff_t)i * stride];
+        weights += w;
+    }
+    return sum / weights;
+}
+
+/* A crop of a picture of noise, scaled up and down and not at all, against the definition. */
+static void scales(void)
+{
+    enum { LARGE = 90 };
+    static const crop crops_here[] = {
+        { 3, 5, 80, 70, 0 }, { 3, 5, 80, 70, 1 }, { 10, 0, 20, 90, 1 }, { 29, 7, 40, 40, 0 }
+    };
+    const float  mean[] = { 0, 0, 0 }, deviation[] = { 1 / 255.0f, 1 / 255.0f, 1 / 255.0f };
+    const int    to = 40, line = to * CHANNELS;
+    augmentation a = augmentation_default(1, mean, deviation);
+    photo_loader l = photo_loader_create(to, 1, LARGE, &a, 0);
+    uint8_t      in[LARGE * LARGE * CHANNELS], across[LARGE * CHANNELS * 40];
+    for (size_t i = 0; i < sizeof in; i++) in[i] = (uint8_t)lp_random(1, 2, i);
+    for (int k = 0; k < 4; k++) {
+        crop           c = crops_here[k];
+        const uint8_t *corner = in + (c.y * LARGE + c.x) * CHANNELS;
+        double         worst = 0;
+        scaling_set(&l.across, c.width, to, c.flip);
+        scaling_set(&l.down, c.height, to, 0);
+        scale_across(&l.across, corner, LARGE, c.height, to, l.rows);
+        scale_down(&l.down, &a, l.rows, line, to, l.sum, l.pixels);
+        for (int i = 0; i < c.height * line; i++) {
+            int            x = i % line / CHANNELS, place = c.flip ? to - 1 - x : x;
+            const uint8_t *row = corner + i / line * LARGE * CHANNELS + i % CHANNELS;
+            across[i] = (uint8_t)(plain_place(row, CHANNELS, c.width, to, place) + 0.5);
+        }
+        for (int i = 0; i < to * line; i++) {
+            double want = plain_place(across + i % line, line, c.height, to, i / line);
+            double d = (double)l.pixels[i] - want;
+            if (d < 0) d = -d;
+            if (d > worst) worst = d;
+        }
+        CHECK(worst < 1.01); /* rounded twice */
+        if (k == 3) CHECK(worst < 1e-3 && (int)(l.pixels[4] + 0.5f) == corner[4]); /* untouched */
+    }
+    photo_loader_free(&l);
+}
+
 static const test_case cases[] = {
-    T(whole_set), T(without_names),       T(many_labels), T(refusals), T(splits),
-    T(measures),  T(nothing_to_hold_out), T(confusions),  T(tables),
+    T(whole_set),
+    T(without_names),
+    T(many_labels),
+    T(refusals),
+    T(splits),
+    T(measures),
+    T(nothing_to_hold_out),
+    T(confusions),
+    T(tables),
+    T(shard_names),
+    T(crops),
+    T(scales),
 };
 
 int main(int argc, char **argv)
