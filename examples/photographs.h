@@ -53,9 +53,9 @@ typedef struct photographs {
 static inline const char *shard_number(const char *path)
 {
     static const char digits[] = "0123456789";
-    const char       *found = NULL;
-    for (const char *s = strstr(path, "-of-"); s; s = strstr(s + 1, "-of-"))
-        if (s - path >= 6 && s[-6] == '-' && strspn(s - 5, digits) == 5
+    const char       *found = NULL, *base = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
+    for (const char *s = strstr(base, "-of-"); s; s = strstr(s + 1, "-of-"))
+        if (s - base >= 6 && s[-6] == '-' && strspn(s - 5, digits) == 5
             && strspn(s + 4, digits) == 5)
             found = s - 5;
     return found;

@@ -37,7 +37,7 @@ pictures() {
             }
         } }'
 }
-# shards NAME COUNT...: the sequence of 84 pictures of seven classes as shards.
+# shards NAME COUNT...: the sequence of 42 pictures of seven classes as shards.
 shards() {
     stem=$1 of=$(($# - 1)) at=0 k=0
     shift
@@ -47,8 +47,8 @@ shards() {
         at=$((at + count))
     done
 }
-shards one 84
-shards many 30 41 13
+shards one 42
+shards many 15 20 7
 one=$dir/one-00001-of-00001.st many=$dir/many-00002-of-00003.st
 pictures 40 0 84 2 >"$dir/easy.st"
 
@@ -59,18 +59,20 @@ course() { cut -d, -f1-7 "$1"; }
 
 # A late phase that crosses T0 and --drop, each of which takes the state to another net; minibatches of two
 # parts, the last of them shorter.
-set -- --net resnet-18 --side 32 --epochs 4 --t0 1 --drop 3 --members 2 --batch 24 --parts 2 --lr 0.01 --late bn,head \
+set -- --net resnet-18 --side 32 --epochs 3 --t0 1 --drop 2 --members 2 --batch 16 --parts 2 --lr 0.002 --late bn,head \
     --quiet
 accept "two threads, three shards" '^result dataset=many net=resnet-18 late=bn,head members=2 seed=1 top1=' \
     "$imagenet" --data "$many" "$@" --threads 2 --save "$dir/two.st" --save-members --csv "$dir/two.csv" \
     --predictions "$dir/predictions.csv" --confusion
 sed '/^class/,/^$/d' "$dir/out" >"$dir/two" # without the confusion
-accept "one thread, one shard" '^result dataset=one ' "$imagenet" --data "$one" "$@" --threads 1 --save "$dir/one.st" \
-    --save-members --csv "$dir/one.csv"
-same_result "neither threads nor shards change the result" "$dir/out" "$dir/two"
-test_is "... nor the model" cmp "$dir/one.st" "$dir/two.st"
-same "... nor the course" "$(course "$dir/one.csv")" "$(course "$dir/two.csv")"
-same "epochs, members" "$(cut -d, -f1,7 "$dir/two.csv" | tr '\n' ' ')" "epoch,members 1,1 2,2 3,2 4,2 "
+if full; then # quick: in one with the run that is killed
+    accept "one thread, one shard" '^result dataset=one ' "$imagenet" --data "$one" "$@" --threads 1 \
+        --save "$dir/one.st" --save-members --csv "$dir/one.csv"
+    same_result "neither threads nor shards change the result" "$dir/out" "$dir/two"
+    test_is "... nor the model" cmp "$dir/one.st" "$dir/two.st"
+    same "... nor the course" "$(course "$dir/one.csv")" "$(course "$dir/two.csv")"
+fi
+same "epochs, members" "$(cut -d, -f1,7 "$dir/two.csv" | tr '\n' ' ')" "epoch,members 1,1 2,2 3,2 "
 test_is "the model at T0 is in the table" grep -q '^single model at T0 ' "$dir/two"
 
 # Top-1, top-5 and NLL by counting; of equal probabilities the first is likelier.
@@ -80,7 +82,7 @@ count=$(tail -n +2 "$dir/predictions.csv" | awk -F, '
       n++; top1 += rank < 1; top5 += rank < 5; nll -= log(right) }
     END { printf "%d %.2f %.2f %.4f", n, 100 * top1 / n, 100 * top5 / n, nll / n }')
 cp "$dir/two" "$dir/out"
-same "as counted" "$count" "14 $(value top1) $(value top5) $(value nll)"
+same "as counted" "$count" "7 $(value top1) $(value top5) $(value nll)"
 test_is "seven classes, five places: not all are right" [ "$(value top5 | cut -d. -f1)" -lt 100 ]
 test_is "... and more than at the first place" [ "$(value top5 | tr -d .)" -gt "$(value top1 | tr -d .)" ]
 
@@ -90,10 +92,10 @@ accept "a saved model" '^result dataset=many net=resnet-18 late=bn,head members=
 sed '/^single model at T0/d' "$dir/two" >"$dir/two.after"
 same_result "it is as good as when it was trained" "$dir/two.after" "$dir/out"
 
-# Stopped by a signal, resumed, killed, resumed.
+# Stopped by a signal, resumed, killed, resumed; with one thread and one shard, which change nothing either.
 # wait_for FILE: until it is there and not empty.
 wait_for() { i=0; while [ ! -s "$1" ] && [ $i -lt 300 ]; do sleep 0.05; i=$((i + 1)); done; }
-"$imagenet" --data "$one" "$@" --threads 2 --save "$dir/resumed.st" --save-members --csv "$dir/resumed.csv" \
+"$imagenet" --data "$one" "$@" --threads 1 --save "$dir/resumed.st" --save-members --csv "$dir/resumed.csv" \
     --checkpoint "$dir/ck" --checkpoint-minutes 1000 >"$dir/out" 2>"$dir/err" &
 wait_for "$dir/resumed.csv" # begun
 sleep 0.4
@@ -115,14 +117,14 @@ same_result "the same result" "$dir/out" "$dir/two"
 test_is "the same model" cmp "$dir/resumed.st" "$dir/two.st"
 same "the same course" "$(course "$dir/resumed.csv")" "$(course "$dir/two.csv")"
 refuse "other pictures" 2 "--data $dir/easy.st: not the pictures that the checkpoint" \
-    "$imagenet" --resume "$dir/ck" --data "$dir/easy.st"
-refuse "another rate" 2 "--lr 0.2: the checkpoint $dir/ck was made with 0.01" "$imagenet" --resume "$dir/ck" --lr 0.2
+    "$imagenet" --resume "$dir/ck" --data "$dir/easy.st" --quiet
+refuse "another rate" 2 "--lr 0.2: the checkpoint $dir/ck was made with 0.002" "$imagenet" --resume "$dir/ck" --lr 0.2
 
 # A new head: the classes of another data set are learnt, and only the head starts anew.
 accept "a new head learns two classes" '^result dataset=easy net=resnet-18 late=none ' "$imagenet" --data "$dir/easy.st" \
-    --side 32 --weights "$dir/two.st" --new-head --late none --epochs 4 --batch 12 --lr 0.01 --threads 1
+    --side 32 --weights "$dir/two.st" --new-head --late none --epochs 3 --batch 8 --threads 1
 test_is "far above chance: $(value top1)" [ "$(value top1 | cut -d. -f1)" -ge 80 ]
-test_is "chance before" [ "$(sed -n 's/^before  *\([0-9]*\).*/\1/p' "$dir/out")" -le 75 ]
+test_is "better than before" awk '/^before/ { before = $4 } /^single model/ { exit !($5 < before) }' "$dir/out"
 same "what starts anew" "$(grep '^fc\|^[a-z.0-9]* is ' "$dir/out" | cut -d' ' -f1 | sort | tr '\n' ' ')" "fc.bias fc.weight "
 
 # ---- what is refused

@@ -53,6 +53,7 @@ if [ "$mode" != rest ]; then
     job "$build/graphs" --double $(full && echo --count 1000 || echo --small)
     job sh tests/cli.sh "$build/cifar" "$build/demo" "$build/enwik8" "$build/sweep"
     job sh tests/finetune.sh "$build/finetune"
+    job sh tests/imagenet.sh "$mode" "$build/imagenet"
     job sh tests/measure.sh "$build/measure" "$build/cifar"
     long sh tests/resume.sh "$mode" "$build/cifar" "$build/enwik8"
     job sh tests/table.sh "$build/table" "$build/predict"
