@@ -128,11 +128,12 @@ test_is "better than before" awk '/^before/ { before = $4 } /^single model/ { ex
 same "what starts anew" "$(grep '^fc\|^[a-z.0-9]* is ' "$dir/out" | cut -d' ' -f1 | sort | tr '\n' ' ')" "fc.bias fc.weight "
 
 # ---- what is refused
-tensor() { # NAME: a file with this tensor alone: [1]
-    header="{\"$1\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}"
-    printf "\\$(printf %o ${#header})\0\0\0\0\0\0\0%s\0\0\0\0" "$header"
+tensor() { # NAME COUNT: a file with this tensor alone, zeros
+    header="{\"$1\":{\"dtype\":\"F32\",\"shape\":[$2],\"data_offsets\":[0,$((4 * $2))]}}"
+    printf "\\$(printf %o ${#header})\0\0\0\0\0\0\0%s" "$header"
+    head -c $((4 * $2)) /dev/zero
 }
-tensor layer1.2.conv1.weight >"$dir/deeper.st"
+tensor layer1.2.conv1.weight 1 >"$dir/deeper.st"
 small() { data=$1; shift; "$imagenet" --data "$dir/$data" --side 32 --epochs 1 --threads 1 --quiet "$@"; }
 refuse "no --data" 2 "--data is missing" "$imagenet"
 refuse "no file" 2 "$dir/none.st: No such file" small none.st
@@ -147,8 +148,10 @@ refuse "other classes without names" 2 '"fc.weight" is [7,512] in the file, but 
     small nameless.st --weights "$dir/two.st" --batch 8
 refuse "weights of another depth" 2 'the file has "layer1.2.conv1.weight", which the net has not; is it the same net?' \
     small easy.st --weights "$dir/deeper.st"
-tensor bn1.weight >"$dir/part.st"
-full && refuse "weights of another family, for a new head" 2 'conv1.weight is not in the net; is it the same net?' \
+tensor bn1.weight 64 >"$dir/part.st"
+refuse "a part of the weights, for a new head" 2 'conv1.weight is not in the file; is it the same net?' \
+    small easy.st --weights "$dir/part.st" --new-head --batch 8
+full && refuse "weights of another family, for a new head" 2 'no tensor of the file fits the net' \
     small easy.st --weights "$dir/two.st" --new-head --net densenet-121
 refuse "a new head without weights" 2 "--new-head: expected with --weights" small easy.st --new-head
 refuse "a preset without weights" 2 "--preset imagenet_bn: expected with --weights" small easy.st --preset imagenet_bn
@@ -181,6 +184,78 @@ refuse "a test set of other classes" 2 "--test $dir/easy.st: its classes are not
 refuse "eval of nothing" 2 "--eval: expected with --weights" small easy.st --eval
 refuse "exploding loss" 1 "not finite" small easy.st --lr 1e25 --limit-train 48 --batch 8 --limit-test 4
 accept "help" 'this text$' "$imagenet" --help
+# in_force OPTION: the value in brackets
+in_force() { sed -n "s/^  $1 .*\[\([^]]*\)\]\$/\1/p" "$dir/out"; }
+accept "the preset" 'this text$' "$imagenet" --preset imagenet_bn --weights "$dir/two.st" --help
+for option in net=resnet-50 late=bn members=10 epochs=20 batch=256 parts=2 lr=0.001 lr-end=0.001 drop=10 wd=0.0001 \
+    wd-theta=5e-05 t0=0 turn=mean side=224; do
+    same "preset: $option" "$(in_force "--${option%%=*}")" "${option#*=}"
+done
+accept "from scratch" 'this text$' "$imagenet" --epochs 10 --batch 64 --help
+for option in net=resnet-18 t0=6 drop=10 turn=sum lr=0.025 lr-end=0.00025 lr-from=5 lr-to=9 parts=1; do
+    same "from scratch: $option" "$(in_force "--${option%%=*}")" "${option#*=}"
+done
+
+if full; then
+    # What these options change, and what they do not.
+    tune() { "$imagenet" --data "$one" --test "$many" --weights "$dir/two.st" --side 32 --epochs 2 --members 2 --batch 16 --quiet "$@"; }
+    accept "a test set of its own" '^result dataset=one ' tune --threads 1 --predictions "$dir/all.csv"
+    same "which is tested whole" "$(wc -l <"$dir/all.csv")" 43
+    first=$(value nll)
+    for option in "--drop 2" "--turn sum" "--wd-theta 1" "--wd 0.5" "--parts 2" "--seed 2" "--late bn,head" "--late none" \
+        "--lr 0.01" "--lr-end 0 --lr-from 0 --lr-to 2" "--side 48"; do
+        accept "$option" '^result' tune --threads 1 $option
+        test_is "$option changes the result" [ "$(value nll)" != "$first" ]
+    done
+    for option in "--recompute" "--threads 2" "--test $one"; do
+        accept "$option" '^result' tune --threads 1 $option
+        same "$option changes nothing" "$(value nll)" "$first"
+    done
+    accept "a DenseNet" '^result dataset=easy net=densenet-121 ' small easy.st --net densenet121 --batch 32 --limit-test 4
+
+    # What PyTorch says of the same pictures with the same weights.
+    python=
+    for candidate in python3 /usr/bin/python3; do
+        [ -n "$python" ] || ! "$candidate" -c 'import torchvision' 2>/dev/null || python=$candidate
+    done
+    if [ -n "$python" ]; then
+        cat >"$dir/compare.py" <<'EOF'
+import json, struct, sys
+import numpy as np, torch, torchvision
+from PIL import Image
+from torchvision import transforms as T
+
+torch.manual_seed(1)
+net = torchvision.models.resnet18(num_classes=7)
+if sys.argv[1] == "make":
+    torch.save(net.state_dict(), sys.argv[2])
+    sys.exit()
+net.load_state_dict(torch.load(sys.argv[2]))
+net.eval()
+data = open(sys.argv[3], "rb").read()
+n, = struct.unpack("<Q", data[:8])
+a, b = json.loads(data[8:8 + n])["images"]["data_offsets"]
+images = np.frombuffer(data[8 + n + a:8 + n + b], "uint8").reshape(-1, 40, 40, 3)
+prepare = T.Compose([T.CenterCrop(35), T.Resize((32, 32)), T.ToTensor(),
+                     T.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))])
+lines = [line.split(",") for line in open(sys.argv[4])][1:]
+with torch.no_grad():
+    x = torch.stack([prepare(Image.fromarray(images[int(line[0])])) for line in lines])
+    p = torch.softmax(net(x), 1).numpy()
+worst = np.abs(p - np.array([[float(v) for v in line[2:]] for line in lines])).max()
+print("largest difference of a probability:", worst)
+assert len(lines) == 42 and worst < 1e-5
+EOF
+        "$python" "$dir/compare.py" make "$dir/torch.pt" 2>"$dir/err"
+        "$python" "$(dirname "$0")/../data_scripts/torch_to_safetensors.py" "$dir/torch.pt" "$dir/torch.st" 2>"$dir/err"
+        accept "weights of PyTorch" '^result' "$imagenet" --data "$one" --test "$one" --net resnet-18 --side 32 --eval \
+            --weights "$dir/torch.st" --predictions "$dir/torch.csv"
+        test_is "the same probabilities" "$python" "$dir/compare.py" compare "$dir/torch.pt" "$one" "$dir/torch.csv"
+    else
+        echo "skipped: a python3 with torchvision"
+        skipped=$((skipped + 1))
+    fi
+fi
 
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" -eq 0 ]
