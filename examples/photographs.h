@@ -1,25 +1,25 @@
 /* photographs.h - data sets of large pictures that stay on the disk
    SPDX-License-Identifier: MIT OR Unlicense
 
-   One file of data_scripts/pack_images.py, or its shards.  In memory are the labels alone: a picture is
-   read when its minibatch is made.  In training it is a random resized crop, flipped half of the time
-   (Szegedy et al. 2015); in testing the centre, 7/8 of the side (224 of 256); scaled with a triangle
-   filter as wide as the picture shrinks.
+   One file of data_scripts/pack_images.py, or its shards.  In memory are the labels alone: a
+   picture is read when its minibatch is made.  In training it is a random resized crop, flipped
+   half of the time (Szegedy et al. 2015); in testing the centre, 7/8 of the side (224 of 256);
+   scaled with a triangle filter as wide as the picture shrinks.
 
    Minibatches are made ahead.  The order of events, for minibatches a, b, ... of a pass:
 
-     this thread       a thread of its own          what the trainer asks for: a.  It is made on the spot.
-     take a
-     start:            read, crop, scale b          While the net trains on a, b is made into a buffer
-     train on a                                     beside the net's input,
-     wait, take b                                   copied from there when the trainer asks for b,
-     start:            read, crop, scale c          and only then is c begun.
+     this thread     a thread of its own
+     take a                                  what the trainer asks for first is made on the spot
+     start:          read, crop, scale b     into a buffer beside the net's input,
+     train on a                              while the net trains on a
+     wait, take b                            copied from there when the trainer asks for b;
+     start:          read, crop, scale c     only then is c begun
      ...
 
    A picture is a function of (seed, epoch, its number) and goes to a row of its own, so it matters
-   neither who makes it nor when; what was not foreseen is thrown away and made on the spot.  The other
-   thread touches the loader alone, between its start and the wait.  With one thread, and where there
-   are no POSIX threads, all is made on the spot.
+   neither who makes it nor when; what was not foreseen is thrown away and made on the spot.  The
+   other thread touches the loader alone, between its start and the wait.  With one thread, and
+   where there are no POSIX threads, all is made on the spot.
 
    Include latephase.h, options.h, progress.h, checkpoint.h, images.h and trainer.h first. */
 
@@ -171,7 +171,8 @@ static inline void photographs_close(photographs *p)
     free(p);
 }
 
-/* Picture i, [side, side, CHANNELS] bytes; returns the path of the file that cannot be read, or NULL. */
+/* Picture i, [side, side, CHANNELS] bytes; returns the path of the file that cannot be read, or
+   NULL. */
 static inline const char *photographs_read(const photographs *p, int i, uint8_t *pixels)
 {
     size_t bytes = (size_t)p->side * (size_t)p->side * CHANNELS;
@@ -188,8 +189,8 @@ static inline uint64_t photographs_mix(uint64_t h, uint64_t value)
     return h ^ h >> 29;
 }
 
-/* A number that stands for this data set: size, classes, labels and the first picture of each shard, for
-   to read all of them may take an hour. */
+/* A number that stands for this data set: size, classes, labels and the first picture of each
+   shard, for to read all of them may take an hour. */
 static inline uint64_t photographs_hash(const photographs *p)
 {
     size_t   bytes = (size_t)p->side * (size_t)p->side * CHANNELS;
@@ -246,8 +247,8 @@ static inline double small_exp(double x)
     return sum;
 }
 
-/* A rectangle of 8 to 100 % of the area with sides as 3:4 to 4:3, which fits after ten tries or is the
-   whole; drawn from the random numbers of this picture in this epoch. */
+/* A rectangle of 8 to 100 % of the area with sides as 3:4 to 4:3, which fits after ten tries or is
+   the whole; drawn from the random numbers of this picture in this epoch. */
 static inline crop crop_random(uint64_t seed, int epoch, int picture, int side)
 {
     const double log_4_3 = 0.28768207245178090;
@@ -275,8 +276,8 @@ static inline crop crop_centre(int side)
     return c;
 }
 
-/* Scaling of one direction: place i is the sum of `taps` inputs from first[i] on with weights [taps] in
-   units of 2^-WEIGHT_BITS, whole numbers so that all machines agree. */
+/* Scaling of one direction: place i is the sum of `taps` inputs from first[i] on with weights
+   [taps] in units of 2^-WEIGHT_BITS, whole numbers so that all machines agree. */
 enum { WEIGHT_BITS = 22, WEIGHT_HALF = 1 << (WEIGHT_BITS - 1) };
 typedef struct scaling {
     int      room; /* weights per place */
@@ -299,8 +300,8 @@ static inline void scaling_free(scaling *s)
     free(s->weight);
 }
 
-/* `from` inputs to `to` places: a triangle around each place, one input to either side or, where there
-   are fewer places than inputs, as much wider. */
+/* `from` inputs to `to` places: a triangle around each place, one input to either side or, where
+   there are fewer places than inputs, as much wider. */
 static inline void scaling_set(scaling *s, int from, int to, int mirrored)
 {
     double step = (double)from / to, reach = step > 1 ? step : 1;
@@ -367,7 +368,7 @@ typedef struct photo_loader {
     uint8_t     *picture, *rows; /* as stored; scaled across */
     int32_t     *sum;            /* [side, CHANNELS] */
 
-    /* The minibatch that is made ahead: count pictures number[] of set in epoch, the first-th on. */
+    /* The minibatch that is made ahead: count pictures number[] of set in epoch, the first-th on */
     const photo_set *set;
     int              epoch, first, count;
     int32_t         *number;
@@ -380,7 +381,8 @@ typedef struct photo_loader {
 #endif
 } photo_loader;
 
-/* side, capacity: of the net's input; largest: side of the largest picture; ahead: 0: all on the spot. */
+/* side, capacity: of the net's input; largest: side of the largest picture; ahead: 0: all on the
+   spot. */
 static inline photo_loader photo_loader_create(int side, int capacity, int largest,
                                                const augmentation *augment, int ahead)
 {
@@ -406,10 +408,10 @@ static inline const char *photo_make(photo_loader *l, int i)
 {
     const photographs *p = l->set->from;
     int                number = l->number[i], line = l->side * CHANNELS;
-    crop               c = l->epoch == AS_TESTED ? crop_centre(p->side)
-                                                 : crop_random(l->augment.seed, l->epoch, number, p->side);
+    crop               c = crop_centre(p->side);
     const char        *unreadable = photographs_read(p, l->set->at[number], l->picture);
     if (unreadable) return unreadable;
+    if (l->epoch != AS_TESTED) c = crop_random(l->augment.seed, l->epoch, number, p->side);
     scaling_set(&l->across, c.width, l->side, c.flip);
     scaling_set(&l->down, c.height, l->side, 0);
     scale_across(&l->across, l->picture + ((ptrdiff_t)c.y * p->side + c.x) * CHANNELS, p->side,
@@ -465,8 +467,8 @@ static inline void photo_loader_free(photo_loader *l)
     free(l->pixels);
 }
 
-/* An image_loader: takes what was made ahead, if it is that, and begins with the next minibatch of the
-   pass. */
+/* An image_loader: takes what was made ahead, if it is that, and begins with the next minibatch of
+   the pass. */
 static inline void photo_load(trainer *t, const image_set *set, int epoch, const int32_t *order,
                               int first, int rows)
 {

@@ -6,8 +6,8 @@
 #ifndef EXAMPLES_PRETRAINED_H
 #define EXAMPLES_PRETRAINED_H
 
-/* The last layer is called fc in Wide ResNets and torchvision's, linear in CIFAR ResNets, classifier
-   in DenseNets. */
+/* The last layer is called fc in Wide ResNets and torchvision's, linear in CIFAR ResNets,
+   classifier in DenseNets. */
 enum { HEAD_NAMES = 6 };
 static const char *const head_names[HEAD_NAMES] = { "fc.weight",         "fc.bias",
                                                     "linear.weight",     "linear.bias",
@@ -29,8 +29,8 @@ static inline lp_real *head_values(trainer *t, int i, size_t *n)
     return lp_values(t->net, p, LP_SINGLE);
 }
 
-/* Loads what fits but the head, which stays as the seed made it; left [size]: what was not loaded, a
-   line each. */
+/* Loads what fits but the head, which stays as the seed made it; left [size]: what was not loaded,
+   a line each. */
 static inline void load_new_head(trainer *t, const char *path, char *left, size_t size)
 {
     char     not_fitting[4096];

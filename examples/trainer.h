@@ -10,9 +10,9 @@
 
 typedef struct trainer trainer;
 
-/* Images that are somewhere else than in memory: puts `rows` of a set, order[first] and those behind
-   it, as they appear in `epoch`, into the net's inputs; order NULL: in the set's own order, epoch
-   AS_TESTED: as they are tested. */
+/* Images that are somewhere else than in memory: puts `rows` of a set, order[first] and those
+   behind it, as they appear in `epoch`, into the net's inputs; order NULL: in the set's own order,
+   epoch AS_TESTED: as they are tested. */
 enum { AS_TESTED = -1 };
 typedef void (*image_loader)(trainer *t, const image_set *set, int epoch, const int32_t *order,
                              int first, int rows);
@@ -166,8 +166,8 @@ static inline void trainer_resume(trainer *t, const fact_file *f, int epochs, in
     if (!quiet) printf("resumed from %s: epoch %d, image %d\n", f->path, t->epoch, t->first);
 }
 
-/* A minibatch, the next `rows` images, in parts as large as the net takes: the gradient is the mean over
-   all of them, BatchNorm's statistics are those of a part.  Returns the sum of the losses. */
+/* A minibatch, the next `rows` images, in parts as large as the net takes: the gradient is the mean
+   over all of them, BatchNorm's statistics are those of a part. Returns the sum of the losses. */
 static inline double train_minibatch(trainer *t, int epoch, int rows, double lr)
 {
     double sum = 0;

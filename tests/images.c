@@ -317,8 +317,8 @@ static void shard_names(void)
     free(p.shard);
 }
 
-/* Crops are within the picture, and have area, sides and flips as they should; another epoch, seed or
-   picture has another. */
+/* Crops are within the picture, and have area, sides and flips as they should; another epoch, seed
+   or picture has another. */
 static void crops(void)
 {
     enum { DRAWS = 20000, SIDE_HERE = 200 };
