@@ -160,6 +160,8 @@ refuse "weights that are none" 2 'the file has "labels", which the net has not' 
 refuse "nowhere for predictions" 2 "--predictions $dir/none/x: cannot be written" small easy.st --predictions "$dir/none/x"
 pictures 40 0 10 1 >"$dir/one.class.st"
 refuse "one class" 2 "one.class.st: 1 class, expected 2 to 1000" small one.class.st
+pictures 40 0 10 1 | sed 's/"classes"/"clasess"/' >"$dir/one.nameless.st"
+refuse "one class without a name" 2 "one.nameless.st: 1 class, expected 2 to 1000" small one.nameless.st
 pictures 40 0 20 2 'cat\ndog\ncow\n' >"$dir/empty.class.st"
 refuse "an empty class" 2 'empty.class.st: class "cow" has no pictures' small empty.class.st
 pictures 40 0 20 3 'cat\ndog\n' >"$dir/many.labels.st"
