@@ -3007,21 +3007,32 @@ LPI_TRAINING_ONLY void lpi_conv_weights_item(void *arg, int item, int lane)
     lpi_n               first = lpi_cut(g->n, job->groups, group, &count);
     lp_real            *sum = job->partial + group * lpi_weight_size(g);
     lp_real            *panel = job->panel + lane * lpi_panel_size(g);
+    lpi_n               blocks = lpi_ceil_div(pixels, LPI_KC);
+    if (g->oh > 1) blocks = lpi_minp(blocks, g->oh);
     for (lpi_n image = first; image < first + count; image++) {
-        const lp_real   *a = lpi_conv_padded(job, image, lane, &pw);
-        const lp_real   *dy = job->dy + image * pixels * g->f;
-        const lpi_window w = { g->oh, g->ow, 1, (lpi_n)g->stride * g->c, g->stride * pw * g->c };
-        for (lpi_n j = 0, width; j < g->f; j += width) {
-            lpi_n          left = g->f - j;
-            const lp_real *b = dy + j;
-            width = lpi_panel_width(job->kernels, left);
-            if (LPI_WIDEST > 1 && left < width)
-                lpi_pack(job->kernels, b, g->f, 1, pixels, left, panel, pixels, 0);
-            for (int i = 0; i < g->kh; i++)
-                if (job->parts == 1 || i == part)
-                    lpi_tiles(job->kernels, kwc, left, &w, a + i * pw * g->c,
-                              left < width ? panel : b, left < width ? width : g->f,
-                              sum + i * kwc * g->f + j, g->f, image > first);
+        const lp_real *a = lpi_conv_padded(job, image, lane, &pw);
+        const lp_real *dy = job->dy + image * pixels * g->f;
+        lpi_n          step = (lpi_n)g->stride * g->c, line = g->stride * pw * g->c;
+        for (lpi_n q = 0; q < blocks; q++) { /* of rows, or of a long row */
+            lpi_n            count_y = g->oh, count_x = g->ow;
+            lpi_n            y = g->oh > 1 ? lpi_cut(g->oh, blocks, q, &count_y) : 0;
+            lpi_n            x = g->oh > 1 ? 0 : lpi_cut(g->ow, blocks, q, &count_x);
+            const lpi_window w = { count_y, count_x, 1, step, line };
+            for (lpi_n j = 0, width; j < g->f; j += width) {
+                lpi_n          left = g->f - j, ldb = g->f;
+                const lp_real *b = dy + j;
+                width = lpi_panel_width(job->kernels, left);
+                if (LPI_WIDEST > 1 && left < width) {
+                    if (q == 0) lpi_pack(job->kernels, b, g->f, 1, pixels, left, panel, pixels, 0);
+                    b = panel, ldb = width;
+                }
+                for (int i = 0; i < g->kh; i++)
+                    if (job->parts == 1 || i == part)
+                        lpi_tiles(job->kernels, kwc, left, &w,
+                                  a + y * line + x * step + i * pw * g->c,
+                                  b + (y * g->ow + x) * ldb, ldb, sum + i * kwc * g->f + j, g->f,
+                                  image > first || q > 0);
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 /* Benchmark of latephase.h: training and inference rates, GEMM, the cost of the late phase.
    Build: cc -O2 tests/bench.c -o bench -lpthread        Run: ./bench [--threads N] [--isa NAME]
    [--direct] [--recompute] [WHAT ...] WHAT: sgemm, sgemm-MxNxK, conv (3x3, eight shapes; --direct:
-   no Winograd), conv-C-HW-N (channels, size, images), wrn-D-W-B (depth, width, batch; --recompute:
+   no Winograd), conv1x1 (ResNet-50's, beside sgemm), conv-C-HW-N (channels, size, images), wrn-D-W-B (depth, width, batch; --recompute:
    less memory), resnet-D-B and densenet-D-B (224x224, 1,000 classes), lstm-U-B-L (units, batch, length), files (saving and loading; writes here), late
    (WRN-16-1: late-phase against plain minibatches; and late-lstm: LSTM-500, the same with rank-1
    weights), late-weights (WRN-16-4: rank-1 and hypernetwork against plain minibatches).  Every line is for machines: result key=value ...
@@ -284,6 +284,62 @@ static void bench_convs(lp_desc desc)
     for (int i = 0; i < 8; i++) bench_conv(desc, shape[i][0], shape[i][1], shape[i][2]);
 }
 
+/* 1x1 convolutions of ResNet-50 on one thread, 8 images, beside the product of matrices that they are:
+   best of ten, and of the three passes each as a share of the product's rate. */
+static void bench_product(lp_desc desc, int c, int f, int hw)
+{
+    enum { IMAGES = 8 };
+    desc.threads = 1;
+    model              m = build_wrn(desc, 10, 1, 2);
+    const lpi_kernels *kernels = m.net->kernels;
+    lpi_geom           g = { IMAGES, 1, hw * hw, c, 1, hw * hw, f, 1, 1, 1, 0, 0, 0 };
+    int                rows = IMAGES * hw * hw;
+    size_t             nx = (size_t)rows * (size_t)c, ny = (size_t)rows * (size_t)f;
+    size_t             nw = (size_t)c * (size_t)f;
+    lpi_n              room = 0;
+    double             flop = 2e-9 * rows * c * f, best[6] = { 1e9, 1e9, 1e9, 1e9, 1e9, 1e9 };
+    for (unsigned wants = 0; wants < 3; wants++)
+        room = lpi_maxp(room, lpi_conv_workspace(&g, 1, wants));
+    room = lpi_maxp(room, (lpi_n)(lp_gemm_work(rows, f, c) + lp_gemm_work(rows, c, f)
+                                  + lp_gemm_work(c, f, rows)));
+    float *x = (float *)need(nx * sizeof *x), *y = (float *)need(ny * sizeof *y);
+    float *w = (float *)need(nw * sizeof *w), *work = (float *)need((size_t)room * sizeof *work);
+    for (int r = 0; r < 10; r++)
+        for (int pass = 0; pass < 6; pass++) {
+            lpi_conv_job j;
+            memset(&j, 0, sizeof j);
+            j.g = &g, j.kernels = kernels, j.lanes = 1, j.work = work;
+            j.x = x, j.w = w, j.dy = y;
+            for (size_t i = 0; i < nx; i++) x[i] = (float)(i % 17) * 0.1f - 0.8f;
+            for (size_t i = 0; i < ny; i++) y[i] = (float)(i % 19) * 0.1f - 0.8f;
+            for (size_t i = 0; i < nw; i++) w[i] = (float)(i % 13) * 0.1f - 0.6f;
+            double t = now();
+            if (pass == 0) j.y = y, lpi_conv_forward(&m.net->team, &j, IMAGES);
+            if (pass == 1) j.dx = x, j.wants = LPI_CONV_DX, lpi_conv_backward(&m.net->team, &j);
+            if (pass == 2) j.dw = w, j.wants = LPI_CONV_DW, lpi_conv_backward(&m.net->team, &j);
+            if (pass == 3) lp_gemm(kernels, rows, f, c, x, c, 1, w, f, 1, y, f, 0, work);
+            if (pass == 4) lp_gemm(kernels, rows, c, f, y, f, 1, w, 1, f, x, c, 0, work);
+            if (pass == 5) lp_gemm(kernels, c, f, rows, x, 1, c, y, f, 1, w, f, 0, work);
+            t = now() - t;
+            if (t < best[pass]) best[pass] = t;
+        }
+    printf("result bench=conv1x1 c=%d f=%d hw=%d isa=%s fwd=%.0f of_gemm=%.2f bwd_data=%.0f "
+           "of_gemm=%.2f bwd_weights=%.0f of_gemm=%.2f\n",
+           c, f, hw, lp_isa_name(kernels->isa), flop / best[0], best[3] / best[0], flop / best[1],
+           best[4] / best[1], flop / best[2], best[5] / best[2]);
+    fflush(stdout);
+    free(x), free(y), free(w), free(work);
+    drop(&m);
+}
+
+static void bench_products(lp_desc desc)
+{
+    static const int shape[][3] = { { 64, 64, 56 },    { 64, 256, 56 },  { 256, 64, 56 },
+                                    { 512, 128, 28 },  { 128, 512, 28 }, { 1024, 256, 14 },
+                                    { 256, 1024, 14 }, { 2048, 512, 7 }, { 512, 2048, 7 } };
+    for (int i = 0; i < 9; i++) bench_product(desc, shape[i][0], shape[i][1], shape[i][2]);
+}
+
 /* Character model with 205 symbols, embedding 205, one layer, as in the paper's enwik8 net. */
 static model build_lstm(lp_desc desc, int units, int batch, int length)
 {
@@ -401,6 +457,7 @@ int main(int argc, char **argv)
         } else if (strcmp(argv[i], "conv") == 0) bench_convs(desc), done++;
         else if (sscanf(argv[i], "conv-%d-%d-%d", &d, &w, &b) == 3 && d > 0 && w > 0 && b > 0)
             bench_conv(desc, d, w, b), done++;
+        else if (strcmp(argv[i], "conv1x1") == 0) bench_products(desc), done++;
         else if (strcmp(argv[i], "--direct") == 0) desc.direct_conv = 1;
         else if (strcmp(argv[i], "--recompute") == 0) desc.recompute = 1;
         else if (strcmp(argv[i], "late") == 0) bench_late_wrn(desc), bench_late_lstm(desc), done++;
@@ -417,7 +474,7 @@ int main(int argc, char **argv)
         else {
             fprintf(stderr,
                     "bench: unknown argument %s; expected --threads N, --isa NAME, sgemm, conv, "
-                    "conv-C-HW-N, --direct, --recompute, files, late, late-lstm, "
+                    "conv1x1, conv-C-HW-N, --direct, --recompute, files, late, late-lstm, "
                     "late-weights, wrn-D-W-B, resnet-D-B, densenet-D-B or lstm-U-B-L\n",
                     argv[i]);
             return 2;
