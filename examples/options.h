@@ -422,7 +422,7 @@ static inline summary summarise(const double *x, int n)
 static inline void csv_flush(FILE *csv, const char *path)
 {
     if (fflush(csv) != 0 || ferror(csv))
-        die(EXIT_USAGE, "--csv %s: cannot write: %s", path, strerror(errno));
+        die(EXIT_USAGE, "%s: cannot write: %s", path, strerror(errno));
 }
 
 /* Opens path and writes the header line; NULL for no path. */
@@ -430,7 +430,7 @@ static inline FILE *csv_open(const char *path, const char *header)
 {
     if (!path) return NULL;
     FILE *csv = fopen(path, "w");
-    if (!csv) die(EXIT_USAGE, "--csv %s: cannot open for writing: %s", path, strerror(errno));
+    if (!csv) die(EXIT_USAGE, "%s: cannot open for writing: %s", path, strerror(errno));
     fprintf(csv, "%s\n", header);
     csv_flush(csv, path);
     return csv;
@@ -495,8 +495,7 @@ static inline FILE *csv_append(const char *path, const char *header)
 
 static inline void csv_close(FILE *csv, const char *path)
 {
-    if (csv && fclose(csv) != 0)
-        die(EXIT_USAGE, "--csv %s: cannot write: %s", path, strerror(errno));
+    if (csv && fclose(csv) != 0) die(EXIT_USAGE, "%s: cannot write: %s", path, strerror(errno));
 }
 
 #endif

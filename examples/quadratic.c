@@ -380,8 +380,11 @@ static void recursion_check(const problem *p, int members, double *formula, doub
         double  a = p->eta * p->h[i], s = 1 / p->h[i];
         moments m = { a * s, 0, 0, 0 };
         double  one = magnitude(1 - a), two = magnitude(1 - 2 * a), slower = one > two ? one : two;
-        for (double left = 1; left > 1e-17; left *= slower * slower)
+        double  left = 1; /* of what the start has left in the moments */
+        while (left > 1e-17) {
             m = moments_turn(m, members, gamma, a, s);
+            left *= slower * slower;
+        }
         double off = moments_square(m, members, 1) / late_variance(members, gamma, a, s) - 1;
         double drift = moments_square(m, members, -1) / (a * s) - 1;
         if (!(magnitude(off) <= *formula)) *formula = magnitude(off);

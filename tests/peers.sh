@@ -1,7 +1,7 @@
 #!/bin/sh
 # The benchmark beside its peers, in alternation: OpenBLAS (one thread), oneDNN and PyTorch (two
 # threads).  Median of RUNS invocations (default 5).  Installs nothing; says what is missing.
-# usage: tests/peers.sh [build directory] [WHAT ...]   WHAT: sgemm conv wrn lstm threads (default:
+# usage: tests/peers.sh [build directory] [WHAT ...]   WHAT: sgemm conv wrn imagenet lstm threads (default:
 # all; threads: ours with two beside ours with one)
 # The peers' programs come from the directory PEERS (default ../shared/bench): openblas_sgemm.c,
 # onednn_conv.cpp, torch_wrn.py and torch_lstm.py, which print "result peer=... key=value".
@@ -9,7 +9,7 @@ set -u
 cd "$(dirname "$0")/.." || exit 1
 build=${1:-build} peers=${PEERS:-../shared/bench} runs=${RUNS:-5}
 [ $# -gt 0 ] && shift
-what=" ${*:-sgemm conv wrn lstm threads} "
+what=" ${*:-sgemm conv wrn imagenet lstm threads} "
 unset OPENBLAS_CORETYPE OPENBLAS_L2_SIZE # the peer chooses for itself, unless told below
 tmp=$(mktemp -d) || exit 1
 trap 'rm -rf "$tmp"' EXIT
@@ -111,6 +111,27 @@ if [ -n "$python" ] && wanted wrn && [ -f "$peers/torch_wrn.py" ]; then
     cp "$tmp/b" "$tmp/large"
     pair "$build/bench --threads 2 --recompute wrn-28-10-128" "cat $tmp/large" \
         wrn-28-10-128-recompute maxrss_mb
+    runs=${RUNS:-5}
+fi
+if wanted imagenet && ! "${python:-false}" -c 'import torchvision' 2>/dev/null; then
+    echo "skipped: imagenet needs torchvision (Debian: python3-torchvision)"
+elif wanted imagenet; then
+    for net in 18-32 50-32; do
+        pair "$build/bench --threads 2 resnet-$net" \
+            "$python tests/torch_imagenet.py resnet${net%-*} ${net#*-} 2 2" \
+            "resnet-$net" train_img_s "resnet-$net" infer_img_s
+    done
+    pair "$build/bench --threads 2 densenet-121-32" "$python tests/torch_imagenet.py densenet121 32 2 2" \
+        densenet-121-32 train_img_s densenet-121-32 infer_img_s
+    runs=1 # PyTorch in the layout that needs less memory
+    for net in resnet-50-32 densenet-121-16; do
+        theirs=$(echo "$net" | sed 's/-\([0-9]*\)-/\1 /')
+        pair "$build/bench --threads 2 $net" "$python tests/torch_imagenet.py $theirs 2 1 contiguous" "$net" maxrss_mb
+        cp "$tmp/b" "$tmp/large"
+        pair "$build/bench --threads 2 $net" "$python tests/torch_imagenet.py $theirs 2 1 channels_last" \
+            "$net-channels-last" maxrss_mb
+        pair "$build/bench --threads 2 --recompute $net" "cat $tmp/large" "$net-recompute" maxrss_mb
+    done
     runs=${RUNS:-5}
 fi
 if [ -n "$python" ] && wanted lstm && [ -f "$peers/torch_lstm.py" ]; then
