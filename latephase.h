@@ -2843,11 +2843,19 @@ static lpi_n lpi_padded_size(const lpi_geom *g, int dx)
 }
 
 static lpi_n lpi_weight_size(const lpi_geom *g) { return (lpi_n)g->kh * g->kw * g->c * g->f; }
+/* Images that dW takes as one long row, where the convolution is a product of matrices (1x1) and an
+   image of them would make it a shallow one. */
+static lpi_n lpi_conv_run(const lpi_geom *g)
+{
+    int product = g->kh * g->kw * g->stride == 1 && g->h == 1 && g->oh == 1 && g->w == g->ow;
+    return product ? lpi_maxp(1, LPI_KC / g->ow) : 1;
+}
 /* A panel of dY.  Where LPI_WIDEST is 1, none and no packed filters are needed: every matrix has
    whole panels where it lies. */
 static lpi_n lpi_panel_size(const lpi_geom *g)
 {
-    return LPI_WIDEST == 1 ? 0 : lpi_round_up((lpi_n)g->oh * g->ow, 16) * LPI_WIDEST * 2;
+    lpi_n pixels = lpi_conv_run(g) * g->oh * g->ow;
+    return LPI_WIDEST == 1 ? 0 : lpi_round_up(pixels, 16) * LPI_WIDEST * 2;
 }
 static lpi_n lpi_packed_size(const lpi_geom *g, int dx)
 {
@@ -2913,25 +2921,26 @@ static void lpi_direct_carve(lpi_conv_job *job, lpi_carver *c)
     int             dx = (job->wants & LPI_CONV_DX) != 0, dw = (job->wants & LPI_CONV_DW) != 0;
     lpi_n           packed = dx || !dw ? lpi_packed_size(g, dx) : 0;
     lpi_n           partial = dw ? lpi_conv_groups(g, g->n) * lpi_weight_size(g) : 0;
-    job->image = lpi_padded_size(g, dx);
+    job->image = lpi_padded_size(g, dx) * (dw ? lpi_conv_run(g) : 1);
     job->padded = lpi_carve(c, job->lanes * job->image);
     job->panel = lpi_carve(c, dw ? job->lanes * lpi_panel_size(g) : 0);
     job->packed = job->partial = lpi_carve(c, lpi_maxp(packed, partial));
 }
 
-/* The image of x that A reads: itself when there is nothing to do. */
-static const lp_real *lpi_conv_padded(const lpi_conv_job *j, lpi_n image, int lane, lpi_n *pw)
+/* The image of x that A reads, or a run of them: itself when there is nothing to do. */
+static const lp_real *lpi_conv_padded(const lpi_conv_job *j, lpi_n image, lpi_n run, int lane,
+                                      lpi_n *pw)
 {
     const lpi_geom *g = j->g;
     const lp_real  *x = j->x + image * g->h * g->w * g->c;
-    lpi_n           ph = (lpi_n)(g->oh - 1) * g->stride + g->kh;
-    *pw = (lpi_n)(g->ow - 1) * g->stride + g->kw;
-    if (!j->pre.scale && g->top == 0 && g->left == 0 && ph <= g->h && *pw <= g->w) {
-        *pw = g->w;
+    lpi_n           ph = (lpi_n)(g->oh - 1) * g->stride + g->kh, wide = g->w * run;
+    *pw = (g->ow * run - 1) * g->stride + g->kw;
+    if (!j->pre.scale && g->top == 0 && g->left == 0 && ph <= g->h && *pw <= wide) {
+        *pw = wide;
         return x;
     }
     lp_real *padded = j->padded + lane * j->image;
-    lpi_pad(j->kernels, x, &j->pre, g->h, g->w, g->c, g->top, g->left, ph, *pw, padded);
+    lpi_pad(j->kernels, x, &j->pre, g->h, wide, g->c, g->top, g->left, ph, *pw, padded);
     return padded;
 }
 
@@ -2972,7 +2981,7 @@ static void lpi_conv_forward_image(void *arg, int image, int lane)
     const lpi_conv_job *job = (const lpi_conv_job *)arg;
     const lpi_geom     *g = job->g;
     lpi_n               pw, k = (lpi_n)g->kh * g->kw * g->c, s = g->stride;
-    const lp_real      *a = lpi_conv_padded(job, image, lane, &pw);
+    const lp_real      *a = lpi_conv_padded(job, image, 1, lane, &pw);
     lp_real            *y = job->y + (lpi_n)image * g->oh * g->ow * g->f;
     const lpi_window    w = { g->kh, (lpi_n)g->kw * g->c, s * g->c, 1, pw * g->c };
     if (job->bias)
@@ -2998,42 +3007,60 @@ static void lpi_direct_forward(const lpi_team *team, lpi_conv_job *job, int n)
     lpi_for(team, n, lpi_conv_forward_image, job);
 }
 
+/* sum (+)= A^T dY for the rows of the kernel that are this part's, over the pixels of a window: a is
+   where A begins, b the panel of dY, `left` columns of f. */
+LPI_TRAINING_ONLY void lpi_conv_weights_panel(const lpi_conv_job *job, int part,
+                                              const lpi_window *w, const lp_real *a, lpi_n pw,
+                                              lpi_n left, const lp_real *b, lpi_n ldb, lp_real *sum,
+                                              int accumulate)
+{
+    const lpi_geom *g = job->g;
+    lpi_n           kwc = (lpi_n)g->kw * g->c;
+    for (int i = 0; i < g->kh; i++)
+        if (job->parts == 1 || i == part)
+            lpi_tiles(job->kernels, kwc, left, w, a + i * pw * g->c, b, ldb, sum + i * kwc * g->f,
+                      g->f, accumulate);
+}
+
+/* In blocks of about KC pixels, rows or pieces of one long row, which stay in cache for all
+   panels. */
+LPI_TRAINING_ONLY void lpi_conv_weights_run(const lpi_conv_job *job, int part, lpi_n image,
+                                            lpi_n run, int lane, lp_real *sum, int accumulate)
+{
+    const lpi_geom *g = job->g;
+    lpi_n           pw, wide = g->ow * run, pixels = g->oh * wide;
+    lpi_n           blocks = lpi_ceil_div(pixels, LPI_KC);
+    const lp_real  *a = lpi_conv_padded(job, image, run, lane, &pw);
+    const lp_real  *dy = job->dy + image * g->oh * g->ow * g->f;
+    lp_real        *panel = job->panel + lane * lpi_panel_size(g);
+    if (g->oh > 1) blocks = lpi_minp(blocks, g->oh);
+    for (lpi_n q = 0; q < blocks; q++) {
+        lpi_window w = { g->oh, wide, 1, (lpi_n)g->stride * g->c, g->stride * pw * g->c };
+        lpi_n      y = g->oh > 1 ? lpi_cut(g->oh, blocks, q, &w.segs) : 0;
+        lpi_n      x = g->oh > 1 ? 0 : lpi_cut(wide, blocks, q, &w.len);
+        for (lpi_n j = 0, width; j < g->f; j += width) {
+            lpi_n          left = g->f - j, ldb = g->f;
+            const lp_real *b = dy + j;
+            width = lpi_panel_width(job->kernels, left);
+            if (LPI_WIDEST > 1 && left < width) {
+                if (q == 0) lpi_pack(job->kernels, b, g->f, 1, pixels, left, panel, pixels, 0);
+                b = panel, ldb = width;
+            }
+            lpi_conv_weights_panel(job, part, &w, a + y * w.seg + x * w.csa, pw, left,
+                                   b + (y * wide + x) * ldb, ldb, sum + j, accumulate || q > 0);
+        }
+    }
+}
+
 LPI_TRAINING_ONLY void lpi_conv_weights_item(void *arg, int item, int lane)
 {
     const lpi_conv_job *job = (const lpi_conv_job *)arg;
-    const lpi_geom     *g = job->g;
     int                 group = item / job->parts, part = item % job->parts;
-    lpi_n               pixels = (lpi_n)g->oh * g->ow, kwc = (lpi_n)g->kw * g->c, pw, count;
-    lpi_n               first = lpi_cut(g->n, job->groups, group, &count);
-    lp_real            *sum = job->partial + group * lpi_weight_size(g);
-    lp_real            *panel = job->panel + lane * lpi_panel_size(g);
-    lpi_n               blocks = lpi_ceil_div(pixels, LPI_KC);
-    if (g->oh > 1) blocks = lpi_minp(blocks, g->oh);
-    for (lpi_n image = first; image < first + count; image++) {
-        const lp_real *a = lpi_conv_padded(job, image, lane, &pw);
-        const lp_real *dy = job->dy + image * pixels * g->f;
-        lpi_n          step = (lpi_n)g->stride * g->c, line = g->stride * pw * g->c;
-        for (lpi_n q = 0; q < blocks; q++) { /* of rows, or of a long row */
-            lpi_n            count_y = g->oh, count_x = g->ow;
-            lpi_n            y = g->oh > 1 ? lpi_cut(g->oh, blocks, q, &count_y) : 0;
-            lpi_n            x = g->oh > 1 ? 0 : lpi_cut(g->ow, blocks, q, &count_x);
-            const lpi_window w = { count_y, count_x, 1, step, line };
-            for (lpi_n j = 0, width; j < g->f; j += width) {
-                lpi_n          left = g->f - j, ldb = g->f;
-                const lp_real *b = dy + j;
-                width = lpi_panel_width(job->kernels, left);
-                if (LPI_WIDEST > 1 && left < width) {
-                    if (q == 0) lpi_pack(job->kernels, b, g->f, 1, pixels, left, panel, pixels, 0);
-                    b = panel, ldb = width;
-                }
-                for (int i = 0; i < g->kh; i++)
-                    if (job->parts == 1 || i == part)
-                        lpi_tiles(job->kernels, kwc, left, &w,
-                                  a + y * line + x * step + i * pw * g->c,
-                                  b + (y * g->ow + x) * ldb, ldb, sum + i * kwc * g->f + j, g->f,
-                                  image > first || q > 0);
-            }
-        }
+    lpi_n               count, first = lpi_cut(job->g->n, job->groups, group, &count), run;
+    lp_real            *sum = job->partial + group * lpi_weight_size(job->g);
+    for (lpi_n i = 0; i < count; i += run) {
+        run = lpi_minp(lpi_conv_run(job->g), count - i);
+        lpi_conv_weights_run(job, part, first + i, run, lane, sum, i > 0);
     }
 }
 

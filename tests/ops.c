@@ -254,6 +254,18 @@ static void conv_all_kernels(void)
                               pad);
 }
 
+/* Breaks when the weight gradient loses or repeats pixels between the blocks that it takes them in:
+   several images as one row (1x1), pieces of one long row, rows; tails of panels. */
+static void conv_weights_blocks(void)
+{
+    conv_case(80, 10, 10, 9, 33, 1, 1, LP_SAME); /* groups of five images: three and two */
+    conv_case(23, 3, 3, 272, 256, 1, 1, LP_SAME);
+    conv_case(2, 29, 31, 5, 33, 1, 1, LP_SAME);
+    conv_case(3, 1, 900, 5, 33, 1, 1, LP_SAME);
+    conv_case(2, 45, 31, 3, 40, 3, 1, LP_SAME);
+    conv_case(2, 61, 50, 3, 17, 7, 2, 3);
+}
+
 /* Breaks when fast 3x3 convolution gets a tile border wrong: maps that divide by 4 and maps that
    leave 1, 2, 3 over, in each direction; maps smaller than a tile. */
 static void conv_winograd_borders(void)
@@ -2071,6 +2083,7 @@ static void gemm_arguments(void)
 
 static const test_case cases[] = {
     T(conv_all_kernels),
+    T(conv_weights_blocks),
     T(conv_winograd_borders),
     T(conv_winograd_accuracy),
     T(conv_fewer_threads),
