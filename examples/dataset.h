@@ -115,6 +115,7 @@ static inline void options_of_model(const fact_file *f, const option_list *list,
     char text[64];
     for (; *key; key++) {
         const cli_option *option = option_find(list->row, list->count, *key);
+        if (!option) continue; /* this program has none */
         if (!fact_option(f, *key, text, sizeof text)
             && !(strcmp(*key, "--net") == 0 && fact_text(f, "model", text, sizeof text)))
             continue;

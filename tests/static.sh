@@ -65,7 +65,7 @@ if has gcc && gcc -fanalyzer -E - </dev/null >/dev/null 2>&1; then
     # A program that ends by die() or exit() leaves memory and files to the system.
     leaks="-Wno-analyzer-malloc-leak -Wno-analyzer-file-leak"
     for f in examples/*.c; do
-        sed '/define LP_IMPLEMENTATION/d' "$f" >"$t/${f##*/}"
+        sed '/define LP_IMPLEMENTATION/d; /define LP_STATIC/d' "$f" >"$t/${f##*/}"
         clean "gcc -fanalyzer $f" analyse "$t/${f##*/}"
     done
 fi
