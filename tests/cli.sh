@@ -44,7 +44,7 @@ refuse "missing directory" 2 "No such file or directory" run absent
 refuse "CIFAR-100 records read as CIFAR-10" 2 "3073" run hundred
 refuse "CIFAR-10 files for --dataset cifar100" 2 "no such file" run good --dataset cifar100
 refuse "no --data" 2 "--data is missing" "$cifar"
-refuse "unwritable CSV" 2 "--csv $dir/absent/x.csv" run good --csv "$dir/absent/x.csv"
+refuse "unwritable CSV" 2 "$dir/absent/x.csv: cannot" run good --csv "$dir/absent/x.csv"
 refuse "unknown option" 2 "unknown option '--speed'" run good --speed 3
 refuse "a word that is no option" 2 "unknown option 'fast'" run good fast
 refuse "missing value" 2 "--epochs: the value is missing" run good --epochs
@@ -184,7 +184,7 @@ refuse "text: SWA before T0" 2 "--swa-from 4: expected 5 (after --t0) to 10" rea
 refuse "text: SWA behind the end" 2 "--swa-from 11" read_text letters.txt --swa-from 11
 refuse "text: rate falls backwards" 2 "--lr-from 5: expected at most --lr-to 4" \
     read_text letters.txt --lr-from 5 --lr-to 4
-refuse "text: unwritable CSV" 2 "--csv $dir/absent/x.csv" read_text letters.txt --csv "$dir/absent/x.csv"
+refuse "text: unwritable CSV" 2 "$dir/absent/x.csv: cannot" read_text letters.txt --csv "$dir/absent/x.csv"
 explode="--optim sgd --lr 1e20 --clip 0"
 refuse "text: exploding loss names step and member" 1 ", member " read_text letters.txt $explode --report 10
 refuse "text: exploding loss in validation" 1 "not finite (minibatches trained: 1)" \

@@ -60,7 +60,7 @@ refuse "unknown family" 2 "--late bm" run part --late bm
 refuse "drop after nothing" 2 "--drop '0'" run part --drop 0
 refuse "batch larger than the data" 2 "--batch 25: expected at most 24" run part --batch 25
 refuse "nowhere to save" 2 "--save $dir/absent/x: cannot be written" run part --save "$dir/absent/x"
-refuse "unwritable CSV" 2 "--csv $dir/absent/x.csv" run part --new-head --csv "$dir/absent/x.csv"
+refuse "unwritable CSV" 2 "$dir/absent/x.csv: cannot" run part --new-head --csv "$dir/absent/x.csv"
 refuse "exploding loss" 1 "not finite" run part --new-head --lr 1e20 --late none
 
 # A file that has one tensor of the net: the rest starts anew, and that is said.
