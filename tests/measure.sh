@@ -64,7 +64,7 @@ refuse "mean without std" 2 "--mean and --std" run --mean 0.5,0.5,0.5
 refuse "two numbers as mean" 2 "--mean and --std" run --mean 0.5,0.5 --std 1,1,1
 refuse "std 0" 2 "--std '1,0,1'" run --mean 0,0,0 --std 1,0,1
 refuse "a name that would break rows" 2 "--run 'a,b'" run --run a,b
-refuse "unwritable CSV" 2 "--csv $dir/none/x/y" run --csv "$dir/none/x/y"
+refuse "unwritable CSV" 2 "$dir/none/x/y: cannot" run --csv "$dir/none/x/y"
 printf 'epoch,lr\n1,2\n' >"$dir/foreign"
 refuse "another CSV file" 2 "its first line is 'epoch,lr', expected 'run,model," run --csv "$dir/foreign"
 same "which stays as it was" "$(cat "$dir/foreign")" "$(printf 'epoch,lr\n1,2\n')"
