@@ -2918,7 +2918,8 @@ typedef struct lpi_conv_job {
 static void lpi_direct_carve(lpi_conv_job *job, lpi_carver *c)
 {
     const lpi_geom *g = job->g;
-    int             dx = (job->wants & LPI_CONV_DX) != 0, dw = (job->wants & LPI_CONV_DW) != 0;
+    unsigned        wants = LPI_TRAINS ? job->wants : 0;
+    int             dx = (wants & LPI_CONV_DX) != 0, dw = (wants & LPI_CONV_DW) != 0;
     lpi_n           packed = dx || !dw ? lpi_packed_size(g, dx) : 0;
     lpi_n           partial = dw ? lpi_conv_groups(g, g->n) * lpi_weight_size(g) : 0;
     job->image = lpi_padded_size(g, dx) * (dw ? lpi_conv_run(g) : 1);
