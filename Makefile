@@ -35,7 +35,7 @@ run-text: $(B)/enwik8 ## an LSTM learns to write from this repository, no downlo
 quadratic: $(B)/quadratic ## the theory: late-phase weights on a noisy quadratic loss, simulated and in closed form
 	$(B)/quadratic $(ARGS)
 
-test: $(TESTS) $(PROGRAMS) ## the tests of the library and the programs, in less than 4 minutes
+test: $(TESTS) $(PROGRAMS) ## the tests of the library and the programs, in about 4 minutes
 	sh tests/run.sh quick $(B)
 
 test-rest: $(TESTS) $(PROGRAMS) ## what test leaves out: sanitizers, Windows, data scripts, make paper; 3 minutes more
