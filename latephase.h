@@ -2843,8 +2843,8 @@ static lpi_n lpi_padded_size(const lpi_geom *g, int dx)
 }
 
 static lpi_n lpi_weight_size(const lpi_geom *g) { return (lpi_n)g->kh * g->kw * g->c * g->f; }
-/* Images that dW takes as one long row, where the convolution is a product of matrices (1x1) and an
-   image of them would make it a shallow one. */
+/* Images that dW takes as one long row.  Where the convolution is a product of matrices (1x1) they
+   lie one behind the other as its k, and one small image alone would be less than KC deep. */
 static lpi_n lpi_conv_run(const lpi_geom *g)
 {
     int product = g->kh * g->kw * g->stride == 1 && g->h == 1 && g->oh == 1 && g->w == g->ow;
@@ -3008,8 +3008,9 @@ static void lpi_direct_forward(const lpi_team *team, lpi_conv_job *job, int n)
     lpi_for(team, n, lpi_conv_forward_image, job);
 }
 
-/* sum (+)= A^T dY for the rows of the kernel that are this part's, over the pixels of a window: a is
-   where A begins, b the panel of dY, `left` columns of f. */
+/* sum [kh, kw c, f] (+)= A^T dY over the pixels of a window, for the rows of the kernel that are this
+   part's: a is where A begins, b a panel of dY, whose rows are ldb apart, with `left` columns to
+   go. */
 LPI_TRAINING_ONLY void lpi_conv_weights_panel(const lpi_conv_job *job, int part,
                                               const lpi_window *w, const lp_real *a, lpi_n pw,
                                               lpi_n left, const lp_real *b, lpi_n ldb, lp_real *sum,
@@ -3023,8 +3024,8 @@ LPI_TRAINING_ONLY void lpi_conv_weights_panel(const lpi_conv_job *job, int part,
                       g->f, accumulate);
 }
 
-/* In blocks of about KC pixels, rows or pieces of one long row, which stay in cache for all
-   panels. */
+/* sum [kh, kw c, f] (+)= A^T dY of `run` images from `image` on, in blocks of about KC pixels (rows,
+   or pieces of one long row), which stay in cache for all panels. */
 LPI_TRAINING_ONLY void lpi_conv_weights_run(const lpi_conv_job *job, int part, lpi_n image,
                                             lpi_n run, int lane, lp_real *sum, int accumulate)
 {
