@@ -3008,9 +3008,9 @@ static void lpi_direct_forward(const lpi_team *team, lpi_conv_job *job, int n)
     lpi_for(team, n, lpi_conv_forward_image, job);
 }
 
-/* sum [kh, kw c, f] (+)= A^T dY over the pixels of a window, for the rows of the kernel that are this
-   part's: a is where A begins, b a panel of dY, whose rows are ldb apart, with `left` columns to
-   go. */
+/* sum [kh, kw c, f] (+)= A^T dY over the pixels of a window, for the rows of the kernel that are
+   this part's: a is where A begins, b a panel of dY, whose rows are ldb apart, with `left` columns
+   to go. */
 LPI_TRAINING_ONLY void lpi_conv_weights_panel(const lpi_conv_job *job, int part,
                                               const lpi_window *w, const lp_real *a, lpi_n pw,
                                               lpi_n left, const lp_real *b, lpi_n ldb, lp_real *sum,
@@ -3024,8 +3024,8 @@ LPI_TRAINING_ONLY void lpi_conv_weights_panel(const lpi_conv_job *job, int part,
                       g->f, accumulate);
 }
 
-/* sum [kh, kw c, f] (+)= A^T dY of `run` images from `image` on, in blocks of about KC pixels (rows,
-   or pieces of one long row), which stay in cache for all panels. */
+/* sum [kh, kw c, f] (+)= A^T dY of `run` images from `image` on, in blocks of about KC pixels
+   (rows, or pieces of one long row), which stay in cache for all panels. */
 LPI_TRAINING_ONLY void lpi_conv_weights_run(const lpi_conv_job *job, int part, lpi_n image,
                                             lpi_n run, int lane, lp_real *sum, int accumulate)
 {
