@@ -1,6 +1,6 @@
 #!/bin/sh
-# Tests of get_cifar10.sh, get_cifar100.sh, get_enwik8.sh, png_to_cifar.py and
-# pack_images.py with made-up data.
+# Tests of get_cifar10.sh, get_cifar100.sh, get_enwik8.sh, png_to_cifar.py, pack_images.py
+# and torch_to_safetensors.py with made-up data.
 # They need no network: curl, wget and npm are replaced by small stand-ins.
 # usage: test.sh    (exit status 0 if all passed)
 set -eu
@@ -970,6 +970,58 @@ if [ -n "$python" ]; then
         >"$tmp/out" 2>"$tmp/err" || status=$?
     refused "Pillow is not installed (Debian: python3-pil)" PIL
     end
+fi
+
+# ---- torch_to_safetensors.py ----------------------------------------------------
+
+torch=
+for p in python3 /usr/bin/python3; do
+    if [ -z "$torch" ] && "$p" -c 'import torch' 2>/dev/null; then torch=$p; fi
+done
+run_torch() {
+    status=0
+    (cd "$t" && exec "${torch:-$python}" "$here/torch_to_safetensors.py" "$@") >"$tmp/out" 2>"$tmp/err" </dev/null ||
+        status=$?
+}
+# says CODE WORDS: exit code and one line; nothing is left behind
+says() {
+    expect exits "$1"
+    expect err_lines 1
+    expect err_has "$2"
+    expect test ! -e "$t/out"
+    expect test ! -e "$t/out.part"
+}
+if [ -n "$torch" ]; then
+    begin "torch_to_safetensors: a model and its state_dict are the same file"
+    mkdir "$tmp/torch"
+    "$torch" - "$tmp/torch" <<'EOF'
+import sys, torch
+net = torch.nn.BatchNorm1d(2)
+torch.save(net, sys.argv[1] + "/model")
+torch.save({"state_dict": {"module." + name: v for name, v in net.state_dict().items()}}, sys.argv[1] + "/state")
+torch.save([1], sys.argv[1] + "/list")
+EOF
+    run_torch ../torch/model a
+    expect exits 0
+    run_torch ../torch/state b
+    expect exits 0
+    expect cmp "$t/a" "$t/b"
+    expect grep -q '"running_mean": {"dtype": "F32", "shape": \[2\]' "$t/a"
+    expect test "$(tail -c 8 "$t/a" | od -An -tx1 | tr -d ' ')" = 0000803f0000803f # running_var
+    end
+    begin "torch_to_safetensors: what is no model is named"
+    run_torch ../torch/list out
+    says 1 "list: expected a model or its state_dict"
+    echo junk >"$t/junk"
+    run_torch junk out
+    says 1 "junk cannot be read by PyTorch"
+    run_torch ../torch/model absent/out
+    says 1 "absent/out: No such file"
+    run_torch ../torch/model
+    says 2 "usage: torch_to_safetensors.py MODEL OUT"
+    end
+else
+    echo "skipped the tests of torch_to_safetensors.py: no python3 with PyTorch (Debian: python3-torch)"
 fi
 
 echo "$passed passed, $failed failed"

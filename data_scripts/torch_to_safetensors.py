@@ -28,21 +28,55 @@ def write(path, tensors):
     os.replace(path + ".part", path)
 
 
-def read(model):
-    """The tensors of a file or of a torchvision net."""
-    import torch
-    if os.path.exists(model):
-        loaded = torch.load(model, map_location="cpu")
-        loaded = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else loaded.state_dict()
-        return {name.removeprefix("module."): tensor for name, tensor in loaded.items()}
-    import torchvision
-    if not hasattr(torchvision.models, model):
-        sys.exit(f"torch_to_safetensors.py: {model} is neither a file nor a net of torchvision")
-    return getattr(torchvision.models, model)(weights="DEFAULT").state_dict()
+def fail(what):
+    sys.exit(f"torch_to_safetensors.py: {what}")
+
+
+def of_file(torch, path):
+    """The tensors that torch.save wrote, of a model or of its state_dict."""
+    try:
+        loaded = torch.load(path, map_location="cpu")
+    except Exception as error:  # whatever unpickling can meet
+        fail(f"{path} cannot be read by PyTorch: {error}".split("\n")[0])
+    if hasattr(loaded, "state_dict"):
+        loaded = loaded.state_dict()
+    if isinstance(loaded, dict):
+        loaded = loaded.get("state_dict", loaded)
+    if not isinstance(loaded, dict) or not loaded or not all(torch.is_tensor(t) for t in loaded.values()):
+        fail(f"{path}: expected a model or its state_dict")
+    return {name.removeprefix("module."): tensor for name, tensor in loaded.items()}
+
+
+def of_torchvision(name):
+    """The weights that torchvision downloads for a net of this name."""
+    try:
+        import torchvision
+    except ImportError:
+        fail("torchvision is not installed (Debian: python3-torchvision)")
+    net = getattr(torchvision.models, name, None)
+    if not callable(net) or not name.islower():
+        fail(f"{name} is neither a file nor a net of torchvision")
+    try:
+        return net(weights="DEFAULT").state_dict()
+    except Exception as error:
+        fail(f"{name}: no weights: {error}".split("\n")[0])
+
+
+def main(arguments):
+    if len(arguments) != 2:
+        print(__doc__.split("\n\n")[1].split("\n")[0], file=sys.stderr)
+        return 2
+    try:
+        import torch
+    except ImportError:
+        fail("PyTorch is not installed (Debian: python3-torch)")
+    model, out = arguments
+    try:
+        write(out, of_file(torch, model) if os.path.exists(model) else of_torchvision(model))
+    except OSError as error:
+        fail(f"{out}: {error.strerror}")
+    return 0
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
-        print(__doc__.split("\n\n")[1].split("\n")[0], file=sys.stderr)
-        sys.exit(2)
-    write(sys.argv[2], read(sys.argv[1]))
+    sys.exit(main(sys.argv[1:]))

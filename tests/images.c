@@ -458,6 +458,15 @@ static void made_ahead(void)
     photographs_close(p);
 }
 
+/* Breaks when ties count for or against the right class by chance: of equal ones the first is likelier,
+   as the largest is chosen. */
+static void ranks(void)
+{
+    const lp_real p[5] = { (lp_real)0.2, (lp_real)0.3, (lp_real)0.2, (lp_real)0.1, (lp_real)0.2 };
+    const int     want[5] = { 1, 0, 2, 4, 3 };
+    for (int c = 0; c < 5; c++) CHECK_INT(rank_of_label(p, 5, c), want[c]);
+}
+
 static const test_case cases[] = {
     T(whole_set),
     T(without_names),
@@ -472,6 +481,7 @@ static const test_case cases[] = {
     T(crops),
     T(scales),
     T(made_ahead),
+    T(ranks),
 };
 
 int main(int argc, char **argv)
