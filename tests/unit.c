@@ -3722,6 +3722,7 @@ static void model_photographs(void)
             check_shape(net, "layer4.2.conv2.weight", 4, 3, 3, 512, 512);
             check_shape(net, "layer4.2.bn3.bias", 1, 2048, 0, 0, 0);
             check_shape(net, "fc.weight", 2, 2048, 1000, 0, 0);
+            check_shape(net, "layer2.0.conv1", 4, 2, 56, 56, 128); /* the stride is conv2's */
             check_shape(net, "layer4.2.conv2", 4, 2, 7, 7, 512);
         } else if (known[i].depth == 121) {
             check_shape(net, "features.conv0.weight", 4, 7, 7, 3, 64);
