@@ -266,6 +266,46 @@ static void conv_weights_blocks(void)
     conv_case(2, 61, 50, 3, 17, 7, 2, 3);
 }
 
+/* x -> BatchNorm -> relu -> convolution; dW, which the caller frees.  keep: what the convolution reads
+   is stored, else it computes that from x, into its workspace. */
+static lp_real *weights_behind_batchnorm(int n, int h, int w, int filters, int kernel, int keep,
+                                         lp_isa isa)
+{
+    fixture  f = begin(isa);
+    lp_real *dw = NULL;
+    f.x = parameter(f.net, "x", 4, n, h, w, 16);
+    lp_tensor *a = lp_relu(f.net, lp_batchnorm(f.net, f.x, "bn"));
+    if (keep) lp_keep(f.net, a);
+    f.y = lp_conv(f.net, a, "conv", filters, kernel, 1);
+    if (finish(&f)) {
+        lp_tensor *weight = lp_find(f.net, "conv.weight");
+        size_t     size = size_of(weight);
+        CHECK_INT(lp_gradient(f.net, 1, NULL), LP_OK);
+        dw = (lp_real *)test_alloc(size * sizeof *dw);
+        memcpy(dw, lp_gradients(f.net, weight), size * sizeof *dw);
+    }
+    lp_destroy(f.net);
+    return dw;
+}
+
+/* Breaks when several images that are normalised into one row, or pieces of a long one, are not those
+   that were read: the same bits as from the stored values. */
+static void conv_weights_behind_batchnorm(void)
+{
+    static const int shape[][5] = {
+        { 80, 10, 10, 33, 1 }, { 40, 3, 5, 300, 1 }, { 2, 31, 29, 40, 1 }, { 3, 45, 20, 17, 3 }
+    };
+    for (int i = 0; i < 4; i++)
+        for (EACH_ISA(isa)) {
+            const int *s = shape[i];
+            lp_real   *a = weights_behind_batchnorm(s[0], s[1], s[2], s[3], s[4], 0, isa);
+            lp_real   *b = weights_behind_batchnorm(s[0], s[1], s[2], s[3], s[4], 1, isa);
+            test_context("%s, shape %d", lp_isa_name(isa), i);
+            if (CHECK(a && b)) CHECK_BITS(a, b, sizeof *a * (size_t)(s[4] * s[4] * 16 * s[3]));
+            free(a), free(b);
+        }
+}
+
 /* Breaks when fast 3x3 convolution gets a tile border wrong: maps that divide by 4 and maps that
    leave 1, 2, 3 over, in each direction; maps smaller than a tile. */
 static void conv_winograd_borders(void)
@@ -2084,6 +2124,7 @@ static void gemm_arguments(void)
 static const test_case cases[] = {
     T(conv_all_kernels),
     T(conv_weights_blocks),
+    T(conv_weights_behind_batchnorm),
     T(conv_winograd_borders),
     T(conv_winograd_accuracy),
     T(conv_fewer_threads),
