@@ -1558,6 +1558,11 @@ typedef struct lpi_mask {
     X(void, axpy, (lpi_n n, lp_real s, const lp_real *x, lp_real *y)) /* y += s x */              \
     T(void, lerp, (lpi_n n, lp_real t, const lp_real *x, lp_real *y)) /* y += t (x - y) */        \
     X(double, dot, (lpi_n n, const lp_real *x, const lp_real *y))     /* sum x y */               \
+    /* y [c] = the maximum of the pixels [c] of a window [rows, cols], whose lines are `line` apart; \
+       dy goes to the first pixel that equals it */                                               \
+    X(void, largest, (lpi_n c, lpi_n rows, lpi_n cols, lpi_n line, const lp_real *x, lp_real *y)) \
+    T(void, largest_grad, (lpi_n c, lpi_n rows, lpi_n cols, lpi_n line, const lp_real *x,         \
+                           const lp_real *dy, int accumulate, lp_real *dx))                       \
     /* y = or += x scale where the mask keeps it, else 0; x are elements first, first + 1, ... */ \
     X(void, drop, (lpi_n n, const lpi_mask *mask, uint32_t first, const lp_real *x,               \
                    int accumulate, lp_real *y))                                                   \
@@ -1705,6 +1710,7 @@ LPI_UNUSED static lp_real lpi_scale1(lp_real p, lp_real k)
 #define LPI_MAX(a, b) ((a) > (b) ? (a) : (b))
 #define LPI_MIN(a, b) ((a) < (b) ? (a) : (b))
 #define LPI_PICK(x, a, b) ((x) > 0 ? (a) : (b))
+#define LPI_IF_NAN(x, a, b) ((x) != (x) ? (a) : (b))
 #define LPI_SCALE(p, k) lpi_scale1(p, k)
 typedef uint32_t LPI_K(u);
 #define LPI_U(x) x
@@ -1805,6 +1811,7 @@ LPI_VECTOR_FN LPI_V LPI_K(select)(LPI_K(i) mask, LPI_V a, LPI_V b)
 #ifndef LPI_PICK
 #define LPI_PICK(x, a, b) LPI_K(select)((x) > 0, a, b)
 #endif
+#define LPI_IF_NAN(x, a, b) LPI_K(select)((x) != (x), a, b)
 #define LPI_LANES(f) { f(0), f(1), f(2), f(3) } /* compilers do the four at once (gcc from 12) */
 #ifndef LPI_FMA
 #define LPI_FMA(a, b, c) LPI_K(fma)(a, b, c)
@@ -2094,6 +2101,37 @@ LPI_KERNEL void LPI_K(lerp)(lpi_n n, lp_real t, const lp_real *x, lp_real *y)
     LPI_EACH(n, {
         const LPI_V u = LPI_LD(y + i, m);
         LPI_ST(y + i, m, LPI_FMA(f, LPI_LD(x + i, m) - u, u));
+    })
+}
+
+/* Of every pixel of a window, at p. */
+#define LPI_EACH_PIXEL(...)                                                                      \
+    for (lpi_n q = 0; q < rows * cols; q++) {                                                    \
+        const lpi_n p = q / cols * line + q % cols * c + i;                                      \
+        __VA_ARGS__                                                                              \
+    }
+LPI_KERNEL void LPI_K(largest)(lpi_n c, lpi_n rows, lpi_n cols, lpi_n line, const lp_real *x,
+                               lp_real *y)
+{
+    LPI_EACH(c, {
+        LPI_V top = LPI_LD(x + i, m);
+        LPI_EACH_PIXEL(const LPI_V v = LPI_LD(x + p, m);
+                       top = LPI_IF_NAN(top, top, LPI_MAX(top, v));) /* v if v is NaN */
+        LPI_ST(y + i, m, top);
+    })
+}
+
+LPI_KERNEL void LPI_K(largest_grad)(lpi_n c, lpi_n rows, lpi_n cols, lpi_n line, const lp_real *x,
+                                    const lp_real *dy, int accumulate, lp_real *dx)
+{
+    LPI_EACH(c, {
+        LPI_V top = LPI_LD(x + i, m), left = LPI_LD(dy + i, m);
+        LPI_EACH_PIXEL(top = LPI_MAX(top, LPI_LD(x + p, m));)
+        LPI_EACH_PIXEL({
+            const LPI_V below = top - LPI_LD(x + p, m), d = LPI_PICK(below, LPI_SET1(0), left);
+            LPI_ST(dx + p, m, LPI_ADD_IF(accumulate, d, LPI_LD(dx + p, m)));
+            left = LPI_PICK(below, left, LPI_SET1(0));
+        })
     })
 }
 
@@ -2491,6 +2529,7 @@ static const lpi_kernels LPI_K(kernels) = {
 #undef LPI_MAX
 #undef LPI_MIN
 #undef LPI_PICK
+#undef LPI_IF_NAN
 #undef LPI_ROUND
 #undef LPI_SCALE
 #undef LPI_U
@@ -2675,12 +2714,12 @@ static void lpi_tiles(const lpi_kernels *kernels, lpi_n m, lpi_n n, const lpi_wi
     }
 }
 
-/* Do more than four of mr rows begin in one L1 set?  (A way has 4 KB.) */
-static int lpi_aliases(lpi_n stride, int mr)
+/* Do more than four of so many rows begin in one L1 set?  (A way has 4 KB.) */
+static int lpi_aliases(lpi_n stride, lpi_n rows)
 {
-    size_t bytes = (size_t)(stride < 0 ? -stride : stride) * sizeof(lp_real);
-    if (bytes == 0 || bytes % 1024) return 0;
-    return bytes % 4096 == 0 || (bytes % 2048 == 0 && mr > 8);
+    size_t bytes = (size_t)(stride < 0 ? -stride : stride) * sizeof(lp_real), step = 4096;
+    while (bytes % step) step /= 2;
+    return bytes > 0 && step >= 1024 && rows > (lpi_n)(4 * 4096 / step);
 }
 
 /* The scratch of lpi_gemm: a block of B in panels, which it returns, and a tile of A. */
@@ -2808,15 +2847,16 @@ static void lpi_gemm_packed(const lpi_kernels *kernels, lpi_n m, lpi_n n, lpi_n 
 
    An image with its zero border is copied to scratch ("padded", [ph, pw, c]); then one output row
    is a matrix product without any im2col: row ox of A starts at padded[oy s, ox s, 0], and
-   k = (i, j, c) runs over kh segments of kw c contiguous elements, pw c apart.
+   k = (i, j, c) runs over kh segments of kw c contiguous elements, pw c apart.  Narrow maps, whose
+   rows are too short for a tile, gather rows of A from several images instead.
 
-     forward   Y[ox, f] = sum_k A[ox, k] W[k, f]                          item: an image
+     forward   Y[ox, f] = sum_k A[ox, k] W[k, f]                          item: some images
      weights   dW_i[jc, f] = sum_(oy,ox) A[oy s + i, ox, jc] dY[oy, ox, f]
                Images are cut into groups by shape; each group (and, for big weights, each i)
                has one owner and one partial sum; the partial sums are added in order.
      data      dX: pixels with the same (y mod s, x mod s), a phase, see the same subset of taps and
                form a stride-1 convolution of the padded dY with that subset, rotated by 180 degrees
-               and with its channels transposed.                      item: an image
+               and with its channels transposed.                      item: some images
 
    A 3x3 kernel with stride 2 and one zero row and column before the image has four phases:
 
@@ -2843,18 +2883,11 @@ static lpi_n lpi_padded_size(const lpi_geom *g, int dx)
 }
 
 static lpi_n lpi_weight_size(const lpi_geom *g) { return (lpi_n)g->kh * g->kw * g->c * g->f; }
-/* Images that dW takes as one long row.  Where the convolution is a product of matrices (1x1) they
-   lie one behind the other as its k, and one small image alone would be less than KC deep. */
-static lpi_n lpi_conv_run(const lpi_geom *g)
-{
-    int product = g->kh * g->kw * g->stride == 1 && g->h == 1 && g->oh == 1 && g->w == g->ow;
-    return product ? lpi_maxp(1, LPI_KC / g->ow) : 1;
-}
 /* A panel of dY.  Where LPI_WIDEST is 1, none and no packed filters are needed: every matrix has
    whole panels where it lies. */
 static lpi_n lpi_panel_size(const lpi_geom *g)
 {
-    lpi_n pixels = lpi_conv_run(g) * g->oh * g->ow;
+    lpi_n pixels = lpi_maxp(LPI_KC, (lpi_n)g->oh * g->ow);
     return LPI_WIDEST == 1 ? 0 : lpi_round_up(pixels, 16) * LPI_WIDEST * 2;
 }
 static lpi_n lpi_packed_size(const lpi_geom *g, int dx)
@@ -2910,9 +2943,38 @@ typedef struct lpi_conv_job {
     int                groups, parts, add_dx, add_dw; /* add: to what is there */
     lp_real           *work;                          /* lpi_conv_workspace elements, of which: */
     lp_real           *packed, *partial;              /* filters; of dW: [groups, kh, kw, c, f] */
-    lp_real           *padded, *panel; /* for each lane: an image [image], a panel of dY */
-    lpi_n              image;
+    lp_real           *padded, *panel; /* for each lane: an image [image], a panel of dY, */
+    lp_real           *rows, *out;     /* rows of A [room], and of dX */
+    lpi_n              image, room;
+    lpi_n              depth;    /* pixels that dW takes at once */
+    lpi_n              n, items; /* so many images, cut into items */
 } lpi_conv_job;
+
+/* A convolution as forward sees it, and data each of its phases: every pixel of y is a window of x
+   with its zero border, a row of A, times filters. */
+typedef struct lpi_slide {
+    const lpi_geom *g; /* n is not used */
+    const lp_real  *x;
+    const lpi_pre  *pre;               /* applied to x, or NULL */
+    const lp_real  *filters;           /* [k, f]: rows ldb apart, or in panels where that is 0 */
+    lpi_n           k, ldb;            /* k = kh kw c */
+    lp_real        *y;                 /* of which are apart: */
+    lpi_n           image, row, pixel; /* images, rows and pixels */
+    int             add;               /* to what is there */
+} lpi_slide;
+
+/* Rows of a narrow map are too low for a tile, and filters would be read for a few pixels; and where
+   the kernel is 1x1, A is nearly x.  There rows of A are gathered: for about LPI_ROWS pixels of one
+   image or several (for dW of 1x1, LPI_KC) they lie one behind the other. */
+enum { LPI_ROWS = 64, LPI_NARROW = 8 };
+static int lpi_conv_is_1x1(const lpi_geom *g)
+{
+    return g->kh * g->kw * g->stride == 1 && g->w == g->ow;
+}
+static int lpi_conv_gathers(const lpi_geom *g)
+{
+    return LPI_WIDEST > 1 && (g->ow < LPI_NARROW || lpi_conv_is_1x1(g));
+}
 
 /* The workspace of a pass; filters and partial sums are not needed at the same time. */
 static void lpi_direct_carve(lpi_conv_job *job, lpi_carver *c)
@@ -2920,29 +2982,112 @@ static void lpi_direct_carve(lpi_conv_job *job, lpi_carver *c)
     const lpi_geom *g = job->g;
     unsigned        wants = LPI_TRAINS ? job->wants : 0;
     int             dx = (wants & LPI_CONV_DX) != 0, dw = (wants & LPI_CONV_DW) != 0;
-    lpi_n           packed = dx || !dw ? lpi_packed_size(g, dx) : 0;
+    lpi_n           packed = dx || !dw ? lpi_packed_size(g, dx) : 0, s = g->stride;
     lpi_n           partial = dw ? lpi_conv_groups(g, g->n) * lpi_weight_size(g) : 0;
-    job->image = lpi_padded_size(g, dx) * (dw ? lpi_conv_run(g) : 1);
+    job->image = lpi_conv_gathers(g) && lpi_conv_is_1x1(g) ? 0 : lpi_padded_size(g, dx);
     job->padded = lpi_carve(c, job->lanes * job->image);
     job->panel = lpi_carve(c, dw ? job->lanes * lpi_panel_size(g) : 0);
     job->packed = job->partial = lpi_carve(c, lpi_maxp(packed, partial));
+    job->depth = LPI_KC;
+    if (!lpi_conv_gathers(g)) return;
+    lpi_n taps = lpi_ceil_div(g->kh, s) * lpi_ceil_div(g->kw, s); /* of a phase */
+    if (!dw || !lpi_conv_is_1x1(g)) job->depth = LPI_ROWS;
+    job->room = job->depth * ((lpi_n)g->kh * g->kw * g->c + 16);
+    if (dx) job->room = lpi_maxp(job->room, LPI_ROWS * (taps * g->f + 16));
+    job->rows = lpi_carve(c, job->lanes * job->room);
+    job->out = lpi_carve(c, dx && s > 1 ? job->lanes * LPI_ROWS * g->c : 0);
 }
 
-/* The image of x that A reads, or a run of them: itself when there is nothing to do. */
-static const lp_real *lpi_conv_padded(const lpi_conv_job *j, lpi_n image, lpi_n run, int lane,
-                                      lpi_n *pw)
+/* Image i of x with its border: itself when there is nothing to do.  Its rows are *pw pixels long. */
+static const lp_real *lpi_conv_padded(const lpi_conv_job *job, const lpi_slide *v, lpi_n i,
+                                      int lane, lpi_n *pw)
 {
-    const lpi_geom *g = j->g;
-    const lp_real  *x = j->x + image * g->h * g->w * g->c;
-    lpi_n           ph = (lpi_n)(g->oh - 1) * g->stride + g->kh, wide = g->w * run;
-    *pw = (g->ow * run - 1) * g->stride + g->kw;
-    if (!j->pre.scale && g->top == 0 && g->left == 0 && ph <= g->h && *pw <= wide) {
-        *pw = wide;
+    const lpi_geom *g = v->g;
+    const lp_real  *x = v->x + i * g->h * g->w * g->c;
+    lp_real        *padded = job->padded + lane * job->image;
+    lpi_n           ph = (lpi_n)(g->oh - 1) * g->stride + g->kh;
+    *pw = (lpi_n)(g->ow - 1) * g->stride + g->kw;
+    if (!v->pre && g->top == 0 && g->left == 0 && ph <= g->h && *pw <= g->w) {
+        *pw = g->w;
         return x;
     }
-    lp_real *padded = j->padded + lane * j->image;
-    lpi_pad(j->kernels, x, &j->pre, g->h, wide, g->c, g->top, g->left, ph, *pw, padded);
+    lpi_pad(job->kernels, x, v->pre, g->h, g->w, g->c, g->top, g->left, ph, *pw, padded);
     return padded;
+}
+
+/* Rows of A for the pixels i .. i + m - 1 of y, over all images, *apart from each other so that
+   `together` of them can be read at once. */
+static const lp_real *lpi_conv_gather(const lpi_conv_job *job, const lpi_slide *v, lpi_n i, lpi_n m,
+                                      lpi_n together, int lane, lpi_n *apart)
+{
+    const lpi_geom *g = v->g;
+    const lp_real  *x = v->x + i * g->c, *image = NULL;
+    lp_real        *rows = job->rows + lane * job->room;
+    lpi_n           pixels = (lpi_n)g->oh * g->ow, pw = 0;
+    *apart = v->k + (lpi_aliases(v->k, together) ? 16 : 0);
+    if (lpi_conv_is_1x1(job->g)) {
+        lpi_n step = *apart == g->c ? m : 1;
+        if (!v->pre && step == m) return x;
+        for (lpi_n r = 0; r < m; r += step)
+            lpi_pad(job->kernels, x + r * g->c, v->pre, 1, step, g->c, 0, 0, 1, step,
+                    rows + r * *apart);
+        return rows;
+    }
+    for (lpi_n r = 0, segment = v->k / g->kh; r < m; r++) {
+        lpi_n at = (i + r) % pixels;
+        if (!image || at == 0) image = lpi_conv_padded(job, v, (i + r) / pixels, lane, &pw);
+        const lp_real *from = image + (at / g->ow * pw + at % g->ow) * g->stride * g->c;
+        for (lpi_n q = 0; q < g->kh; q++)
+            lpi_copy(rows + r * *apart + q * segment, from + q * pw * g->c, segment);
+    }
+    return rows;
+}
+
+static lp_real *lpi_slide_pixel(const lpi_slide *v, lpi_n i) /* of y, over all images */
+{
+    lpi_n pixels = (lpi_n)v->g->oh * v->g->ow, at = i % pixels;
+    return v->y + i / pixels * v->image + at / v->g->ow * v->row + at % v->g->ow * v->pixel;
+}
+
+/* y of `count` images from `first` on, from gathered rows. */
+static void lpi_conv_by_gathering(const lpi_conv_job *job, const lpi_slide *v, lpi_n first,
+                                  lpi_n count, int lane)
+{
+    lpi_n pixels = (lpi_n)v->g->oh * v->g->ow, end = (first + count) * pixels, f = v->g->f, apart;
+    int   in_place = v->pixel == f;
+    for (lpi_n i = first * pixels, m; i < end; i += m) {
+        lpi_cut(end - i, lpi_ceil_div(end - i, LPI_ROWS), 0, &m);
+        const lp_real *a = lpi_conv_gather(job, v, i, m, job->kernels->mr, lane, &apart);
+        lp_real       *c = in_place ? v->y + i * f : job->out + lane * LPI_ROWS * f;
+        for (lpi_n r = 0; r < m && !in_place && v->add; r++)
+            lpi_copy(c + r * f, lpi_slide_pixel(v, i + r), f);
+        lpi_gemm_packed(job->kernels, m, f, v->k, a, apart, v->filters, c, f, v->add);
+        for (lpi_n r = 0; r < m && !in_place; r++)
+            lpi_copy(lpi_slide_pixel(v, i + r), c + r * f, f);
+    }
+}
+
+/* y of an image, a row at a time. */
+static void lpi_conv_by_rows(const lpi_conv_job *job, const lpi_slide *v, lpi_n image, int lane)
+{
+    lpi_n            pw, c = v->g->c, s = v->g->stride, f = v->g->f;
+    const lp_real   *a = lpi_conv_padded(job, v, image, lane, &pw);
+    const lpi_window w = { v->g->kh, v->g->kw * c, s * c, 1, pw * c };
+    for (lpi_n j = 0, width; j < f; j += width) {
+        width = lpi_panel_width(job->kernels, f - j);
+        for (lpi_n oy = 0; oy < v->g->oh; oy++)
+            lpi_tiles(job->kernels, v->g->ow, f - j, &w, a + oy * s * pw * c,
+                      v->filters + j * (v->ldb ? 1 : v->k), v->ldb ? v->ldb : width,
+                      v->y + image * v->image + oy * v->row + j, v->pixel, v->add);
+    }
+}
+
+static void lpi_conv_images(const lpi_conv_job *job, const lpi_slide *v, lpi_n first, lpi_n count,
+                            int lane)
+{
+    if (lpi_conv_gathers(job->g)) lpi_conv_by_gathering(job, v, first, count, lane);
+    else
+        for (lpi_n i = 0; i < count; i++) lpi_conv_by_rows(job, v, first + i, lane);
 }
 
 /* mean and M2 of rows of x [rows, c], in two passes while they are in cache; out [2, c]. */
@@ -2977,25 +3122,38 @@ LPI_TRAINING_ONLY void lpi_conv_wrote_grad(const lpi_conv_job *job, lpi_n image)
              sums, sums + g->c);
 }
 
-static void lpi_conv_forward_image(void *arg, int image, int lane)
+static lpi_slide lpi_conv_forward_slide(const lpi_conv_job *job)
+{
+    const lpi_geom *g = job->g;
+    lpi_slide       v;
+    v.g = g, v.k = (lpi_n)g->kh * g->kw * g->c;
+    v.x = job->x, v.pre = job->pre.scale ? &job->pre : NULL;
+    v.filters = LPI_WIDEST == 1 ? job->w : job->packed, v.ldb = LPI_WIDEST == 1 ? g->f : 0;
+    v.y = job->y, v.pixel = g->f, v.row = g->ow * v.pixel, v.image = g->oh * v.row;
+    v.add = job->bias != NULL;
+    return v;
+}
+
+static void lpi_conv_forward_item(void *arg, int item, int lane)
 {
     const lpi_conv_job *job = (const lpi_conv_job *)arg;
-    const lpi_geom     *g = job->g;
-    lpi_n               pw, k = (lpi_n)g->kh * g->kw * g->c, s = g->stride;
-    const lp_real      *a = lpi_conv_padded(job, image, 1, lane, &pw);
-    lp_real            *y = job->y + (lpi_n)image * g->oh * g->ow * g->f;
-    const lpi_window    w = { g->kh, (lpi_n)g->kw * g->c, s * g->c, 1, pw * g->c };
-    if (job->bias)
-        for (lpi_n i = 0; i < (lpi_n)g->oh * g->ow; i++) lpi_copy(y + i * g->f, job->bias, g->f);
-    for (lpi_n j = 0, width; j < g->f; j += width) {
-        width = lpi_panel_width(job->kernels, g->f - j);
-        const lp_real *b = LPI_WIDEST == 1 ? job->w + j : job->packed + j * k;
-        for (lpi_n oy = 0; oy < g->oh; oy++)
-            lpi_tiles(job->kernels, g->ow, g->f - j, &w, a + oy * s * pw * g->c, b,
-                      LPI_WIDEST == 1 ? g->f : width, y + oy * g->ow * g->f + j, g->f,
-                      job->bias != NULL);
+    lpi_slide           v = lpi_conv_forward_slide(job);
+    lpi_n               count, first = lpi_cut(job->n, job->items, item, &count);
+    for (lpi_n i = 0; i < count * v.g->oh * v.g->ow && job->bias; i++)
+        lpi_copy(v.y + first * v.image + i * v.pixel, job->bias, v.pixel);
+    lpi_conv_images(job, &v, first, count, lane);
+    for (lpi_n i = 0; i < count; i++) lpi_conv_wrote(job, first + i);
+}
+
+/* Items of n images: one each, or as many as fill the rows. */
+static int lpi_conv_items(lpi_conv_job *job, int n)
+{
+    job->n = job->items = n;
+    if (lpi_conv_gathers(job->g)) {
+        lpi_n most = lpi_maxp(1, LPI_ROWS / ((lpi_n)job->g->oh * job->g->ow));
+        job->items = lpi_ceil_div(n, lpi_minp(most, lpi_ceil_div(n, job->lanes)));
     }
-    lpi_conv_wrote(job, image);
+    return (int)job->items;
 }
 
 static void lpi_direct_forward(const lpi_team *team, lpi_conv_job *job, int n)
@@ -3005,64 +3163,60 @@ static void lpi_direct_forward(const lpi_team *team, lpi_conv_job *job, int n)
     lpi_carver      c = { job->work, 0 };
     lpi_direct_carve(job, &c);
     if (LPI_WIDEST > 1) lpi_pack(job->kernels, job->w, g->f, 1, k, g->f, job->packed, k, 0);
-    lpi_for(team, n, lpi_conv_forward_image, job);
+    lpi_for(team, lpi_conv_items(job, n), lpi_conv_forward_item, job);
 }
 
-/* sum [kh, kw c, f] (+)= A^T dY over the pixels of a window, for the rows of the kernel that are
-   this part's: a is where A begins, b a panel of dY, whose rows are ldb apart, with `left` columns
-   to go. */
-LPI_TRAINING_ONLY void lpi_conv_weights_panel(const lpi_conv_job *job, int part,
-                                              const lpi_window *w, const lp_real *a, lpi_n pw,
-                                              lpi_n left, const lp_real *b, lpi_n ldb, lp_real *sum,
-                                              int accumulate)
+/* sum [kh, kw c, f] (+)= A^T dY for the rows of the kernel that are this part's, over the `pixels`
+   of a window; A begins at a, and for the next row of the kernel `line` further. */
+LPI_TRAINING_ONLY void lpi_conv_weights_block(const lpi_conv_job *job, int part,
+                                              const lpi_window *w, const lp_real *a, lpi_n line,
+                                              const lp_real *dy, lpi_n pixels, int lane,
+                                              lp_real *sum, int accumulate)
 {
     const lpi_geom *g = job->g;
     lpi_n           kwc = (lpi_n)g->kw * g->c;
-    for (int i = 0; i < g->kh; i++)
-        if (job->parts == 1 || i == part)
-            lpi_tiles(job->kernels, kwc, left, w, a + i * pw * g->c, b, ldb, sum + i * kwc * g->f,
-                      g->f, accumulate);
-}
-
-/* sum [kh, kw c, f] (+)= A^T dY of `run` images from `image` on, in blocks of about KC pixels
-   (rows, or pieces of one long row), which stay in cache for all panels. */
-LPI_TRAINING_ONLY void lpi_conv_weights_run(const lpi_conv_job *job, int part, lpi_n image,
-                                            lpi_n run, int lane, lp_real *sum, int accumulate)
-{
-    const lpi_geom *g = job->g;
-    lpi_n           pw, wide = g->ow * run, pixels = g->oh * wide;
-    lpi_n           blocks = lpi_ceil_div(pixels, LPI_KC);
-    const lp_real  *a = lpi_conv_padded(job, image, run, lane, &pw);
-    const lp_real  *dy = job->dy + image * g->oh * g->ow * g->f;
-    lp_real        *panel = job->panel + lane * lpi_panel_size(g);
-    if (g->oh > 1) blocks = lpi_minp(blocks, g->oh);
-    for (lpi_n q = 0; q < blocks; q++) {
-        lpi_window w = { g->oh, wide, 1, (lpi_n)g->stride * g->c, g->stride * pw * g->c };
-        lpi_n      y = g->oh > 1 ? lpi_cut(g->oh, blocks, q, &w.segs) : 0;
-        lpi_n      x = g->oh > 1 ? 0 : lpi_cut(wide, blocks, q, &w.len);
-        for (lpi_n j = 0, width; j < g->f; j += width) {
-            lpi_n          left = g->f - j, ldb = g->f;
-            const lp_real *b = dy + j;
-            width = lpi_panel_width(job->kernels, left);
-            if (LPI_WIDEST > 1 && left < width) {
-                if (q == 0) lpi_pack(job->kernels, b, g->f, 1, pixels, left, panel, pixels, 0);
-                b = panel, ldb = width;
-            }
-            lpi_conv_weights_panel(job, part, &w, a + y * w.seg + x * w.csa, pw, left,
-                                   b + (y * wide + x) * ldb, ldb, sum + j, accumulate || q > 0);
+    for (lpi_n j = 0, width; j < g->f; j += width) {
+        lpi_n          left = g->f - j, ldb = g->f;
+        const lp_real *b = dy + j;
+        width = lpi_panel_width(job->kernels, left);
+        if (LPI_WIDEST > 1 && left < width) {
+            lp_real *panel = job->panel + lane * lpi_panel_size(g);
+            lpi_pack(job->kernels, b, g->f, 1, pixels, left, panel, pixels, 0);
+            b = panel, ldb = width;
         }
+        for (int i = 0; i < g->kh; i++)
+            if (job->parts == 1 || i == part)
+                lpi_tiles(job->kernels, kwc, left, w, a + i * line, b, ldb,
+                          sum + i * kwc * g->f + j, g->f, accumulate);
     }
 }
 
+/* The partial sum of a group of images, in blocks of pixels that stay in cache for all panels: rows
+   of A, or lines of an image. */
 LPI_TRAINING_ONLY void lpi_conv_weights_item(void *arg, int item, int lane)
 {
     const lpi_conv_job *job = (const lpi_conv_job *)arg;
+    const lpi_geom     *g = job->g;
     int                 group = item / job->parts, part = item % job->parts;
-    lpi_n               count, first = lpi_cut(job->g->n, job->groups, group, &count), run;
-    lp_real            *sum = job->partial + group * lpi_weight_size(job->g);
-    for (lpi_n i = 0; i < count; i += run) {
-        run = lpi_minp(lpi_conv_run(job->g), count - i);
-        lpi_conv_weights_run(job, part, first + i, run, lane, sum, i > 0);
+    const lpi_slide     v = lpi_conv_forward_slide(job);
+    lpi_n               count, first = lpi_cut(g->n, job->groups, group, &count), at, m, apart;
+    lpi_n               pixels = (lpi_n)g->oh * g->ow, segment = v.k / g->kh, s = g->stride;
+    lp_real            *sum = job->partial + group * lpi_weight_size(g);
+    const lp_real      *dy = job->dy + first * v.image, *a = NULL;
+    lpi_n               blocks = lpi_ceil_div(count * pixels, job->depth);
+    for (lpi_n q = 0; q < blocks && lpi_conv_gathers(g); q++) {
+        at = lpi_cut(count * pixels, blocks, q, &m);
+        a = lpi_conv_gather(job, &v, first * pixels + at, m, m, lane, &apart);
+        const lpi_window w = { 1, m, 1, apart, 0 };
+        lpi_conv_weights_block(job, part, &w, a, segment, dy + at * g->f, m, lane, sum, q > 0);
+    }
+    blocks = lpi_minp(g->oh, lpi_ceil_div(pixels, job->depth));
+    for (lpi_n i = 0; i < count * blocks && !lpi_conv_gathers(g); i++) {
+        at = lpi_cut(g->oh, blocks, i % blocks, &m);
+        if (at == 0) a = lpi_conv_padded(job, &v, first + i / blocks, lane, &apart);
+        const lpi_window w = { m, g->ow, 1, s * g->c, s * apart * g->c };
+        lpi_conv_weights_block(job, part, &w, a + at * w.seg, apart * g->c,
+                               dy + i / blocks * v.image + at * v.row, m * g->ow, lane, sum, i > 0);
     }
 }
 
@@ -3137,50 +3291,35 @@ LPI_TRAINING_ONLY void lpi_conv_data_pack(const lpi_conv_job *job)
     }
 }
 
-LPI_TRAINING_ONLY void lpi_conv_data_phase(const lpi_conv_job *job, const lpi_phases *p,
-                                           const lp_real *dy, const lp_real *packed, lp_real *dx,
-                                           lp_real *padded)
-{
-    const lpi_geom *g = job->g;
-    lpi_n           s = g->stride, ph = p->y.size + p->y.taps - 1, pw = p->x.size + p->x.taps - 1;
-    if (p->k == 0) { /* no tap reaches these pixels */
-        for (lpi_n i = 0; i < p->y.size && !job->add_dx; i++)
-            for (lpi_n j = 0; j < p->x.size; j++)
-                lpi_zero(dx + (i * s * g->w + j * s) * g->c, g->c);
-        return;
-    }
-    lpi_pad(job->kernels, dy, NULL, g->oh, g->ow, g->f, p->y.taps - 1 - p->y.shift,
-            p->x.taps - 1 - p->x.shift, ph, pw, padded);
-    const lpi_window w = { p->y.taps, (lpi_n)p->x.taps * g->f, g->f, 1, pw * g->f };
-    for (lpi_n j = 0, width; j < g->c; j += width) {
-        width = lpi_panel_width(job->kernels, g->c - j);
-        for (lpi_n i = 0; i < p->y.size; i++)
-            lpi_tiles(job->kernels, p->x.size, g->c - j, &w, padded + i * pw * g->f,
-                      packed + j * p->k, width, dx + i * s * g->w * g->c + j, s * g->c,
-                      job->add_dx);
-    }
-}
-
-LPI_TRAINING_ONLY void lpi_conv_data_image(void *arg, int image, int lane)
+LPI_TRAINING_ONLY void lpi_conv_data_item(void *arg, int item, int lane)
 {
     const lpi_conv_job *job = (const lpi_conv_job *)arg;
     const lpi_geom     *g = job->g;
-    const lp_real      *dy = job->dy + (lpi_n)image * g->oh * g->ow * g->f, *packed = job->packed;
-    lp_real            *dx = job->dx + (lpi_n)image * g->h * g->w * g->c;
-    for (int phase = 0; phase < g->stride * g->stride; phase++) {
-        lpi_phases p = lpi_phases_of(g, phase);
-        lpi_conv_data_phase(job, &p, dy, packed,
-                            dx + ((lpi_n)(phase / g->stride) * g->w + phase % g->stride) * g->c,
-                            job->padded + lane * job->image);
-        packed += p.k * lpi_round_up(g->c, job->kernels->width);
+    lpi_n               count, first = lpi_cut(job->n, job->items, item, &count), s = g->stride;
+    lpi_geom            phase;
+    lpi_slide           v;
+    v.g = &phase, v.x = job->dy, v.pre = NULL, v.filters = job->packed, v.ldb = 0;
+    phase.h = g->oh, phase.w = g->ow, phase.c = g->f, phase.f = g->c, phase.stride = 1;
+    v.pixel = s * g->c, v.row = g->w * v.pixel, v.image = (lpi_n)g->h * g->w * g->c;
+    v.add = job->add_dx;
+    for (int i = 0; i < s * s; i++, v.filters += v.k * lpi_round_up(g->c, job->kernels->width)) {
+        const lpi_phases p = lpi_phases_of(g, i);
+        lpi_n            pixels = (lpi_n)p.y.size * p.x.size;
+        phase.top = p.y.taps - 1 - p.y.shift, phase.left = p.x.taps - 1 - p.x.shift;
+        phase.kh = p.y.taps, phase.kw = p.x.taps, v.k = p.k;
+        phase.oh = p.y.size, phase.ow = p.x.size;
+        v.y = job->dx + (i / s * g->w + i % s) * g->c;
+        if (v.k > 0) lpi_conv_images(job, &v, first, count, lane);
+        for (lpi_n q = 0; q < count * pixels && v.k == 0 && !v.add; q++) /* no tap reaches these */
+            lpi_zero(lpi_slide_pixel(&v, first * pixels + q), g->c);
     }
-    lpi_conv_wrote_grad(job, image);
+    for (lpi_n i = 0; i < count; i++) lpi_conv_wrote_grad(job, first + i);
 }
 
 LPI_TRAINING_ONLY void lpi_direct_data(const lpi_team *team, lpi_conv_job *job, int n)
 {
     lpi_conv_data_pack(job);
-    lpi_for(team, n, lpi_conv_data_image, job);
+    lpi_for(team, lpi_conv_items(job, n), lpi_conv_data_item, job);
 }
 
 /* ---------------------------------------------------------------------------- >>winograd
@@ -6007,57 +6146,48 @@ static void lpi_pool_image(void *arg, int image, LPI_UNUSED int lane)
 {
     const lpi_pool_job *job = (const lpi_pool_job *)arg;
     const lpi_geom     *g = job->g;
-    const lp_real      *x = job->x + (lpi_n)image * g->h * g->w * g->c;
+    lpi_n               line = (lpi_n)g->w * g->c;
     lp_real            *y = job->y + (lpi_n)image * g->oh * g->ow * g->c;
     lp_real             scale = 1 / ((lp_real)g->kh * (lp_real)g->kw);
     for (int o = 0; o < g->oh * g->ow; o++, y += g->c) {
         int y0, y1, x0, x1;
         lpi_pool_window(o / g->ow, g->kh, g->stride, g->top, g->h, &y0, &y1);
         lpi_pool_window(o % g->ow, g->kw, g->stride, g->left, g->w, &x0, &x1);
-        if (job->largest) lpi_copy(y, x + ((lpi_n)y0 * g->w + x0) * g->c, g->c);
-        else lpi_zero(y, g->c);
-        for (int i = y0; i < y1; i++)
-            for (int j = x0; j < x1; j++) {
-                const lp_real *p = x + ((lpi_n)i * g->w + j) * g->c;
-                if (!job->largest) LPI_CALL(job->kernels, add, g->c, y, p, y);
-                else
-                    for (int c = 0; c < g->c; c++)
-                        if (p[c] > y[c] || p[c] != p[c]) y[c] = p[c]; /* keeps NaN */
-            }
-        for (int c = 0; c < g->c && !job->largest; c++) y[c] *= scale;
+        const lp_real *x = job->x + ((lpi_n)image * g->h + y0) * line + (lpi_n)x0 * g->c;
+        if (job->largest) {
+            LPI_CALL(job->kernels, largest, g->c, y1 - y0, x1 - x0, line, x, y);
+            continue;
+        }
+        lpi_zero(y, g->c);
+        for (int i = y0; i < y1; i++, x += line)
+            for (int j = x0; j < x1; j++)
+                LPI_CALL(job->kernels, add, g->c, y, x + (lpi_n)(j - x0) * g->c, y);
+        for (int c = 0; c < g->c; c++) y[c] *= scale;
     }
 }
 
-/* The mean's gradient is spread over the window; the maximum's goes to the first pixel that equals
-   it. */
+/* The mean's gradient is spread over the window; the maximum's goes to one pixel. */
 LPI_TRAINING_ONLY void lpi_pool_back_image(void *arg, int image, LPI_UNUSED int lane)
 {
     const lpi_pool_job *job = (const lpi_pool_job *)arg;
     const lpi_geom     *g = job->g;
-    const lp_real      *x = job->x + (lpi_n)image * g->h * g->w * g->c;
-    lp_real            *dx = job->dx + (lpi_n)image * g->h * g->w * g->c;
+    lpi_n               line = (lpi_n)g->w * g->c, size = g->h * line;
+    lp_real            *dx = job->dx + image * size;
     const lp_real      *dy = job->dy + (lpi_n)image * g->oh * g->ow * g->c;
     lp_real             scale = 1 / ((lp_real)g->kh * (lp_real)g->kw);
-    int                 over = job->largest && dx == x; /* windows are apart then and cover x */
-    if (!job->accumulate && !over) lpi_zero(dx, (lpi_n)g->h * g->w * g->c);
+    int over = job->largest && job->dx == job->x; /* windows cover x, and are apart */
+    if (!job->accumulate && !over) lpi_zero(dx, size);
     for (int o = 0; o < g->oh * g->ow; o++, dy += g->c) {
         int y0, y1, x0, x1;
         lpi_pool_window(o / g->ow, g->kh, g->stride, g->top, g->h, &y0, &y1);
         lpi_pool_window(o % g->ow, g->kw, g->stride, g->left, g->w, &x0, &x1);
-        for (int i = y0; i < y1 && !job->largest; i++)
+        lpi_n at = y0 * line + (lpi_n)x0 * g->c;
+        if (job->largest)
+            LPI_CALL(job->kernels, largest_grad, g->c, y1 - y0, x1 - x0, line,
+                     job->x + image * size + at, dy, !over, dx + at);
+        for (int i = y0; i < y1 && !job->largest; i++, at += line)
             for (int j = x0; j < x1; j++)
-                LPI_CALL(job->kernels, axpy, g->c, scale, dy, dx + ((lpi_n)i * g->w + j) * g->c);
-        for (int c = 0; c < g->c && job->largest; c++) {
-            lpi_n best = ((lpi_n)y0 * g->w + x0) * g->c + c;
-            for (int i = y0; i < y1; i++)
-                for (int j = x0; j < x1; j++) {
-                    lpi_n at = ((lpi_n)i * g->w + j) * g->c + c;
-                    if (x[at] > x[best]) best = at;
-                }
-            for (int i = y0; i < y1 && over; i++)
-                for (int j = x0; j < x1; j++) dx[((lpi_n)i * g->w + j) * g->c + c] = 0;
-            dx[best] += dy[c];
-        }
+                LPI_CALL(job->kernels, axpy, g->c, scale, dy, dx + at + (lpi_n)(j - x0) * g->c);
     }
 }
 

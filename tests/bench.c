@@ -2,7 +2,7 @@
    Build: cc -O2 tests/bench.c -o bench -lpthread        Run: ./bench [--threads N] [--isa NAME]
    [--direct] [--recompute] [WHAT ...] WHAT: sgemm, sgemm-MxNxK, conv (3x3, eight shapes; --direct:
    no Winograd), conv1x1 (ResNet-50's, beside sgemm), conv-C-HW-N (channels, size, images), wrn-D-W-B (depth, width, batch; --recompute:
-   less memory), resnet-D-B and densenet-D-B (224x224, 1,000 classes), lstm-U-B-L (units, batch, length), files (saving and loading; writes here), late
+   less memory), resnet-D-B and densenet-D-B (224x224 or -SIDE, 1,000 classes), lstm-U-B-L (units, batch, length), files (saving and loading; writes here), late
    (WRN-16-1: late-phase against plain minibatches; and late-lstm: LSTM-500, the same with rank-1
    weights), late-weights (WRN-16-4: rank-1 and hypernetwork against plain minibatches).  Every line is for machines: result key=value ...
    In WebAssembly (small batches: see the limit of 32-bit machines in lpi_check_size):
@@ -177,12 +177,12 @@ static void bench_wrn(lp_desc desc, int depth, int width, int batch)
     bench_images(desc, name, build_wrn(desc, depth, width, batch));
 }
 
-static void bench_photographs(lp_desc desc, int dense, int depth, int batch)
+static void bench_photographs(lp_desc desc, int dense, int depth, int batch, int side)
 {
     char name[40];
     snprintf(name, sizeof name, dense ? "densenet-%d" : "resnet-%d", depth);
     bench_images(desc, name,
-                 build_images(desc, 224, 1000, batch, dense ? densenet : resnet, depth, 0));
+                 build_images(desc, side, 1000, batch, dense ? densenet : resnet, depth, 0));
 }
 
 /* Nets a, in the late phase, and b, with one model: median of 11 ratios, each of one turn of both
@@ -434,7 +434,7 @@ int main(int argc, char **argv)
     lp_desc desc = lp_desc_default();
     int     done = 0;
     for (int i = 1; i < argc; i++) {
-        int d, w, b;
+        int d, w, b, side = 224;
         if (strcmp(argv[i], "--threads") == 0 && i + 1 < argc) desc.threads = atoi(argv[++i]);
         else if (strcmp(argv[i], "--isa") == 0 && i + 1 < argc) {
             for (i++, desc.isa = LP_ISA_AUTO; strcmp(argv[i], lp_isa_name(desc.isa)) != 0;)
@@ -465,18 +465,19 @@ int main(int argc, char **argv)
         else if (strcmp(argv[i], "late-lstm") == 0) bench_late_lstm(desc), done++;
         else if (strcmp(argv[i], "late-weights") == 0) bench_late_weights(desc), done++;
         else if (sscanf(argv[i], "wrn-%d-%d-%d", &d, &w, &b) == 3) bench_wrn(desc, d, w, b), done++;
-        else if (sscanf(argv[i], "resnet-%d-%d", &d, &b) == 2)
-            bench_photographs(desc, 0, d, b), done++;
-        else if (sscanf(argv[i], "densenet-%d-%d", &d, &b) == 2)
-            bench_photographs(desc, 1, d, b), done++;
+        else if (sscanf(argv[i], "resnet-%d-%d-%d", &d, &b, &side) >= 2)
+            bench_photographs(desc, 0, d, b, side), done++;
+        else if (sscanf(argv[i], "densenet-%d-%d-%d", &d, &b, &side) >= 2)
+            bench_photographs(desc, 1, d, b, side), done++;
         else if (sscanf(argv[i], "lstm-%d-%d-%d", &d, &w, &b) == 3)
             bench_lstm(desc, d, w, b), done++;
         else {
-            fprintf(stderr,
-                    "bench: unknown argument %s; expected --threads N, --isa NAME, sgemm, conv, "
-                    "conv1x1, conv-C-HW-N, --direct, --recompute, files, late, late-lstm, "
-                    "late-weights, wrn-D-W-B, resnet-D-B, densenet-D-B or lstm-U-B-L\n",
-                    argv[i]);
+            fprintf(
+                stderr,
+                "bench: unknown argument %s; expected --threads N, --isa NAME, sgemm, conv, "
+                "conv1x1, conv-C-HW-N, --direct, --recompute, files, late, late-lstm, "
+                "late-weights, wrn-D-W-B, resnet-D-B[-SIDE], densenet-D-B[-SIDE] or lstm-U-B-L\n",
+                argv[i]);
             return 2;
         }
     }
