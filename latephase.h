@@ -2963,9 +2963,9 @@ typedef struct lpi_slide {
     int             add;               /* to what is there */
 } lpi_slide;
 
-/* Rows of a narrow map are too low for a tile, and filters would be read for a few pixels; and where
-   the kernel is 1x1, A is nearly x.  There rows of A are gathered: for about LPI_ROWS pixels of one
-   image or several (for dW of 1x1, LPI_KC) they lie one behind the other. */
+/* A row of a narrow map has fewer pixels than a tile, and all filters would be read for it; of a 1x1
+   kernel, A is nearly x.  There rows of A are gathered: for about LPI_ROWS pixels, of one image or
+   several (for dW of 1x1, LPI_KC), they lie one behind the other. */
 enum { LPI_ROWS = 64, LPI_NARROW = 8 };
 static int lpi_conv_is_1x1(const lpi_geom *g)
 {
