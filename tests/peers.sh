@@ -1,15 +1,15 @@
 #!/bin/sh
 # The benchmark beside its peers, in alternation: OpenBLAS (one thread), oneDNN and PyTorch (two
 # threads).  Median of RUNS invocations (default 5).  Installs nothing; says what is missing.
-# usage: tests/peers.sh [build directory] [WHAT ...]   WHAT: sgemm conv wrn imagenet lstm threads (default:
-# all; threads: ours with two beside ours with one)
+# usage: tests/peers.sh [build directory] [WHAT ...]   WHAT: sgemm conv wrn imagenet imagenet-memory
+# lstm threads (default: all; threads: ours with two beside ours with one)
 # The peers' programs come from the directory PEERS (default ../shared/bench): openblas_sgemm.c,
 # onednn_conv.cpp, torch_wrn.py and torch_lstm.py, which print "result peer=... key=value".
 set -u
 cd "$(dirname "$0")/.." || exit 1
 build=${1:-build} peers=${PEERS:-../shared/bench} runs=${RUNS:-5}
 [ $# -gt 0 ] && shift
-what=" ${*:-sgemm conv wrn imagenet lstm threads} "
+what=" ${*:-sgemm conv wrn imagenet imagenet-memory lstm threads} "
 unset OPENBLAS_CORETYPE OPENBLAS_L2_SIZE # the peer chooses for itself, unless told below
 tmp=$(mktemp -d) || exit 1
 trap 'rm -rf "$tmp"' EXIT
@@ -27,12 +27,12 @@ pair() {
     i=0
     while [ "$i" -lt "$runs" ]; do
         sh -c "$ours" >>"$tmp/a"
-        sh -c "$theirs" 2>/dev/null >>"$tmp/b"
+        sh -c "$theirs" 2>"$tmp/err" >>"$tmp/b" || echo "failed ($?): $theirs: $(tail -n 1 "$tmp/err")"
         i=$((i + 1))
     done
     while [ $# -gt 1 ]; do
         a=$(values "$2" <"$tmp/a" | median) b=$(values "$2" <"$tmp/b" | median)
-        echo "result compare=$1-$2 ours=$a peer=$b ratio=$(ratio "$a" "$b")"
+        [ "$a" ] && [ "$b" ] && echo "result compare=$1-$2 ours=$a peer=$b ratio=$(ratio "$a" "$b")"
         shift 2
     done
 }
@@ -113,9 +113,10 @@ if [ -n "$python" ] && wanted wrn && [ -f "$peers/torch_wrn.py" ]; then
         wrn-28-10-128-recompute maxrss_mb
     runs=${RUNS:-5}
 fi
-if wanted imagenet && ! "${python:-false}" -c 'import torchvision' 2>/dev/null; then
-    echo "skipped: imagenet needs torchvision (Debian: python3-torchvision)"
-elif wanted imagenet; then
+vision=$python
+[ -n "$vision" ] && "$vision" -c 'import torchvision' 2>/dev/null || vision=
+[ -z "$vision" ] && echo "skipped: imagenet needs torchvision (Debian: python3-torchvision)"
+if [ -n "$vision" ] && wanted imagenet; then
     for net in 18-32 50-32; do
         pair "$build/bench --threads 2 resnet-$net" \
             "$python tests/torch_imagenet.py resnet${net%-*} ${net#*-} 2 2" \
@@ -123,12 +124,14 @@ elif wanted imagenet; then
     done
     pair "$build/bench --threads 2 densenet-121-32" "$python tests/torch_imagenet.py densenet121 32 2 2" \
         densenet-121-32 train_img_s densenet-121-32 infer_img_s
+fi
+if [ -n "$vision" ] && wanted imagenet-memory; then
     runs=1 # PyTorch in the layout that needs less memory
     for net in resnet-50-32 densenet-121-16; do
-        theirs=$(echo "$net" | sed 's/-\([0-9]*\)-/\1 /')
-        pair "$build/bench --threads 2 $net" "$python tests/torch_imagenet.py $theirs 2 1 contiguous" "$net" maxrss_mb
+        torchs=$(echo "$net" | sed 's/-\([0-9]*\)-/\1 /')
+        pair "$build/bench --threads 2 $net" "$python tests/torch_imagenet.py $torchs 2 1 contiguous" "$net" maxrss_mb
         cp "$tmp/b" "$tmp/large"
-        pair "$build/bench --threads 2 $net" "$python tests/torch_imagenet.py $theirs 2 1 channels_last" \
+        pair "$build/bench --threads 2 $net" "$python tests/torch_imagenet.py $torchs 2 1 channels_last" \
             "$net-channels-last" maxrss_mb
         pair "$build/bench --threads 2 --recompute $net" "cat $tmp/large" "$net-recompute" maxrss_mb
     done
