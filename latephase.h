@@ -1558,8 +1558,8 @@ typedef struct lpi_mask {
     X(void, axpy, (lpi_n n, lp_real s, const lp_real *x, lp_real *y)) /* y += s x */              \
     T(void, lerp, (lpi_n n, lp_real t, const lp_real *x, lp_real *y)) /* y += t (x - y) */        \
     X(double, dot, (lpi_n n, const lp_real *x, const lp_real *y))     /* sum x y */               \
-    /* y [c] = the maximum of the pixels [c] of a window [rows, cols], whose lines are `line` apart; \
-       dy goes to the first pixel that equals it */                                               \
+    /* y [c] = the maximum of the pixels [c] of a window [rows, cols] (>= 1), whose lines are `line` \
+       apart, NaN if one is; dy goes to the first pixel that equals it, 0 to the others */        \
     X(void, largest, (lpi_n c, lpi_n rows, lpi_n cols, lpi_n line, const lp_real *x, lp_real *y)) \
     T(void, largest_grad, (lpi_n c, lpi_n rows, lpi_n cols, lpi_n line, const lp_real *x,         \
                            const lp_real *dy, int accumulate, lp_real *dx))                       \
@@ -2106,10 +2106,10 @@ LPI_KERNEL void LPI_K(lerp)(lpi_n n, lp_real t, const lp_real *x, lp_real *y)
 
 /* Of every pixel of a window, at p. */
 #define LPI_EACH_PIXEL(...)                                                                      \
-    for (lpi_n q = 0; q < rows * cols; q++) {                                                    \
-        const lpi_n p = q / cols * line + q % cols * c + i;                                      \
-        __VA_ARGS__                                                                              \
-    }
+    for (lpi_n q = 0; q < rows; q++)                                                             \
+        for (lpi_n p = q * line + i, behind = p + cols * c; p < behind; p += c) {                \
+            __VA_ARGS__                                                                          \
+        }
 LPI_KERNEL void LPI_K(largest)(lpi_n c, lpi_n rows, lpi_n cols, lpi_n line, const lp_real *x,
                                lp_real *y)
 {
@@ -2714,7 +2714,8 @@ static void lpi_tiles(const lpi_kernels *kernels, lpi_n m, lpi_n n, const lpi_wi
     }
 }
 
-/* Do more than four of so many rows begin in one L1 set?  (A way has 4 KB.) */
+/* Do so many rows begin in so few L1 sets (at most four places of a way's 4 KB) that more than four
+   share one? */
 static int lpi_aliases(lpi_n stride, lpi_n rows)
 {
     size_t bytes = (size_t)(stride < 0 ? -stride : stride) * sizeof(lp_real), step = 4096;
@@ -2847,8 +2848,9 @@ static void lpi_gemm_packed(const lpi_kernels *kernels, lpi_n m, lpi_n n, lpi_n 
 
    An image with its zero border is copied to scratch ("padded", [ph, pw, c]); then one output row
    is a matrix product without any im2col: row ox of A starts at padded[oy s, ox s, 0], and
-   k = (i, j, c) runs over kh segments of kw c contiguous elements, pw c apart.  Narrow maps, whose
-   rows are too short for a tile, gather rows of A from several images instead.
+   k = (i, j, c) runs over kh segments of kw c contiguous elements, pw c apart.  Small maps,
+   whose rows are too short for a tile, and 1x1 kernels gather rows of A instead, of one image or
+   several (not where LPI_WIDEST is 1).
 
      forward   Y[ox, f] = sum_k A[ox, k] W[k, f]                          item: some images
      weights   dW_i[jc, f] = sum_(oy,ox) A[oy s + i, ox, jc] dY[oy, ox, f]
@@ -2883,8 +2885,8 @@ static lpi_n lpi_padded_size(const lpi_geom *g, int dx)
 }
 
 static lpi_n lpi_weight_size(const lpi_geom *g) { return (lpi_n)g->kh * g->kw * g->c * g->f; }
-/* A panel of dY.  Where LPI_WIDEST is 1, none and no packed filters are needed: every matrix has
-   whole panels where it lies. */
+/* A panel of dY.  Where LPI_WIDEST is 1, none is needed, nor packed filters in forward: every matrix
+   has whole panels where it lies. */
 static lpi_n lpi_panel_size(const lpi_geom *g)
 {
     lpi_n pixels = lpi_maxp(LPI_KC, (lpi_n)g->oh * g->ow);
@@ -2944,7 +2946,7 @@ typedef struct lpi_conv_job {
     lp_real           *work;                          /* lpi_conv_workspace elements, of which: */
     lp_real           *packed, *partial;              /* filters; of dW: [groups, kh, kw, c, f] */
     lp_real           *padded, *panel; /* for each lane: an image [image], a panel of dY, */
-    lp_real           *rows, *out;     /* rows of A [room], and of dX */
+    lp_real           *rows, *out;     /* rows of A [room], of dX [LPI_ROWS, c] */
     lpi_n              image, room;
     lpi_n              depth;    /* pixels that dW takes at once */
     lpi_n              n, items; /* so many images, cut into items */
@@ -2963,7 +2965,7 @@ typedef struct lpi_slide {
     int             add;               /* to what is there */
 } lpi_slide;
 
-/* A row of a narrow map has fewer pixels than a tile, and all filters would be read for it; of a 1x1
+/* A row of a small map has fewer pixels than a tile, and all filters would be read for it; of a 1x1
    kernel, A is nearly x.  There rows of A are gathered: for about LPI_ROWS pixels, of one image or
    several (for dW of 1x1, LPI_KC), they lie one behind the other. */
 enum { LPI_ROWS = 64, LPI_NARROW = 8 };
@@ -2973,7 +2975,8 @@ static int lpi_conv_is_1x1(const lpi_geom *g)
 }
 static int lpi_conv_gathers(const lpi_geom *g)
 {
-    return LPI_WIDEST > 1 && (g->ow < LPI_NARROW || lpi_conv_is_1x1(g));
+    int small = g->ow < LPI_NARROW && g->oh * g->ow <= LPI_ROWS;
+    return LPI_WIDEST > 1 && (small || lpi_conv_is_1x1(g));
 }
 
 /* The workspace of a pass; filters and partial sums are not needed at the same time. */
@@ -2990,10 +2993,12 @@ static void lpi_direct_carve(lpi_conv_job *job, lpi_carver *c)
     job->packed = job->partial = lpi_carve(c, lpi_maxp(packed, partial));
     job->depth = LPI_KC;
     if (!lpi_conv_gathers(g)) return;
-    lpi_n taps = lpi_ceil_div(g->kh, s) * lpi_ceil_div(g->kw, s); /* of a phase */
+    lpi_n taps = lpi_ceil_div(g->kh, s) * lpi_ceil_div(g->kw, s); /* of a phase; its pixels: */
+    lpi_n pixels = g->n * lpi_ceil_div(g->h, s) * lpi_ceil_div(g->w, s);
     if (!dw || !lpi_conv_is_1x1(g)) job->depth = LPI_ROWS;
-    job->room = job->depth * ((lpi_n)g->kh * g->kw * g->c + 16);
-    if (dx) job->room = lpi_maxp(job->room, LPI_ROWS * (taps * g->f + 16));
+    job->room =
+        lpi_minp(job->depth, (lpi_n)g->n * g->oh * g->ow) * (lpi_weight_size(g) / g->f + 16);
+    if (dx) job->room = lpi_maxp(job->room, lpi_minp(LPI_ROWS, pixels) * (taps * g->f + 16));
     job->rows = lpi_carve(c, job->lanes * job->room);
     job->out = lpi_carve(c, dx && s > 1 ? job->lanes * LPI_ROWS * g->c : 0);
 }
@@ -3015,8 +3020,8 @@ static const lp_real *lpi_conv_padded(const lpi_conv_job *job, const lpi_slide *
     return padded;
 }
 
-/* Rows of A for the pixels i .. i + m - 1 of y, over all images, *apart from each other so that
-   `together` of them can be read at once. */
+/* Rows of A for the pixels i .. i + m - 1 of y, counted over all images: x itself where they lie
+   there, else a copy.  They are *apart, so that `together` of them do not meet in few L1 sets. */
 static const lp_real *lpi_conv_gather(const lpi_conv_job *job, const lpi_slide *v, lpi_n i, lpi_n m,
                                       lpi_n together, int lane, lpi_n *apart)
 {
@@ -3145,7 +3150,8 @@ static void lpi_conv_forward_item(void *arg, int item, int lane)
     for (lpi_n i = 0; i < count; i++) lpi_conv_wrote(job, first + i);
 }
 
-/* Items of n images: one each, or as many as fill the rows. */
+/* Cuts n images into items: of one each or, where rows are gathered, of as many as fill LPI_ROWS, but
+   so few that every lane has work. */
 static int lpi_conv_items(lpi_conv_job *job, int n)
 {
     job->n = job->items = n;
@@ -3192,7 +3198,7 @@ LPI_TRAINING_ONLY void lpi_conv_weights_block(const lpi_conv_job *job, int part,
 }
 
 /* The partial sum of a group of images, in blocks of pixels that stay in cache for all panels: rows
-   of A, or lines of an image. */
+   of A, or lines of an image (pixels, where it has one line only). */
 LPI_TRAINING_ONLY void lpi_conv_weights_item(void *arg, int item, int lane)
 {
     const lpi_conv_job *job = (const lpi_conv_job *)arg;
@@ -3210,13 +3216,16 @@ LPI_TRAINING_ONLY void lpi_conv_weights_item(void *arg, int item, int lane)
         const lpi_window w = { 1, m, 1, apart, 0 };
         lpi_conv_weights_block(job, part, &w, a, segment, dy + at * g->f, m, lane, sum, q > 0);
     }
-    blocks = lpi_minp(g->oh, lpi_ceil_div(pixels, job->depth));
+    int   flat = g->oh == 1;
+    lpi_n lines = flat ? g->ow : g->oh, line = pixels / lines;
+    blocks = lpi_minp(lines, lpi_ceil_div(pixels, job->depth));
     for (lpi_n i = 0; i < count * blocks && !lpi_conv_gathers(g); i++) {
-        at = lpi_cut(g->oh, blocks, i % blocks, &m);
+        at = lpi_cut(lines, blocks, i % blocks, &m);
         if (at == 0) a = lpi_conv_padded(job, &v, first + i / blocks, lane, &apart);
-        const lpi_window w = { m, g->ow, 1, s * g->c, s * apart * g->c };
-        lpi_conv_weights_block(job, part, &w, a + at * w.seg, apart * g->c,
-                               dy + i / blocks * v.image + at * v.row, m * g->ow, lane, sum, i > 0);
+        const lpi_window w = { flat ? 1 : m, flat ? m : line, 1, s * g->c, s * apart * g->c };
+        lpi_conv_weights_block(job, part, &w, a + at * (flat ? w.csa : w.seg), apart * g->c,
+                               dy + i / blocks * v.image + at * line * g->f, m * line, lane, sum,
+                               i > 0);
     }
 }
 
@@ -6733,6 +6742,10 @@ static lp_status lpi_check_size(lp_net *net)
         most += 16 * (int64_t)node->out->size;
         for (int i = 0; i < node->inputs; i++)
             most += (node->in[i]->batched ? 16 : copies) * (int64_t)node->in[i]->size;
+        const lpi_tensor *w = node->inputs > 1 ? node->in[1] : NULL;
+        if (w && w->kind == LPI_PARAMETER && w->pub.rank == 4) /* gathered rows: lpi_direct_carve */
+            most += (int64_t)net->desc.threads * LPI_KC
+                    * (w->size / w->pub.dim[2] + w->size / w->pub.dim[3] + 32);
     }
     if (most > PTRDIFF_MAX / 2 / (int64_t)sizeof(lp_real))
         return lpi_fail(net, LP_ERR_MEMORY,

@@ -180,7 +180,8 @@ static void bench_wrn(lp_desc desc, int depth, int width, int batch)
 static void bench_photographs(lp_desc desc, int dense, int depth, int batch, int side)
 {
     char name[40];
-    snprintf(name, sizeof name, dense ? "densenet-%d" : "resnet-%d", depth);
+    snprintf(name, sizeof name, "%s-%d", dense ? "densenet" : "resnet", depth);
+    if (side != 224) snprintf(name + strlen(name), sizeof name - strlen(name), "-%d", side);
     bench_images(desc, name,
                  build_images(desc, side, 1000, batch, dense ? densenet : resnet, depth, 0));
 }

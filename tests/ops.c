@@ -250,15 +250,20 @@ static void conv_all_kernels(void)
         for (int stride = 1; stride <= 3; stride++)
             for (int pad = LP_SAME; pad <= k / 2; pad++, turn++)
                 if (!test_small || turn % 5 == 0)
-                    conv_case(2, 9, 7, channels[turn % 6], channels[(turn / 2 + 3) % 6], k, stride,
-                              pad);
+                    conv_case(2, 9, turn % 2 ? 7 : 26, channels[turn % 6],
+                              channels[(turn / 2 + 3) % 6], k, stride, pad);
 }
 
 /* Breaks when the weight gradient loses or repeats pixels between the blocks that it takes them in:
-   several images as one row (1x1), pieces of one long row, rows; tails of panels. */
+   rows of several images, or of such far apart in memory (256 channels), lines, pieces of one long
+   line; tails of panels. */
 static void conv_weights_blocks(void)
 {
-    conv_case(80, 10, 10, 9, 33, 1, 1, LP_SAME); /* groups of five images: three and two */
+    conv_case(80, 10, 10, 9, 33, 1, 1, LP_SAME); /* of five images each, cut within the third */
+    conv_case(3, 5, 5, 256, 40, 1, 1, LP_SAME);
+    conv_case(9, 4, 4, 64, 20, 2, 2, 0);
+    conv_case(2, 60, 3, 7, 20, 3, 2, 1);
+    conv_case(2, 1, 2000, 5, 33, 3, 1, 1);
     conv_case(23, 3, 3, 272, 256, 1, 1, LP_SAME);
     conv_case(2, 29, 31, 5, 33, 1, 1, LP_SAME);
     conv_case(3, 1, 900, 5, 33, 1, 1, LP_SAME);
