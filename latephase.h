@@ -6743,7 +6743,8 @@ static lp_status lpi_check_size(lp_net *net)
         for (int i = 0; i < node->inputs; i++)
             most += (node->in[i]->batched ? 16 : copies) * (int64_t)node->in[i]->size;
         const lpi_tensor *w = node->inputs > 1 ? node->in[1] : NULL;
-        if (w && w->kind == LPI_PARAMETER && w->pub.rank == 4) /* gathered rows: lpi_direct_carve */
+        if (LPI_WIDEST > 1 && w && w->kind == LPI_PARAMETER
+            && w->pub.rank == 4) /* gathered rows: lpi_direct_carve */
             most += (int64_t)net->desc.threads * LPI_KC
                     * (w->size / w->pub.dim[2] + w->size / w->pub.dim[3] + 32);
     }
