@@ -1558,7 +1558,7 @@ typedef struct lpi_mask {
     X(void, axpy, (lpi_n n, lp_real s, const lp_real *x, lp_real *y)) /* y += s x */              \
     T(void, lerp, (lpi_n n, lp_real t, const lp_real *x, lp_real *y)) /* y += t (x - y) */        \
     X(double, dot, (lpi_n n, const lp_real *x, const lp_real *y))     /* sum x y */               \
-    /* y [c] = the maximum of the pixels [c] of a window [rows, cols] (>= 1), whose lines are `line` \
+    /* y [c] = the maximum of the pixels [c] of a window [rows, cols] (>= 1) with lines `line`    \
        apart, NaN if one is; dy goes to the first pixel that equals it, 0 to the others */        \
     X(void, largest, (lpi_n c, lpi_n rows, lpi_n cols, lpi_n line, const lp_real *x, lp_real *y)) \
     T(void, largest_grad, (lpi_n c, lpi_n rows, lpi_n cols, lpi_n line, const lp_real *x,         \
@@ -2885,8 +2885,8 @@ static lpi_n lpi_padded_size(const lpi_geom *g, int dx)
 }
 
 static lpi_n lpi_weight_size(const lpi_geom *g) { return (lpi_n)g->kh * g->kw * g->c * g->f; }
-/* A panel of dY.  Where LPI_WIDEST is 1, none is needed, nor packed filters in forward: every matrix
-   has whole panels where it lies. */
+/* A panel of dY.  Where LPI_WIDEST is 1, none is needed, nor packed filters in forward: every
+   matrix has whole panels where it lies. */
 static lpi_n lpi_panel_size(const lpi_geom *g)
 {
     lpi_n pixels = lpi_maxp(LPI_KC, (lpi_n)g->oh * g->ow);
@@ -3003,7 +3003,7 @@ static void lpi_direct_carve(lpi_conv_job *job, lpi_carver *c)
     job->out = lpi_carve(c, dx && s > 1 ? job->lanes * LPI_ROWS * g->c : 0);
 }
 
-/* Image i of x with its border: itself when there is nothing to do.  Its rows are *pw pixels long. */
+/* Image i of x with its border, [ph, *pw, c]: itself when there is nothing to do. */
 static const lp_real *lpi_conv_padded(const lpi_conv_job *job, const lpi_slide *v, lpi_n i,
                                       int lane, lpi_n *pw)
 {
@@ -3150,8 +3150,8 @@ static void lpi_conv_forward_item(void *arg, int item, int lane)
     for (lpi_n i = 0; i < count; i++) lpi_conv_wrote(job, first + i);
 }
 
-/* Cuts n images into items: of one each or, where rows are gathered, of as many as fill LPI_ROWS, but
-   so few that every lane has work. */
+/* Cuts n images into items: of one each or, where rows are gathered, of as many as fill LPI_ROWS,
+   but so few that every lane has work. */
 static int lpi_conv_items(lpi_conv_job *job, int n)
 {
     job->n = job->items = n;

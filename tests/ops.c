@@ -261,7 +261,7 @@ static void conv_weights_blocks(void)
 {
     conv_case(80, 10, 10, 9, 33, 1, 1, LP_SAME); /* of five images each, cut within the third */
     conv_case(3, 5, 5, 256, 40, 1, 1, LP_SAME);
-    conv_case(9, 4, 4, 64, 20, 2, 2, 0);
+    conv_case(80, 4, 4, 64, 20, 2, 2, 0);
     conv_case(2, 60, 3, 7, 20, 3, 2, 1);
     conv_case(2, 1, 2000, 5, 33, 3, 1, 1);
     conv_case(23, 3, 3, 272, 256, 1, 1, LP_SAME);
@@ -293,8 +293,8 @@ static lp_real *weights_behind_batchnorm(int n, int h, int w, int filters, int k
     return dw;
 }
 
-/* Breaks when several images that are normalised into one row, or pieces of a long one, are not those
-   that were read: the same bits as from the stored values. */
+/* Breaks when rows of several images, or lines of one, are normalised otherwise than what was read
+   before: the same bits as from the stored values. */
 static void conv_weights_behind_batchnorm(void)
 {
     static const int shape[][5] = {

@@ -115,7 +115,7 @@ if [ -n "$python" ] && wanted wrn && [ -f "$peers/torch_wrn.py" ]; then
 fi
 vision=$python
 [ -n "$vision" ] && "$vision" -c 'import torchvision' 2>/dev/null || vision=
-[ -z "$vision" ] && echo "skipped: imagenet needs torchvision (Debian: python3-torchvision)"
+[ -z "$vision" ] && wanted imagenet && echo "skipped: imagenet needs torchvision (Debian: python3-torchvision)"
 if [ -n "$vision" ] && wanted imagenet; then
     for net in 18-32 50-32; do
         pair "$build/bench --threads 2 resnet-$net" \
