@@ -2975,8 +2975,8 @@ static int lpi_conv_is_1x1(const lpi_geom *g)
 }
 static int lpi_conv_gathers(const lpi_geom *g)
 {
-    int small = g->ow < LPI_NARROW && g->oh * g->ow <= LPI_ROWS;
-    return LPI_WIDEST > 1 && (small || lpi_conv_is_1x1(g));
+    int narrow = g->ow < LPI_NARROW && g->oh * g->ow <= LPI_ROWS;
+    return LPI_WIDEST > 1 && (narrow || lpi_conv_is_1x1(g));
 }
 
 /* The workspace of a pass; filters and partial sums are not needed at the same time. */
