@@ -2,7 +2,8 @@
    SPDX-License-Identifier: MIT OR Unlicense
 
    Loads what `cifar --save FILE [--save-members]` has written, and measures the averaged net, each
-   member and their ensemble, as the paper does (von Oswald et al. 2021):
+   member and their ensemble, as the paper does (von Oswald et al. 2021).  Several files are the
+   members of a deep ensemble: plain nets that were trained apart, and have no average.
 
      on the test images  accuracy, negative log-likelihood (NLL), expected calibration error over 15
                          bins (ECE), Brier score; --reliability lists the bins
@@ -18,12 +19,13 @@
    Build:  cc -O2 examples/measure.c -o measure -lpthread
    Run:    ./measure --data DIR --weights model.st --ood cifar100=DIR2,noise --corruptions
            ./measure --data DIR --weights model.st --csv all.csv --run late-seed1
+           ./measure --data DIR --weights seed1.st,seed2.st,seed3.st
            ./measure --help                                             all options
 
    Net, data set, image size and normalisation are those that the file names, where options do not
    say otherwise; images of all sets are normalised alike.  --csv appends rows
-   run,model,metric,set,strength,value.  The model is single, or averaged, ensemble, member1 ..
-   memberK and members, the mean over the members' values.
+   run,model,metric,set,strength,value.  The model is single, or averaged (not of a deep ensemble),
+   ensemble, member1 .. memberK and members, the mean over the members' values.
 
    The mean corruption error is the plain mean of errors in percent.  It does not compare with the
    published "mCE", whose errors are divided by AlexNet's (Hendrycks and Dietterich 2019).
@@ -75,7 +77,14 @@
 
 /* -------------------------------------------------------------------------- options */
 
-enum { MAX_SIGMAS = 16, MAX_MEMBERS = 64, MAX_MODELS = MAX_MEMBERS + 2, BINS = 15, HISTOGRAM = 30 };
+enum {
+    MAX_SIGMAS = 16,
+    MAX_NETS = 16,
+    MAX_MEMBERS = 64,
+    MAX_MODELS = MAX_MEMBERS + 2,
+    BINS = 15,
+    HISTOGRAM = 30
+};
 
 typedef struct options {
     const char *data, *weights, *net, *late, *ood, *corrupted, *flatness, *run, *csv, *mean, *std;
@@ -85,7 +94,8 @@ typedef struct options {
     double      test_share, dropout; /* test_share: of own pictures */
     net_kind    kind;
     unsigned    families; /* LP_LATE_... */
-    int         sigmas;
+    int         sigmas, nets;
+    const char *file[MAX_NETS]; /* --weights, apart */
     double      sigma[MAX_SIGMAS], norm[2][CHANNELS];
     ood_list    sets;
 } options;
@@ -112,7 +122,9 @@ static option_list list_options(options *o)
     const cli_option table[] = {
         option_text("--data", "DIR", "the CIFAR files (binary version), or a FILE of your own",
                     &o->data),
-        option_text("--weights", "FILE", "the saved model (safetensors)", &o->weights),
+        option_text("--weights", "LIST",
+                    "the saved model (safetensors), or models of a deep ensemble: A.st,B.st",
+                    &o->weights),
         option_flag("--reliability", "accuracy and confidence in 15 bins of confidence",
                     &o->reliability),
         option_text("--ood", "LIST", "other images: NAME=DIR, NAME=FILE, noise, ...", &o->ood),
@@ -180,6 +192,19 @@ static int parse_numbers(const char *name, const char *text, double min, double 
     return count;
 }
 
+/* The files of --weights. */
+static void parse_files(options *o, const char *list)
+{
+    for (const char *at = list; at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL) {
+        size_t n = strcspn(at, ",");
+        if (o->nets == MAX_NETS)
+            die(EXIT_USAGE, "--weights: expected %d or fewer files", (int)MAX_NETS);
+        char *file = copy_text(at);
+        file[n] = 0;
+        o->file[o->nets++] = file;
+    }
+}
+
 static const char *file_name(const char *path)
 {
     const char *slash = strrchr(path, '/');
@@ -202,10 +227,15 @@ static void check_options(options *o)
     if (o->mc_dropout && o->dropout <= 0)
         die(EXIT_USAGE, "--mc-dropout %d: expected --dropout with it", o->mc_dropout);
     if (!o->families) o->members = 1; /* a checkpoint may name members that it does not have */
-    if (!o->run) o->run = file_name(o->weights);
+    if (o->nets > 1 && o->members > 1)
+        die(EXIT_USAGE, "--weights %s: expected plain nets in a deep ensemble, not %d members",
+            o->weights, o->members);
+    if (!o->run) o->run = o->nets > 1 ? "deep-ensemble" : file_name(o->weights);
     run_name_check(o->run);
     if (o->ood) ood_parse(&o->sets, o->ood);
     o->sigmas = parse_numbers("--flatness", o->flatness, 1e-9, 1e3, MAX_SIGMAS, o->sigma);
+    if (o->sigmas && o->nets > 1)
+        die(EXIT_USAGE, "--flatness: expected with one file in --weights, whose weights get noise");
     if (!o->mean != !o->std
         || (o->mean
             && (parse_numbers("--mean", o->mean, -1e6, 1e6, CHANNELS, o->norm[0]) < CHANNELS
@@ -220,8 +250,9 @@ static options read_options(int argc, char **argv)
     option_list list = list_options(&first);
     options_parse(argc, argv, list.row, list.count);
     list = list_options(&o);
-    if (first.weights && !first.help) {
-        fact_file f = facts_open(first.weights);
+    if (!first.help) parse_files(&o, first.weights);
+    for (int i = 0; i < o.nets; i++) {
+        fact_file f = facts_open(o.file[i]);
         options_of_model(&f, &list, model_options);
         lp_close_file(&f.file);
     }
@@ -238,18 +269,32 @@ static options read_options(int argc, char **argv)
 /* --------------------------------------------------------------------------- models */
 
 /* Models have numbers: 0 is the one plain model or the average, 1 .. K are the members, K + 1 is
-   their ensemble. */
+   their ensemble.  A deep ensemble has no model 0. */
 typedef struct measuring {
     options   o;
     data_set *d;
-    trainer   t, noisy; /* noisy: a plain net for weights with noise */
-    int       members;  /* 0: there is one plain model */
-    lp_real  *sum;      /* [batch, classes]: of the members' probabilities */
+    trainer   net[MAX_NETS], noisy; /* noisy: a plain net for weights with noise */
+    int       members;              /* 0: there is one plain model */
+    lp_real  *sum;                  /* [batch, classes]: of the members' probabilities */
     image_set foreign[MAX_OOD];
     FILE     *csv;
 } measuring;
 
 static int models_of(const measuring *e) { return e->members ? e->members + 2 : 1; }
+
+/* The first model, and the one that tables of one model show. */
+static int first_model(const measuring *e) { return e->o.nets > 1; }
+static int shown_model(const measuring *e) { return e->o.nets > 1 ? e->members + 1 : 0; }
+
+static const char *shown_name(const measuring *e)
+{
+    return e->o.nets > 1 ? "deep ensemble" : e->members ? "averaged model" : "single model";
+}
+
+/* How many predictions an image takes. */
+static double passes_of(const measuring *e) { return 1.0 - first_model(e) + e->members; }
+
+static progress *bar_of(measuring *e) { return &e->net[0].bar; }
 
 static const char *model_key(const measuring *e, int model)
 {
@@ -269,28 +314,46 @@ typedef struct scores {
 static void take_scores(const measuring *e, const image_set *set, int first, int rows,
                         const lp_real *probs, int foreign, scores *s)
 {
-    int classes = lp_get_info(e->t.net).classes;
+    int classes = e->d->test.classes;
     if (!foreign) lp_metrics_add(&s->m, probs, set->labels + first, rows, classes);
     for (int i = 0; s->entropy && i < rows; i++)
         s->entropy[first + i] = lp_entropy(probs + (ptrdiff_t)i * classes, classes);
+}
+
+/* A minibatch through model 0, or a member of number k.  Returns its probabilities, until the next
+   call, and how many images it has. */
+static const lp_real *average_predict(measuring *e, const image_set *set, int first, int *rows)
+{
+    *rows = trainer_predict(&e->net[0], set, first, e->members ? LP_AVERAGED : LP_SINGLE);
+    return e->net[0].probs;
+}
+static const lp_real *member_predict(measuring *e, const image_set *set, int first, int k,
+                                     int *rows)
+{
+    int      deep = e->o.nets > 1;
+    trainer *t = &e->net[deep ? k : 0];
+    *rows = trainer_predict(t, set, first, deep ? LP_SINGLE : k);
+    return t->probs;
 }
 
 /* A minibatch through every model.  The ensemble is the mean of what the members gave, so that they
    run only once. */
 static int measure_rows(measuring *e, const image_set *set, int first, int foreign, scores *s)
 {
-    trainer *t = &e->t;
-    int      n = lp_get_info(t->net).classes;
-    int      rows = trainer_predict(t, set, first, e->members ? LP_AVERAGED : LP_SINGLE);
-    take_scores(e, set, first, rows, t->probs, foreign, &s[0]);
+    int            n = e->d->test.classes, rows = 0;
+    const lp_real *probs;
+    if (first_model(e) == 0) {
+        probs = average_predict(e, set, first, &rows);
+        take_scores(e, set, first, rows, probs, foreign, &s[0]);
+    }
     memset(e->sum, 0, (size_t)e->o.batch * (size_t)n * sizeof *e->sum);
     for (int k = 0; k < e->members; k++) {
-        trainer_predict(t, set, first, k);
-        take_scores(e, set, first, rows, t->probs, foreign, &s[k + 1]);
-        for (int i = 0; i < rows * n; i++) e->sum[i] += t->probs[i] / (lp_real)e->members;
+        probs = member_predict(e, set, first, k, &rows);
+        take_scores(e, set, first, rows, probs, foreign, &s[k + 1]);
+        for (int i = 0; i < rows * n; i++) e->sum[i] += probs[i] / (lp_real)e->members;
     }
     if (e->members) take_scores(e, set, first, rows, e->sum, foreign, &s[e->members + 1]);
-    progress_step(&t->bar, rows * (1.0 + e->members), 0, 0, 0, 0);
+    progress_step(bar_of(e), rows * passes_of(e), 0, 0, 0, 0);
     return rows;
 }
 
@@ -301,7 +364,8 @@ static scores *measure_set(measuring *e, const image_set *set, int foreign, int 
     scores *s = (scores *)allocate((size_t)models, sizeof *s);
     for (int i = 0; i < models; i++) {
         s[i].m = lp_metrics_zero();
-        if (entropies) s[i].entropy = (double *)allocate((size_t)set->count, sizeof(double));
+        if (entropies && i >= first_model(e))
+            s[i].entropy = (double *)allocate((size_t)set->count, sizeof(double));
     }
     for (int first = 0; first < set->count;) first += measure_rows(e, set, first, foreign, s);
     return s;
@@ -342,7 +406,7 @@ static void add_column(const measuring *e, const char *metric, const char *set, 
                        int models, column *c)
 {
     column_mean(e, c);
-    for (int i = 0; i < models; i++)
+    for (int i = first_model(e); i < models; i++)
         add_row(e, model_key(e, i), metric, set, strength, c->value[i]);
     if (e->members) add_row(e, "members", metric, set, strength, c->mean);
 }
@@ -361,7 +425,7 @@ static void print_row(const char *name, int columns, const column *c, int model,
 static void print_columns(const measuring *e, int columns, const column *c, int models, int digits)
 {
     char name[32];
-    print_row(e->members ? "averaged model" : "single model", columns, c, 0, digits);
+    if (first_model(e) == 0) print_row(shown_name(e), columns, c, 0, digits);
     for (int k = 1; k <= e->members && e->members <= LISTED; k++) {
         snprintf(name, sizeof name, "member %d", k);
         print_row(name, columns, c, k, digits);
@@ -379,7 +443,7 @@ static void add_metrics(const measuring *e, const scores *s, const char *set, do
                         column c[METRICS])
 {
     static const char *const keys[METRICS] = { "accuracy", "nll", "ece", "brier" };
-    for (int i = 0; i < models_of(e); i++) {
+    for (int i = first_model(e); i < models_of(e); i++) {
         c[ACCURACY].value[i] = percent(&s[i].m);
         c[NLL].value[i] = lp_nll(&s[i].m);
         c[ECE].value[i] = lp_ece(&s[i].m);
@@ -391,7 +455,7 @@ static void add_metrics(const measuring *e, const scores *s, const char *set, do
 static void report_test(measuring *e, const scores *s, column c[METRICS])
 {
     add_metrics(e, s, "test", -1, c);
-    progress_clear(&e->t.bar);
+    progress_clear(bar_of(e));
     printf("\n%-18s %11s %11s %11s %11s\n", "test images", "accuracy %", "NLL", "ECE", "Brier");
     print_columns(e, METRICS, c, models_of(e), 4);
 }
@@ -402,7 +466,7 @@ static void report_reliability(const measuring *e, const scores *s)
 {
     printf("\n%-18s %11s %11s %11s\n", "confidence", "images", "accuracy %", "confidence %");
     for (int b = 0; b < BINS; b++)
-        for (int i = 0; i < models_of(e); i++) {
+        for (int i = first_model(e); i < models_of(e); i++) {
             const lp_metrics *m = &s[i].m;
             double            n = m->bin_images[b], middle = (b + 0.5) / BINS;
             add_row(e, model_key(e, i), "bin_images", "test", middle, n);
@@ -412,14 +476,14 @@ static void report_reliability(const measuring *e, const scores *s)
                 add_row(e, model_key(e, i), "bin_confidence", "test", middle,
                         100 * m->bin_confidence[b] / n);
             }
-            if (i > 0) continue;
+            if (i != shown_model(e)) continue;
             printf("%.3f .. %.3f %15.0f", (double)b / BINS, (b + 1.0) / BINS, n);
             if (n > 0)
                 printf(" %11.2f %12.2f", 100 * m->bin_correct[b] / n,
                        100 * m->bin_confidence[b] / n);
             putchar('\n');
         }
-    printf("(%s)\n", e->members ? "the averaged model; --csv has all" : "the single model");
+    printf("(the %s%s)\n", shown_name(e), e->members ? "; --csv has all" : "");
 }
 
 /* --------------------------------------------------------------- out of distribution */
@@ -450,8 +514,8 @@ static void histogram(const double *entropy, int count, double most, double *sha
 static void add_histograms(const measuring *e, const char *set, const scores *s, int count,
                            column *of)
 {
-    double most = largest_entropy(lp_get_info(e->t.net).classes), share[HISTOGRAM];
-    for (int i = 0; i < models_of(e); i++) {
+    double most = largest_entropy(e->d->test.classes), share[HISTOGRAM];
+    for (int i = first_model(e); i < models_of(e); i++) {
         histogram(s[i].entropy, count, most, share);
         for (int b = 0; b < HISTOGRAM; b++) of[b].value[i] = 100 * share[b];
     }
@@ -463,14 +527,14 @@ static void add_histograms(const measuring *e, const char *set, const scores *s,
 static void print_histograms(const measuring *e, column (*bins)[HISTOGRAM])
 {
     const ood_list *sets = &e->o.sets;
-    double          most = largest_entropy(lp_get_info(e->t.net).classes);
+    double          most = largest_entropy(e->d->test.classes);
     printf("\n%-18s %11s", "entropy", "test %");
     for (int j = 0; j < sets->count; j++) printf(" %9.9s %%", sets->item[j].name);
     for (int b = 0; b < HISTOGRAM; b++) {
         printf("\n%.3f .. %.3f    ", b * most / HISTOGRAM, (b + 1) * most / HISTOGRAM);
-        for (int j = 0; j <= sets->count; j++) printf(" %11.2f", bins[j][b].value[0]);
+        for (int j = 0; j <= sets->count; j++) printf(" %11.2f", bins[j][b].value[shown_model(e)]);
     }
-    printf("\n(%s)\n", e->members ? "the averaged model; --csv has all" : "the single model");
+    printf("\n(the %s%s)\n", shown_name(e), e->members ? "; --csv has all" : "");
 }
 
 /* Test images (s) against each other set: auroc [sets]. */
@@ -484,13 +548,13 @@ static void report_foreign(measuring *e, scores *s, column *auroc)
         const image_set *set = &e->foreign[j];
         scores          *f = measure_set(e, set, 1, 1);
         if (e->o.histograms) add_histograms(e, sets->item[j].name, f, set->count, bins[j + 1]);
-        for (int i = 0; i < models_of(e); i++)
+        for (int i = first_model(e); i < models_of(e); i++)
             auroc[j].value[i] =
                 lp_auroc(s[i].entropy, (size_t)count, f[i].entropy, (size_t)set->count);
         add_column(e, "auroc", sets->item[j].name, -1, models_of(e), &auroc[j]);
         scores_free(e, f);
     }
-    progress_clear(&e->t.bar);
+    progress_clear(bar_of(e));
     if (sets->count) {
         printf("\n%-18s", "AUROC of entropy");
         for (int j = 0; j < sets->count; j++) printf(" %11.11s", sets->item[j].name);
@@ -511,30 +575,30 @@ typedef struct corrupted {
 
 static void print_corruptions_head(measuring *e, const char *title)
 {
-    progress_clear(&e->t.bar);
-    printf("\naccuracy %% of the %s model\n%-18s", e->members ? "averaged" : "single", title);
+    progress_clear(bar_of(e));
+    printf("\naccuracy %% of the %s\n%-18s", shown_name(e), title);
     for (int v = 1; v <= SEVERITIES; v++) printf("  strength %d", v);
     putchar('\n');
 }
 
 /* A set corrupted in the way `name` with strength v; of some ways the errors do not count.  Returns
-   the accuracy of model 0. */
+   the accuracy of the model that is shown. */
 static double measure_corrupted(measuring *e, const image_set *set, const char *name, int v,
                                 int counts, corrupted *all)
 {
     column  c[METRICS];
     scores *s = measure_set(e, set, 0, 0);
     add_metrics(e, s, name, v, c);
-    for (int i = 0; i < models_of(e) && counts; i++)
+    for (int i = first_model(e); i < models_of(e) && counts; i++)
         all->error.value[i] += 100 - c[ACCURACY].value[i];
     all->sets += counts;
     scores_free(e, s);
-    return c[ACCURACY].value[0];
+    return c[ACCURACY].value[shown_model(e)];
 }
 
 static void print_corrupted(measuring *e, const char *name, const double accuracy[SEVERITIES])
 {
-    progress_clear(&e->t.bar);
+    progress_clear(bar_of(e));
     printf("%-18.18s", name);
     for (int v = 0; v < SEVERITIES; v++) printf(" %11.2f", accuracy[v]);
     putchar('\n');
@@ -544,7 +608,7 @@ static void print_corrupted(measuring *e, const char *name, const double accurac
 static void end_corruptions(measuring *e, const char *set, corrupted *all)
 {
     if (!all->sets) return;
-    for (int i = 0; i < models_of(e); i++) all->error.value[i] /= all->sets;
+    for (int i = first_model(e); i < models_of(e); i++) all->error.value[i] /= all->sets;
     add_column(e, "mean_corruption_error", set, -1, models_of(e), &all->error);
     printf(
         "\nmean corruption error %%, unnormalised (published \"mCE\" is relative to AlexNet's)\n");
@@ -686,7 +750,7 @@ static double training_loss(measuring *e)
     for (int first = 0, rows; first < set->count; first += rows) {
         rows = trainer_predict(t, set, first, LP_SINGLE);
         lp_metrics_add(&m, t->probs, t->label->labels, rows, set->classes);
-        progress_step(&e->t.bar, rows, 0, 0, 0, 0);
+        progress_step(bar_of(e), rows, 0, 0, 0, 0);
     }
     return lp_nll(&m);
 }
@@ -695,7 +759,7 @@ static double training_loss(measuring *e)
 static double noisy_loss(measuring *e, int i, double sigma, int draw)
 {
     int which = !e->members ? LP_SINGLE : i ? i - 1 : LP_AVERAGED;
-    trainer_check(&e->noisy, lp_copy_weights(e->noisy.net, e->t.net, which));
+    trainer_check(&e->noisy, lp_copy_weights(e->noisy.net, e->net[0].net, which));
     if (draw >= 0) {
         uint64_t seed = lp_random((uint64_t)e->o.seed, STREAM_NOISE, (uint64_t)draw);
         trainer_check(&e->noisy, lp_weight_noise(e->noisy.net, (float)sigma, seed));
@@ -706,7 +770,7 @@ static double noisy_loss(measuring *e, int i, double sigma, int draw)
 static void print_flatness(measuring *e, const column *loss, const column *rise,
                            const column *error)
 {
-    progress_clear(&e->t.bar);
+    progress_clear(bar_of(e));
     printf("\n%-18s %11s  +- its error", "noise on weights", "loss rises");
     printf("%s\n", e->members ? "  members, mean" : "");
     for (int j = 0; j < e->o.sigmas; j++) {
@@ -766,6 +830,16 @@ static trainer build(const measuring *e, int members)
     return t;
 }
 
+/* All nets of a deep ensemble see the same images. */
+static void check_normalised_like(const data_set *d, const char *path, const char *first)
+{
+    data_set other = *d;
+    data_normalise_like(&other, path);
+    if (memcmp(other.mean, d->mean, sizeof d->mean)
+        || memcmp(other.deviation, d->deviation, sizeof d->deviation))
+        die(EXIT_USAGE, "--weights %s: expected images normalised as those of %s", path, first);
+}
+
 static void read_sets(measuring *e)
 {
     options    *o = &e->o;
@@ -774,7 +848,8 @@ static void read_sets(measuring *e)
         o->limit_test
     };
     e->d = data_read(&choice);
-    data_normalise_like(e->d, o->weights);
+    data_normalise_like(e->d, o->file[0]);
+    for (int i = 1; i < o->nets; i++) check_normalised_like(e->d, o->file[i], o->file[0]);
     for (int c = 0; c < CHANNELS && o->mean; c++)
         e->d->mean[c] = (float)o->norm[0][c], e->d->deviation[c] = (float)o->norm[1][c];
     for (int i = 0; i < o->sets.count; i++) {
@@ -787,10 +862,12 @@ static void read_sets(measuring *e)
 static void load_models(measuring *e)
 {
     const options *o = &e->o;
-    e->t = build(e, o->members);
-    model_load(o->weights, e->t.net, o->members);
-    e->t.passes = o->mc_dropout;
-    e->members = o->members > 1 ? o->members : 0;
+    for (int i = 0; i < o->nets; i++) {
+        e->net[i] = build(e, o->members);
+        model_load(o->file[i], e->net[i].net, o->members);
+        e->net[i].passes = o->mc_dropout;
+    }
+    e->members = o->nets > 1 ? o->nets : o->members > 1 ? o->members : 0;
     if (o->sigmas) e->noisy = build(e, 1);
     e->sum = (lp_real *)allocate((size_t)o->batch * (size_t)e->d->test.classes, sizeof *e->sum);
 }
@@ -803,17 +880,19 @@ static double all_passes(const measuring *e)
     for (int i = 0; i < o->sets.count; i++) passes += e->foreign[i].count;
     if (o->corruptions) passes += (CORRUPTIONS - 1.0) * SEVERITIES * n;
     if (o->corrupted) passes += published_files(e) * SEVERITIES * n;
-    return (1.0 + e->members)
+    return passes_of(e)
            * (passes + (o->sigmas ? 1.0 + o->sigmas * o->draws : 0) * e->d->train.count);
 }
 
 static void print_setup(const measuring *e)
 {
-    lp_info info = lp_get_info(e->t.net);
-    if (e->o.quiet) return;
+    const options *o = &e->o;
+    lp_info        info = lp_get_info(e->net[0].net);
+    if (o->quiet) return;
     printf("%s, %d test images%s\n%s of %s, %ld parameters", e->d->name, e->d->test.count,
-           e->o.half ? " at half size" : "", e->o.net, e->o.weights, (long)info.parameters);
-    if (e->members) printf(", %ld of them late-phase: %d members", (long)info.late, e->members);
+           o->half ? " at half size" : "", o->net, o->weights, (long)info.parameters);
+    if (o->members > 1) printf(", %ld of them late-phase: %d members", (long)info.late, o->members);
+    if (o->nets > 1) printf(" in each of %d nets", o->nets);
     printf("\n");
     fflush(stdout);
 }
@@ -822,16 +901,16 @@ static void print_result(const measuring *e, const column *test, const column *a
                          const column *rise, const corrupted *made, const corrupted *published)
 {
     const options *o = &e->o;
-    int            ensemble = models_of(e) - 1;
+    int            ensemble = models_of(e) - 1, shown = shown_model(e);
     printf("\nresult dataset=%s net=%s members=%d test_acc=%.2f test_nll=%.4f test_ece=%.4f "
            "test_brier=%.4f ensemble_acc=%.2f ensemble_nll=%.4f",
-           e->d->name, o->net, o->members, test[ACCURACY].value[0], test[NLL].value[0],
-           test[ECE].value[0], test[BRIER].value[0], test[ACCURACY].value[ensemble],
+           e->d->name, o->net, o->members, test[ACCURACY].value[shown], test[NLL].value[shown],
+           test[ECE].value[shown], test[BRIER].value[shown], test[ACCURACY].value[ensemble],
            test[NLL].value[ensemble]);
     for (int i = 0; i < o->sets.count; i++)
-        printf(" auroc_%s=%.4f", o->sets.item[i].name, auroc[i].value[0]);
-    if (made->sets) printf(" corruption_error=%.2f", made->error.value[0]);
-    if (published->sets) printf(" published_error=%.2f", published->error.value[0]);
+        printf(" auroc_%s=%.4f", o->sets.item[i].name, auroc[i].value[shown]);
+    if (made->sets) printf(" corruption_error=%.2f", made->error.value[shown]);
+    if (published->sets) printf(" published_error=%.2f", published->error.value[shown]);
     for (int j = 0; j < o->sigmas; j++) printf(" flatness_%g=%.5f", o->sigma[j], rise[j].value[0]);
     printf("\n");
     output_check();
@@ -846,7 +925,7 @@ int main(int argc, char **argv)
     const options *o = &e.o;
     read_sets(&e);
     load_models(&e);
-    e.t.bar = progress_start(all_passes(&e), "img", o->quiet);
+    *bar_of(&e) = progress_start(all_passes(&e), "img", o->quiet);
     e.csv = csv_append(o->csv, "run,model,metric,set,strength,value");
     print_setup(&e);
     scores *s = measure_set(&e, &e.d->test, 0, 1);
@@ -861,7 +940,7 @@ int main(int argc, char **argv)
     csv_close(e.csv, o->csv);
     scores_free(&e, s);
     for (int i = 0; i < o->sets.count; i++) image_set_free(&e.foreign[i]);
-    trainer_destroy(&e.t);
+    for (int i = 0; i < o->nets; i++) trainer_destroy(&e.net[i]);
     if (o->sigmas) trainer_destroy(&e.noisy);
     free(e.sum);
     data_free(e.d);

@@ -165,22 +165,28 @@ grid_rows() {
     done
 }
 
-# The deep ensemble: the trained SGD nets of all seeds, as they are in their last checkpoints.  cifar
-# counts the seeds of its nets by ones.
+# The nets of a deep ensemble: the trained SGD nets of all seeds, in `bases`; none if there is only one.
+deep_bases() { # PREFIX
+    bases=''
+    for s in $SEEDS; do bases="$bases${bases:+ }$1-sgd-$s"; done
+    [ "$bases" != "${bases#* }" ]
+}
+
+# They are as they are in their last checkpoints.  cifar counts the seeds of its nets by ones.
 deep_row() {
-    bases='' n=0 first=${seeds%% *}
+    n=0 first=${seeds%% *}
     for s in $seeds; do
         [ "$s" = $((first + n)) ] || return 0
-        bases="$bases${bases:+ }$prefix-sgd-$s" n=$((n + 1))
+        n=$((n + 1))
     done
-    [ $n -gt 1 ] || return 0
+    deep_bases "$prefix" || return 0
     pace=deep
     row "$prefix-deep" deep "$bases" 1 \
         "$program $options --epochs $length --late none --seed $first --ensemble $n --eval --weights @STATE@/$prefix-sgd-%d.ck"
 }
 
-# What is measured of the nets of one seed.  A checkpoint has the weights without EMA, but also
-# without SWA.
+# What is measured of the nets of one seed, and of the deep ensemble of all.  A checkpoint has the
+# weights without EMA, but also without SWA.
 measure_rows() { # PREFIX DATA OPTIONS: of the runs PREFIX-...
     pace=measure
     for run in sgd late swa late-swa dropout; do
@@ -192,6 +198,11 @@ measure_rows() { # PREFIX DATA OPTIONS: of the runs PREFIX-...
         row "$the_group-$run-${SEEDS%% *}" "$run" "$base" 1 \
             "measure --data $2 --weights @STATE@/$file --reliability --histograms $3 $more_measure"
     done
+    deep_bases "$1" || return 0
+    files=
+    for base in $bases; do files=$files${files:+,}@STATE@/$base.ck; done
+    row "$the_group-deep" deep "$bases" 1 \
+        "measure --data $2 --weights $files --reliability --histograms $3"
 }
 
 group_rows() {

@@ -360,6 +360,7 @@ MEASURED = (
     ("late-phase, ensemble", "late", "ensemble", 1, True),
     ("late-phase + SWA", "late-swa", "averaged", 3, False),
     ("dropout", "dropout", "single", 4, False),
+    ("deep ensemble of the SGD nets", "deep", "ensemble", 5, True),
 )
 
 # method, model, name, bits per character in the paper
@@ -605,7 +606,7 @@ def sweep_section(tables, kind, x_name, about, usual_setting):
 def measure_section(tables, name, body):
     if not body:
         return WORDS[name] + none_yet("these measurements have"), []
-    return WORDS[name] + "<p>Of the nets of one seed.</p>" + body, tables.runs("ood-")
+    return WORDS[name] + "<p>Of the nets of one seed, and of the deep ensemble of all seeds.</p>" + body, tables.runs("ood-")
 
 
 def reliability_section(tables):

@@ -39,6 +39,9 @@ head -c 5000 "$dir/other/test_batch.bin" >"$dir/cut/test_batch.bin"
 train() { "$cifar" --data "$dir/data" --net wrn-10-1 --half --epochs 3 --t0 1 --batch 16 --threads 2 --quiet "$@"; }
 train --members 2 --save "$dir/late" --save-members --checkpoint "$dir/late.ck" >"$dir/trained" 2>"$dir/err" || bad "training"
 train --late none --members 2 --save "$dir/plain" --checkpoint "$dir/plain.ck" >"$dir/out" 2>"$dir/err" || bad "plain training"
+train --late none --seed 2 --save "$dir/second" >"$dir/out" 2>"$dir/err" || bad "another seed"
+train --late none --net wrn-10-2 --save "$dir/wide" >"$dir/out" 2>"$dir/err" || bad "a wider net"
+sed 's/"mean":"0\.4/"mean":"0.3/' "$dir/plain" >"$dir/shifted"
 with() { weights=$1; shift; "$measure" --data "$dir/data" --weights "$dir/$weights" --threads 2 --quiet "$@"; }
 run() { with late "$@"; }
 # number MODEL METRIC SET STRENGTH: the value in the CSV file.
@@ -55,6 +58,12 @@ refuse "another net" 2 "is it the same net?" run --net wrn-16-1
 refuse "another number of members" 2 "--weights: " run --members 3
 refuse "another data set" 2 "is it the same net?" "$measure" --data "$dir/hundred" --weights "$dir/late" --dataset cifar100
 refuse "too many members" 2 "--members '65'" run --members 65
+refuse "a deep ensemble of members" 2 "expected plain nets in a deep ensemble, not 2 members" run --weights "$dir/late,$dir/late"
+refuse "a deep ensemble with a missing file" 2 "absent: No such file" run --weights "$dir/plain,$dir/absent"
+refuse "a deep ensemble with noise" 2 "--flatness: expected with one file" run --weights "$dir/plain,$dir/second" --flatness 0.1
+refuse "a deep ensemble of two nets" 2 "is it the same net?" run --weights "$dir/wide,$dir/plain"
+refuse "a deep ensemble of two normalisations" 2 "expected images normalised as those of" run --weights "$dir/plain,$dir/shifted"
+refuse "too many files" 2 "--weights: expected 16 or fewer files" run --weights "$(seq -s, 17)"
 refuse "sigma 0" 2 "--flatness '0.1,0': expected" run --flatness 0.1,0
 refuse "sigma that is none" 2 "--flatness '0.1,': expected" run --flatness 0.1,
 refuse "too many sigmas" 2 "16 or fewer" run --flatness 1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1
@@ -186,6 +195,26 @@ awk -F, '$3 == "flatness" && $2 == "averaged" { v[$5] = $6 }
     END { small = v["1e-07"]; print (small < 1e-3 && small > -1e-3 && v["0.5"] > 0.01) }' "$dir/csv" >"$dir/sums"
 same "flatness: little noise, little rise" "$(cat "$dir/sums")" 1
 same "a header" "$(head -n 1 "$dir/csv")" run,model,metric,set,strength,value
+
+# a deep ensemble: the members' numbers are those of the nets alone; the ensemble's, what training says
+cp "$dir/plain" "$dir/deep1"
+cp "$dir/second" "$dir/deep2"
+fresh
+for net in deep1 deep2 deep1,$dir/deep2; do
+    accept "measured: $net" '^result .* members=1 .* auroc_noise=' with "$net" --csv "$dir/csv" --reliability --histograms \
+        --corruptions --ood noise
+done
+if grep -q '^(the deep ensemble; --csv' "$dir/out"; then ok; else bad "tables of the deep ensemble"; fi
+"$cifar" --data "$dir/data" --net wrn-10-1 --half --late none --eval --ensemble 2 --weights "$dir/deep%d" --quiet >"$dir/deep"
+same "the deep ensemble, as training says" \
+    "$(value ensemble_acc | awk '{ printf "%.2f", $1 }') $(value ensemble_nll)" \
+    "$(awk '/^deep ensemble of 2/ { print $(NF - 1), $NF }' "$dir/deep")"
+same "which is the model of the result" "$(value test_acc) $(value test_nll)" "$(value ensemble_acc) $(value ensemble_nll)"
+awk -F, 'NR == 1 { next } $1 == "deep-ensemble" { rows++; deep[$2 "," $3 "," $4 "," $5] = $6; next } { alone[$1 "," $3 "," $4 "," $5] = $6 }
+    END { for (k in alone) { m = k; sub("deep", "member", m); n++; if (deep[m] != alone[k]) wrong++ }
+        for (k in deep) if (k ~ /^averaged/) wrong++
+        print (n > 300), (rows > n), wrong + 0, (deep["members,auroc,noise,"] > 0) }' "$dir/csv" >"$dir/sums"
+same "a deep ensemble's rows" "$(cat "$dir/sums")" "1 1 0 1"
 
 # the same rows whatever computes them; behind those there are, under one header
 again() {

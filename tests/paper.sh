@@ -91,6 +91,10 @@ wait $!
 code=$?
 check "the other lane" [ $code = 0 ]
 check "the lanes: each run once" no_twins "$RESULTS/grid.csv"
+if [ "$mode" = full ] && [ -x "$build/measure" ]; then
+    check "the deep ensemble's foreign images" env SEEDS="1 2" sh examples/paper.sh ood
+    check "its rows" says "^ood-deep,ensemble,auroc,noise,," "$RESULTS/measures.csv"
+fi
 for file in text results; do check "the lanes: $file.csv" sh -c "[ -z \"\$(sort $RESULTS/$file.csv | uniq -d)\" ]"; done
 
 # A state that was trained by hand, in a grid of its own.
@@ -129,7 +133,9 @@ done
 check "report: needs nothing else" no grep -E 'https?:|src=|@import|url\(' "$report"
 check "report: says that it is the quick form" says "Its numbers mean nothing" "$report"
 check "report: no other bits" no says "other arithmetic" "$report"
-if [ "$mode" = full ]; then check "report: nothing is missing" no says "No data yet" "$report"
+if [ "$mode" = full ]; then
+    check "report: nothing is missing" no says "No data yet" "$report"
+    check "report: the deep ensemble" says 'data-cell="ood/deep/ensemble/auroc/noise">0' "$report"
 else
     check "report: missing runs" says 'data-cell="c10/sgd/single" colspan="5">not run' "$report"
     for id in sweep-k reliability ood flatness cifar10; do
