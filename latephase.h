@@ -8860,7 +8860,8 @@ static int lpi_json_entry(lpi_json *j, lp_entry *e)
                  && lpi_number(j, &end) && lpi_expect(j, ']')))
             return 0;
     }
-    if (e->at > end || end > size) return lpi_bad(j, "its data_offsets lie outside of the data");
+    if (e->at > end || end > size)
+        return lpi_bad(j, "its data lie outside of the file (is it cut off?)");
     e->bytes = end - e->at;
     if (e->bytes / (unsigned)lpi_dtypes[e->dtype].bytes != lpi_elements(e)
         || e->bytes % (unsigned)lpi_dtypes[e->dtype].bytes)
@@ -8874,7 +8875,8 @@ static int lpi_json_open(lpi_json *j, const lp_source *source)
     unsigned char first[8];
     lpi_memset(j, 0, sizeof *j);
     j->source = source;
-    if (!lpi_read(source, 0, first, 8)) return lpi_bad(j, "has no 8 bytes, or cannot be read");
+    if (!lpi_read(source, 0, first, 8))
+        return lpi_bad(j, "is no file of 8 bytes or more, or cannot be read");
     uint64_t n = lpi_unsigned(first, 8);
     if (n > LPI_MOST_JSON || n > source->size - 8)
         return lpi_bad(j, "is no safetensors file: the length of its header is impossible");

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Pack pictures into one data set file, a directory per class.
 
-usage: pack_images.py DIR OUT [--size 32] [--shard N]
+usage: pack_images.py DIR OUT [--size 32] [--shard N] [--unlabelled]
 
 DIR holds a directory for each class, named like the class, with its pictures:
-JPEG, PNG, whatever Pillow reads.  Each is turned as its camera says, cut to the
+JPEG, PNG, whatever Pillow reads.  With --unlabelled it holds pictures of unknown
+classes themselves, for `imagenet --predict OUT`.  Each is turned as its camera says, cut to the
 square in its middle, scaled to --size pixels and, where it is transparent, laid
 on white.  Of an animation the first picture is taken.  Names that begin with a
 dot are left out.
@@ -12,9 +13,11 @@ dot are left out.
 OUT is a safetensors file (https://github.com/huggingface/safetensors):
   labels   I32 [n], the number of the class, from 0
   images   U8 [n, size, size, 3], red, green, blue
+  names    U8 [bytes], CLASS/PICTURE of each, a line each
 and, as metadata, "classes": the names of the classes in the order of their
-numbers, a line each.  Classes are sorted by name, and within a class so are its
-pictures; the same DIR makes the same file.
+numbers, a line each; with --unlabelled there are neither labels nor classes.
+Classes are sorted by name, and within a class so are its pictures; the same DIR
+makes the same file.
 
 With --shard N there are several such files of at most N pictures each, for sets
 that are too large for one.  They are named like OUT with their number before the
@@ -54,6 +57,17 @@ def names(directory):
     return sorted(n for n in os.listdir(directory) if not n.startswith("."))
 
 
+def pictures_of(directory):
+    """The paths of its pictures, sorted."""
+    paths = [os.path.join(directory, n) for n in names(directory)]
+    for path in paths:
+        if os.path.isdir(path):
+            raise Bad(f"{path}: a directory, expected a picture")
+        if "\n" in path:
+            raise Bad(f"{path!r}: a picture has a name of one line")
+    return paths
+
+
 def classes_of(top):
     """[(class, [paths of its pictures])], sorted."""
     found = []
@@ -67,17 +81,23 @@ def classes_of(top):
             raise Bad(f"{directory!a}: the name is not UTF-8") from None
         if "\n" in name:
             raise Bad(f"{directory!r}: a class has a name of one line")
-        paths = [os.path.join(directory, n) for n in names(directory)]
-        for path in paths:
-            if os.path.isdir(path):
-                raise Bad(f"{path}: a directory, expected a picture")
+        paths = pictures_of(directory)
         if not paths:
             raise Bad(f"{directory}: the class has no pictures")
         found.append((name, paths))
     if len(found) < 2:
         raise Bad(f"{top}: expected at least two classes, found {len(found)} "
-                  "(a directory for each, with its pictures)")
+                  "(a directory for each, with its pictures; --unlabelled "
+                  "takes pictures without classes)")
     return found
+
+
+def without_classes(top):
+    """The same for pictures of unknown classes: one class without a name."""
+    paths = pictures_of(top)
+    if not paths:
+        raise Bad(f"{top}: no pictures there")
+    return [("", paths)]
 
 
 def pixels(path, size):
@@ -119,26 +139,42 @@ def mixed(classes):
     return sorted(in_order(classes), key=key)
 
 
-def header(n, names_of_classes, size):
-    """The file of n pictures up to its data."""
-    middle, end = 4 * n, 4 * n + n * size * size * 3
-    text = json.dumps({
-        "__metadata__": {"classes": "".join(c + "\n" for c in names_of_classes)},
-        "labels": {"dtype": "I32", "shape": [n], "data_offsets": [0, middle]},
-        "images": {"dtype": "U8", "shape": [n, size, size, 3],
-                   "data_offsets": [middle, end]},
-    }, separators=(",", ":")).encode()
+def list_of_names(classes, pictures):
+    """CLASS/PICTURE of each, a line each."""
+    return b"".join(os.fsencode(os.path.join(classes[label][0], os.path.basename(path))) + b"\n"
+                    for label, path in pictures)
+
+
+def header(n, classes, size, named):
+    """The file of n pictures up to its data; their names take so many bytes."""
+    labelled = classes[0][0] != ""
+    tensors, at, about = {}, 0, {}
+    for name, dtype, shape, length in (("labels", "I32", [n], 4 * n),
+                                       ("images", "U8", [n, size, size, 3], 3 * n * size * size),
+                                       ("names", "U8", [named], named)):
+        if labelled or name != "labels":
+            tensors[name] = {"dtype": dtype, "shape": shape, "data_offsets": [at, at + length]}
+            at += length
+    if labelled:
+        about["__metadata__"] = {"classes": "".join(c + "\n" for c, _ in classes)}
+    text = json.dumps({**about, **tensors}, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     return struct.pack("<Q", len(text)) + text
 
 
-def pack(file, pictures, names_of_classes, size):
-    """Writes the data set, picture by picture."""
-    file.write(header(len(pictures), names_of_classes, size))
-    for label, _ in pictures:
-        file.write(struct.pack("<i", label))
+def pack(file, pictures, classes, size, bad):
+    """Writes the data set, picture by picture; what cannot be read goes to the list."""
+    named = list_of_names(classes, pictures)
+    file.write(header(len(pictures), classes, size, len(named)))
+    if classes[0][0]:
+        for label, _ in pictures:
+            file.write(struct.pack("<i", label))
     for _, path in pictures:
-        file.write(pixels(path, size))
+        try:
+            file.write(pixels(path, size))
+        except Bad as error:
+            bad.append(str(error))
+    file.write(named)
 
 
 def shards(out, classes, most):
@@ -154,19 +190,24 @@ def shards(out, classes, most):
              pictures[i * most:(i + 1) * most]) for i in range(count)]
 
 
-def write(files, names_of_classes, size):
+def write(files, classes, size):
     """Puts the files to their places once all are whole."""
+    bad = []
     mask = os.umask(0)
     os.umask(mask)
     parts = []
     try:
         for out, pictures in files:
+            if not os.path.isdir(os.path.dirname(out) or "."):
+                raise Bad(f"{out}: no such directory")
             handle, part = tempfile.mkstemp(dir=os.path.dirname(out) or ".",
                                             prefix=os.path.basename(out) + ".")
             parts.append(part)
             with os.fdopen(handle, "wb") as file:
-                pack(file, pictures, names_of_classes, size)
+                pack(file, pictures, classes, size, bad)
             os.chmod(part, 0o666 & ~mask)
+        if bad:
+            raise Bad("\n".join(bad))
         for part, (out, _) in zip(parts, files):
             os.replace(part, out)
     except BaseException:
@@ -178,7 +219,7 @@ def write(files, names_of_classes, size):
 
 def main():
     parser = argparse.ArgumentParser(
-        usage="pack_images.py DIR OUT [--size 32] [--shard N]",
+        usage="pack_images.py DIR OUT [--size 32] [--shard N] [--unlabelled]",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dir", metavar="DIR")
@@ -186,6 +227,8 @@ def main():
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--shard", type=int, metavar="N",
                         help="several files of at most N pictures each")
+    parser.add_argument("--unlabelled", action="store_true",
+                        help="DIR holds pictures of unknown classes")
     args = parser.parse_args()
     try:
         if not 1 <= args.size <= 1024:
@@ -194,22 +237,24 @@ def main():
             raise Bad(f"--shard {args.shard}: expected 1 or more")
         if Image is None:
             raise Bad("Pillow is not installed (Debian: python3-pil)")
-        classes = classes_of(args.dir)
+        classes = without_classes(args.dir) if args.unlabelled else classes_of(args.dir)
         files = shards(args.out, classes, args.shard)
-        write(files, [name for name, _ in classes], args.size)
+        write(files, classes, args.size)
     except Bad as error:
-        print(f"pack_images.py: {error}", file=sys.stderr)
+        for line in str(error).split("\n"):
+            print(f"pack_images.py: {line}", file=sys.stderr)
         return 2
     except OSError as error:
         print(f"pack_images.py: {error.filename}: {error.strerror}",
               file=sys.stderr)
         return 2
     for name, paths in classes:
-        print(f"{len(paths):8d}  {name}")
+        print(f"{len(paths):8d}  {name or 'of unknown classes'}")
     for out, pictures in files if args.shard else []:
         print(f"{len(pictures):8d}  {out}")
     print(f"{args.out}: {sum(len(p) for _, p in classes)} pictures of "
-          f"{args.size} x {args.size} in {len(classes)} classes")
+          f"{args.size} x {args.size}" +
+          ("" if args.unlabelled else f" in {len(classes)} classes"))
     return 0
 
 

@@ -851,11 +851,13 @@ import json, struct, sys
 data = open(sys.argv[1], "rb").read()
 n, = struct.unpack("<Q", data[:8])
 head = json.loads(data[8:8 + n])
-assert n % 8 == 0 and len(data) == 8 + n + 3 * (4 + 3072), len(data)
+names = b'a-d"og/x.jpg\nb cat/1.png\nb cat/2.png\n'
+assert n % 8 == 0 and len(data) == 8 + n + 3 * (4 + 3072) + len(names), len(data)
 assert head["__metadata__"]["classes"] == 'a-d"og\nb cat\n', head
 take = lambda key: data[8 + n + head[key]["data_offsets"][0]:8 + n + head[key]["data_offsets"][1]]
 assert head["labels"]["dtype"] == "I32" and head["labels"]["shape"] == [3]
 assert head["images"]["dtype"] == "U8" and head["images"]["shape"] == [3, 32, 32, 3]
+assert head["names"]["dtype"] == "U8" and head["names"]["shape"] == [len(names)] and take("names") == names
 assert struct.unpack("<3i", take("labels")) == (0, 1, 1)
 dog, clear, noise = (take("images")[i * 3072:(i + 1) * 3072] for i in range(3))
 # turned by a quarter, the light side is below
@@ -874,10 +876,37 @@ EOF
     mv "$t/out" "$t/first"
     run_pack "$pictures" out
     expect cmp "$t/first" "$t/out"
+    cp "$t/first" "$tmp"
     run_pack "$pictures" out --size 5
     expect exits 0
     expect out_has "3 pictures of 5 x 5"
-    expect [ "$(wc -c <"$t/out")" -lt $((512 + 3 * 75)) ]
+    expect [ "$(wc -c <"$t/out")" -lt $((640 + 3 * 75)) ]
+    end
+
+    # the same pictures without their classes
+    cat >"$tmp/unlabelled.py" <<'EOF'
+import json, struct, sys
+
+data = open(sys.argv[1], "rb").read()
+n, = struct.unpack("<Q", data[:8])
+head = json.loads(data[8:8 + n])
+assert sorted(head) == ["images", "names"] and head["images"]["shape"] == [2, 32, 32, 3], head
+a, b = head["names"]["data_offsets"]
+assert data[8 + n + a:8 + n + b] == b"1.png\n2.png\n" and len(data) == 8 + n + b
+labelled = open(sys.argv[2], "rb").read()
+assert data[8 + n:8 + n + 2 * 3072] in labelled
+EOF
+    begin "pack_images: pictures of unknown classes"
+    run_pack "$pictures/b cat" out --unlabelled
+    expect exits 0
+    expect out_has "out: 2 pictures of 32 x 32"
+    expect "$pillow" "$tmp/unlabelled.py" "$t/out" "$tmp/first"
+    rm "$t/out"
+    run_pack "$pictures" out --unlabelled
+    refused "a directory, expected a picture" ""
+    mkdir "$t/e"
+    run_pack e out --unlabelled
+    refused "e: no pictures there" e
     end
 
     # the pictures of DIR in shards, one sequence however they are cut, with all classes in each
@@ -890,7 +919,8 @@ def read(path):
     head = json.loads(data[8:8 + n])
     a, b = head["images"]["data_offsets"]
     count = head["labels"]["shape"][0]
-    assert head["images"]["shape"] == [count, 4, 4, 3] and len(data) == 8 + n + b, head
+    assert head["images"]["shape"] == [count, 4, 4, 3] and len(data) == 8 + n + head["names"]["data_offsets"][1], head
+    assert data[8 + n + b:].count(b"\n") == count
     assert a == 4 * count and b == a + 48 * count, head
     assert head["__metadata__"]["classes"] == "p\nq\n", head
     labels = struct.unpack(f"<{count}i", data[8 + n:8 + n + a])
@@ -921,6 +951,12 @@ for c in (0, 1):
     echo text >"$t/e/q/z.png"
     run_pack e out.st --size 4 --shard 5
     refused "e/q/z.png: not a readable picture" e
+    echo text >"$t/e/q/0.png"
+    run_pack e out.st --size 4
+    expect exits 2
+    expect err_has "e/q/z.png: not a readable picture"
+    expect err_has "e/q/0.png: not a readable picture"
+    expect holds e
     rm -r "$t/e"
     end
 
@@ -956,7 +992,7 @@ for c in (0, 1):
     run_pack "$pictures" out --size 0
     refused "--size 0: expected 1 to 1024" d
     run_pack "$pictures" absent/out
-    refused "No such file or directory" d
+    refused "absent/out: no such directory" d
     end
 else
     echo "skipped the tests of pack_images.py: no python3 with Pillow (Debian: python3-pil)"

@@ -10,6 +10,7 @@
 #define EXAMPLES_CHECKPOINT_H
 
 #include <signal.h>
+#include <sys/stat.h>
 
 typedef struct file_options {
     const char *save, *weights, *checkpoint, *resume, *branch; /* or NULL */
@@ -50,6 +51,12 @@ static inline void file_options_check(const file_options *f)
     if (f->branch && f->checkpoint && strcmp(f->branch, f->checkpoint) == 0)
         die(EXIT_USAGE, "--checkpoint %s: it would take the place of the state that --branch reads",
             f->checkpoint);
+    struct stat info;
+    if (f->checkpoint && !f->resume && stat(f->checkpoint, &info) == 0 && info.st_size > 0)
+        die(EXIT_USAGE,
+            "--checkpoint %s: there is one already: --resume %s goes on from it; remove it to "
+            "begin anew",
+            f->checkpoint, f->checkpoint);
 }
 
 /* ------------------------------------------------------------------------- metadata */
@@ -101,11 +108,32 @@ typedef struct fact_file {
     lp_source   file;
 } fact_file;
 
+static inline int is_directory(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+/* A ZIP archive (since PyTorch 1.6) or a pickle. */
+static inline int is_of_pytorch(const lp_source *file)
+{
+    unsigned char begin[3] = { 0, 0, 0 };
+    if (!file->read(file->user, 0, begin, 3)) return 0;
+    return (begin[0] == 'P' && begin[1] == 'K' && begin[2] < 8)
+           || (begin[0] == 0x80 && begin[1] >= 2 && begin[1] <= 5 && begin[2]);
+}
+
 static inline fact_file facts_open(const char *path)
 {
     fact_file f = { path, { NULL, NULL, 0 } };
     char      why[512];
+    if (is_directory(path)) die(EXIT_USAGE, "%s: a directory, expected a file", path);
     if (lp_open_file(&f.file, path, why, sizeof why) != LP_OK) die(EXIT_USAGE, "%s", why);
+    if (is_of_pytorch(&f.file))
+        die(EXIT_USAGE,
+            "%s: this is a file of torch.save, which torch_to_safetensors.py converts: expected "
+            "safetensors",
+            path);
     if (lp_check_file(&f.file, why, sizeof why) != LP_OK) die(EXIT_USAGE, "%s: %s", path, why);
     return f;
 }
@@ -237,8 +265,12 @@ static inline void options_resume(const fact_file *f, int branch, int argc, char
     options_parse(argc, argv, list->row, list->count);
     for (int i = 0; i < list->count; i++) {
         const char *name = list->row[i].name;
-        if (is_among(name, free_options) || (branch && is_among(name, branch_options))) continue;
         option_value(&list->row[i], after, sizeof after);
+        if (strcmp(name, "--epochs") == 0 && !branch && strcmp(before[i], after) != 0)
+            fprintf(stderr,
+                    "note: --epochs %s: T0 and the rates stay as they were planned for %s epochs\n",
+                    after, before[i]);
+        if (is_among(name, free_options) || (branch && is_among(name, branch_options))) continue;
         if (strcmp(before[i], after) != 0)
             die(EXIT_USAGE, "%s %s: the checkpoint %s was made with %s", name, after, f->path,
                 *before[i] ? before[i] : "none");

@@ -264,7 +264,7 @@ static void load_start(trainer *t, const experiment *e, int say)
     char left[4096];
     if (e->o.new_head) {
         load_new_head(t, e->o.weights, left, sizeof left);
-        if (say) printf("not loaded:\n%s", left);
+        if (say) printf("new head, or not loaded:\n%s", left);
     } else if (lp_load_weights(t->net, e->o.weights, 0, NULL, 0) != LP_OK)
         die(EXIT_USAGE, "%s (--new-head loads what fits)", lp_error(t->net));
 }

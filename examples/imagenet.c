@@ -12,15 +12,23 @@
                --new-head                    for other classes than those of the weights
            ./imagenet ... --late none        the same without late-phase weights
            ./imagenet ... --save m.st        and later: --eval --weights m.st
+           pack_images.py NEW new.st --size 256 --unlabelled; then, what they show:
+           ./imagenet --weights m.st --predict new.st --predictions new.csv
            ./imagenet ... --checkpoint c.st  can be stopped; then: ./imagenet --resume c.st
            ./imagenet --data train-00001-of-00129.safetensors --test val.safetensors
                --weights resnet50.safetensors --preset imagenet_bn       as published
            ./imagenet --help                 all options
 
-   With --weights it fine-tunes: K copies of BatchNorm (by default) learn at the rate LR from the
-   first minibatch on; theta moves by LR/K times the sum of a turn's K gradients; after --drop
-   epochs theta's rate (in plain training all rates) is a tenth.  Without, T0 is after 3/5 of the
-   epochs, theta's rate is whole, and the rate falls linearly.  Momentum is 0.9, not Nesterov's.
+   theta: all weights but the late-phase ones; phi_k: those of member k; T0: when there come to be
+   K members.  How it trains, by default:
+
+     from scratch          T0 after 3/5 of the epochs; theta's rate is whole, and the rate falls
+     with --weights,       copies of BatchNorm and head from half of the epochs on; theta moves by
+     --new-head            LR/K times the sum of a turn's K gradients, and the rate falls
+     with --weights        as published: copies of BatchNorm from the first minibatch on; theta as
+                           above, after --drop epochs (plain: all weights) at a tenth
+
+   Momentum is 0.9, not Nesterov's.  K is the largest that leaves each member enough turns.
 
    --preset imagenet_bn (von Oswald et al. 2021 and its code): ResNet-50, K = 10, sigma0 = 0, 20
    epochs, LR = 0.001, weight decay 1e-4, theta's rate a tenth from epoch 11 on, minibatches of 256
@@ -70,6 +78,7 @@
 #include "checkpoint.h"
 #include "images.h"
 #include "dataset.h"
+#include "csv.h"
 #include "trainer.h"
 #include "report.h"
 #include "nets.h"
@@ -86,7 +95,7 @@ static const char *const turn_names[] = { "sum", "mean", NULL };
 typedef struct options {
     common_options common;
     file_options   files;
-    const char    *data, *test, *net, *late, *predictions;
+    const char    *data, *test, *net, *late, *predict, *predictions;
     int preset, side, t0, batch, parts, drop, turn, limit_train, limit_test, new_head, recompute,
         confusion;
     int       members;    /* 0 until choose_members */
@@ -98,33 +107,36 @@ typedef struct options {
 
 /* What the defaults of other options depend on. */
 typedef struct basis {
-    int    preset, pretrained, epochs, batch;
+    int    preset, epochs, batch;
+    int    pretrained; /* NEW_HEAD: for other classes */
     double lr, decay;
 } basis;
+enum { FROM_SCRATCH, PRETRAINED, NEW_HEAD };
 
 /* Milestones scale with the number of epochs. */
 static options default_options(const basis *b)
 {
     options o;
     int     epochs = b->epochs ? b->epochs : 20, published = b->preset == IMAGENET_BN;
+    int     as_it_is = b->pretrained == PRETRAINED;
     memset(&o, 0, sizeof o);
     o.common = common_default(epochs);
     o.files.minutes = 10;
     o.preset = b->preset;
     o.net = published ? "resnet-50" : "resnet-18";
-    o.late = "bn";
+    o.late = b->pretrained == NEW_HEAD ? "bn,head" : "bn";
     o.test_share = 0.2;
     o.side = 224;
     o.members = published ? 10 : 0;
     o.batch = published ? 256 : b->batch;
     o.parts = published ? 2 : 1;
-    o.t0 = b->pretrained ? 0 : late_t0(epochs, 3, 5);
-    o.drop = b->pretrained ? (epochs + 1) / 2 : epochs;
+    o.t0 = as_it_is ? 0 : b->pretrained ? late_t0(epochs, 1, 2) : late_t0(epochs, 3, 5);
+    o.drop = as_it_is ? (epochs + 1) / 2 : epochs;
     o.turn = b->pretrained ? TURN_MEAN : TURN_SUM;
     o.lr = b->lr;
     o.lr_from = epochs / 2.0;
     o.lr_to = 0.9 * epochs;
-    o.lr_end = b->pretrained ? b->lr : b->lr / 100;
+    o.lr_end = as_it_is ? b->lr : b->lr / 100;
     o.decay = b->decay;
     o.decay_theta = published ? b->decay / 2 : b->decay;
     o.limit_train = o.limit_test = INT_MAX;
@@ -151,23 +163,23 @@ static option_list list_options(options *o)
         option_int("--members", "K", "copies; unless given, as many as have turns enough",
                    &o->members, 1, 1024),
         option_int("--t0", "E",
-                   "late phase begins after E epochs (0; from scratch 3/5 of --epochs)", &o->t0, 0,
-                   INT_MAX),
+                   "late phase begins after E epochs (from scratch 3/5 of them, new head 1/2)",
+                   &o->t0, 0, INT_MAX),
         option_choice("--turn", "NAME",
                       "theta moves by this of a turn's gradients (from scratch sum): ", &o->turn,
                       turn_names),
         option_int("--batch", "N", "pictures per minibatch", &o->batch, 1, 65536),
         option_int("--parts", "N", "of a minibatch, to need less memory; gradients' mean",
                    &o->parts, 1, 65536),
-        option_real("--lr", "X", "learning rate (from scratch 0.1 for 256 pictures)", &o->lr, 0,
-                    1e30),
+        option_real("--lr", "X", "learning rate (from scratch 0.1 for 256 pictures, new head 0.01)",
+                    &o->lr, 0, 1e30),
         option_real("--lr-from", "E", "it falls from epoch E (half of them) ...", &o->lr_from, 0,
                     1e6),
         option_real("--lr-to", "E", "... to epoch E (9/10 of them) ...", &o->lr_to, 0, 1e6),
-        option_real("--lr-end", "X", "... linearly to X (--lr; from scratch 1/100 of it)",
+        option_real("--lr-end", "X", "... linearly to X (1/100 of --lr; old head: --lr)",
                     &o->lr_end, 0, 1e30),
         option_int("--drop", "E",
-                   "after E epochs theta's rate (plain: all) is a tenth (half; from scratch never)",
+                   "after E epochs theta's rate (plain: all) is a tenth (old head: half of them)",
                    &o->drop, 1, INT_MAX),
         option_real("--wd", "X", "weight decay", &o->decay, 0, 10),
         option_real("--wd-theta", "X",
@@ -176,7 +188,10 @@ static option_list list_options(options *o)
         option_int("--limit-train", "N", "use N random training pictures", &o->limit_train, 1,
                    INT_MAX),
         option_int("--limit-test", "N", "use N random test pictures", &o->limit_test, 1, INT_MAX),
-        option_text("--predictions", "FILE", "write label and probabilities of each test picture",
+        option_text("--predict", "FILE",
+                    "no training: what pictures show (pack_images.py --unlabelled)", &o->predict),
+        option_text("--predictions", "FILE",
+                    "write label and probabilities of each test picture (or of --predict)",
                     &o->predictions),
         option_flag("--confusion", "which class is taken for which", &o->confusion),
         option_flag("--recompute", "less memory for more time, same results", &o->recompute),
@@ -193,8 +208,12 @@ static int is_late(const options *o) { return o->members > 1; }
 static void check_options(options *o)
 {
     common_check(&o->common);
+    if (o->predict && !o->files.weights)
+        die(EXIT_USAGE, "--predict %s: expected with --weights FILE, a trained model", o->predict);
+    if (o->predict && (o->new_head || o->data || o->test))
+        die(EXIT_USAGE, "--predict %s: expected without --data, --test and --new-head", o->predict);
     file_options_check(&o->files);
-    if (!o->data)
+    if (!o->data && !o->predict)
         die(EXIT_USAGE, "--data is missing: expected a file of pictures, as "
                         "data_scripts/pack_images.py DIR FILE --size 256 makes it");
     o->kind = photo_net_parse("--net", &o->net);
@@ -219,23 +238,28 @@ static void check_options(options *o)
     check_writable("--predictions", o->predictions);
 }
 
+/* What a model's file says of it: to train further, and to test with its members. */
+static const char *const net_options[] = { "--net", "--side", NULL };
 static const char *const saved_options[] = { "--net", "--side", "--late", "--members", NULL };
 
 /* The preset, weights, epochs and batch set defaults of other options, so they are read first; then
    a file, and then every option given, wherever it stands. */
 static options read_options(int argc, char **argv)
 {
-    basis       b = { PLAIN_DEFAULTS, 1, 0, 32, 0, 1e-4 };
+    basis       b = { PLAIN_DEFAULTS, 0, 32, FROM_SCRATCH, 0, 1e-4 };
     options     first = default_options(&b);
     option_list list = list_options(&first);
     first.common.epochs = 0;
     first.lr = -1;
     options_parse(argc, argv, list.row, list.count);
     b.preset = first.preset;
-    b.pretrained = first.files.weights != NULL || first.preset != PLAIN_DEFAULTS;
+    if (first.files.weights || first.preset) b.pretrained = first.new_head ? NEW_HEAD : PRETRAINED;
     b.epochs = first.common.epochs;
     b.batch = first.batch;
-    b.lr = first.lr >= 0 ? first.lr : b.pretrained ? 1e-3 : 0.1 * b.batch / 256;
+    b.lr = first.lr >= 0                ? first.lr
+           : b.pretrained == NEW_HEAD   ? 1e-2
+           : b.pretrained == PRETRAINED ? 1e-3
+                                        : 0.1 * b.batch / 256;
     b.decay = first.decay;
     options o = default_options(&b);
     list = list_options(&o);
@@ -245,16 +269,21 @@ static options read_options(int argc, char **argv)
         options_resume(&f, 0, argc, argv, &list);
         lp_close_file(&f.file);
     } else {
-        if (first.files.eval && first.files.weights && !first.common.help) {
+        if (first.files.weights && !first.preset && !first.common.help) {
             fact_file f = facts_open(first.files.weights);
-            options_of_model(&f, &list, saved_options);
+            options_of_model(&f, &list, first.files.eval ? saved_options : net_options);
             lp_close_file(&f.file);
         }
         options_parse(argc, argv, list.row, list.count);
+        if (o.predict) {
+            o.files.eval = 1;
+            o.late = "none";
+        }
     }
     if (o.common.help) {
-        options_help("usage: imagenet --data FILE [--weights FILE] [options]", list.row,
-                     list.count);
+        options_help("usage: imagenet --data FILE [--weights FILE] [options]\n"
+                     "       imagenet --weights FILE --predict FILE [options]",
+                     list.row, list.count);
         exit(0);
     }
     check_options(&o);
@@ -293,6 +322,64 @@ static int mix(const photographs *p, double share, int32_t **order)
     return 0;
 }
 
+/* How many classes the weights tell apart, and their names, a line each, where the file has them. */
+static int classes_of_weights(const char *path, char *names, size_t size)
+{
+    fact_file f = facts_open(path);
+    lp_entry  head;
+    if (!fact_text(&f, "classes", names, size) || !strchr(names, '\n')) names[0] = 0;
+    for (int i = 0; i < HEAD_NAMES; i++) {
+        if (!lp_find_entry(&f.file, head_names[i], &head) || head.rank != 2) continue;
+        lp_close_file(&f.file);
+        return head.dim[0] < MAX_SET_CLASSES ? (int)head.dim[0] : MAX_SET_CLASSES;
+    }
+    die(EXIT_USAGE, "--weights %s: has no last layer (%s, ...), as a trained net", path,
+        head_names[0]);
+}
+
+/* Pictures to look at, without labels. */
+static void read_unlabelled(data *d, const options *o)
+{
+    static char names[sizeof d->pictures->names];
+    int32_t    *order;
+    int         classes = classes_of_weights(o->files.weights, names, sizeof names);
+    d->pictures = photographs_open_unlabelled(o->predict, classes, names);
+    order = (int32_t *)allocate((size_t)d->pictures->all.count, sizeof *order);
+    for (int i = 0; i < d->pictures->all.count; i++) order[i] = i;
+    d->train = photo_set_make(d->pictures, order, 1);
+    d->test = photo_set_make(d->pictures, order, d->pictures->all.count);
+    name_data(d, o->predict);
+    free(order);
+}
+
+/* A class that is not tested counts in no result. */
+static void note_untested(const data *d, const options *o)
+{
+    const image_set *test = &d->test.set;
+    int              tested[MAX_SET_CLASSES] = { 0 }, missing = 0, first = 0;
+    char             name[256];
+    for (int i = 0; i < test->count; i++) tested[test->labels[i]]++;
+    for (int c = 0; c < test->classes; c++) {
+        if (!tested[c] && !missing++) first = c;
+    }
+    if (!missing || o->limit_test < INT_MAX) return;
+    class_name(d->pictures->names, first, name, sizeof name);
+    fprintf(stderr,
+            "note: %d of %d classes have no test pictures, such as %s: too few to hold one out\n",
+            missing, test->classes, name);
+}
+
+static void note_enlarged(const data *d, const options *o)
+{
+    int side = d->pictures->side;
+    if (side >= o->side) return;
+    fprintf(
+        stderr,
+        "note: pictures of %d x %d are enlarged to %d x %d (pack_images.py --size says how large "
+        "they are, --side what the net takes)\n",
+        side, side, o->side, o->side);
+}
+
 /* Trains with what is not held out; tests with that, or with another data set. */
 static void read_data(data *d, const options *o)
 {
@@ -314,6 +401,7 @@ static void read_data(data *d, const options *o)
     d->hash = photographs_hash(d->pictures);
     if (o->test) d->hash = photographs_mix(d->hash, photographs_hash(d->others));
     name_data(d, o->data);
+    note_untested(d, o);
     free(order);
     free(other);
 }
@@ -473,7 +561,8 @@ static void load_for_new_head(trainer *t, const options *o)
         if (!names_head(text))
             die(EXIT_USAGE, "--weights %s: %s; is it the same net?", o->files.weights, text);
     }
-    if (!o->common.quiet) fputs(left, stdout);
+    for (const char *line = left; *line && !o->common.quiet; line = strchr(line, '\n') + 1)
+        printf("new head: %.*s\n", (int)strcspn(line, "\n"), line);
 }
 
 static void load_weights(trainer *t, const options *o)
@@ -547,9 +636,10 @@ static void print_setup(const run *r)
     const photographs *p = r->d.pictures;
     lp_info            info = lp_get_info(r->t.net);
     if (o->common.quiet) return;
-    printf("%s, %d classes: %d training and %d test pictures; %d x %d in %d file%s\n", r->d.name,
-           p->all.classes, r->t.train->count, r->t.test->count, p->side, p->side, p->shards,
-           p->shards > 1 ? "s" : "");
+    printf("%s, %d classes: ", r->d.name, p->all.classes);
+    if (o->predict) printf("%d pictures", r->t.test->count);
+    else printf("%d training and %d test pictures", r->t.train->count, r->t.test->count);
+    printf("; %d x %d in %d file%s\n", p->side, p->side, p->shards, p->shards > 1 ? "s" : "");
     printf("%s at %d x %d, %ld parameters", o->net, o->side, o->side, (long)info.parameters);
     if (is_late(o)) printf(", %ld of them late-phase: %d members", (long)info.late, o->members);
     if (is_late(o) && !o->files.eval && o->t0) printf(" after epoch %d", o->t0);
@@ -693,25 +783,108 @@ static void resume(run *r)
     lp_close_file(&f.file);
 }
 
-/* A line for each test picture: its number in the data set, its label, the averaged model's
-   probabilities. */
-static void write_predictions(run *r)
+/* A cell of CSV: quoted where its text asks for it. */
+static void csv_put(FILE *csv, const char *text, int length)
 {
-    trainer    *t = &r->t;
-    const char *path = r->o.predictions;
-    int         classes = t->test->classes;
-    FILE       *csv = csv_open(path, "picture,label,probabilities");
-    for (int first = 0, rows; csv && first < t->test->count; first += rows) {
+    int plain = (int)strcspn(text, ",\"\r\n") >= length;
+    if (!plain) fputc('"', csv);
+    for (int i = 0; i < length; i++) {
+        if (text[i] == '"') fputc('"', csv);
+        fputc(text[i], csv);
+    }
+    if (!plain) fputc('"', csv);
+}
+
+/* The name of class c, or its number. */
+static void csv_put_class(FILE *csv, const char *names, int c)
+{
+    int         length;
+    const char *name = list_item(names, c, &length);
+    if (*names) csv_put(csv, name, length);
+    else fprintf(csv, "%d", c);
+}
+
+/* The file for predictions, with a line of headings: the picture by its name, or its number in the
+   data set; its label; what the averaged model takes it for; the probability of each class. */
+static FILE *predictions_open(const char *path, const char *names, int classes)
+{
+    if (!path) return NULL;
+    FILE *csv = fopen(path, "w");
+    if (!csv) die(EXIT_USAGE, "%s: cannot open for writing: %s", path, strerror(errno));
+    fputs("picture,label,predicted", csv);
+    for (int c = 0; c < classes; c++) {
+        fputc(',', csv);
+        csv_put_class(csv, names, c);
+    }
+    fputc('\n', csv);
+    return csv;
+}
+
+static int likeliest(const lp_real *probs, int classes)
+{
+    int best = 0;
+    for (int c = 1; c < classes; c++)
+        if (probs[c] > probs[best]) best = c;
+    return best;
+}
+
+/* Row i of the minibatch, which is picture number `picture`. */
+static void put_prediction(const run *r, FILE *csv, const char **name, int picture, int i)
+{
+    const trainer     *t = &r->t;
+    const photographs *p = r->o.test ? r->d.others : r->d.pictures;
+    int                classes = t->test->classes;
+    const lp_real     *probs = t->probs + (ptrdiff_t)i * classes;
+    if (!csv) return;
+    if (name) csv_put(csv, name[picture], (int)strlen(name[picture]));
+    else fprintf(csv, "%d", picture);
+    fputc(',', csv);
+    if (!p->unlabelled) csv_put_class(csv, p->names, t->label->labels[i]);
+    fputc(',', csv);
+    csv_put_class(csv, p->names, likeliest(probs, classes));
+    for (int c = 0; c < classes; c++) fprintf(csv, ",%.9g", (double)probs[c]);
+    fputc('\n', csv);
+}
+
+/* What picture i of the minibatch shows: the likeliest classes, three at most. */
+static void print_prediction(const run *r, const char **name, int picture, int i)
+{
+    enum { SHOWN = 3 };
+    const char *names = r->d.pictures->names;
+    int         classes = r->t.test->classes;
+    lp_real    *probs = r->t.probs + (ptrdiff_t)i * classes;
+    char        label[256];
+    if (name) printf("%s:", name[picture]);
+    else printf("picture %d:", picture);
+    for (int k = 0; k < SHOWN && k < classes; k++) {
+        int c = likeliest(probs, classes);
+        class_name(names, c, label, sizeof label);
+        printf("%s %s %.1f %%", k ? "," : "", label, 100 * (double)probs[c]);
+        probs[c] = -1;
+    }
+    putchar('\n');
+}
+
+/* --predictions; and --predict, for which a line of each picture is printed. */
+static void predict_all(run *r)
+{
+    const options *o = &r->o;
+    trainer       *t = &r->t;
+    if (!o->predict && !o->predictions) return;
+    photographs *p = o->test ? r->d.others : r->d.pictures;
+    const char **name = photographs_names(p);
+    FILE        *csv = predictions_open(o->predictions, p->names, t->test->classes);
+    for (int first = 0, rows; first < t->test->count; first += rows) {
         rows = trainer_predict(t, t->test, first, LP_AVERAGED);
         for (int i = 0; i < rows; i++) {
-            fprintf(csv, "%d,%d", r->d.test.at[first + i], t->label->labels[i]);
-            for (int c = 0; c < classes; c++)
-                fprintf(csv, ",%.9g", (double)t->probs[(ptrdiff_t)i * classes + c]);
-            fputc('\n', csv);
+            int picture = r->d.test.at[first + i];
+            put_prediction(r, csv, name, picture, i);
+            if (o->predict) print_prediction(r, name, picture, i);
         }
-        csv_flush(csv, path);
+        if (csv) csv_flush(csv, o->predictions);
     }
-    csv_close(csv, path);
+    csv_close(csv, o->predictions);
+    free(name);
 }
 
 /* --------------------------------------------------------------------------- result */
@@ -748,6 +921,12 @@ static void print_result(const run *r)
     const options *o = &r->o;
     const trainer *t = &r->t;
     const score   *several = is_late(o) ? &r->ensemble : &r->model;
+    if (o->predict) {
+        printf("\nresult dataset=%s net=%s pictures=%d classes=%d\n", r->d.name, o->net,
+               t->test->count, t->test->classes);
+        output_check();
+        return;
+    }
     printf("\nresult dataset=%s net=%s late=%s members=%d seed=%d top1=%.2f top5=%.2f nll=%.4f "
            "ensemble_top1=%.2f ensemble_top5=%.2f ensemble_nll=%.4f train_img_s=%.1f "
            "data_share=%.4f\n",
@@ -761,7 +940,9 @@ static void print_result(const run *r)
 static void prepare(run *r, const char *program)
 {
     options *o = &r->o;
-    read_data(&r->d, o);
+    if (o->predict) read_unlabelled(&r->d, o);
+    else read_data(&r->d, o);
+    note_enlarged(&r->d, o);
     choose_normalisation(&r->d, o);
     choose_batch(o, &r->d);
     choose_members(o, &r->d);
@@ -794,10 +975,10 @@ int main(int argc, char **argv)
     r.csv = o->files.resume ? csv_reopen(o->common.csv, header, r.t.epoch - 1)
                             : csv_open(o->common.csv, header);
     if (!o->files.eval) train_all(&r);
-    print_table(&r);
+    if (!o->predict) print_table(&r);
     model_save(&o->files, r.t.net, &about);
-    write_predictions(&r);
-    if (o->confusion) print_confusion(&r);
+    predict_all(&r);
+    if (o->confusion && !o->predict) print_confusion(&r);
     print_result(&r);
     csv_close(r.csv, o->common.csv);
     facts_free(&about);

@@ -293,7 +293,9 @@ static inline int image_set_divide(const image_set *all, double share, uint64_t 
         out[c] = n < 2 ? 0 : wanted < 1 ? 1 : wanted < n ? wanted : n - 1;
         total += out[c];
     }
-    if (!total) die(EXIT_USAGE, "no class has two images, one to train and one to hold out");
+    if (!total)
+        die(EXIT_USAGE,
+            "no class has two images, one to train with and one to hold out for testing");
     lp_shuffle(seed, STREAM_SPLIT, random, all->count);
     for (int i = 0, held = 0, kept = total; i < all->count; i++)
         order[out[all->labels[random[i]]]-- > 0 ? held++ : kept++] = random[i];

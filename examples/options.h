@@ -369,9 +369,9 @@ static inline int late_choose(long long t0, long long minibatches, int most, int
     if (t0 == 0) fputs("there is nothing before T0 (--members K insists)\n", stderr);
     else
         fprintf(stderr,
-                "the %lld minibatches after T0 leave two members fewer than %d turns "
-                "(--members K insists)\n",
-                minibatches, LP_TURNS_LEAST);
+                "%lld minibatch%s after T0 (--t0) are too few, for two members would learn from "
+                "fewer than %d each (--members K insists)\n",
+                minibatches, minibatches == 1 ? "" : "es", LP_TURNS_LEAST);
     return members;
 }
 
@@ -384,9 +384,9 @@ static inline void late_note_turns(const lp_net *net, int members, long long min
     if (members < 2 || turns >= LP_TURNS_LEAST) return;
     if (fewer > 1) snprintf(enough, sizeof enough, "--members %d", fewer);
     fprintf(stderr,
-            "note: %d members have %lld turn%s in the %lld minibatches after T0; with "
+            "note: %d members learn from %lld minibatch%s each, of %lld after T0 (--t0); with "
             "fewer than %d they tend to lose to plain training: %s would do\n",
-            members, turns, turns == 1 ? "" : "s", minibatches, LP_TURNS_LEAST, enough);
+            members, turns, turns == 1 ? "" : "es", minibatches, LP_TURNS_LEAST, enough);
 }
 
 #endif

@@ -38,13 +38,16 @@ typedef struct shard {
     lp_source file;
     uint64_t  at;           /* byte of its first picture */
     int       first, count; /* its pictures, of all      */
+    lp_entry  names;        /* of its pictures; no bytes: it has none */
+    char     *text;         /* these names, once they are wanted      */
 } shard;
 
 typedef struct photographs {
     image_set all; /* of all shards, one after the other; no pixels */
     int       side, shards;
-    shard    *shard;
-    char      names[65536]; /* of the classes, a line each; may be empty */
+    int    unlabelled; /* the classes are those of a net; what the files say of any is left alone */
+    shard *shard;
+    char   names[65536]; /* of the classes, a line each; may be empty */
 } photographs;
 
 /* ----------------------------------------------------------------------- the files */
@@ -62,7 +65,7 @@ static inline const char *shard_number(const char *path)
 }
 
 /* Room for shards with their paths; `path` names one of them. */
-static inline void photographs_name(photographs *p, const char *path)
+static inline void photographs_find(photographs *p, const char *path)
 {
     const char *number = shard_number(path);
     p->shards = number ? atoi(number + 9) : 1;
@@ -83,7 +86,9 @@ static inline void shard_agree(photographs *p, const shard *s, int side)
 {
     static char names[sizeof p->names];
     const char *first = p->shard[0].path;
-    int         n = image_set_names(&s->file, s->path, names, sizeof names);
+    int         n =
+        p->unlabelled ? p->all.classes : image_set_names(&s->file, s->path, names, sizeof names);
+    if (p->unlabelled) memcpy(names, p->names, sizeof names);
     if (s == p->shard) {
         if (side > MAX_PHOTO_SIDE)
             die(EXIT_USAGE, "%s: pictures of %d x %d, expected at most %d", s->path, side, side,
@@ -104,11 +109,13 @@ static inline int shard_open(photographs *p, shard *s)
 {
     s->file = facts_open(s->path).file;
     lp_entry  images = image_set_find(&s->file, s->path, "images", 4, 0);
-    lp_entry  labels = image_set_find(&s->file, s->path, "labels", 1, 0);
+    lp_entry  labels = { 0 };
     long long count = (long long)images.dim[0];
-    if (labels.dim[0] != images.dim[0])
+    if (!p->unlabelled) labels = image_set_find(&s->file, s->path, "labels", 1, 0);
+    if (!p->unlabelled && labels.dim[0] != images.dim[0])
         die(EXIT_USAGE, "%s: %lld images and %lld labels", s->path, count,
             (long long)labels.dim[0]);
+    if (!lp_find_entry(&s->file, "names", &s->names)) s->names.bytes = 0;
     if (count > INT_MAX - p->all.count)
         die(EXIT_USAGE, "%s: more than %d images in all", s->path, INT_MAX);
     shard_agree(p, s, images.dim[1] > MAX_PHOTO_SIDE ? MAX_PHOTO_SIDE + 1 : (int)images.dim[1]);
@@ -119,6 +126,8 @@ static inline int shard_open(photographs *p, shard *s)
     p->all.labels =
         (int32_t *)realloc(p->all.labels, (size_t)(p->all.count + 1) * sizeof *p->all.labels);
     if (!p->all.labels) die(EXIT_FAILED, "out of memory for %d labels", p->all.count);
+    memset(p->all.labels + s->first, 0, (size_t)s->count * sizeof *p->all.labels);
+    if (p->unlabelled) return 0;
     return image_set_labels(&s->file, s->path, &labels,
                             p->all.classes ? p->all.classes : MAX_SET_CLASSES,
                             p->all.labels + s->first);
@@ -147,25 +156,75 @@ static inline void photographs_check_classes(const photographs *p, const char *p
     free(count);
 }
 
-/* The data set at path: a file, or all shards of which it is one. */
-static inline photographs *photographs_open(const char *path)
+static inline photographs *photographs_of(photographs *p, const char *path)
 {
-    photographs *p = (photographs *)allocate(1, sizeof *p);
-    int          largest = 0;
-    photographs_name(p, path);
+    int largest = 0;
+    if (is_directory(path))
+        die(EXIT_USAGE, "%s: a directory, expected a file of its pictures (pack_images.py %s FILE)",
+            path, path);
+    photographs_find(p, path);
     for (int i = 0; i < p->shards; i++) {
         int label = shard_open(p, &p->shard[i]);
         if (label > largest) largest = label;
     }
     if (!p->all.classes) p->all.classes = largest + 1;
+    return p;
+}
+
+/* The data set at path: a file, or all shards of which it is one. */
+static inline photographs *photographs_open(const char *path)
+{
+    photographs *p = (photographs *)allocate(1, sizeof *p);
+    photographs_of(p, path);
     photographs_check_classes(p, path);
     return p;
+}
+
+/* Its pictures alone, for a net that knows so many classes, of these names. */
+static inline photographs *photographs_open_unlabelled(const char *path, int classes,
+                                                       const char *names)
+{
+    photographs *p = (photographs *)allocate(1, sizeof *p);
+    p->unlabelled = 1;
+    p->all.classes = classes;
+    snprintf(p->names, sizeof p->names, "%s", names);
+    return photographs_of(p, path);
+}
+
+/* name [s->count] points to the lines of the shard's names. */
+static inline void shard_names(shard *s, const char **name)
+{
+    size_t bytes = (size_t)s->names.bytes;
+    int    n = 0;
+    s->text = (char *)allocate(bytes + 1, 1);
+    if (!s->file.read(s->file.user, s->names.at, s->text, bytes))
+        die(EXIT_USAGE, "%s: the names cannot be read", s->path);
+    for (char *line = s->text; n < s->count && *line; n++) {
+        name[n] = line;
+        line += strcspn(line, "\n");
+        if (*line) *line++ = 0;
+    }
+    if (n < s->count)
+        die(EXIT_USAGE, "%s: names of %d pictures, expected %d", s->path, n, s->count);
+}
+
+/* The names of all pictures, in order, or NULL where a file has none.  To be freed. */
+static inline const char **photographs_names(photographs *p)
+{
+    for (int k = 0; k < p->shards; k++)
+        if (p->shard[k].names.dtype != LP_U8 || !p->shard[k].names.bytes) return NULL;
+    const char **name = (const char **)allocate((size_t)p->all.count, sizeof *name);
+    for (int k = 0; k < p->shards; k++) shard_names(&p->shard[k], name + p->shard[k].first);
+    return name;
 }
 
 static inline void photographs_close(photographs *p)
 {
     if (!p) return;
-    for (int i = 0; i < p->shards; i++) lp_close_file(&p->shard[i].file);
+    for (int i = 0; i < p->shards; i++) {
+        lp_close_file(&p->shard[i].file);
+        free(p->shard[i].text);
+    }
     free(p->shard);
     free(p->all.labels);
     free(p);

@@ -302,13 +302,13 @@ says() { if grep -qE -e "$1" "$dir/out"; then ok; else bad "$name: no line $1"; 
 # 40 images: in minibatches of 16 three an epoch, in minibatches of one 40
 short="--data $dir/good --net wrn-10-1 --half --threads 2 --epochs"
 enough=$(((2 * least + 39) / 40))
-notes "default, too few turns" 1 "the 3 minibatches after T0 leave two members fewer than $least turns" \
+notes "default, too few turns" 1 "3 minibatches after T0 (--t0) are too few, for two members would learn from fewer than $least each" \
     "$cifar" $short 2 --batch 16
 says '^result .* late=none'
-notes "two members, too few turns" 1 "2 members have 1 turn in the 3 minibatches after T0" \
+notes "two members, too few turns" 1 "2 members learn from 1 minibatch each, of 3 after T0" \
     "$cifar" $short 2 --batch 16 --members 2
 says '^result .* late=bn,head'
-notes "a preset keeps its members" 1 "10 members have 0 turns in the 3 minibatches after T0" \
+notes "a preset keeps its members" 1 "10 members learn from 0 minibatches each, of 3 after T0" \
     "$cifar" $short 2 --batch 16 --preset cifar10_bn
 says ': 10 members after epoch 1$'
 notes "no note without a late phase" 0 "" "$cifar" $short 2 --batch 16 --late none
@@ -317,23 +317,23 @@ notes "--quiet" 0 "" "$cifar" $short 2 --batch 16 --members 2 --quiet
 notes "one epoch has no T0" 1 "there is nothing before T0" "$cifar" $short 1 --batch 16
 notes "default, enough turns" 0 "" "$cifar" $short $((enough + 1)) --t0 1 --batch 1
 says ': 2 members after epoch 1$'
-notes "default, an epoch less" 1 "the $((40 * enough - 40)) minibatches after T0" \
+notes "default, an epoch less" 1 "$((40 * enough - 40)) minibatches after T0" \
     "$cifar" $short "$enough" --t0 1 --batch 1
 notes "default T0 rounds up" 0 "" "$cifar" $short 4 --batch 16 --members 1
 says ': 1 members after epoch 3$'
 steps() { "$enwik8" "$dir/letters.txt" --units 8 --embedding 4 --batch 4 --length 8 --threads 2 --steps "$@"; }
 notes "text: enough turns" 0 "" steps $((5 * least))
 says '^result .* late=rank1 .* members=2 '
-notes "text: one minibatch less" 1 "the $((2 * least - 1)) minibatches after T0" steps $((5 * least - 1))
+notes "text: one minibatch less" 1 "$((2 * least - 1)) minibatches after T0" steps $((5 * least - 1))
 says '^result .* late=none .* members=1 '
-notes "text: two members, too few turns" 1 "2 members have $((least - 1)) turns in the $((2 * least - 1))" \
+notes "text: two members, too few turns" 1 "2 members learn from $((least - 1)) minibatches each, of $((2 * least - 1))" \
     steps $((5 * least - 1)) --members 2
 mkdir "$dir/more"
 records 128 3 3073 >"$dir/more/data_batch_1.bin"
 cp "$dir/good/test_batch.bin" "$dir/more"
-notes "sweep: defaults" 1 "leave two members fewer" "$sweep" --data "$dir/more" --epochs 2 --seeds 1 --threads 2 --t0 1
+notes "sweep: defaults" 1 "are too few, for two members" "$sweep" --data "$dir/more" --epochs 2 --seeds 1 --threads 2 --t0 1
 says '^result data=cifar10 .* members=1 '
-notes "sweep: three members" 1 "3 members have 0 turns" "$sweep" --data "$dir/more" --epochs 2 --seeds 2 \
+notes "sweep: three members" 1 "3 members learn from 0 minibatches each" "$sweep" --data "$dir/more" --epochs 2 --seeds 2 \
     --threads 2 --members 3 --csv "$dir/sweep.csv"
 if [ "$(wc -l <"$dir/sweep.csv")" -eq 9 ]; then ok; else bad "sweep: the CSV has a row per seed and method"; fi
 refuse "sweep: no --data" 2 "--data is missing" "$sweep"

@@ -111,7 +111,7 @@ accept "two seeds" '^result .* seeds=2 ' "$finetune" --data "$dir/data" --weight
     --epochs 1 --batch 8 --seeds 2 --members 2
 if grep -qx 'linear.weight starts anew' "$dir/out" && [ "$(grep -c 'starts anew' "$dir/out")" -eq 2 ]; then ok
 else bad "the new head is listed once"; fi
-if grep -q '^note: 2 members have 1 turn ' "$dir/err"; then ok; else bad "no note of too few turns"; fi
+if grep -q '^note: 2 members learn from 1 minibatch each' "$dir/err"; then ok; else bad "no note of too few turns"; fi
 accept "help" 'this text$' "$finetune" --help
 
 if [ -f "$shared/resnet20-cifar10.safetensors" ] && [ -f "$shared/cifar10-mini/test_batch.bin" ]; then

@@ -77,14 +77,17 @@ test_is "the model at T0 is in the table" grep -q '^single model at T0 ' "$dir/t
 
 # Top-1, top-5 and NLL by counting; of equal probabilities the first is likelier.
 count=$(tail -n +2 "$dir/predictions.csv" | awk -F, '
-    { right = $(3 + $2); rank = 0
-      for (i = 3; i <= NF; i++) rank += $i > right || ($i == right && i < 3 + $2)
+    { label = substr($2, 2); right = $(4 + label); rank = 0
+      for (i = 4; i <= NF; i++) rank += $i > right || ($i == right && i < 4 + label)
+      if ((rank < 1) != ($3 == $2)) wrong++
       n++; top1 += rank < 1; top5 += rank < 5; nll -= log(right) }
-    END { printf "%d %.2f %.2f %.4f", n, 100 * top1 / n, 100 * top5 / n, nll / n }')
+    END { printf "%d %.2f %.2f %.4f%s", n, 100 * top1 / n, 100 * top5 / n, nll / n, wrong ? " wrong" : "" }')
 cp "$dir/two" "$dir/out"
 same "as counted" "$count" "7 $(value top1) $(value top5) $(value nll)"
 test_is "seven classes, five places: not all are right" [ "$(value top5 | cut -d. -f1)" -lt 100 ]
 test_is "... and more than at the first place" [ "$(value top5 | tr -d .)" -gt "$(value top1 | tr -d .)" ]
+
+same "their headings" "$(head -n 1 "$dir/predictions.csv")" "picture,label,predicted,c0,c1,c2,c3,c4,c5,c6"
 
 # What was saved says the same, members and all; it needs no options but the data.
 accept "a saved model" '^result dataset=many net=resnet-18 late=bn,head members=2 ' \
@@ -126,9 +129,53 @@ accept "a new head learns two classes" '^result dataset=easy net=resnet-18 late=
     --side 32 --weights "$dir/two.st" --new-head --late none --epochs 3 --batch 8 --threads 1
 test_is "far above chance: $(value top1)" [ "$(value top1 | cut -d. -f1)" -ge 80 ]
 test_is "better than before" awk '/^before/ { before = $4 } /^single model/ { exit !($5 < before) }' "$dir/out"
-same "what starts anew" "$(grep '^fc\|^[a-z.0-9]* is ' "$dir/out" | cut -d' ' -f1 | sort | tr '\n' ' ')" "fc.bias fc.weight "
+same "what starts anew" "$(sed -n 's/^new head: "*\([a-z.]*\).*/\1/p' "$dir/out" | sort | tr '\n' ' ')" "fc.bias fc.weight "
 
-# ---- what is refused
+# Pictures of unknown classes, with names and without; the net and its side are those of the file.
+# unlabelled SIDE NAMES: the picture of class 1 and the one of class 4, without labels
+unlabelled() {
+    bytes=$((2 * $1 * $1 * 3))
+    header="{\"images\":{\"dtype\":\"U8\",\"shape\":[2,$1,$1,3],\"data_offsets\":[0,$bytes]},\"names\":{\"dtype\":\"U8\",\"shape\":[${#2}],\"data_offsets\":[$bytes,$((bytes + ${#2}))]}}"
+    printf "\\$(printf %o $((${#header} % 256)))\\$(printf %o $((${#header} / 256)))\0\0\0\0\0\0%s" "$header"
+    for c in 1 4; do pictures "$1" $c 1 7 | tail -c $((bytes / 2)); done
+    printf %s "$2"
+}
+unlabelled 40 'a "b", c.jpg
+d.jpg
+' >"$dir/new.st"
+accept "what new pictures show" '^result dataset=new net=resnet-18 pictures=2 classes=7' \
+    "$imagenet" --weights "$dir/two.st" --predict "$dir/new.st" --predictions "$dir/new.csv" --quiet --threads 1
+cp "$dir/out" "$dir/shown"
+accept "the same pictures with labels" '^result' "$imagenet" --data "$one" --test "$one" --eval --weights "$dir/two.st" --quiet \
+    --threads 1 --predictions "$dir/known.csv"
+for at in "1 \"a \"\"b\"\", c.jpg\"" "4 d.jpg"; do
+    known=$(sed -n "s/^${at%% *},c${at%% *},//p" "$dir/known.csv")
+    same "as those: ${at#* }" "$(grep -cxF "${at#* },,$known" "$dir/new.csv")" 1
+    guess=${known%%,*}
+    test_is "printed: ${at#* }" grep -qE "^(a \"b\", c|d).jpg: \"$guess\" [0-9.]+ %, \"c[0-6]\" [0-9.]+ %, \"c[0-6]\" [0-9.]+ %$" "$dir/shown"
+done
+accept "pictures that have labels" '^result dataset=one net=resnet-18 pictures=42 ' "$imagenet" --weights "$dir/two.st" --predict "$one" --quiet
+test_is "their numbers in place of names" grep -q '^picture 41: ' "$dir/out"
+unlabelled 40 'a.jpg
+' >"$dir/new.st"
+refuse "fewer names than pictures" 2 "new.st: names of 1 pictures, expected 2" \
+    "$imagenet" --weights "$dir/two.st" --predict "$dir/new.st" --quiet
+refuse "a prediction without weights" 2 "--predict $one: expected with --weights" "$imagenet" --predict "$one"
+refuse "a prediction with training data" 2 "expected without --data" "$imagenet" --predict "$one" --weights "$dir/two.st" --data "$one"
+refuse "a prediction by what is no net" 2 "has no last layer" "$imagenet" --predict "$one" --weights "$dir/easy.st"
+
+# ---- what is refused, and what is said
+mkdir "$dir/folder"
+refuse "a directory" 2 "$dir/folder: a directory, expected a file of its pictures (pack_images.py" "$imagenet" --data "$dir/folder"
+printf 'PK\003\004 and so on' >"$dir/model.pth"
+refuse "a file of torch.save" 2 "model.pth: this is a file of torch.save, which torch_to_safetensors.py converts" \
+    "$imagenet" --data "$one" --weights "$dir/model.pth"
+refuse "a checkpoint that would be lost" 2 "--checkpoint $dir/ck: there is one already: --resume $dir/ck goes on" \
+    "$imagenet" --data "$one" --checkpoint "$dir/ck"
+pictures 40 0 5 3 >"$dir/uneven.st"
+accept "few pictures" '^result' "$imagenet" --data "$dir/uneven.st" --side 48 --epochs 1 --threads 1 --quiet --late none
+test_is "a class that is not tested" grep -q '^note: 1 of 3 classes have no test pictures, such as "c2"' "$dir/err"
+test_is "pictures that are enlarged" grep -q '^note: pictures of 40 x 40 are enlarged to 48 x 48' "$dir/err"
 tensor() { # NAME COUNT: a file with this tensor alone, zeros
     header="{\"$1\":{\"dtype\":\"F32\",\"shape\":[$2],\"data_offsets\":[0,$((4 * $2))]}}"
     printf "\\$(printf %o ${#header})\0\0\0\0\0\0\0%s" "$header"
@@ -194,6 +241,10 @@ for option in net=resnet-50 late=bn members=10 epochs=20 batch=256 parts=2 lr=0.
     wd-theta=5e-05 t0=0 turn=mean side=224; do
     same "preset: $option" "$(in_force "--${option%%=*}")" "${option#*=}"
 done
+accept "a new head" 'this text$' "$imagenet" --epochs 9 --weights "$dir/two.st" --new-head --help
+for option in late=bn,head t0=5 drop=9 turn=mean lr=0.01 lr-end=0.0001; do
+    same "new head: $option" "$(in_force "--${option%%=*}")" "${option#*=}"
+done
 accept "from scratch" 'this text$' "$imagenet" --epochs 10 --batch 64 --help
 for option in net=resnet-18 t0=6 drop=10 turn=sum lr=0.025 lr-end=0.00025 lr-from=5 lr-to=9 parts=1; do
     same "from scratch: $option" "$(in_force "--${option%%=*}")" "${option#*=}"
@@ -245,7 +296,7 @@ lines = [line.split(",") for line in open(sys.argv[4])][1:]
 with torch.no_grad():
     x = torch.stack([prepare(Image.fromarray(images[int(line[0])])) for line in lines])
     p = torch.softmax(net(x), 1).numpy()
-worst = np.abs(p - np.array([[float(v) for v in line[2:]] for line in lines])).max()
+worst = np.abs(p - np.array([[float(v) for v in line[3:]] for line in lines])).max()
 print("largest difference of a probability:", worst)
 assert len(lines) == 42 and worst < 1e-5
 EOF

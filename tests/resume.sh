@@ -152,7 +152,7 @@ refuse "no state" "not the state of a training" "$cifar" --data "$t/data" --net 
 refuse "no file" "No such file" "$cifar" --resume "$t/none"
 refuse "no safetensors" "safetensors" "$cifar" --resume "$t/text"
 head -c 100000 "$t/t0" >"$t/cut"
-refuse "cut" "data_offsets" "$cifar" --resume "$t/cut"
+refuse "cut" "is it cut off" "$cifar" --resume "$t/cut"
 head -c 921900 "$t/data/data_batch_1.bin" | tail -c +3074 >"$t/fewer" && mkdir "$t/other" \
     && cp "$t/fewer" "$t/other/data_batch_1.bin" && cp "$t/fewer" "$t/other/test_batch.bin"
 refuse "other images" "not the images" "$cifar" --resume "$t/t0" --data "$t/other"
