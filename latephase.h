@@ -4191,10 +4191,11 @@ static void *lpi_arena_full(lp_net *net, const char *at)
     return NULL;
 }
 
-/* A formatted name, written straight into the graph's arena; NULL (and failure) when it is full. */
+/* A formatted name, written straight into the graph's arena; NULL (and failure) when it is full, and
+   after any failure. */
 static const char *lpi_name(lp_net *net, const char *fmt, ...)
 {
-    char   *text = (char *)lpi_take(&net->arena, 1);
+    char   *text = net->failed ? NULL : (char *)lpi_take(&net->arena, 1);
     size_t  cap = net->arena.size - net->arena.used;
     va_list ap;
     if (!text) return (const char *)lpi_arena_full(net, "a name");
