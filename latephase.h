@@ -8359,37 +8359,11 @@ LP_API lp_tensor *lp_wrn(lp_net *net, lp_tensor *x, int depth, int width, int cl
     return lpi_wrn_head(net, &ends, lp_avgpool(net, h), classes);
 }
 
-/* Post-activation block: relu(bn2(conv2(relu(bn1(conv1(x))))) + option A shortcut of x). */
-static lp_tensor *lpi_resnet_block(lp_net *net, lp_tensor *x, int layer, int index, int filters,
-                                   int stride)
-{
-    if (!x) return NULL;
-    lp_tensor *h =
-        lp_conv(net, x, lpi_name(net, "layer%d.%d.conv1", layer, index), filters, 3, stride);
-    h = lpi_bn_relu(net, h, lpi_name(net, "layer%d.%d.bn1", layer, index));
-    h = lp_conv(net, h, lpi_name(net, "layer%d.%d.conv2", layer, index), filters, 3, 1);
-    h = lp_batchnorm(net, h, lpi_name(net, "layer%d.%d.bn2", layer, index));
-    if (stride != 1 || x->dim[3] != filters) x = lp_subsample(net, x, stride, filters);
-    return lp_relu(net, lp_add(net, h, x));
-}
-
-LP_API lp_tensor *lp_resnet_cifar(lp_net *net, lp_tensor *x, int depth, int classes)
-{
-    if (!lpi_building(net, x, "lp_resnet_cifar", NULL)) return NULL;
-    LPI_REFUSE(net, depth < 8 || (depth - 2) % 6 != 0 || classes < 1, LP_ERR_ARGUMENT,
-               "lp_resnet_cifar: depth %d, classes %d; expected depth 6n+2 >= 8, classes >= 1",
-               depth, classes);
-    int        n = (depth - 2) / 6;
-    lp_tensor *h = lpi_bn_relu(net, lp_conv(net, x, "conv1", 16, 3, 1), "bn1");
-    for (int i = 0; h && i < 3 * n; i++)
-        h = lpi_resnet_block(net, h, 1 + i / n, i % n, 16 << (i / n), i > 0 && i % n == 0 ? 2 : 1);
-    return lp_linear(net, lp_avgpool(net, h), "linear", classes);
-}
-
-/* Block of torchvision's ResNets: two 3x3 convolutions, or, deep, 1x1, 3x3 and 1x1 to four times
-   the filters; + x, where it has another size through a 1x1 convolution and BatchNorm. */
-static lp_tensor *lpi_imagenet_block(lp_net *net, lp_tensor *x, const char *block, int filters,
-                                     int stride, int deep)
+/* Post-activation block: two 3x3 convolutions, or, deep, 1x1, 3x3 and 1x1 to four times the filters;
+   + x, where it has another size by option A or, if projected, through a 1x1 convolution and
+   BatchNorm. */
+static lp_tensor *lpi_resnet_block(lp_net *net, lp_tensor *x, const char *block, int filters,
+                                   int stride, int deep, int projected)
 {
     if (!x) return NULL;
     int        out = deep ? 4 * filters : filters;
@@ -8402,11 +8376,26 @@ static lp_tensor *lpi_imagenet_block(lp_net *net, lp_tensor *x, const char *bloc
         h = lp_conv(net, h, lpi_name(net, "%s.conv3", block), out, 1, 1);
     }
     h = lp_batchnorm(net, h, lpi_name(net, "%s.bn%d", block, deep ? 3 : 2));
-    if (stride != 1 || x->dim[3] != out) {
+    int other = stride != 1 || x->dim[3] != out;
+    if (other && projected) {
         x = lp_conv(net, x, lpi_name(net, "%s.downsample.0", block), out, 1, stride);
         x = lp_batchnorm(net, x, lpi_name(net, "%s.downsample.1", block));
-    }
+    } else if (other) x = lp_subsample(net, x, stride, out);
     return lp_relu(net, lp_add(net, h, x));
+}
+
+LP_API lp_tensor *lp_resnet_cifar(lp_net *net, lp_tensor *x, int depth, int classes)
+{
+    if (!lpi_building(net, x, "lp_resnet_cifar", NULL)) return NULL;
+    LPI_REFUSE(net, depth < 8 || (depth - 2) % 6 != 0 || classes < 1, LP_ERR_ARGUMENT,
+               "lp_resnet_cifar: depth %d, classes %d; expected depth 6n+2 >= 8, classes >= 1",
+               depth, classes);
+    int        n = (depth - 2) / 6;
+    lp_tensor *h = lpi_bn_relu(net, lp_conv(net, x, "conv1", 16, 3, 1), "bn1");
+    for (int i = 0; h && i < 3 * n; i++)
+        h = lpi_resnet_block(net, h, lpi_name(net, "layer%d.%d", 1 + i / n, i % n), 16 << (i / n),
+                             i > 0 && i % n == 0 ? 2 : 1, 0, 0);
+    return lp_linear(net, lp_avgpool(net, h), "linear", classes);
 }
 
 /* Whether x is an image of 32 pixels a side or more, as nets that halve it five times need. */
@@ -8440,8 +8429,8 @@ LP_API lp_tensor *lp_resnet_imagenet(lp_net *net, lp_tensor *x, int depth, int c
     h = lp_maxpool(net, h, 3, 2, 1);
     for (int layer = 0; layer < 4; layer++)
         for (int i = 0; i < nets[which].blocks[layer]; i++)
-            h = lpi_imagenet_block(net, h, lpi_name(net, "layer%d.%d", layer + 1, i), 64 << layer,
-                                   layer > 0 && i == 0 ? 2 : 1, nets[which].deep);
+            h = lpi_resnet_block(net, h, lpi_name(net, "layer%d.%d", layer + 1, i), 64 << layer,
+                                 layer > 0 && i == 0 ? 2 : 1, nets[which].deep, 1);
     return lp_linear(net, lp_avgpool(net, h), "fc", classes);
 }
 
