@@ -4215,7 +4215,8 @@ enum {
     LPI_TRAINING = 1,  /* the net was compiled for training */
     LPI_SETTLED = 2,   /* not between lp_gradient and lp_step */
     LPI_UNSWAPPED = 4, /* the SWA mean is not swapped in */
-    LPI_SWA = 8        /* there is memory for SWA                                                */
+    LPI_SWA = 8,       /* there is memory for SWA                                                */
+    LPI_STEPPING = LPI_TRAINING | LPI_SETTLED | LPI_UNSWAPPED
 };
 static lp_status lpi_enter(lp_net *net, unsigned needs, const char *name)
 {
@@ -7843,8 +7844,7 @@ static void lpi_perturb(lp_net *net, int k)
 
 LP_API lp_status lp_late_begin(lp_net *net)
 {
-    unsigned  needs = LPI_TRAINING | LPI_UNSWAPPED | LPI_SETTLED;
-    lp_status st = lpi_enter(net, needs, "lp_late_begin");
+    lp_status st = lpi_enter(net, LPI_STEPPING, "lp_late_begin");
     if (st != LP_OK) return st;
     if (net->n_phi == 0)
         st = lpi_fail(net, LP_ERR_ORDER,
@@ -7920,8 +7920,7 @@ LP_API lp_status lp_step(lp_net *net, float lr)
 
 LP_API lp_status lp_train_step(lp_net *net, float lr, lp_real *loss)
 {
-    unsigned  needs = LPI_TRAINING | LPI_UNSWAPPED | LPI_SETTLED;
-    lp_status st = lpi_enter(net, needs, "lp_train_step");
+    lp_status st = lpi_enter(net, LPI_STEPPING, "lp_train_step");
     if (st != LP_OK) return st;
     st = lpi_check_rate(net, lr);
     if (st == LP_OK) st = lpi_add_gradient(net, 1, loss); /* line 6 */
@@ -8264,8 +8263,7 @@ static lp_tensor *lpi_templates(lp_net *net, const char *label, const char *name
                                 int size, double deviation)
 {
     int dim[2] = { templates, size };
-    return lp_parameter(net, lpi_name(net, "%s.%s", label, name), 2, dim, LP_INIT_NORMAL,
-                        (float)deviation, LP_ROLE_AUTO);
+    return lpi_layer_parameter(net, label, name, 2, dim, LP_INIT_NORMAL, (float)deviation);
 }
 
 static void lpi_hyper_group(lp_net *net, lpi_hyper *h, int group, int in, int filters)
@@ -8548,8 +8546,7 @@ static lp_status lpi_check_direction(lp_net *net, lpi_tensor *t, int check, doub
 LP_API lp_status lp_gradient_check(lp_net *net, int checks, double h, double *worst,
                                    const char **where)
 {
-    unsigned  needs = LPI_TRAINING | LPI_UNSWAPPED | LPI_SETTLED;
-    lp_status st = lpi_enter(net, needs, "lp_gradient_check");
+    lp_status st = lpi_enter(net, LPI_STEPPING, "lp_gradient_check");
     if (st != LP_OK) return st;
     if (checks < 1 || !(h > 0) || !worst)
         return lpi_leave(net, lpi_fail(net, LP_ERR_ARGUMENT,
