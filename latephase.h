@@ -2948,8 +2948,8 @@ typedef struct lpi_conv_job {
     lp_real           *padded, *panel; /* for each lane: an image [image], a panel of dY, */
     lp_real           *rows, *out;     /* rows of A [room], of dX [LPI_ROWS, c] */
     lpi_n              image, room;
-    lpi_n              depth;    /* pixels that dW takes at once */
-    lpi_n              n, items; /* so many images, cut into items */
+    lpi_n              depth; /* pixels that dW takes at once */
+    lpi_n              items; /* into which the images are cut */
 } lpi_conv_job;
 
 /* A convolution as forward sees it, and data each of its phases: every pixel of y is a window of x
@@ -3143,33 +3143,23 @@ static void lpi_conv_forward_item(void *arg, int item, int lane)
 {
     const lpi_conv_job *job = (const lpi_conv_job *)arg;
     lpi_slide           v = lpi_conv_forward_slide(job);
-    lpi_n               count, first = lpi_cut(job->n, job->items, item, &count);
+    lpi_n               count, first = lpi_cut(v.g->n, job->items, item, &count);
     for (lpi_n i = 0; i < count * v.g->oh * v.g->ow && job->bias; i++)
         lpi_copy(v.y + first * v.image + i * v.pixel, job->bias, v.pixel);
     lpi_conv_images(job, &v, first, count, lane);
     for (lpi_n i = 0; i < count; i++) lpi_conv_wrote(job, first + i);
 }
 
-/* Cuts n images into items: of one each or, where rows are gathered, of as many as fill LPI_ROWS,
+/* Cuts the images into items: of one each or, where rows are gathered, of as many as fill LPI_ROWS,
    but so few that every lane has work. */
-static int lpi_conv_items(lpi_conv_job *job, int n)
+static int lpi_conv_items(lpi_conv_job *job)
 {
-    job->n = job->items = n;
+    lpi_n n = job->items = job->g->n;
     if (lpi_conv_gathers(job->g)) {
         lpi_n most = lpi_maxp(1, LPI_ROWS / ((lpi_n)job->g->oh * job->g->ow));
         job->items = lpi_ceil_div(n, lpi_minp(most, lpi_ceil_div(n, job->lanes)));
     }
     return (int)job->items;
-}
-
-static void lpi_direct_forward(const lpi_team *team, lpi_conv_job *job, int n)
-{
-    const lpi_geom *g = job->g;
-    lpi_n           k = (lpi_n)g->kh * g->kw * g->c;
-    lpi_carver      c = { job->work, 0 };
-    lpi_direct_carve(job, &c);
-    if (LPI_WIDEST > 1) lpi_pack(job->kernels, job->w, g->f, 1, k, g->f, job->packed, k, 0);
-    lpi_for(team, lpi_conv_items(job, n), lpi_conv_forward_item, job);
 }
 
 /* sum [kh, kw c, f] (+)= A^T dY for the rows of the kernel that are this part's, over the `pixels`
@@ -3243,15 +3233,6 @@ LPI_TRAINING_ONLY void lpi_conv_fold(const lpi_team *team, lpi_conv_job *job)
     lpi_for(team, (int)lpi_ceil_div(lpi_weight_size(job->g), 4096), lpi_conv_fold_item, job);
 }
 
-/* dW in job->dw; g->n is the number of images in use. */
-LPI_TRAINING_ONLY void lpi_direct_weights(const lpi_team *team, lpi_conv_job *job)
-{
-    job->groups = lpi_conv_groups(job->g, job->g->n);
-    job->parts = lpi_weight_size(job->g) > 65536 ? job->g->kh : 1;
-    lpi_for(team, job->groups * job->parts, lpi_conv_weights_item, job);
-    lpi_conv_fold(team, job);
-}
-
 /* One residue r of a dimension in the data gradient: taps first + s j, j < taps, and outputs
    o = i + shift - j. */
 typedef struct lpi_phase {
@@ -3304,7 +3285,7 @@ LPI_TRAINING_ONLY void lpi_conv_data_item(void *arg, int item, int lane)
 {
     const lpi_conv_job *job = (const lpi_conv_job *)arg;
     const lpi_geom     *g = job->g;
-    lpi_n               count, first = lpi_cut(job->n, job->items, item, &count), s = g->stride;
+    lpi_n               count, first = lpi_cut(g->n, job->items, item, &count), s = g->stride;
     lpi_geom            phase;
     lpi_slide           v;
     v.g = &phase, v.x = job->dy, v.pre = NULL, v.filters = job->packed, v.ldb = 0;
@@ -3325,10 +3306,29 @@ LPI_TRAINING_ONLY void lpi_conv_data_item(void *arg, int item, int lane)
     for (lpi_n i = 0; i < count; i++) lpi_conv_wrote_grad(job, first + i);
 }
 
-LPI_TRAINING_ONLY void lpi_direct_data(const lpi_team *team, lpi_conv_job *job, int n)
+static void lpi_direct_forward(const lpi_team *team, lpi_conv_job *job)
 {
+    const lpi_geom *g = job->g;
+    lpi_n           k = (lpi_n)g->kh * g->kw * g->c;
+    lpi_carver      c = { job->work, 0 };
+    lpi_direct_carve(job, &c);
+    if (LPI_WIDEST > 1) lpi_pack(job->kernels, job->w, g->f, 1, k, g->f, job->packed, k, 0);
+    lpi_for(team, lpi_conv_items(job), lpi_conv_forward_item, job);
+}
+
+LPI_TRAINING_ONLY void lpi_direct_backward(const lpi_team *team, lpi_conv_job *job)
+{
+    lpi_carver c = { job->work, 0 };
+    lpi_direct_carve(job, &c);
+    if (job->dw) {
+        job->groups = lpi_conv_groups(job->g, job->g->n);
+        job->parts = lpi_weight_size(job->g) > 65536 ? job->g->kh : 1;
+        lpi_for(team, job->groups * job->parts, lpi_conv_weights_item, job);
+        lpi_conv_fold(team, job);
+    }
+    if (!job->dx) return;
     lpi_conv_data_pack(job);
-    lpi_for(team, lpi_conv_items(job, n), lpi_conv_data_item, job);
+    lpi_for(team, lpi_conv_items(job), lpi_conv_data_item, job);
 }
 
 /* ---------------------------------------------------------------------------- >>winograd
@@ -3692,25 +3692,23 @@ static lpi_n lpi_conv_workspace(const lpi_geom *g, int lanes, unsigned wants)
     lpi_direct_carve(&job, &c);
     return c.used;
 }
-static void lpi_conv_forward(const lpi_team *team, lpi_conv_job *job, int n)
+/* g->n is the number of images in use. */
+static void lpi_conv_forward(const lpi_team *team, lpi_conv_job *job)
 {
     LPI_IF_WINOGRAD(job->g, {
         lpi_wino_forward(team, job);
         return;
     })
-    lpi_direct_forward(team, job, n);
+    lpi_direct_forward(team, job);
 }
-/* dW and dX, each unless NULL; g->n is the number of images in use. */
+/* dW and dX, each unless NULL. */
 LPI_TRAINING_ONLY void lpi_conv_backward(const lpi_team *team, lpi_conv_job *job)
 {
     LPI_IF_WINOGRAD(job->g, {
         lpi_wino_backward(team, job);
         return;
     })
-    lpi_carver c = { job->work, 0 };
-    lpi_direct_carve(job, &c);
-    if (job->dw) lpi_direct_weights(team, job);
-    if (job->dx) lpi_direct_data(team, job, job->g->n);
+    lpi_direct_backward(team, job);
 }
 
 /* -------------------------------------------------------------------------------- >>lstm
@@ -5972,7 +5970,7 @@ static lp_status lpi_conv2d_forward(lp_net *net, lpi_node *node)
     job.y = lpi_value(net, node->out);
     if (own->plus) job.plus = lpi_value(net, node->in[own->plus]);
     if (own->behind && lpi_is_training(net)) job.moments = lpi_bn_saved_of(own->behind).part;
-    lpi_conv_forward(&net->team, &job, geom.n);
+    lpi_conv_forward(&net->team, &job);
     return LP_OK;
 }
 

@@ -259,7 +259,7 @@ static void bench_conv(lp_desc desc, int c, int hw, int n)
             lpi_conv_job j = job;
             double       t = now();
             j.x = x, j.w = w, j.dy = y;
-            if (pass == 0) j.y = y, lpi_conv_forward(&m.net->team, &j, n);
+            if (pass == 0) j.y = y, lpi_conv_forward(&m.net->team, &j);
             if (pass == 1) j.dx = x, j.wants = LPI_CONV_DX, lpi_conv_backward(&m.net->team, &j);
             if (pass == 2) j.dw = w, j.wants = LPI_CONV_DW, lpi_conv_backward(&m.net->team, &j);
             t = now() - t;
@@ -315,7 +315,7 @@ static void bench_product(lp_desc desc, int c, int f, int hw)
             for (size_t i = 0; i < ny; i++) y[i] = (float)(i % 19) * 0.1f - 0.8f;
             for (size_t i = 0; i < nw; i++) w[i] = (float)(i % 13) * 0.1f - 0.6f;
             double t = now();
-            if (pass == 0) j.y = y, lpi_conv_forward(&m.net->team, &j, IMAGES);
+            if (pass == 0) j.y = y, lpi_conv_forward(&m.net->team, &j);
             if (pass == 1) j.dx = x, j.wants = LPI_CONV_DX, lpi_conv_backward(&m.net->team, &j);
             if (pass == 2) j.dw = w, j.wants = LPI_CONV_DW, lpi_conv_backward(&m.net->team, &j);
             if (pass == 3) lp_gemm(kernels, rows, f, c, x, c, 1, w, f, 1, y, f, 0, work);
