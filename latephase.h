@@ -1589,20 +1589,22 @@ typedef struct lpi_mask {
     LPI_WINOGRAD_LIST(X, T)
 /* clang-format on */
 
-/* Winograd transforms of one tile for c channels, c a multiple of 16: see >>winograd.  Pixels are c
-   apart, lines of them `line`; taps of weights `tap`; planes of the 6 x 6 tile `plane`. */
+/* Winograd transforms of one tile for c channels, c a multiple of 16: see >>winograd.  A step is
+   that from a line of pixels, which are c apart, from a tap of the weights or from a plane of the
+   6 x 6 tile to the next.  plus: the bias [c] of an output, the weights' gradient that is added to
+   (`to` itself), or NULL; the input's gradient is always added. */
 #ifdef LP_NO_WINOGRAD
 #define LPI_WINOGRAD_LIST(X, T)
 #else
 #define LPI_WINOGRAD_LIST(X, T) \
-    X(void, wino_input, (lpi_n c, const lp_real *x, lpi_n line, lp_real *v, lpi_n plane)) \
-    X(void, wino_output, \
-      (lpi_n c, const lp_real *m, lpi_n plane, const lp_real *bias, lp_real *y, lpi_n line)) \
-    X(void, wino_weights, (lpi_n c, const lp_real *w, lpi_n tap, lp_real *u, lpi_n plane)) \
-    T(void, wino_output_grad, (lpi_n c, const lp_real *dy, lpi_n line, lp_real *z, lpi_n plane)) \
-    T(void, wino_input_grad, (lpi_n c, const lp_real *dv, lpi_n plane, lp_real *dx, lpi_n line)) \
-    T(void, wino_weights_grad, \
-      (lpi_n c, const lp_real *du, lpi_n plane, int accumulate, lp_real *dw, lpi_n tap))
+    X(void, wino_input, LPI_WINO_TILE) \
+    X(void, wino_output, LPI_WINO_TILE) \
+    X(void, wino_weights, LPI_WINO_TILE) \
+    T(void, wino_output_grad, LPI_WINO_TILE) \
+    T(void, wino_input_grad, LPI_WINO_TILE) \
+    T(void, wino_weights_grad, LPI_WINO_TILE)
+#define LPI_WINO_TILE \
+    (lpi_n c, const lp_real *from, lpi_n from_step, lp_real *to, lpi_n to_step, const lp_real *plus)
 #endif
 
 #define LPI_MAX_W 16 /* of any machine: so many virtual lanes have the sums */
@@ -2363,63 +2365,36 @@ LPI_KERNEL void LPI_K(softmax)(lpi_n n, const lp_real *z, lp_real top, lp_real a
 #define LPI_LINES6(F, GET, PUT) LPI_LINES4(F, GET, PUT) F(GET, PUT, 4) F(GET, PUT, 5)
 #define LPI_T_PUT(i, q, e) t[6 * (i) + (q)] = e;
 #define LPI_T_GET(i, q) t[6 * (q) + (i)]
-/* F in each direction: `down` columns of GET, then `along` rows of PUT. */
-#define LPI_WINO(F, down, along, GET, PUT)                                                       \
-    for (lpi_n j = 0; j < c; j += LPI_W) {                                                       \
-        LPI_V t[36];                                                                             \
-        LPI_LINES##down(F, GET, LPI_T_PUT)                                                       \
-        LPI_LINES##along(F, LPI_T_GET, PUT)                                                      \
-    }
 /* Element (y, x) of a tile: a pixel of an image, a plane of the 36, a tap of the 9. */
-#define LPI_PIXEL(p, y, x) ((p) + (y) * line + (x) * c + j)
-#define LPI_PLANE(p, y, x) ((p) + (6 * (y) + (x)) * plane + j)
-#define LPI_TAP(p, y, x) ((p) + (3 * (y) + (x)) * tap + j)
+#define LPI_PIXEL(p, y, x) ((p) + (y) * p##_step + (x) * c + j)
+#define LPI_PLANE(p, y, x) ((p) + (6 * (y) + (x)) * p##_step + j)
+#define LPI_TAP(p, y, x) ((p) + (3 * (y) + (x)) * p##_step + j)
 #define LPI_GET_PIXEL(i, q) LPI_LOAD(LPI_PIXEL(from, i, q))
 #define LPI_GET_PLANE(i, q) LPI_LOAD(LPI_PLANE(from, i, q))
 #define LPI_GET_TAP(i, q) LPI_LOAD(LPI_TAP(from, i, q))
 #define LPI_PUT_PLANE(i, q, e) LPI_STORE(LPI_PLANE(to, q, i), e);
 #define LPI_ADD_PIXEL(i, q, e) LPI_STORE(LPI_PIXEL(to, q, i), (e) + LPI_LOAD(LPI_PIXEL(to, q, i)));
 #define LPI_PUT_PIXEL(i, q, e)                                                                   \
-    LPI_STORE(LPI_PIXEL(to, q, i), LPI_ADD_IF(bias, e, LPI_LOAD(bias + j)));
+    LPI_STORE(LPI_PIXEL(to, q, i), LPI_ADD_IF(plus, e, LPI_LOAD(plus + j)));
 #define LPI_PUT_TAP(i, q, e)                                                                     \
-    LPI_STORE(LPI_TAP(to, q, i), LPI_ADD_IF(accumulate, e, LPI_LOAD(LPI_TAP(to, q, i))));
-
-LPI_KERNEL void LPI_K(wino_input)(lpi_n c, const lp_real *from, lpi_n line, lp_real *to,
-                                         lpi_n plane)
-{
-    LPI_WINO(LPI_WINO_BT, 6, 6, LPI_GET_PIXEL, LPI_PUT_PLANE)
-}
-
-LPI_KERNEL void LPI_K(wino_output)(lpi_n c, const lp_real *from, lpi_n plane,
-                                          const lp_real *bias, lp_real *to, lpi_n line)
-{
-    LPI_WINO(LPI_WINO_AT, 6, 4, LPI_GET_PLANE, LPI_PUT_PIXEL)
-}
-
-LPI_KERNEL void LPI_K(wino_weights)(lpi_n c, const lp_real *from, lpi_n tap, lp_real *to,
-                                           lpi_n plane)
-{
-    LPI_WINO(LPI_WINO_G, 3, 6, LPI_GET_TAP, LPI_PUT_PLANE)
-}
-
-LPI_KERNEL void LPI_K(wino_output_grad)(lpi_n c, const lp_real *from, lpi_n line,
-                                                          lp_real *to, lpi_n plane)
-{
-    LPI_WINO(LPI_WINO_A, 4, 6, LPI_GET_PIXEL, LPI_PUT_PLANE)
-}
-
-LPI_KERNEL void LPI_K(wino_input_grad)(lpi_n c, const lp_real *from, lpi_n plane,
-                                                         lp_real *to, lpi_n line)
-{
-    LPI_WINO(LPI_WINO_B, 6, 6, LPI_GET_PLANE, LPI_ADD_PIXEL)
-}
-
-LPI_KERNEL void LPI_K(wino_weights_grad)(lpi_n c, const lp_real *from,
-                                                           lpi_n plane, int accumulate,
-                                                           lp_real *to, lpi_n tap)
-{
-    LPI_WINO(LPI_WINO_GT, 6, 3, LPI_GET_PLANE, LPI_PUT_TAP)
-}
+    LPI_STORE(LPI_TAP(to, q, i), LPI_ADD_IF(plus, e, LPI_LOAD(LPI_TAP(to, q, i))));
+/* F in each direction: `down` columns of GET, then `along` rows of PUT. */
+#define LPI_WINO_KERNEL(NAME, F, down, along, GET, PUT)                                          \
+    LPI_KERNEL void LPI_K(NAME) LPI_WINO_TILE                                                    \
+    {                                                                                            \
+        (void)plus;                                                                              \
+        for (lpi_n j = 0; j < c; j += LPI_W) {                                                   \
+            LPI_V t[36];                                                                         \
+            LPI_LINES##down(F, GET, LPI_T_PUT)                                                   \
+            LPI_LINES##along(F, LPI_T_GET, PUT)                                                  \
+        }                                                                                        \
+    }
+LPI_WINO_KERNEL(wino_input, LPI_WINO_BT, 6, 6, LPI_GET_PIXEL, LPI_PUT_PLANE)
+LPI_WINO_KERNEL(wino_output, LPI_WINO_AT, 6, 4, LPI_GET_PLANE, LPI_PUT_PIXEL)
+LPI_WINO_KERNEL(wino_weights, LPI_WINO_G, 3, 6, LPI_GET_TAP, LPI_PUT_PLANE)
+LPI_WINO_KERNEL(wino_output_grad, LPI_WINO_A, 4, 6, LPI_GET_PIXEL, LPI_PUT_PLANE)
+LPI_WINO_KERNEL(wino_input_grad, LPI_WINO_B, 6, 6, LPI_GET_PLANE, LPI_ADD_PIXEL)
+LPI_WINO_KERNEL(wino_weights_grad, LPI_WINO_GT, 6, 3, LPI_GET_PLANE, LPI_PUT_TAP)
 
 #endif /* LP_NO_WINOGRAD */
 
@@ -3382,16 +3357,17 @@ static int lpi_winograd_fits(const lpi_geom *g)
 /* How a pass is cut. */
 typedef struct lpi_wino {
     lpi_conv_job job;
-    int          alone;               /* each lane at a desk of its own; else all lanes at one */
-    lpi_n        tiles, block;        /* per image; images per block */
-    lpi_n        plane_x, plane_y;    /* distance of planes of V and of M, Z */
-    lpi_n        plane_u, plane_w;    /* of packed U or U^T; of dU */
-    lpi_n        high, wide;          /* pixels of whole tiles, which may go beyond the image */
-    lpi_n        padded;              /* an image of these with its border; or a tile of Y */
-    lpi_n        desks, desk;         /* how many, elements of one: all scratch of a block */
-    lpi_n        begin, end;          /* images of the group in hand (backward) ... */
-    lpi_n        first, count;        /* ... and of its block */
-    lp_real     *u, *all;             /* [desks, desk]; of the desk in use: */
+    int          alone;            /* each lane at a desk of its own; else all lanes at one */
+    lpi_n        tiles, block;     /* per image; images per block */
+    lpi_n        plane_x, plane_y; /* distance of planes of V and of M, Z */
+    lpi_n        plane_u, plane_w; /* of packed U or U^T; of dU */
+    lpi_n        deep, across;     /* U is [deep, across]: channels and filters, or the reverse */
+    lpi_n        high, wide;       /* pixels of whole tiles, which may go beyond the image */
+    lpi_n        padded;           /* an image of these with its border; or a tile of Y */
+    lpi_n        desks, desk;      /* how many, elements of one: all scratch of a block */
+    lpi_n        begin, end;       /* images of the group in hand (backward) ... */
+    lpi_n        first, count;     /* ... and of its block */
+    lp_real     *u, *all;          /* [desks, desk]; of the desk in use: */
     lp_real     *images, *v, *z, *du; /* images [padded]; shared by lanes: [lanes, padded] */
 } lpi_wino;
 
@@ -3440,7 +3416,8 @@ static lpi_wino lpi_wino_begin(const lpi_conv_job *job, lpi_carver *carver)
     w.block = lpi_maxp(1, lpi_minp(backward ? n : lpi_ceil_div(n, lanes), want / w.tiles));
     w.plane_x = lpi_wino_plane(w.block * w.tiles * c);
     w.plane_y = lpi_wino_plane(w.block * w.tiles * f);
-    w.plane_u = lpi_wino_plane(backward ? f * lpi_round_up(c, up) : c * lpi_round_up(f, up));
+    w.deep = backward ? f : c, w.across = backward ? c : f;
+    w.plane_u = lpi_wino_plane(w.deep * lpi_round_up(w.across, up));
     w.plane_w = dw ? lpi_wino_plane(c * f) : 0;
     w.padded = lpi_maxp((w.high + 2) * (w.wide + 2) * c, 16 * f);
     w.desks = w.alone ? lanes : 1;
@@ -3471,52 +3448,42 @@ static void lpi_wino_read(const lpi_wino *w, lpi_n image, lpi_n at, int lane)
     const lp_real  *from = w->job.x + image * g->h * g->w * g->c;
     lpi_pad(w->job.kernels, from, &w->job.pre, g->h, g->w, g->c, 1, 1, w->high + 2, w->wide + 2, x);
     LPI_EACH_TILE(g, i, j, v, g->c)
-    LPI_CALL(w->job.kernels, wino_input, g->c, x + i * line + j * g->c, line, v, w->plane_x);
+    LPI_CALL(w->job.kernels, wino_input, g->c, x + i * line + j * g->c, line, v, w->plane_x, NULL);
 }
 
-/* U, packed in panels, of w [9, k, n]; or U^T of w [9, n, k].  item: 64 rows of a panel, so that
+/* U, packed in panels, of w [9, deep, across]; or U^T of w [9, across, deep].  item: 64 rows of a panel, so that
    all 36 planes are written line after line; 16 rows at a time, so that transposing w reads whole
    cache lines. */
 enum { LPI_PACK_ROWS = 64 };
-typedef struct lpi_wino_pack {
-    const lpi_kernels *kernels;
-    lpi_n              k, n, plane, chunks; /* chunks of rows */
-    int                transposed;
-    const lp_real     *w;
-    lp_real           *u;
-} lpi_wino_pack;
 
 static void lpi_wino_pack_item(void *arg, int item, LPI_UNUSED int lane)
 {
-    const lpi_wino_pack *p = (const lpi_wino_pack *)arg;
-    lpi_n   j = item / p->chunks * 2 * p->kernels->width, k = item % p->chunks * LPI_PACK_ROWS;
-    lpi_n   width = lpi_panel_width(p->kernels, p->n - j), columns = lpi_minp(width, p->n - j);
-    lpi_n   end = lpi_minp(k + LPI_PACK_ROWS, p->k), tap = p->k * p->n, step = p->n;
-    lp_real part[9 * 16 * 2 * LPI_WIDEST]; /* of w transposed: [9, 16, width] */
+    const lpi_wino    *p = (const lpi_wino *)arg;
+    const lpi_kernels *kernels = p->job.kernels;
+    lpi_n              chunks = lpi_ceil_div(p->deep, LPI_PACK_ROWS), n = p->across;
+    lpi_n              j = item / chunks * 2 * kernels->width, k = item % chunks * LPI_PACK_ROWS;
+    lpi_n              width = lpi_panel_width(kernels, n - j), columns = lpi_minp(width, n - j);
+    lpi_n              end = lpi_minp(k + LPI_PACK_ROWS, p->deep), tap = p->deep * n, step = n;
+    lp_real            part[9 * 16 * 2 * LPI_WIDEST]; /* of w transposed: [9, 16, width] */
     for (; k < end; k += 16) {
-        const lp_real *w = p->w + k * p->n + j;
-        if (p->transposed) {
+        const lp_real *w = p->job.w + k * n + j;
+        if (p->job.wants) {
             for (lpi_n q = 0; q < 9; q++)
                 for (lpi_n i = 0; i < columns; i++) {
-                    const lp_real *from = p->w + (q * p->n + j + i) * p->k + k;
+                    const lp_real *from = p->job.w + (q * n + j + i) * p->deep + k;
                     for (lpi_n r = 0; r < 16; r++) part[(q * 16 + r) * width + i] = from[r];
                 }
             w = part, tap = 16 * width, step = width;
         }
         for (lpi_n r = 0; r < 16; r++)
-            LPI_CALL(p->kernels, wino_weights, columns, w + r * step, tap,
-                     p->u + j * p->k + (k + r) * width, p->plane);
+            LPI_CALL(kernels, wino_weights, columns, w + r * step, tap,
+                     p->u + j * p->deep + (k + r) * width, p->plane_u, NULL);
     }
 }
-
-static void lpi_wino_pack_all(const lpi_team *team, const lpi_wino *w, int transposed)
+static void lpi_wino_pack(const lpi_team *team, lpi_wino *w)
 {
-    const lpi_geom *g = w->job.g;
-    lpi_wino_pack   p = { w->job.kernels, g->c, g->f, w->plane_u, 0, transposed, w->job.w, w->u };
-    if (transposed) p.k = g->f, p.n = g->c;
-    p.chunks = lpi_ceil_div(p.k, LPI_PACK_ROWS);
-    lpi_for(team, (int)(lpi_ceil_div(p.n, 2 * p.kernels->width) * p.chunks), lpi_wino_pack_item,
-            &p);
+    lpi_n panels = lpi_ceil_div(w->across, 2 * w->job.kernels->width);
+    lpi_for(team, (int)(panels * lpi_ceil_div(w->deep, LPI_PACK_ROWS)), lpi_wino_pack_item, w);
 }
 
 /* Y of an image from M; a tile that goes beyond the image is written beside it first. */
@@ -3529,10 +3496,10 @@ static void lpi_wino_write(const lpi_wino *w, const lp_real *m, lp_real *y)
         lpi_n    rows = lpi_minp(4, g->h - i), columns = lpi_minp(4, g->w - j), part = 4 * g->f;
         lp_real *to = y + i * line + j * g->f, *edge = w->images;
         if (rows == 4 && columns == 4) {
-            LPI_CALL(w->job.kernels, wino_output, g->f, m, w->plane_y, w->job.bias, to, line);
+            LPI_CALL(w->job.kernels, wino_output, g->f, m, w->plane_y, to, line, w->job.bias);
             continue;
         }
-        LPI_CALL(w->job.kernels, wino_output, g->f, m, w->plane_y, w->job.bias, edge, part);
+        LPI_CALL(w->job.kernels, wino_output, g->f, m, w->plane_y, edge, part, w->job.bias);
         for (lpi_n r = 0; r < rows; r++) lpi_copy(to + r * line, edge + r * part, columns * g->f);
     }
 }
@@ -3556,7 +3523,7 @@ static void lpi_wino_forward(const lpi_team *team, const lpi_conv_job *job)
 {
     lpi_carver c = { job->work, 0 };
     lpi_wino   w = lpi_wino_begin(job, &c);
-    lpi_wino_pack_all(team, &w, 0);
+    lpi_wino_pack(team, &w);
     lpi_for(team, (int)lpi_ceil_div(job->g->n, w.block), lpi_wino_forward_item, &w);
 }
 
@@ -3581,7 +3548,7 @@ LPI_TRAINING_ONLY void lpi_wino_backward_read(void *arg, int item, int lane)
             }
             from = edge, step = part;
         }
-        LPI_CALL(w->job.kernels, wino_output_grad, g->f, from, step, z, w->plane_y);
+        LPI_CALL(w->job.kernels, wino_output_grad, g->f, from, step, z, w->plane_y, NULL);
     }
 }
 
@@ -3615,8 +3582,8 @@ LPI_TRAINING_ONLY void lpi_wino_backward_write(void *arg, int item, int lane)
     const lp_real  *dv = w->v + item * w->tiles * g->c;
     lpi_zero(sum, w->padded);
     LPI_EACH_TILE(g, i, j, dv, g->c)
-    LPI_CALL(w->job.kernels, wino_input_grad, g->c, dv, w->plane_x, sum + i * line + j * g->c,
-             line);
+    LPI_CALL(w->job.kernels, wino_input_grad, g->c, dv, w->plane_x, sum + i * line + j * g->c, line,
+             NULL);
     for (lpi_n y = 0; y < g->h; y++) {
         const lp_real *from = sum + (y + 1) * line + g->c;
         if (w->job.add_dx) LPI_CALL(w->job.kernels, add, size, dx + y * size, from, dx + y * size);
@@ -3630,8 +3597,9 @@ LPI_TRAINING_ONLY void lpi_wino_fold_item(void *arg, int item, LPI_UNUSED int la
 {
     const lpi_wino *w = (const lpi_wino *)arg;
     lpi_n           f = w->job.g->f;
-    LPI_CALL(w->job.kernels, wino_weights_grad, f, w->du + item * f, w->plane_w, w->job.add_dw,
-             w->job.dw + item * f, w->job.g->c * f);
+    lp_real        *dw = w->job.dw + item * f;
+    LPI_CALL(w->job.kernels, wino_weights_grad, f, w->du + item * f, w->plane_w, dw,
+             w->job.g->c * f, w->job.add_dw ? dw : NULL);
 }
 
 /* A group of images, by a team that shares the scratch. */
@@ -3663,7 +3631,7 @@ LPI_TRAINING_ONLY void lpi_wino_backward(const lpi_team *team, const lpi_conv_jo
 {
     lpi_carver c = { job->work, 0 };
     lpi_wino   w = lpi_wino_begin(job, &c);
-    if (job->dx) lpi_wino_pack_all(team, &w, 1);
+    if (job->dx) lpi_wino_pack(team, &w);
     if (w.alone) {
         lpi_for(team, w.job.groups, lpi_wino_backward_item, &w);
         if (job->dw) lpi_conv_fold(team, &w.job);
