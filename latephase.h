@@ -1715,7 +1715,6 @@ LPI_UNUSED static lp_real lpi_scale1(lp_real p, lp_real k)
 #define LPI_IF_NAN(x, a, b) ((x) != (x) ? (a) : (b))
 #define LPI_SCALE(p, k) lpi_scale1(p, k)
 typedef uint32_t LPI_K(u);
-#define LPI_U(x) x
 #define LPI_FROM(h, limit, v) ((h) >= (limit) ? (v) : 0)
 #if LPI_ISA_NUMBER == 1 /* round by an int: x87 may keep more digits than a float has */
 #define LPI_TARGET
@@ -1791,7 +1790,6 @@ typedef float LPI_V __attribute__((vector_size(4 * LPI_W)));
 #endif
 typedef int32_t  LPI_K(i) __attribute__((vector_size(4 * LPI_W)));
 typedef uint32_t LPI_K(u) __attribute__((vector_size(4 * LPI_W)));
-#define LPI_U(x) { x }
 #define LPI_FROM(h, limit, v) (LPI_V)((LPI_K(u))(v) & (LPI_K(u))((h) >= (limit)))
 typedef float    LPI_K(anywhere) __attribute__((vector_size(4 * LPI_W), aligned(4), may_alias));
 #define LPI_LOAD(p) (LPI_V)(*(const LPI_K(anywhere) *)(p))
@@ -2072,17 +2070,8 @@ LPI_KERNEL void LPI_K(bn_grad)(lpi_n rows, lpi_n c, const lp_real *x, const lp_r
             LPI_V       g = LPI_LD_ROW(dy + r * c + i);
             if (relu) g = LPI_GATE(LPI_FMA(xr, a, b), g);
             g = LPI_FMA(ka, g, LPI_FMA(kb, xr - mean, kc));
-            if (accumulate) g = g + LPI_LD(dx + r * c + i, m);
-            LPI_ST(dx + r * c + i, m, g);
+            LPI_ST(dx + r * c + i, m, LPI_ADD_IF(accumulate, g, LPI_LD(dx + r * c + i, m)));
         }
-    })
-}
-
-LPI_KERNEL void LPI_K(relu)(lpi_n n, const lp_real *x, lp_real *y)
-{
-    LPI_EACH(n, {
-        const LPI_V v = LPI_LD(x + i, m);
-        LPI_ST(y + i, m, LPI_RELU(v));
     })
 }
 
@@ -2157,10 +2146,10 @@ LPI_KERNEL void LPI_K(drop)(lpi_n n, const lpi_mask *mask, uint32_t first, const
                             int accumulate, lp_real *y)
 {
     const LPI_V scale = LPI_SET1(mask->scale);
-    LPI_K(u)    lane = LPI_U(0);
-#if LPI_W > 1
-    for (int l = 0; l < LPI_W; l++) lane[l] = (uint32_t)l;
-#endif
+    uint32_t    number[LPI_W];
+    LPI_K(u)    lane;
+    for (int l = 0; l < LPI_W; l++) number[l] = (uint32_t)l;
+    lpi_memcpy(&lane, number, sizeof lane);
     LPI_EACH(n, {
         LPI_K(u) h = (lane + (first + (uint32_t)i)) ^ mask->key[0];
         h = (h ^ h >> 16) * 0x7FEB352Du ^ mask->key[1];
@@ -2231,12 +2220,19 @@ LPI_VECTOR_FN LPI_V LPI_K(vtanh)(LPI_V x)
                     LPI_PICK(x, t, 0 - t));
 }
 
-#define LPI_FUNCTION(NAME)                                                                   \
-    LPI_KERNEL void LPI_K(NAME)(lpi_n n, const lp_real *x, lp_real *y)                       \
-    {                                                                                        \
-        LPI_EACH(n, LPI_ST(y + i, m, LPI_K(v##NAME)(LPI_LD(x + i, m)));)                     \
+/* y = f(v), v = x. */
+#define LPI_FUNCTION(NAME, F)                                                                    \
+    LPI_KERNEL void LPI_K(NAME)(lpi_n n, const lp_real *x, lp_real *y)                           \
+    {                                                                                            \
+        LPI_EACH(n, {                                                                            \
+            const LPI_V v = LPI_LD(x + i, m);                                                    \
+            LPI_ST(y + i, m, F);                                                                 \
+        })                                                                                       \
     }
-LPI_FUNCTION(exp) LPI_FUNCTION(sigmoid) LPI_FUNCTION(tanh)
+LPI_FUNCTION(relu, LPI_RELU(v))
+LPI_FUNCTION(exp, LPI_K(vexp)(v))
+LPI_FUNCTION(sigmoid, LPI_K(vsigmoid)(v))
+LPI_FUNCTION(tanh, LPI_K(vtanh)(v))
 
 /* dx = or += dy f'(x), from v = f(x) and d = dy; relu: v > 0 exactly where x > 0. */
 #define LPI_DERIVATIVE(NAME, F)                                                                  \
@@ -2291,9 +2287,8 @@ LPI_KERNEL void LPI_K(softmax)(lpi_n n, const lp_real *z, lp_real top, lp_real a
 {
     const LPI_V va = LPI_SET1(a), vb = LPI_SET1(b), vt = LPI_SET1(top);
     LPI_EACH(n, {
-        LPI_V p = LPI_FMA(va, LPI_K(vexp)(LPI_LD(z + i, m) - vt), vb);
-        if (accumulate) p = p + LPI_LD(out + i, m);
-        LPI_ST(out + i, m, p);
+        const LPI_V p = LPI_FMA(va, LPI_K(vexp)(LPI_LD(z + i, m) - vt), vb);
+        LPI_ST(out + i, m, LPI_ADD_IF(accumulate, p, LPI_LD(out + i, m)));
     })
 }
 
@@ -2493,7 +2488,6 @@ static const lpi_kernels LPI_K(kernels) = {
 #undef LPI_W
 #undef LPI_MR
 #undef LPI_TARGET
-#undef LPI_MASK
 #undef LPI_LOAD
 #undef LPI_STORE
 #undef LPI_LD
@@ -2507,7 +2501,6 @@ static const lpi_kernels LPI_K(kernels) = {
 #undef LPI_IF_NAN
 #undef LPI_ROUND
 #undef LPI_SCALE
-#undef LPI_U
 #undef LPI_FROM
 #undef LPI_LD_ROW
 /* clang-format on */
