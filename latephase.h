@@ -2788,13 +2788,6 @@ static void lpi_gemm_item(void *arg, int item, int lane)
              g->csb, g->c + i * g->ldc + j, g->ldc, g->accumulate, g->work + lane * g->scratch);
 }
 
-static void lpi_gemm_parallel(const lpi_team *team, lpi_gemm_job *g)
-{
-    g->items = lpi_maxp(1, lpi_minp(team->lanes, g->m * g->n / 4096));
-    g->scratch = lpi_gemm_scratch(g->n, g->k);
-    lpi_for(team, (int)g->items, lpi_gemm_item, g);
-}
-
 /* C = A B for few rows and a B packed before in panels of all k rows (lpi_pack), which is used many
    times.  A is cut at the same KC, so that its tile and a piece of the panel stay in L1. */
 static void lpi_gemm_packed(const lpi_kernels *kernels, lpi_n m, lpi_n n, lpi_n k, const lp_real *a,
@@ -3698,12 +3691,12 @@ LPI_TRAINING_ONLY void lpi_conv_backward(const lpi_team *team, lpi_conv_job *job
 typedef struct lpi_lstm {
     const lpi_kernels *kernels;
     lpi_n              rows, length, in, units, k, items;
-    int                stored;         /* all positions are stored */
+    int                stored;         /* all positions are, for backward */
     const lp_real     *x, *dy, *state; /* [rows, length, in], [.., units], h c [2, cap, u] */
     const int32_t     *token;          /* [rows, length], x then is E [words, in]; or NULL */
-    lpi_n              words;
-    lp_real           *table;         /* T; in backward dT */
-    lp_real           *y, *dx, *next; /* next: like state, after the last position */
+    lpi_n              words;          /* 0: x is not looked up */
+    lp_real           *table;          /* T; in backward dT */
+    lp_real           *y, *dx, *next;  /* next: like state, after the last position */
     lpi_n              capacity;
     lp_real           *cat, *gates, *cells;
     lp_real           *packed, *packed_ih, *bias; /* bias [4u]: b_ih + b_hh */
@@ -3711,22 +3704,6 @@ typedef struct lpi_lstm {
     lp_real           *dw, *gemm;                 /* [k, 4u]; scratch of matrix products */
     int                accumulate;                /* dx is added to */
 } lpi_lstm;
-
-/* The sizes alone.  words: 0 if x is not looked up; stored: positions are kept for backward. */
-static lpi_lstm lpi_lstm_sizes(lpi_n capacity, lpi_n length, lpi_n in, lpi_n units, lpi_n words,
-                               int stored)
-{
-    lpi_lstm l;
-    lpi_memset(&l, 0, sizeof l);
-    l.capacity = capacity;
-    l.length = length;
-    l.in = in;
-    l.units = units;
-    l.words = words;
-    l.k = units + (words ? 0 : in + 1);
-    l.stored = stored;
-    return l;
-}
 
 static lpi_n lpi_lstm_packed_size(lpi_n k, lpi_n n) { return k * lpi_round_up(n, 2 * LPI_WIDEST); }
 
@@ -3746,7 +3723,8 @@ static void lpi_lstm_carve_forward(lpi_lstm *l, lpi_carver *c, lpi_n lanes)
     l->table = lpi_carve(c, l->words * u4);
     l->gemm = lpi_carve(c, l->words ? lanes * lpi_gemm_scratch(u4, l->in) : 0);
 }
-/* The workspace of backward through time, and then, in its place, of the weights' gradients. */
+/* The workspace of backward through time; for that of the weights' gradients, in its place then, see
+   lpi_lstm_carve_weights. */
 LPI_TRAINING_ONLY void lpi_lstm_carve_through(lpi_lstm *l, lpi_carver *c)
 {
     lpi_n u4 = 4 * l->units;
@@ -3754,16 +3732,6 @@ LPI_TRAINING_ONLY void lpi_lstm_carve_through(lpi_lstm *l, lpi_carver *c)
     l->packed_ih = lpi_carve(c, l->words ? 0 : lpi_lstm_packed_size(u4, l->in));
     l->dh = lpi_carve(c, l->capacity * l->units);
     l->dc = lpi_carve(c, l->capacity * l->units);
-}
-LPI_TRAINING_ONLY void lpi_lstm_carve_weights(lpi_lstm *l, lpi_carver *c, lpi_n lanes)
-{
-    lpi_n u4 = 4 * l->units, gemm = lpi_gemm_scratch(u4, l->capacity * l->length);
-    if (l->words)
-        gemm =
-            lpi_maxp(gemm, lpi_maxp(lpi_gemm_scratch(u4, l->words), lpi_gemm_scratch(l->in, u4)));
-    l->table = lpi_carve(c, l->words * u4);
-    l->dw = lpi_carve(c, l->words ? 0 : l->k * u4);
-    l->gemm = lpi_carve(c, lanes * gemm);
 }
 
 /* Stream b at position t. */
@@ -4710,7 +4678,9 @@ static void lpi_multiply(const lp_net *net, lpi_n m, lpi_n n, lpi_n k, const lp_
     g.a = a, g.rsa = rsa, g.csa = csa;
     g.b = b, g.rsb = rsb, g.csb = csb;
     g.c = c, g.work = work;
-    lpi_gemm_parallel(&net->team, &g);
+    g.items = lpi_maxp(1, lpi_minp(net->team.lanes, m * n / 4096));
+    g.scratch = lpi_gemm_scratch(n, k);
+    lpi_for(&net->team, (int)g.items, lpi_gemm_item, &g);
 }
 
 /* How many windows of k fit into `size` pixels (a padded dimension: below 2^32). */
@@ -5435,8 +5405,14 @@ typedef struct lpi_lstm_own {
 static lpi_lstm lpi_lstm_shape(const lpi_node *node, int training)
 {
     const int *y = node->out->pub.dim; /* [n, length, units] */
-    return lpi_lstm_sizes(y[0], y[1], lpi_last(node->in[0]), y[2],
-                          ((const lpi_lstm_own *)node->own)->words, training);
+    lpi_lstm   l;
+    lpi_memset(&l, 0, sizeof l);
+    l.capacity = y[0], l.length = y[1], l.units = y[2];
+    l.in = lpi_last(node->in[0]);
+    l.words = ((const lpi_lstm_own *)node->own)->words;
+    l.k = l.units + (l.words ? 0 : l.in + 1);
+    l.stored = training;
+    return l;
 }
 static lpi_lstm lpi_lstm_of(const lp_net *net, const lpi_node *node)
 {
@@ -5456,10 +5432,17 @@ static lpi_lstm lpi_lstm_of(const lp_net *net, const lpi_node *node)
 }
 
 /* Scratch of backward's second part; in front of it lie the sums of columns. */
-LPI_TRAINING_ONLY void lpi_lstm_carve_gradients(lpi_lstm *l, lpi_carver *c, lpi_n lanes)
+LPI_TRAINING_ONLY void lpi_lstm_carve_weights(lpi_lstm *l, lpi_carver *c, lpi_n lanes)
 {
-    lpi_carve(c, l->words ? lpi_blocks(l->words, 4 * l->units) * 8 * l->units : 0);
-    lpi_lstm_carve_weights(l, c, lanes);
+    lpi_n u4 = 4 * l->units, gemm = lpi_gemm_scratch(u4, l->capacity * l->length);
+    if (l->words) {
+        lpi_carve(c, lpi_col_sums_scratch(l->words, u4));
+        gemm = lpi_maxp(gemm, lpi_gemm_scratch(u4, l->words));
+        gemm = lpi_maxp(gemm, lpi_gemm_scratch(l->in, u4));
+    }
+    l->table = lpi_carve(c, l->words * u4);
+    l->dw = lpi_carve(c, l->words ? 0 : l->k * u4);
+    l->gemm = lpi_carve(c, lanes * gemm);
 }
 static void lpi_lstm_sizes_of(const lp_net *net, const lpi_node *node, int training, lpi_sizes *s)
 {
@@ -5469,7 +5452,7 @@ static void lpi_lstm_sizes_of(const lp_net *net, const lpi_node *node, int train
     lpi_lstm_carve_saved(&l, &saved);
     lpi_lstm_carve_forward(&l, &forward, lanes);
     if (training) lpi_lstm_carve_through(&l, &through);
-    if (training) lpi_lstm_carve_gradients(&l, &weights, lanes);
+    if (training) lpi_lstm_carve_weights(&l, &weights, lanes);
     s->saved = saved.used;
     s->scratch = forward.used;
     s->back = lpi_maxp(through.used, weights.used);
@@ -5529,7 +5512,7 @@ LPI_TRAINING_ONLY void lpi_lstm_backward(lp_net *net, lpi_node *node)
         lpi_pack(l.kernels, lpi_value(net, node->in[1]), 1, u4, u4, l.in, l.packed_ih, u4, 0);
     }
     lpi_for(&net->team, (int)l.items, lpi_lstm_backward_item, &l);
-    lpi_lstm_carve_gradients(&l, &weights, net->desc.threads);
+    lpi_lstm_carve_weights(&l, &weights, net->desc.threads);
     (void)lpi_scratch(net, weights.used);
     if (l.token) {
         lpi_lstm_backward_words(net, node, &l);
