@@ -4417,7 +4417,15 @@ LPI_TRAINING_ONLY int lpi_adds(const lp_net *net, const lpi_node *node, int i)
     return node->add[i] || (node->in[i]->kind == LPI_PARAMETER && net->pending > 0);
 }
 LPI_TRAINING_ONLY int lpi_wants(const lpi_node *node, int i) { return node->in[i]->needs_grad; }
-static int            lpi_rows(const lp_net *net, const lpi_tensor *t)
+/* Element j of the gradient of input i, if it is wanted, is x, or x is added to it. */
+LPI_TRAINING_ONLY void lpi_put_grad(const lp_net *net, const lpi_node *node, int i, lpi_n j,
+                                    double x)
+{
+    if (!lpi_wants(node, i)) return;
+    lp_real *dx = lpi_grad(net, node->in[i]) + j;
+    *dx = (lp_real)(x + (lpi_adds(net, node, i) ? (double)*dx : 0));
+}
+static int lpi_rows(const lp_net *net, const lpi_tensor *t)
 {
     return t->batched ? net->rows : t->pub.dim[0];
 }
@@ -4890,13 +4898,8 @@ LPI_TRAINING_ONLY void lpi_outer_backward(lp_net *net, lpi_node *node)
         if (!lpi_adds(net, node, 1)) lpi_zero(db, n);
         for (lpi_n i = 0; i < m; i++) LPI_CALL(net->kernels, axpy, n, a[i], dy + i * n, db);
     }
-    if (lpi_wants(node, 0)) {
-        lp_real *da = lpi_grad(net, node->in[0]);
-        int      accumulate = lpi_adds(net, node, 0);
-        for (lpi_n i = 0; i < m; i++)
-            da[i] = (lp_real)(LPI_CALL(net->kernels, dot, n, dy + i * n, b)
-                              + (accumulate ? (double)da[i] : 0));
-    }
+    for (lpi_n i = 0; i < m && lpi_wants(node, 0); i++)
+        lpi_put_grad(net, node, 0, i, LPI_CALL(net->kernels, dot, n, dy + i * n, b));
 }
 
 LPI_OP(outer, LPI_X0 | LPI_X1 | LPI_Y, LPI_X0 | LPI_X1, LPI_PRODUCT, 0, NULL, NULL, NULL);
@@ -5346,17 +5349,14 @@ LPI_TRAINING_ONLY void lpi_layernorm_weights_item(void *arg, int item, LPI_UNUSE
     const lp_real   *x = lpi_value(v->net, v->node->in[0]), *dy = lpi_grad(v->net, v->node->out);
     const lp_real   *saved = v->node->saved.at;
     for (lpi_n end = lpi_minp(j + LPI_LINES, c); j < end; j++) {
-        double sum[3] = { 0, 0, 0 }; /* [1]: dgamma, [2]: dbeta */
+        double dgamma = 0, dbeta = 0;
         for (lpi_n i = 0; i < v->lines; i++) {
             double unit = ((double)x[i * c + j] - (double)saved[2 * i]) * (double)saved[2 * i + 1];
-            sum[1] += (double)dy[i * c + j] * unit;
-            sum[2] += (double)dy[i * c + j];
+            dgamma += (double)dy[i * c + j] * unit;
+            dbeta += (double)dy[i * c + j];
         }
-        for (int q = 2; q > 0; q--) {
-            if (!lpi_wants(v->node, q)) continue;
-            lp_real *d = lpi_grad(v->net, v->node->in[q]) + j;
-            *d = (lp_real)(sum[q] + (lpi_adds(v->net, v->node, q) ? (double)*d : 0));
-        }
+        lpi_put_grad(v->net, v->node, 2, j, dbeta);
+        lpi_put_grad(v->net, v->node, 1, j, dgamma);
     }
 }
 LPI_TRAINING_ONLY void lpi_layernorm_backward(lp_net *net, lpi_node *node)
@@ -5756,14 +5756,8 @@ LPI_TRAINING_ONLY void lpi_batchnorm_backward(lp_net *net, lpi_node *node)
         s.k.ka[j] = (lp_real)ka;
         s.k.kb[j] = node->fixed ? 0 : (lp_real)(-ka * inverse * inverse * dot / n);
         s.k.kc[j] = node->fixed ? 0 : (lp_real)(-ka * sum / n);
-        if (lpi_wants(node, 1)) {
-            lp_real *dgamma = lpi_grad(net, node->in[1]) + j;
-            *dgamma = (lp_real)(dot * inverse + (lpi_adds(net, node, 1) ? (double)*dgamma : 0));
-        }
-        if (lpi_wants(node, 2)) {
-            lp_real *dbeta = lpi_grad(net, node->in[2]) + j;
-            *dbeta = (lp_real)(sum + (lpi_adds(net, node, 2) ? (double)*dbeta : 0));
-        }
+        lpi_put_grad(net, node, 1, j, dot * inverse);
+        lpi_put_grad(net, node, 2, j, sum);
     }
     if (!lpi_wants(node, 0)) return;
     m.y = lpi_grad(net, node->in[0]);
