@@ -6061,26 +6061,6 @@ LP_API lp_tensor *lp_conv(lp_net *net, lp_tensor *x, const char *label, int filt
 /* ---- pooling over k x k windows; node->own is an lpi_geom, whose top is the padding (max only).
    item: an image */
 
-typedef struct lpi_pool_job {
-    const lpi_geom    *g;
-    const lpi_kernels *kernels;
-    const lp_real     *x, *dy;
-    lp_real           *y, *dx;
-    int                largest, accumulate;
-} lpi_pool_job;
-
-static lpi_pool_job lpi_pool_job_of(const lp_net *net, const lpi_node *node)
-{
-    lpi_pool_job job;
-    lpi_memset(&job, 0, sizeof job);
-    job.g = (const lpi_geom *)node->own;
-    job.kernels = net->kernels;
-    job.largest = (node->flags & LPI_LARGEST) != 0;
-    job.x = lpi_value(net, node->in[0]);
-    job.y = lpi_value(net, node->out);
-    return job;
-}
-
 /* The window of output pixel o along one dimension, clipped to the image. */
 static void lpi_pool_window(int o, int k, int stride, int pad, int size, int *from, int *to)
 {
@@ -6091,24 +6071,25 @@ static void lpi_pool_window(int o, int k, int stride, int pad, int size, int *fr
 
 static void lpi_pool_image(void *arg, int image, LPI_UNUSED int lane)
 {
-    const lpi_pool_job *job = (const lpi_pool_job *)arg;
-    const lpi_geom     *g = job->g;
-    lpi_n               line = (lpi_n)g->w * g->c;
-    lp_real            *y = job->y + (lpi_n)image * g->oh * g->ow * g->c;
-    lp_real             scale = 1 / ((lp_real)g->kh * (lp_real)g->kw);
+    const lpi_visit *v = (const lpi_visit *)arg;
+    const lpi_geom  *g = (const lpi_geom *)v->node->own;
+    lpi_n            line = (lpi_n)g->w * g->c;
+    const lp_real   *maps = lpi_value(v->net, v->node->in[0]);
+    lp_real         *y = lpi_value(v->net, v->node->out) + (lpi_n)image * g->oh * g->ow * g->c;
+    lp_real          scale = 1 / ((lp_real)g->kh * (lp_real)g->kw);
     for (int o = 0; o < g->oh * g->ow; o++, y += g->c) {
         int y0, y1, x0, x1;
         lpi_pool_window(o / g->ow, g->kh, g->stride, g->top, g->h, &y0, &y1);
         lpi_pool_window(o % g->ow, g->kw, g->stride, g->left, g->w, &x0, &x1);
-        const lp_real *x = job->x + ((lpi_n)image * g->h + y0) * line + (lpi_n)x0 * g->c;
-        if (job->largest) {
-            LPI_CALL(job->kernels, largest, g->c, y1 - y0, x1 - x0, line, x, y);
+        const lp_real *x = maps + ((lpi_n)image * g->h + y0) * line + (lpi_n)x0 * g->c;
+        if (v->node->flags & LPI_LARGEST) {
+            LPI_CALL(v->net->kernels, largest, g->c, y1 - y0, x1 - x0, line, x, y);
             continue;
         }
         lpi_zero(y, g->c);
         for (int i = y0; i < y1; i++, x += line)
             for (int j = x0; j < x1; j++)
-                LPI_CALL(job->kernels, add, g->c, y, x + (lpi_n)(j - x0) * g->c, y);
+                LPI_CALL(v->net->kernels, add, g->c, y, x + (lpi_n)(j - x0) * g->c, y);
         for (int c = 0; c < g->c; c++) y[c] *= scale;
     }
 }
@@ -6116,41 +6097,40 @@ static void lpi_pool_image(void *arg, int image, LPI_UNUSED int lane)
 /* The mean's gradient is spread over the window; the maximum's goes to one pixel. */
 LPI_TRAINING_ONLY void lpi_pool_back_image(void *arg, int image, LPI_UNUSED int lane)
 {
-    const lpi_pool_job *job = (const lpi_pool_job *)arg;
-    const lpi_geom     *g = job->g;
-    lpi_n               line = (lpi_n)g->w * g->c, size = g->h * line;
-    lp_real            *dx = job->dx + image * size;
-    const lp_real      *dy = job->dy + (lpi_n)image * g->oh * g->ow * g->c;
-    lp_real             scale = 1 / ((lp_real)g->kh * (lp_real)g->kw);
-    int over = job->largest && job->dx == job->x; /* windows cover x, and are apart */
-    if (!job->accumulate && !over) lpi_zero(dx, size);
+    const lpi_visit *v = (const lpi_visit *)arg;
+    const lpi_geom  *g = (const lpi_geom *)v->node->own;
+    lpi_n            line = (lpi_n)g->w * g->c, size = g->h * line;
+    const lp_real   *x = lpi_value(v->net, v->node->in[0]) + image * size;
+    lp_real         *dx = lpi_grad(v->net, v->node->in[0]) + image * size;
+    const lp_real   *dy = lpi_grad(v->net, v->node->out) + (lpi_n)image * g->oh * g->ow * g->c;
+    lp_real          scale = 1 / ((lp_real)g->kh * (lp_real)g->kw);
+    int              largest = (v->node->flags & LPI_LARGEST) != 0;
+    int              over = largest && dx == x; /* windows cover x, and are apart */
+    if (!lpi_adds(v->net, v->node, 0) && !over) lpi_zero(dx, size);
     for (int o = 0; o < g->oh * g->ow; o++, dy += g->c) {
         int y0, y1, x0, x1;
         lpi_pool_window(o / g->ow, g->kh, g->stride, g->top, g->h, &y0, &y1);
         lpi_pool_window(o % g->ow, g->kw, g->stride, g->left, g->w, &x0, &x1);
         lpi_n at = y0 * line + (lpi_n)x0 * g->c;
-        if (job->largest)
-            LPI_CALL(job->kernels, largest_grad, g->c, y1 - y0, x1 - x0, line,
-                     job->x + image * size + at, dy, !over, dx + at);
-        for (int i = y0; i < y1 && !job->largest; i++, at += line)
+        if (largest)
+            LPI_CALL(v->net->kernels, largest_grad, g->c, y1 - y0, x1 - x0, line, x + at, dy, !over,
+                     dx + at);
+        for (int i = y0; i < y1 && !largest; i++, at += line)
             for (int j = x0; j < x1; j++)
-                LPI_CALL(job->kernels, axpy, g->c, scale, dy, dx + at + (lpi_n)(j - x0) * g->c);
+                LPI_CALL(v->net->kernels, axpy, g->c, scale, dy, dx + at + (lpi_n)(j - x0) * g->c);
     }
 }
 
 static lp_status lpi_pool_forward(lp_net *net, lpi_node *node)
 {
-    lpi_pool_job job = lpi_pool_job_of(net, node);
-    lpi_for(&net->team, lpi_rows(net, node->out), lpi_pool_image, &job);
+    lpi_visit v = { net, node, lpi_rows(net, node->out) };
+    lpi_for(&net->team, (int)v.lines, lpi_pool_image, &v);
     return LP_OK;
 }
 LPI_TRAINING_ONLY void lpi_pool_backward(lp_net *net, lpi_node *node)
 {
-    lpi_pool_job job = lpi_pool_job_of(net, node);
-    job.dy = lpi_grad(net, node->out);
-    job.dx = lpi_grad(net, node->in[0]);
-    job.accumulate = lpi_adds(net, node, 0);
-    lpi_for(&net->team, lpi_rows(net, node->out), lpi_pool_back_image, &job);
+    lpi_visit v = { net, node, lpi_rows(net, node->out) };
+    lpi_for(&net->team, (int)v.lines, lpi_pool_back_image, &v);
 }
 LPI_OP_AS(avgpool, pool, LPI_X0 | LPI_Y, 0, 0, sizeof(lpi_geom), NULL, NULL, NULL);
 LPI_OP_AS(maxpool, pool, LPI_X0 | LPI_Y, LPI_X0, LPI_LARGEST, sizeof(lpi_geom), NULL, NULL, NULL);
