@@ -4298,7 +4298,7 @@ static void lpi_order_in_file(const lp_tensor *w, ptrdiff_t places)
     t->places = places;
 }
 
-static lp_tensor *lpi_input(lp_net *net, const char *name, int rank, const int *dim)
+static lp_tensor *lpi_input(lp_net *net, const char *name, int rank, const int *dim, int is_labels)
 {
     if (!net || net->failed) return NULL;
     if (net->closed) return lpi_closed(net, "input");
@@ -4308,6 +4308,7 @@ static lp_tensor *lpi_input(lp_net *net, const char *name, int rank, const int *
     lpi_tensor *t = lpi_new_tensor(net, name, LPI_INPUT, rank, dim);
     if (!t) return NULL;
     t->batched = t->keep = 1;
+    t->is_labels = is_labels;
     net->capacity = net->rows = dim[0];
     return &t->pub;
 }
@@ -4315,34 +4316,30 @@ static lp_tensor *lpi_input(lp_net *net, const char *name, int rank, const int *
 LP_API lp_tensor *lp_input(lp_net *net, const char *name, int n, int h, int w, int c)
 {
     int dim[4] = { n, h, w, c };
-    return lpi_input(net, name, 4, dim);
+    return lpi_input(net, name, 4, dim, 0);
 }
 
 LP_API lp_tensor *lp_input_rows(lp_net *net, const char *name, int n, int c)
 {
     int dim[2] = { n, c };
-    return lpi_input(net, name, 2, dim);
+    return lpi_input(net, name, 2, dim, 0);
 }
 
 LP_API lp_tensor *lp_input_steps(lp_net *net, const char *name, int n, int length, int c)
 {
     int dim[3] = { n, length, c };
-    return lpi_input(net, name, 3, dim);
+    return lpi_input(net, name, 3, dim, 0);
 }
 
 LP_API lp_tensor *lp_labels(lp_net *net, const char *name, int n)
 {
-    lp_tensor *t = lpi_input(net, name, 1, &n);
-    if (t) t->priv->is_labels = 1;
-    return t;
+    return lpi_input(net, name, 1, &n, 1);
 }
 
 LP_API lp_tensor *lp_tokens(lp_net *net, const char *name, int n, int length)
 {
-    int        dim[2] = { n, length };
-    lp_tensor *t = lpi_input(net, name, 2, dim);
-    if (t) t->priv->is_labels = 1;
-    return t;
+    int dim[2] = { n, length };
+    return lpi_input(net, name, 2, dim, 1);
 }
 
 LP_API lp_tensor *lp_parameter(lp_net *net, const char *name, int rank, const int *dim,
