@@ -888,13 +888,19 @@ static void lpi_hugepage(void *p, size_t n)
 #elif defined(__GNUC__)
 #define LPI_GCC
 #endif
+/* LPI_PREFETCH asks for the cache line n elements from p, which may lie outside of any array. */
 #if defined(LPI_GCC) || defined(LPI_CLANG)
 #define LPI_GNUC
 #define LPI_UNUSED __attribute__((unused))
 #define LPI_NOINLINE __attribute__((noinline))
+#define LPI_INLINE static inline __attribute__((always_inline))
+#define LPI_PREFETCH(p, n) \
+    __builtin_prefetch((const void *)((uintptr_t)(p) + (uintptr_t)(n) * sizeof *(p)))
 #else
 #define LPI_UNUSED
 #define LPI_NOINLINE
+#define LPI_INLINE static
+#define LPI_PREFETCH(p, n) ((void)(p), (void)(n))
 #endif
 #ifdef LP_NO_TRAINING /* functions that only training calls: the compiler drops them then */
 #define LPI_TRAINING_ONLY static LPI_UNUSED
@@ -917,15 +923,6 @@ static void lpi_hugepage(void *p, size_t n)
 
 #if defined(LPI_GNUC) && (defined(__x86_64__) || (defined(__i386__) && defined(__SSE2_MATH__)))
 #define LPI_X86
-#endif
-/* Asks for the cache line n elements from p, which may lie outside of any array. */
-#ifdef LPI_GNUC
-#define LPI_PREFETCH(p, n) \
-    __builtin_prefetch((const void *)((uintptr_t)(p) + (uintptr_t)(n) * sizeof *(p)))
-#define LPI_INLINE static inline __attribute__((always_inline))
-#else
-#define LPI_PREFETCH(p, n) ((void)(p), (void)(n))
-#define LPI_INLINE static
 #endif
 
 /* The few functions of Windows that are called are declared as <windows.h> has them, so that it may
@@ -1001,19 +998,18 @@ static void lpi_hugepage(void *p, size_t n)
 
 /* Rounding to nearest, denormals kept, exceptions masked: set on entry, restored on leaving. */
 typedef uint64_t lpi_fp;
-#if defined(LPI_X86)
+#ifdef LPI_X86
 #define LPI_FP_PLAIN 0x1F80
+#else
+#define LPI_FP_PLAIN 0
+#endif
 static lpi_fp lpi_fp_swap(lpi_fp to)
 {
+#if defined(LPI_X86)
     unsigned old = __builtin_ia32_stmxcsr();
     __builtin_ia32_ldmxcsr((unsigned)to);
     return old;
-}
-#else
-#define LPI_FP_PLAIN 0
-static lpi_fp lpi_fp_swap(lpi_fp to)
-{
-#if defined(LPI_GNUC) && defined(__aarch64__)
+#elif defined(LPI_GNUC) && defined(__aarch64__)
     lpi_fp old;
     __asm__ volatile("mrs %0, fpcr" : "=r"(old));
     __asm__ volatile("msr fpcr, %0" : : "r"(to));
@@ -1027,7 +1023,6 @@ static lpi_fp lpi_fp_swap(lpi_fp to)
     return to;
 #endif
 }
-#endif
 static lpi_fp lpi_fp_enter(void) { return lpi_fp_swap(LPI_FP_PLAIN); }
 static void   lpi_fp_leave(lpi_fp old) { (void)lpi_fp_swap(old); }
 
@@ -1211,7 +1206,6 @@ static long lpi_online(void) { return (long)GetActiveProcessorCount(0xFFFF); }
 typedef struct lpi_worker {
     struct lpi_crew *crew;
     lpi_thread       thread;
-    int              lane;
 } lpi_worker;
 
 typedef struct lpi_crew {
@@ -1251,7 +1245,7 @@ static LPI_WORK lpi_work(void *p)
     for (unsigned seen = 0;; seen++) {
         lpi_crew_wait(crew, &crew->wake, &crew->generation, seen, 1);
         if (crew->quit) return 0;
-        crew->task(crew->arg, self->lane);
+        crew->task(crew->arg, (int)(self - crew->worker) + 1);
         if (lpi_atomic_add(&crew->running, 0u - 1u) == 1) {
             lpi_lock(&crew->mutex);
             lpi_wake(&crew->done);
@@ -1300,22 +1294,13 @@ static void lpi_crew_start(lpi_crew *crew, lpi_worker *worker, int workers)
     crew->worker = worker;
     for (int i = 0; i < workers; i++) {
         worker[i].crew = crew;
-        worker[i].lane = i + 1;
         if (!lpi_thread_start(&worker[i].thread, lpi_work, &worker[i])) break;
         crew->workers++;
     }
 }
-#endif
-
-static int lpi_processors(void)
-{
-#ifdef LPI_THREADS
-    long n = lpi_online();
-    return n < 1 ? 1 : n > 256 ? 256 : (int)n;
 #else
-    return 1;
+static long lpi_online(void) { return 1; }
 #endif
-}
 
 /* ------------------------------------------------------------------------------ >>memory
    The graph lives in an arena: a pointer that only moves forward.  Big vectors are laid out by
@@ -7121,7 +7106,7 @@ LP_API lp_desc lp_desc_default(void)
     lp_desc d;
     lpi_memset(&d, 0, sizeof d);
     d.seed = 1;
-    d.threads = lpi_processors();
+    d.threads = (int)lpi_minp(256, lpi_maxp(1, lpi_online()));
     d.isa = LP_ISA_AUTO;
     d.late.members = 1;
     d.late.gamma = 1;
