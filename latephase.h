@@ -7300,6 +7300,26 @@ static void lpi_view(lp_net *net, int member)
     net->now_phi = net->phi + member * net->n_phi;
     net->now_stats = net->stats + member * net->n_stats;
 }
+/* Member k becomes what the first one is. */
+static void lpi_copy_member(lp_net *net, int k)
+{
+    lpi_copy(net->phi + k * net->n_phi, net->phi, net->n_phi);
+    lpi_copy(net->stats + k * net->n_stats, net->stats, net->n_stats);
+}
+
+/* From here on there is one plain model, or K members in their late phase.  What belonged to those
+   before is void: the pending gradient, the vectors of phi's optimiser, SWA's mean. */
+static void lpi_start_phase(lp_net *net, int members)
+{
+    net->members = members ? members : 1;
+    net->begun = members > 0;
+    net->member = net->pending = net->swapped = 0;
+    net->swa_count = net->updates_phi = 0;
+    net->average_step = -1;
+    if (!LPI_TRAINS || net->desc.inference) return;
+    lpi_zero(net->optim_phi,
+             lpi_optim_vectors(&net->desc.optim_late) * net->members * net->trained_phi);
+}
 
 static void lpi_average(lp_net *net, lp_average how); /* >>average */
 
@@ -7755,19 +7775,9 @@ LP_API lp_status lp_late_begin(lp_net *net)
             "lp_late_begin: lp_desc.late.signs is for the beginning, before the first step");
     if (st != LP_OK) return lpi_leave(net, st);
 
-    net->members = net->desc.late.members;
-    for (int k = 1; k < net->members; k++) {
-        lpi_copy(net->phi + k * net->n_phi, net->phi, net->n_phi);
-        lpi_copy(net->stats + k * net->n_stats, net->stats, net->n_stats);
-    }
+    lpi_start_phase(net, net->desc.late.members);
+    for (int k = 1; k < net->members; k++) lpi_copy_member(net, k);
     for (int k = 0; k < net->members; k++) lpi_perturb(net, k);
-    lpi_zero(net->optim_phi,
-             lpi_optim_vectors(&net->desc.optim_late) * net->members * net->trained_phi);
-    net->updates_phi = 0;
-    net->begun = 1;
-    net->member = 0;
-    net->swa_count = 0;
-    net->average_step = -1;
     return lpi_leave(net, LP_OK);
 }
 
@@ -7842,13 +7852,7 @@ LP_API lp_status lp_late_average(lp_net *net, lp_average how)
         lpi_copy(net->phi, net->mean_phi, net->n_phi);
         lpi_copy(net->stats, net->mean_stats, net->n_stats);
     }
-    if (!net->desc.inference)
-        lpi_zero(net->optim_phi, lpi_optim_vectors(&net->desc.optim_late) * net->trained_phi);
-    net->updates_phi = 0;
-    net->members = 1;
-    net->member = net->begun = net->pending = net->swapped = 0;
-    net->swa_count = 0;
-    net->average_step = -1;
+    lpi_start_phase(net, 0);
     return lpi_leave(net, LP_OK);
 }
 #endif
@@ -9139,15 +9143,10 @@ static int lpi_fits(const lpi_array *a, int rank, const int64_t *dim)
 /* New weights: one plain model, or K members; what the optimisers and SWA had collected is void. */
 static void lpi_start_again(lp_net *net, int members)
 {
-    net->members = members ? members : 1;
-    net->begun = members > 0;
-    net->member = net->pending = net->swapped = 0;
-    net->swa_count = net->updates_theta = net->updates_phi = 0;
-    net->average_step = -1;
+    lpi_start_phase(net, members);
+    net->updates_theta = 0;
     if (!LPI_TRAINS || net->desc.inference) return;
     lpi_zero(net->optim_theta, lpi_optim_vectors(&net->desc.optim_base) * net->trained_theta);
-    lpi_zero(net->optim_phi,
-             lpi_optim_vectors(&net->desc.optim_late) * net->desc.late.members * net->trained_phi);
 }
 
 typedef struct lpi_loading {
@@ -9231,10 +9230,8 @@ static lp_status lpi_load_and_store(lpi_loading *l)
         st = lpi_fail(l->net, LP_ERR_FILE, "no tensor of the file fits the net");
     if (st == LP_OK) st = lpi_find_missing(l);
     if (st != LP_OK) return st;
-    for (int k = 1; k < l->start.members && l->partial; k++) { /* left out: as in the first */
-        lpi_copy(l->net->phi + k * l->net->n_phi, l->net->phi, l->net->n_phi);
-        lpi_copy(l->net->stats + k * l->net->n_stats, l->net->stats, l->net->n_stats);
-    }
+    for (int k = 1; k < l->start.members && l->partial; k++)
+        lpi_copy_member(l->net, k); /* left out: as in the first */
     st = lpi_load_all(l, 1);
     if (st == LP_OK) return st;
     return lpi_fail(l->net, LP_ERR_FILE,
