@@ -3609,10 +3609,9 @@ LPI_TRAINING_ONLY void lpi_wino_backward(const lpi_team *team, const lpi_conv_jo
     } else lpi_wino_backward_group(team, &w);
 }
 
-#define LPI_IF_WINOGRAD(g, ...) \
-    if ((g)->winograd) __VA_ARGS__
+#define LPI_BY_SHAPE(g, WINOGRAD, DIRECT) ((g)->winograd ? (void)WINOGRAD : DIRECT)
 #else
-#define LPI_IF_WINOGRAD(g, ...)
+#define LPI_BY_SHAPE(g, WINOGRAD, DIRECT) DIRECT
 #endif /* LP_NO_WINOGRAD */
 
 /* The algorithm is chosen by shape (and lp_desc.direct_conv), never by machine. */
@@ -3624,30 +3623,18 @@ static lpi_n lpi_conv_workspace(const lpi_geom *g, int lanes, unsigned wants)
     job.g = g;
     job.lanes = lanes;
     job.wants = wants;
-    LPI_IF_WINOGRAD(g, {
-        lpi_wino_begin(&job, &c);
-        return c.used;
-    })
-    lpi_direct_carve(&job, &c);
+    LPI_BY_SHAPE(g, lpi_wino_begin(&job, &c), lpi_direct_carve(&job, &c));
     return c.used;
 }
 /* g->n is the number of images in use. */
 static void lpi_conv_forward(const lpi_team *team, lpi_conv_job *job)
 {
-    LPI_IF_WINOGRAD(job->g, {
-        lpi_wino_forward(team, job);
-        return;
-    })
-    lpi_direct_forward(team, job);
+    LPI_BY_SHAPE(job->g, lpi_wino_forward(team, job), lpi_direct_forward(team, job));
 }
 /* dW and dX, each unless NULL. */
 LPI_TRAINING_ONLY void lpi_conv_backward(const lpi_team *team, lpi_conv_job *job)
 {
-    LPI_IF_WINOGRAD(job->g, {
-        lpi_wino_backward(team, job);
-        return;
-    })
-    lpi_direct_backward(team, job);
+    LPI_BY_SHAPE(job->g, lpi_wino_backward(team, job), lpi_direct_backward(team, job));
 }
 
 /* -------------------------------------------------------------------------------- >>lstm
