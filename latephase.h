@@ -1397,7 +1397,8 @@ static uint64_t lpi_to_bits(double d)
     return u;
 }
 
-static int lpi_finite(double x) { return x - x == 0; }
+static int    lpi_finite(double x) { return x - x == 0; }
+static double lpi_abs(double x) { return x < 0 ? -x : x; }
 
 /* e^x: x = k ln 2 + r, |r| <= ln 2 / 2 (ln 2 in two parts), Taylor series of degree 13 for e^r. */
 LPI_UNUSED static double lpi_exp(double x)
@@ -4697,7 +4698,7 @@ static double lpi_normal_cdf(double x)
                                   0.08778659993172207,  0.04840250744905988,  -0.02839415768498495,
                                   0.06956693191618162,  -0.22591689958482103, 0.23588462631595938,
                                   -0.10845549329218523, 0.01931393873685708 };
-    double              t = 1 / (1 + 0.35 * (x < 0 ? -x : x)), tail = 0;
+    double              t = 1 / (1 + 0.35 * lpi_abs(x)), tail = 0;
     for (int i = 10; i >= 0; i--) tail = tail * t + p[i];
     tail *= t * lpi_exp(-0.5 * x * x);
     return x < 0 ? tail : 1 - tail;
@@ -8035,10 +8036,7 @@ LP_API double lp_brier(const lp_metrics *m) { return lpi_mean(m->brier, m->image
 LP_API double lp_ece(const lp_metrics *m)
 {
     double sum = 0;
-    for (int b = 0; b < 15; b++) {
-        double gap = m->bin_correct[b] - m->bin_confidence[b];
-        sum += gap < 0 ? -gap : gap;
-    }
+    for (int b = 0; b < 15; b++) sum += lpi_abs(m->bin_correct[b] - m->bin_confidence[b]);
     return lpi_mean(sum, m->images);
 }
 
@@ -8423,12 +8421,11 @@ static lp_status lpi_check_direction(lp_net *net, lpi_tensor *t, int check, doub
                       "large?  Nothing was changed",
                       t->pub.name);
     if (st != LP_OK) return st;
-    double numeric = (loss[0] - loss[1]) / (2 * h), difference = analytic - numeric,
-           floor = 1e-3 * norm + 1e-5 * (loss[0] < 0 ? -loss[0] : loss[0]);
-    double a = analytic < 0 ? -analytic : analytic, b = numeric < 0 ? -numeric : numeric;
-    double scale = a > b ? a : b;
-    if (scale < floor) scale = floor;
-    *error = scale > 0 ? (difference < 0 ? -difference : difference) / scale : 0;
+    double numeric = (loss[0] - loss[1]) / (2 * h);
+    double scale = 1e-3 * norm + 1e-5 * lpi_abs(loss[0]); /* the least */
+    if (scale < lpi_abs(analytic)) scale = lpi_abs(analytic);
+    if (scale < lpi_abs(numeric)) scale = lpi_abs(numeric);
+    *error = scale > 0 ? lpi_abs(analytic - numeric) / scale : 0;
     return LP_OK;
 }
 
