@@ -9209,6 +9209,8 @@ static lp_status lpi_find_missing(lpi_loading *l)
 /* Nothing is stored before all has been found good. */
 static lp_status lpi_load_and_store(lpi_loading *l)
 {
+    l->start.skip_late = l->start.members > 0; /* of the model: it is the members' average */
+    lpi_view(l->net, 0);
     lp_status st = lpi_load_all(l, 0);
     if (st == LP_OK && l->partial && !l->found)
         st = lpi_fail(l->net, LP_ERR_FILE, "no tensor of the file fits the net");
@@ -9250,9 +9252,7 @@ static lp_status lpi_read_weights(lp_net *net, const lp_source *file, unsigned h
     lpi_memset(&l, 0, sizeof l);
     l.net = net, l.file = file, l.partial = (how & LP_PARTIAL) != 0;
     l.left = left && cap ? left : none, l.cap = left && cap ? cap : 1;
-    lpi_view(net, 0);
     l.start = lpi_walk_of(net, members, 0);
-    l.start.skip_late = members > 0;
     lp_status st = lpi_load_and_store(&l);
     if (st == LP_OK) lpi_start_again(net, members);
     return st;
@@ -9320,8 +9320,8 @@ typedef struct lpi_writer {
     const lp_sink *sink; /* NULL: the bytes are only counted, and hashed */
     const lp_meta *meta;
     int            metas, failed;
-    lpi_walk       start;  /* of what is to be written */
-    uint64_t       header; /* bytes, once measured */
+    lpi_walk       start;        /* of what is to be written */
+    uint64_t       header, data; /* bytes, once measured */
     uint64_t       bytes;
     lpi_hash       hash; /* of a state, without sink */
     char           checksum[17];
@@ -9398,6 +9398,7 @@ static void lpi_put_header(lpi_writer *w)
     }
     lpi_put(w, "}", 1);
     while ((w->bytes - begin) % 8) lpi_put(w, " ", 1);
+    w->data = (uint64_t)at;
 }
 static void lpi_put_array(lpi_writer *w, const lpi_array *a)
 {
@@ -9551,12 +9552,10 @@ static lp_status lpi_read_state(lp_net *net, const lp_source *file)
     lpi_loading l;
     lp_status   st = lpi_read_counters(net, file, v);
     if (st != LP_OK) return st;
-    lpi_view(net, 0);
     net->swa_count = v[5]; /* says whether there is a mean */
     lpi_memset(&l, 0, sizeof l);
     l.net = net, l.file = file;
     l.start = lpi_walk_of(net, v[4] ? (int)v[2] : 0, 1);
-    l.start.skip_late = v[4] != 0; /* of the plain model: it is the members' average */
     st = lpi_load_and_store(&l);
     if (st != LP_OK) return net->swa_count = swa_count, st;
     net->step = v[1];
@@ -9581,12 +9580,9 @@ LP_API lp_status lp_read_state(lp_net *net, const lp_source *file)
 LP_API size_t lp_state_bytes(lp_net *net)
 {
     lpi_writer w;
-    lpi_array  a;
     if (lpi_enter(net, LPI_TRAINING | LPI_SETTLED, "lp_state_bytes") != LP_OK) return 0;
     lp_status st = lpi_prepare(net, net->begun ? net->members : 0, 1, NULL, 0, &w);
-    size_t    n = 8 + (size_t)w.header;
-    while (st == LP_OK && lpi_next_array(&w.start, &a)) n += (size_t)a.size * sizeof(lp_real);
-    return lpi_leave(net, st) == LP_OK ? n : 0;
+    return lpi_leave(net, st) == LP_OK ? 8 + (size_t)(w.header + w.data) : 0;
 }
 static int lpi_write_memory(void *user, const void *from, size_t n)
 {
