@@ -2056,7 +2056,8 @@ LPI_KERNEL void LPI_K(bn_grad)(lpi_n rows, lpi_n c, const lp_real *x, const lp_r
             LPI_V       g = LPI_LD_ROW(dy + r * c + i);
             if (relu) g = LPI_GATE(LPI_FMA(xr, a, b), g);
             g = LPI_FMA(ka, g, LPI_FMA(kb, xr - mean, kc));
-            LPI_ST(dx + r * c + i, m, LPI_ADD_IF(accumulate, g, LPI_LD(dx + r * c + i, m)));
+            if (accumulate) g = g + LPI_LD(dx + r * c + i, m);
+            LPI_ST(dx + r * c + i, m, g);
         }
     })
 }
