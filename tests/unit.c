@@ -986,6 +986,24 @@ static void memory_graph_arena(void)
     CHECK(outcome[0] > 2 && outcome[1] > 2);
 }
 
+/* Breaks when a name is made of one that no longer had room: a shorter one may still have it. */
+static void memory_graph_arena_names(void)
+{
+    for (size_t bytes = 20000; bytes < 20500; bytes++) {
+        lp_desc    desc = lp_desc_default();
+        char      *block = (char *)test_alloc(bytes);
+        lp_net    *net;
+        lp_tensor *image;
+        desc.graph_bytes = bytes, desc.graph_memory = block, desc.threads = 1;
+        net = lp_create(&desc);
+        image = lp_input(net, "image", 1, 64, 64, 3);
+        CHECK(!lp_densenet(net, image, 121, 10));
+        CHECK_TEXT(lp_error(net), "graph_bytes");
+        lp_destroy(net);
+        free(block);
+    }
+}
+
 /* Breaks when an inference net plans one buffer per layer: 12 layers must need little more than
    3, because buffers whose tensor is dead are reused. */
 static void memory_inference_reuses(void)
@@ -3894,6 +3912,7 @@ static const test_case cases[] = {
     T(memory_training_allocates_nothing),
     T(memory_failing_allocations),
     T(memory_graph_arena),
+    T(memory_graph_arena_names),
     T(memory_inference_reuses),
     T(refused_steps),
     T(refused_words),
