@@ -192,7 +192,7 @@ static inline photographs *photographs_open_unlabelled(const char *path, int cla
 }
 
 /* name [s->count] points to the lines of the shard's names. */
-static inline void shard_names(shard *s, const char **name)
+static inline void shard_picture_names(shard *s, const char **name)
 {
     size_t bytes = (size_t)s->names.bytes;
     int    n = 0;
@@ -214,7 +214,7 @@ static inline const char **photographs_names(photographs *p)
     for (int k = 0; k < p->shards; k++)
         if (p->shard[k].names.dtype != LP_U8 || !p->shard[k].names.bytes) return NULL;
     const char **name = (const char **)allocate((size_t)p->all.count, sizeof *name);
-    for (int k = 0; k < p->shards; k++) shard_names(&p->shard[k], name + p->shard[k].first);
+    for (int k = 0; k < p->shards; k++) shard_picture_names(&p->shard[k], name + p->shard[k].first);
     return name;
 }
 

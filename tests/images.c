@@ -309,8 +309,8 @@ static void shard_names(void)
     for (int i = 0; i < 6; i++) CHECK(shard_number(none[i]) == NULL);
     CHECK_TEXT(shard_number("d-of-/a-00003-of-00012.st"), "00003-of-00012.st");
     CHECK(shard_number(twice) == twice + 17);
-    photographs p = { { 0, 0, NULL, NULL }, 0, 0, NULL, "" };
-    photographs_name(&p, "a-00002-of-00003.st");
+    photographs p = { { 0, 0, NULL, NULL }, 0, 0, 0, NULL, "" };
+    photographs_find(&p, "a-00002-of-00003.st");
     CHECK_INT(p.shards, 3);
     CHECK_TEXT(p.shard[0].path, "a-00001-of-00003.st");
     CHECK_TEXT(p.shard[2].path, "a-00003-of-00003.st");
