@@ -1122,8 +1122,8 @@ static const header_case headers[] = {
     { "{" U8_AT("a", "[4]", 0, 4) "," U8_AT("b", "[2]", 0, 2) "," U8_AT("c", "[2]", 2, 4) "}", 4,
       "overlap" },
     { "{" U8_AT("a", "[4]", 0, 4) "}", 5, "holes" },
-    { "{" U8_AT("a", "[4]", 0, 4) "}", 3, "outside of the data" },
-    { "{" U8_AT("a", "[4]", 4, 0) "}", 4, "outside of the data" },
+    { "{" U8_AT("a", "[4]", 0, 4) "}", 3, "outside of the file" },
+    { "{" U8_AT("a", "[4]", 4, 0) "}", 4, "outside of the file" },
     /* sizes */
     { "{" U8_AT("a", "[3]", 0, 4) "}", 4, "\"a\" its shape and dtype do not fit" },
     { "{" U8_AT("a", "[5]", 0, 4) "}", 4, "do not fit" },
