@@ -830,14 +830,16 @@ static trainer build(const measuring *e, int members)
     return t;
 }
 
+static int differ(float a, float b) { return a < b || a > b; }
+
 /* All nets of a deep ensemble see the same images. */
 static void check_normalised_like(const data_set *d, const char *path, const char *first)
 {
     data_set other = *d;
     data_normalise_like(&other, path);
-    if (memcmp(other.mean, d->mean, sizeof d->mean)
-        || memcmp(other.deviation, d->deviation, sizeof d->deviation))
-        die(EXIT_USAGE, "--weights %s: expected images normalised as those of %s", path, first);
+    for (int c = 0; c < CHANNELS; c++)
+        if (differ(other.mean[c], d->mean[c]) || differ(other.deviation[c], d->deviation[c]))
+            die(EXIT_USAGE, "--weights %s: expected images normalised as those of %s", path, first);
 }
 
 static void read_sets(measuring *e)
