@@ -3424,9 +3424,9 @@ static void lpi_wino_read(const lpi_wino *w, lpi_n image, lpi_n at, int lane)
     LPI_CALL(w->job.kernels, wino_input, g->c, x + i * line + j * g->c, line, v, w->plane_x, NULL);
 }
 
-/* U, packed in panels, of w [9, deep, across]; or U^T of w [9, across, deep].  item: 64 rows of a panel, so that
-   all 36 planes are written line after line; 16 rows at a time, so that transposing w reads whole
-   cache lines. */
+/* U, packed in panels, of w [9, deep, across]; or U^T of w [9, across, deep].  item: 64 rows of a
+   panel, so that all 36 planes are written line after line; 16 rows at a time, so that transposing w
+   reads whole cache lines. */
 enum { LPI_PACK_ROWS = 64 };
 
 static void lpi_wino_pack_item(void *arg, int item, LPI_UNUSED int lane)
@@ -3697,8 +3697,8 @@ static void lpi_lstm_carve_forward(lpi_lstm *l, lpi_carver *c, lpi_n lanes)
     l->table = lpi_carve(c, l->words * u4);
     l->gemm = lpi_carve(c, l->words ? lanes * lpi_gemm_scratch(u4, l->in) : 0);
 }
-/* The workspace of backward through time; for that of the weights' gradients, in its place then, see
-   lpi_lstm_carve_weights. */
+/* The workspace of backward through time; that of the weights' gradients, in its place then, is
+   lpi_lstm_carve_weights'. */
 LPI_TRAINING_ONLY void lpi_lstm_carve_through(lpi_lstm *l, lpi_carver *c)
 {
     lpi_n u4 = 4 * l->units;
@@ -4092,8 +4092,8 @@ static void *lpi_arena_full(lp_net *net, const char *at)
     return NULL;
 }
 
-/* A formatted name, written straight into the graph's arena; NULL (and failure) when it is full, and
-   after any failure. */
+/* A formatted name, written straight into the graph's arena; NULL (and failure) when it is full,
+   and after any failure. */
 static const char *lpi_name(lp_net *net, const char *fmt, ...)
 {
     char   *text = net->failed ? NULL : (char *)lpi_take(&net->arena, 1);
@@ -8245,9 +8245,9 @@ LP_API lp_tensor *lp_wrn(lp_net *net, lp_tensor *x, int depth, int width, int cl
     return lpi_wrn_head(net, &ends, lp_avgpool(net, h), classes);
 }
 
-/* Post-activation block: two 3x3 convolutions, or, deep, 1x1, 3x3 and 1x1 to four times the filters;
-   + x, where it has another size by option A or, if projected, through a 1x1 convolution and
-   BatchNorm. */
+/* Post-activation block: two 3x3 convolutions, or, deep, 1x1, 3x3 and 1x1 to four times the
+   filters; + x, where it has another size by option A or, if projected, through a 1x1 convolution
+   and BatchNorm. */
 static lp_tensor *lpi_resnet_block(lp_net *net, lp_tensor *x, const char *block, int filters,
                                    int stride, int deep, int projected)
 {
@@ -8735,7 +8735,7 @@ static int lpi_json_entry(lpi_json *j, lp_entry *e)
             return 0;
     }
     if (e->at > end || end > size)
-        return lpi_bad(j, "its data lie outside of the file (is it cut off?)");
+        return lpi_bad(j, "has data outside of the file (is it cut off?)");
     e->bytes = end - e->at;
     if (e->bytes / (unsigned)lpi_dtypes[e->dtype].bytes != lpi_elements(e)
         || e->bytes % (unsigned)lpi_dtypes[e->dtype].bytes)
