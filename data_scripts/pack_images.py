@@ -5,10 +5,10 @@ usage: pack_images.py DIR OUT [--size 32] [--shard N] [--unlabelled]
 
 DIR holds a directory for each class, named like the class, with its pictures:
 JPEG, PNG, whatever Pillow reads.  With --unlabelled it holds pictures of unknown
-classes themselves, for `imagenet --predict OUT`.  Each is turned as its camera says, cut to the
-square in its middle, scaled to --size pixels and, where it is transparent, laid
-on white.  Of an animation the first picture is taken.  Names that begin with a
-dot are left out.
+classes themselves, for `imagenet --predict OUT`.  Each is turned as its camera
+says, cut to the square in its middle, scaled to --size pixels and, where it is
+transparent, laid on white.  Of an animation the first picture is taken.  Names
+that begin with a dot are left out.
 
 OUT is a safetensors file (https://github.com/huggingface/safetensors):
   labels   I32 [n], the number of the class, from 0

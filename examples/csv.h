@@ -178,4 +178,25 @@ static inline int csv_is_header(const csv_line *l, int label)
     return numbers == 0;
 }
 
+/* A cell of a file that is written: quoted where its text would not be read back as it is. */
+static inline void csv_put(FILE *f, const char *text, int length)
+{
+    int quoted = length == 0 || text[0] == ' ' || text[length - 1] == ' ';
+    for (int i = 0; i < length; i++) quoted |= strchr(",\"\t\r\n", text[i]) != NULL;
+    if (quoted) fputc('"', f);
+    for (int i = 0; i < length; i++) {
+        if (text[i] == '"') fputc('"', f);
+        fputc(text[i], f);
+    }
+    if (quoted) fputc('"', f);
+}
+
+/* Name i of a list as a cell. */
+static inline void csv_put_item(FILE *f, const char *list, int i)
+{
+    int         length;
+    const char *name = list_item(list, i, &length);
+    csv_put(f, name, length);
+}
+
 #endif

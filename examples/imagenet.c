@@ -783,24 +783,10 @@ static void resume(run *r)
     lp_close_file(&f.file);
 }
 
-/* A cell of CSV: quoted where its text asks for it. */
-static void csv_put(FILE *csv, const char *text, int length)
+/* The name of class c, or its number where there are no names. */
+static void put_class(FILE *csv, const char *names, int c)
 {
-    int plain = (int)strcspn(text, ",\"\r\n") >= length;
-    if (!plain) fputc('"', csv);
-    for (int i = 0; i < length; i++) {
-        if (text[i] == '"') fputc('"', csv);
-        fputc(text[i], csv);
-    }
-    if (!plain) fputc('"', csv);
-}
-
-/* The name of class c, or its number. */
-static void csv_put_class(FILE *csv, const char *names, int c)
-{
-    int         length;
-    const char *name = list_item(names, c, &length);
-    if (*names) csv_put(csv, name, length);
+    if (*names) csv_put_item(csv, names, c);
     else fprintf(csv, "%d", c);
 }
 
@@ -814,18 +800,10 @@ static FILE *predictions_open(const char *path, const char *names, int classes)
     fputs("picture,label,predicted", csv);
     for (int c = 0; c < classes; c++) {
         fputc(',', csv);
-        csv_put_class(csv, names, c);
+        put_class(csv, names, c);
     }
     fputc('\n', csv);
     return csv;
-}
-
-static int likeliest(const lp_real *probs, int classes)
-{
-    int best = 0;
-    for (int c = 1; c < classes; c++)
-        if (probs[c] > probs[best]) best = c;
-    return best;
 }
 
 /* Row i of the minibatch, which is picture number `picture`. */
@@ -839,9 +817,9 @@ static void put_prediction(const run *r, FILE *csv, const char **name, int pictu
     if (name) csv_put(csv, name[picture], (int)strlen(name[picture]));
     else fprintf(csv, "%d", picture);
     fputc(',', csv);
-    if (!p->unlabelled) csv_put_class(csv, p->names, t->label->labels[i]);
+    if (!p->unlabelled) put_class(csv, p->names, t->label->labels[i]);
     fputc(',', csv);
-    csv_put_class(csv, p->names, likeliest(probs, classes));
+    put_class(csv, p->names, likeliest(probs, classes));
     for (int c = 0; c < classes; c++) fprintf(csv, ",%.9g", (double)probs[c]);
     fputc('\n', csv);
 }

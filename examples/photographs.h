@@ -38,16 +38,16 @@ typedef struct shard {
     lp_source file;
     uint64_t  at;           /* byte of its first picture */
     int       first, count; /* its pictures, of all      */
-    lp_entry  names;        /* of its pictures; no bytes: it has none */
-    char     *text;         /* these names, once they are wanted      */
+    lp_entry  names;        /* theirs; without bytes: none */
+    char     *text;         /* of names, once it is read */
 } shard;
 
 typedef struct photographs {
     image_set all; /* of all shards, one after the other; no pixels */
     int       side, shards;
-    int    unlabelled; /* the classes are those of a net; what the files say of any is left alone */
-    shard *shard;
-    char   names[65536]; /* of the classes, a line each; may be empty */
+    int       unlabelled; /* the classes are a net's; the files' own are not looked at */
+    shard    *shard;
+    char      names[65536]; /* of the classes, a line each; may be empty */
 } photographs;
 
 /* ----------------------------------------------------------------------- the files */
@@ -81,27 +81,43 @@ static inline void photographs_find(photographs *p, const char *path)
     }
 }
 
-/* What the shard says of classes and size, which must be what the first one says. */
-static inline void shard_agree(photographs *p, const shard *s, int side)
+/* What the shard says of its size, which must be what the first one says. */
+static inline void shard_agree_in_size(photographs *p, const shard *s, int side)
 {
-    static char names[sizeof p->names];
     const char *first = p->shard[0].path;
-    int         n =
-        p->unlabelled ? p->all.classes : image_set_names(&s->file, s->path, names, sizeof names);
-    if (p->unlabelled) memcpy(names, p->names, sizeof names);
-    if (s == p->shard) {
-        if (side > MAX_PHOTO_SIDE)
-            die(EXIT_USAGE, "%s: pictures of %d x %d, expected at most %d", s->path, side, side,
-                MAX_PHOTO_SIDE);
-        p->side = side;
-        p->all.classes = n;
-        memcpy(p->names, names, sizeof names);
-    }
+    if (side > MAX_PHOTO_SIDE)
+        die(EXIT_USAGE, "%s: pictures of %d x %d, expected at most %d", s->path, side, side,
+            MAX_PHOTO_SIDE);
+    if (s == p->shard) p->side = side;
     if (side != p->side)
         die(EXIT_USAGE, "%s: pictures of %d x %d, but %s has %d x %d", s->path, side, side, first,
             p->side, p->side);
+}
+
+/* Likewise of its classes. */
+static inline void shard_agree_in_classes(photographs *p, const shard *s)
+{
+    static char names[sizeof p->names];
+    int         n = image_set_names(&s->file, s->path, names, sizeof names);
+    if (s == p->shard) {
+        p->all.classes = n;
+        memcpy(p->names, names, sizeof names);
+    }
     if (strcmp(names, p->names) != 0)
-        die(EXIT_USAGE, "%s: its classes are not those of %s", s->path, first);
+        die(EXIT_USAGE, "%s: its classes are not those of %s", s->path, p->shard[0].path);
+}
+
+/* The labels of a shard whose pictures have been added, [s->count]; returns the largest. */
+static inline int shard_labels(photographs *p, shard *s)
+{
+    lp_entry labels = image_set_find(&s->file, s->path, "labels", 1, 0);
+    if (labels.dim[0] != s->count)
+        die(EXIT_USAGE, "%s: %d images and %lld labels", s->path, s->count,
+            (long long)labels.dim[0]);
+    shard_agree_in_classes(p, s);
+    return image_set_labels(&s->file, s->path, &labels,
+                            p->all.classes ? p->all.classes : MAX_SET_CLASSES,
+                            p->all.labels + s->first);
 }
 
 /* Opens a shard, whose pictures are added to all; returns its largest label. */
@@ -109,16 +125,12 @@ static inline int shard_open(photographs *p, shard *s)
 {
     s->file = facts_open(s->path).file;
     lp_entry  images = image_set_find(&s->file, s->path, "images", 4, 0);
-    lp_entry  labels = { 0 };
     long long count = (long long)images.dim[0];
-    if (!p->unlabelled) labels = image_set_find(&s->file, s->path, "labels", 1, 0);
-    if (!p->unlabelled && labels.dim[0] != images.dim[0])
-        die(EXIT_USAGE, "%s: %lld images and %lld labels", s->path, count,
-            (long long)labels.dim[0]);
     if (!lp_find_entry(&s->file, "names", &s->names)) s->names.bytes = 0;
     if (count > INT_MAX - p->all.count)
         die(EXIT_USAGE, "%s: more than %d images in all", s->path, INT_MAX);
-    shard_agree(p, s, images.dim[1] > MAX_PHOTO_SIDE ? MAX_PHOTO_SIDE + 1 : (int)images.dim[1]);
+    shard_agree_in_size(p, s,
+                        images.dim[1] > MAX_PHOTO_SIDE ? MAX_PHOTO_SIDE + 1 : (int)images.dim[1]);
     s->at = images.at;
     s->first = p->all.count;
     s->count = (int)count;
@@ -127,10 +139,7 @@ static inline int shard_open(photographs *p, shard *s)
         (int32_t *)realloc(p->all.labels, (size_t)(p->all.count + 1) * sizeof *p->all.labels);
     if (!p->all.labels) die(EXIT_FAILED, "out of memory for %d labels", p->all.count);
     memset(p->all.labels + s->first, 0, (size_t)s->count * sizeof *p->all.labels);
-    if (p->unlabelled) return 0;
-    return image_set_labels(&s->file, s->path, &labels,
-                            p->all.classes ? p->all.classes : MAX_SET_CLASSES,
-                            p->all.labels + s->first);
+    return p->unlabelled ? 0 : shard_labels(p, s);
 }
 
 /* Name i of the list, a line each, or its number. */
@@ -156,6 +165,7 @@ static inline void photographs_check_classes(const photographs *p, const char *p
     free(count);
 }
 
+/* Opens all shards; without names the largest label says how many classes there are. */
 static inline photographs *photographs_of(photographs *p, const char *path)
 {
     int largest = 0;

@@ -22,10 +22,7 @@ static inline confusion confuse(trainer *t, const image_set *set, int which)
         rows = trainer_predict(t, set, first, which);
         for (int i = 0; i < rows; i++) {
             const lp_real *p = t->probs + (size_t)i * (size_t)n;
-            int            best = 0;
-            for (int k = 1; k < n; k++)
-                if (p[k] > p[best]) best = k;
-            c.count[t->label->labels[i] * n + best]++;
+            c.count[t->label->labels[i] * n + likeliest(p, n)]++;
         }
     }
     return c;

@@ -170,18 +170,6 @@ static inline void table_split(table *t, double share, uint64_t seed)
     table_measure(t, t->target, 1, n);
 }
 
-static inline void table_write_name(FILE *f, const char *list, int i)
-{
-    int         length;
-    const char *name = list_item(list, i, &length);
-    fputc('"', f);
-    for (int k = 0; k < length; k++) {
-        if (name[k] == '"') fputc('"', f);
-        fputc(name[k], f);
-    }
-    fputc('"', f);
-}
-
 /* The test rows, for predict.c: the same columns in the same order. */
 static inline void table_write_test(const table *t, const char *path)
 {
@@ -189,14 +177,14 @@ static inline void table_write_test(const table *t, const char *path)
     FILE *f = fopen(path, "w");
     if (!f) die(EXIT_USAGE, "--test-rows %s: %s", path, strerror(errno));
     for (int c = 0; c <= n && *t->columns; c++) {
-        table_write_name(f, t->columns, c);
+        csv_put_item(f, t->columns, c);
         fputc(c < n ? ',' : '\n', f);
     }
     for (int i = t->train; i < t->rows; i++) {
         const double *x = t->row + (ptrdiff_t)i * n;
         double        target = t->target[i];
         for (int c = 0; c <= n; c++) {
-            if (c == t->label && t->shape.classes) table_write_name(f, t->classes, (int)target);
+            if (c == t->label && t->shape.classes) csv_put_item(f, t->classes, (int)target);
             else fprintf(f, "%.17g", c == t->label ? target : *x++);
             fputc(c < n ? ',' : '\n', f);
         }

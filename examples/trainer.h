@@ -229,6 +229,15 @@ static inline int trainer_predict(trainer *t, const image_set *set, int first, i
 
 #define TEST_COST (1.0 / 3) /* of an image that is only tested, in images of training */
 
+/* The class of the largest probability; of equal ones the first. */
+static inline int likeliest(const lp_real *probs, int classes)
+{
+    int best = 0;
+    for (int c = 1; c < classes; c++)
+        if (probs[c] > probs[best]) best = c;
+    return best;
+}
+
 /* How many classes are likelier than the right one; of equal ones the first is. */
 static inline int rank_of_label(const lp_real *probs, int classes, int label)
 {

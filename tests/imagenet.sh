@@ -131,6 +131,13 @@ test_is "far above chance: $(value top1)" [ "$(value top1 | cut -d. -f1)" -ge 80
 test_is "better than before" awk '/^before/ { before = $4 } /^single model/ { exit !($5 < before) }' "$dir/out"
 same "what starts anew" "$(sed -n 's/^new head: "*\([a-z.]*\).*/\1/p' "$dir/out" | sort | tr '\n' ' ')" "fc.bias fc.weight "
 
+# Weights of a smaller net: it is built as their file says.  More epochs than were planned: a note.
+"$imagenet" --data "$dir/easy.st" --weights "$dir/two.st" --new-head --late none --epochs 1 --batch 8 --threads 1 \
+    --limit-train 16 --checkpoint "$dir/short" >"$dir/out" 2>"$dir/err"
+test_is "the side of the weights" grep -q '^resnet-18 at 32 x 32, ' "$dir/out"
+accept "another epoch" '^result' "$imagenet" --resume "$dir/short" --epochs 2 --threads 1
+test_is "its rates were planned for less" grep -q '^note: --epochs 2: T0 and the rates stay as they were planned for 1 ' "$dir/err"
+
 # Pictures of unknown classes, with names and without; the net and its side are those of the file.
 # unlabelled SIDE NAMES: the picture of class 1 and the one of class 4, without labels
 unlabelled() {
