@@ -3425,8 +3425,8 @@ static void lpi_wino_read(const lpi_wino *w, lpi_n image, lpi_n at, int lane)
 }
 
 /* U, packed in panels, of w [9, deep, across]; or U^T of w [9, across, deep].  item: 64 rows of a
-   panel, so that all 36 planes are written line after line; 16 rows at a time, so that transposing w
-   reads whole cache lines. */
+   panel, so that all 36 planes are written line after line; 16 rows at a time, so that transposing
+   w reads whole cache lines. */
 enum { LPI_PACK_ROWS = 64 };
 
 static void lpi_wino_pack_item(void *arg, int item, LPI_UNUSED int lane)
