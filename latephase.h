@@ -270,7 +270,7 @@ typedef struct lp_net lp_net;
    labels, data / labels [dim...] is memory of the net that you fill before each call.  For
    parameters use lp_values: members have their own copies. */
 typedef struct lp_tensor {
-    const char *name;
+    const char *name;         /* of a result you may set another; it must live as the net does */
     int         rank, dim[4]; /* dim[0] of inputs and what follows from them: batch capacity */
     lp_real    *data;         /* [dim...] of inputs, loss, its first input, lp_keep; else NULL */
     int32_t    *labels;       /* [dim...] for lp_labels and lp_tokens, else NULL */
@@ -563,7 +563,9 @@ enum {
     LP_PARTIAL = 2       /* loads what fits                                            */
 };
 /* All parameters and statistics by their names, from `which` of one net to the plain model of
-   another.  Both are compiled; batch capacity, late-phase weights and optimisers may differ.
+   another.  Both are compiled; batch capacity, late-phase weights and optimisers may differ.  A
+   parameter that `from` makes of others (rank-1 factors, templates) becomes what it makes: so the
+   families rank1 and hyper end in the plain net too.  Activations of `from` are void afterwards.
    LP_ERR_SHAPE, and nothing changed, where a name or shape does not fit. */
 LP_API lp_status lp_copy_weights(lp_net *to, lp_net *from, int which);
 #ifndef LP_NO_STDIO
@@ -645,8 +647,8 @@ typedef enum lp_init {
    1.  Role AUTO: base, unless the family `full`. */
 LP_API lp_tensor *lp_parameter(lp_net *net, const char *name, int rank, const int *dim,
                                lp_init init, float scale, lp_role role);
-/* W o (v u^T): weight w [.., in, out] times new parameters v [in], u [out], named name-of-w.v and
-   .u, initialised to 1, which are late-phase in the families rank1 and full. */
+/* W o (v u^T), with the name of W: weight w [.., in, out] times new parameters v [in], u [out],
+   named name-of-w.v and .u, initialised to 1, late-phase in the families rank1 and full. */
 LP_API lp_tensor *lp_rank1(lp_net *net, lp_tensor *w);
 /* A weight of shape dim [.., in, out] (rank 2..4; rank 1: a bias) made from J templates [J, m]: P
    pieces, P = its size / m, piece p = sum_j e[p,j] template j, where e [P,J] is row `row` of
@@ -4263,12 +4265,12 @@ static int lpi_is_weight(const lp_tensor *t, int rank, int d0, int d1)
     return t->rank == rank && !t->priv->batched && t->dim[0] == d0 && t->dim[1] == d1;
 }
 
-/* The parameter that w is or, with factors, comes from is [places, channels, outputs] here and, as
-   PyTorch has it, [outputs, channels, places] in a file. */
+/* The parameter that w is or, with factors, comes from, and w, are [places, channels, outputs] here
+   and, as PyTorch has it, [outputs, channels, places] in a file. */
 static void lpi_order_in_file(const lp_tensor *w, ptrdiff_t places)
 {
     lpi_tensor *t = w->priv;
-    while (t->node && (t->node->op->flags & LPI_SCALES)) t = t->node->in[0];
+    for (; t->node && (t->node->op->flags & LPI_SCALES); t = t->node->in[0]) t->places = places;
     t->places = places;
 }
 
@@ -4900,7 +4902,9 @@ LP_API lp_tensor *lp_rank1(lp_net *net, lp_tensor *w)
     if (!u) return NULL;
     u->priv->family |= LP_LATE_RANK1;
     v->priv->family |= LP_LATE_RANK1;
-    return lp_mul(net, w, lp_outer(net, v, u));
+    lp_tensor *product = lp_mul(net, w, lp_outer(net, v, u));
+    if (product) product->name = w->name;
+    return product;
 }
 
 /* ---- mix: y [t, P, out] = sum_j e[P,j] T_j [t, out], a weight from J templates; t counts places
@@ -8145,6 +8149,13 @@ static lp_tensor *lpi_coefficients(lp_net *net, const char *label, const char *n
     return lp_parameter(net, lpi_name(net, "%s.%s", label, name), 2, dim, LP_INIT_ORTHOGONAL, 1,
                         role);
 }
+/* Gives a weight that is made of templates the name that it would have as a parameter. */
+static lp_tensor *lpi_named(lp_net *net, lp_tensor *w, const char *label, const char *name)
+{
+    name = lpi_name(net, "%s.%s", label, name);
+    if (w && name) w->name = name;
+    return w;
+}
 /* Templates for a parameter `name` of that size, normal with this deviation, one for each of the
    coefficients of a piece. */
 static lp_tensor *lpi_templates(lp_net *net, const char *label, const char *name, int templates,
@@ -8184,7 +8195,7 @@ static lp_tensor *lpi_wrn_conv(lp_net *net, lpi_hyper *h, lp_tensor *x, const ch
                                      lpi_sqrt(2.0 / size));
         w = lp_mix(net, t, e, 0, 4, dim);
     }
-    return lp_conv2d(net, x, w, NULL, label, stride, LP_SAME);
+    return lp_conv2d(net, x, lpi_named(net, w, label, "weight"), NULL, label, stride, LP_SAME);
 }
 
 static lp_tensor *lpi_wrn_head(lp_net *net, lpi_hyper *h, lp_tensor *x, int classes)
@@ -8196,8 +8207,8 @@ static lp_tensor *lpi_wrn_head(lp_net *net, lpi_hyper *h, lp_tensor *x, int clas
     lp_tensor *t = lpi_templates(net, "fc", "weight_templates", h->templates, dim[0] * classes,
                                  lpi_sqrt(2.0 / dim[0]));
     lp_tensor *b = lpi_templates(net, "fc", "bias_templates", h->templates, classes, 0);
-    t = lp_mix(net, t, e, 0, 2, dim);
-    b = lp_mix(net, b, e, 0, 1, dim + 1);
+    t = lpi_named(net, lp_mix(net, t, e, 0, 2, dim), "fc", "weight");
+    b = lpi_named(net, lp_mix(net, b, e, 0, 1, dim + 1), "fc", "bias");
     return b ? lp_matmul(net, x, t, b, "fc") : NULL;
 }
 
@@ -9269,6 +9280,44 @@ LP_API lp_status lp_read_weights(lp_net *net, const lp_source *file, unsigned ho
     return lpi_leave(net, st);
 }
 
+/* ---- from net to net */
+
+/* Whether t is the same in every pass: a parameter, or made of parameters alone. */
+static int lpi_is_made(const lpi_tensor *t)
+{
+    if (t->batched || t->kind == LPI_INPUT) return 0;
+    for (int i = 0; t->node && i < t->node->inputs; i++)
+        if (!lpi_is_made(t->node->in[i])) return 0;
+    return 1;
+}
+/* The weight of that name that the net makes, or NULL. */
+static lpi_tensor *lpi_made(const lp_net *net, const char *name)
+{
+    for (int i = 0; i < net->node_count; i++) {
+        const lpi_node *node = net->order[i];
+        if (node && lpi_equal(node->out->pub.name, name) && lpi_is_made(node->out))
+            return node->out;
+    }
+    return NULL;
+}
+/* Makes them one after the other; to's parameters of these names take them. */
+static lp_status lpi_copy_made(lp_net *to, lp_net *from)
+{
+    lp_status st = LP_OK;
+    for (int i = 0; i < from->node_count && st == LP_OK; i++) {
+        lpi_node *node = from->order[i];
+        if (!node || !lpi_is_made(node->out)) continue;
+        lpi_use_scratch(from, &node->scratch[0], node, 0);
+        st = node->op->forward(from, node);
+        const char *name = node->out->pub.name;
+        lpi_tensor *t = lpi_made(to, name) ? NULL : lpi_find_named(to, name, 0);
+        if (t && t->kind == LPI_PARAMETER && !t->bound)
+            lpi_copy(lpi_value(to, t), lpi_value(from, node->out), t->size);
+    }
+    lpi_use_scratch(from, &from->spare, NULL, 0);
+    return st;
+}
+
 LP_API lp_status lp_copy_weights(lp_net *to, lp_net *from, int which)
 {
     lpi_array a, b;
@@ -9281,13 +9330,16 @@ LP_API lp_status lp_copy_weights(lp_net *to, lp_net *from, int which)
     for (int store = 0; store < 2 && st == LP_OK; store++) {
         lpi_walk start = lpi_walk_of(from, 0, 0), w = start, here = lpi_walk_of(to, 0, 0);
         while (st == LP_OK && lpi_next_array(&here, &a)) {
-            int found = lpi_find_array(&w, &start, a.name, &b);
+            lpi_tensor *made = lpi_made(to, a.name) ? NULL : lpi_made(from, a.name);
+            int         found = made || lpi_find_array(&w, &start, a.name, &b);
+            if (made) lpi_parameter_array(made, lpi_value(from, made), &b);
             if (!found || !lpi_fits(&a, b.rank, b.dim))
                 st = lpi_fail(to, LP_ERR_SHAPE, "lp_copy_weights: \"%s\" %s", a.name,
                               found ? "has another shape there" : "is not in the other net");
-            else if (store && !a.bound) lpi_copy(a.at, b.at, a.size);
+            else if (store && !made && !a.bound) lpi_copy(a.at, b.at, a.size);
         }
     }
+    if (st == LP_OK) st = lpi_copy_made(to, from);
     if (st == LP_OK) lpi_start_again(to, 0);
     return lpi_leave(to, st);
 }

@@ -368,11 +368,31 @@ static inline void model_save(const file_options *f, lp_net *net, const facts *a
         die(EXIT_FAILED, "--save: %s", lp_error(net));
 }
 
-/* The weights of a file, with its members where the net has room for them (K in the late phase). */
+/* Whether a list of what was not loaded has rank-1 factors alone. */
+static inline int lacks_factors_alone(const char *left)
+{
+    static const char missing[] = " is not in the file\n";
+    for (const char *end; *left; left = end + sizeof missing - 1) {
+        end = strstr(left, missing);
+        if (!end || strcspn(left, "\n") != (size_t)(end - left) + sizeof missing - 2) return 0;
+        if (end - left < 2 || (strncmp(end - 2, ".v", 2) != 0 && strncmp(end - 2, ".u", 2) != 0))
+            return 0;
+    }
+    return 1;
+}
+
+/* The weights of a file, with its members where the net has room for them (K in the late phase).  A
+   net with rank-1 factors takes a plain file too: they start at 1. */
 static inline void model_load(const char *path, lp_net *net, int members)
 {
-    if (lp_load_weights(net, path, members > 1 ? LP_WITH_MEMBERS : 0, NULL, 0) != LP_OK)
-        die(EXIT_USAGE, "--weights: %s; is it the same net?", lp_error(net));
+    char     left[16384];
+    unsigned how = members > 1 ? LP_WITH_MEMBERS : 0;
+    if (lp_load_weights(net, path, how, NULL, 0) == LP_OK) return;
+    char *why = copy_text(lp_error(net));
+    if (how || lp_load_weights(net, path, LP_PARTIAL, left, sizeof left) != LP_OK
+        || !lacks_factors_alone(left))
+        die(EXIT_USAGE, "--weights: %s; is it the same net?", why);
+    free(why);
 }
 
 #endif

@@ -412,6 +412,17 @@ static trainer build(const options *o, const data_set *d)
     return t;
 }
 
+/* The model without factors and templates: the same net, with the weights that they make. */
+static trainer build_plain(const options *o, const data_set *d, lp_net *from)
+{
+    options plain = *o;
+    plain.batch = 1;
+    plain.families = plain.shape = LP_LATE_NONE;
+    trainer t = build(&plain, d);
+    trainer_check(&t, lp_copy_weights(t.net, from, LP_AVERAGED));
+    return t;
+}
+
 static void print_setup(const options *o, const trainer *t, const char *name)
 {
     lp_info info = lp_get_info(t->net);
@@ -635,7 +646,7 @@ static facts describe_model(const options *o, const data_set *d)
              (double)d->mean[2]);
     fact_add(&about, "std", "%.9g %.9g %.9g", (double)d->deviation[0], (double)d->deviation[1],
              (double)d->deviation[2]);
-    if (o->files.save_members || o->shape) fact_add(&about, "late", "%s", o->late);
+    if (o->files.save_members) fact_add(&about, "late", "%s", o->late);
     if (o->files.save_members) fact_add(&about, "members", "%d", o->families ? o->members : 1);
     return about;
 }
@@ -651,6 +662,18 @@ static void describe_run(options *o, const trainer *t, const facts *about, check
              (unsigned long long)image_set_hash(t->train));
     fact_add(&keep->fixed, "program", "cifar");
     fact_add(&keep->fixed, "data.test", "%d", t->test->count);
+}
+
+/* The model to the file that the options name. */
+static void save(const options *o, const data_set *d, lp_net *net, const facts *about)
+{
+    if (!o->files.save || !o->shape || o->files.save_members) {
+        model_save(&o->files, net, about);
+        return;
+    }
+    trainer plain = build_plain(o, d, net);
+    model_save(&o->files, plain.net, about);
+    trainer_destroy(&plain);
 }
 
 /* The state of a checkpoint, which must be of these images. */
@@ -710,7 +733,7 @@ static void run_net(options *o, data_set *d, const char *program, table *r, int 
 
     if (!o->files.eval) train_all(&t, o, csv);
     outcome now = print_table(r, &t);
-    model_save(&o->files, t.net, &about);
+    save(o, d, t.net, &about);
     if (r->deep) {
         char name[64];
         now.ensemble = add_to_deep(r, &t, nets);

@@ -729,7 +729,8 @@ static void writer_temper(const writer *w, double temperature)
     }
 }
 
-static writer writer_create(run *r)
+/* For a net with the factors, or for the plain one that they end in. */
+static writer writer_build(const run *r, unsigned families)
 {
     const options *o = &r->o;
     writer         w = { &r->text, NULL, NULL, NULL };
@@ -737,16 +738,24 @@ static writer writer_create(run *r)
     desc.inference = 1;
     desc.swa = 0;
     desc.late.members = 1;
+    desc.late.families = families;
     w.net = lp_create(&desc);
-    if (!w.net) die(EXIT_FAILED, "out of memory for the sample");
+    if (!w.net) die(EXIT_FAILED, "out of memory for a net");
     w.input = lp_tokens(w.net, "inputs", 1, 1);
     lp_tensor *logits =
         lp_char_lstm(w.net, w.input, w.text->symbols, o->embedding, o->units, o->layers);
     lp_tensor *target = lp_tokens(w.net, "targets", 1, 1);
     writer_check(&w, lp_compile(w.net, lp_cross_entropy(w.net, logits, target, 0), NULL, 0));
-    w.probs = (lp_real *)allocate((size_t)w.text->symbols, sizeof *w.probs);
     if (r->net) writer_check(&w, lp_copy_weights(w.net, r->net, LP_AVERAGED));
-    else model_load(o->kept.weights, w.net, 1);
+    return w;
+}
+
+static writer writer_create(const run *r)
+{
+    const options *o = &r->o;
+    writer         w = writer_build(r, late_families[o->late]);
+    w.probs = (lp_real *)allocate((size_t)w.text->symbols, sizeof *w.probs);
+    if (!r->net) model_load(o->kept.weights, w.net, 1);
     writer_temper(&w, o->temperature);
     return w;
 }
@@ -823,6 +832,9 @@ static void spell_vocabulary(const text *t, char *hex)
 }
 
 /* From which a model can be built again, and its symbols read. */
+/* Whether --save folds the factors into the weights. */
+static int saves_plain(const options *o) { return o->late == LATE_RANK1 && !o->kept.save_members; }
+
 static facts describe_model(const run *r)
 {
     const options *o = &r->o;
@@ -835,9 +847,21 @@ static facts describe_model(const run *r)
     fact_add(&about, "layers", "%d", o->layers);
     fact_add(&about, "vocabulary", "%s", hex);
     fact_add(&about, "common", "%d", (int)r->text.common);
-    fact_add(&about, "late", "%s", late_names[o->late]);
+    fact_add(&about, "late", "%s", late_names[saves_plain(o) ? LATE_NONE : o->late]);
     if (o->kept.save_members && has_members(o)) fact_add(&about, "members", "%d", o->members);
     return about;
+}
+
+/* The model to the file that the options name. */
+static void save(const run *r, const facts *about)
+{
+    if (!r->o.kept.save || !saves_plain(&r->o)) {
+        model_save(&r->o.kept, r->net, about);
+        return;
+    }
+    writer plain = writer_build(r, LP_LATE_NONE);
+    model_save(&r->o.kept, plain.net, about);
+    lp_destroy(plain.net);
 }
 
 /* What every checkpoint of this run holds beside the state. */
@@ -960,7 +984,7 @@ static void train_and_test(run *r, const char *program)
     facts about = describe_model(r);
     if (!o->kept.eval) train_all(r);
     score s = print_table(r);
-    model_save(&o->kept, r->net, &about);
+    save(r, &about);
     print_sample(r);
     print_result(r, name, s);
     output_check();

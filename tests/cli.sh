@@ -85,12 +85,29 @@ accept "EMA" '^result' run good --late full --ema 0.9
 if grep -q '^averaged model, EMA ' "$dir/out"; then ok; else bad "the table has a row for EMA"; fi
 has() { if grep -qE -e "$2" "$dir/out"; then ok; else bad "$1: no line $2"; fi; }
 saved() { file=$1; shift; "$cifar" --data "$dir/varied" --quiet --batch 16 --eval --weights "$dir/$file" "$@"; }
-accept "rank-1 factors" '^result .*late=rank1,bn ' run varied --late rank1,bn --save "$dir/rank1.st"
+accept "rank-1 factors" '^result .*late=rank1,bn ' run varied --late rank1,bn --save "$dir/rank1m.st" --save-members
+accept "a saved net with factors and members" '^result .*late=rank1,bn ' saved rank1m.st
+has "its members" '^members 1..2 '
 accept "hypernetwork" '^result .*late=hyper ' run varied --late hyper --save "$dir/hyper.st" --save-members
 accept "a saved hypernetwork" '^result .*late=hyper ' saved hyper.st
 has "its members" '^members 1..2 '
-accept "a saved net with factors, without its members" '^result .*late=rank1,bn ' saved rank1.st
-has "it is one model" '^single model '
+# Without its members a model of factors or templates is saved as the plain net that they make.
+row() { sed -n "s/^$1  *//p" "$dir/out"; }
+plain() { # NAME MODEL: it answers as it did
+    accept "$1, saved as a plain net" '^result .*late=none ' saved "$2"
+    same "$1: the same answers" "$(row 'single model')" "$averaged"
+    if grep -qE 'coefficients|weight\.[uv]"' "$dir/$2"; then bad "$1: nothing but plain weights"; else ok; fi
+    accept "$1: exported" "^result net=wrn-10-1 " "$(dirname "$cifar")/export" "$dir/$2" "$dir/plain.h"
+}
+accept "rank-1 factors, one model" '^result' run varied --late rank1,bn --save "$dir/rank1.st" --lr 0.02
+averaged=$(row 'averaged model')
+plain "rank-1 factors" rank1.st
+accept "factors from a plain file" '^result .*late=rank1 ' run varied --late rank1 --weights "$dir/rank1.st" \
+    --lr 0 --lr-end 0 --wd 0
+accept "hypernetwork, one model" '^result' run varied --late hyper,head --save "$dir/plain.st" --lr 0.02
+averaged=$(row 'averaged model')
+plain "hypernetwork" plain.st
+refuse "templates from a plain file" 2 "which the net has not" run varied --late hyper --weights "$dir/plain.st"
 accept "BatchEnsemble" '^result .*late=batchensemble ' run varied --late batchensemble --t0 0
 same "a BatchEnsemble is judged as an ensemble" "$(value test_acc) $(value test_nll)" \
     "$(value ensemble_acc) $(sed -n 's/^ensemble .* //p' "$dir/out")"
@@ -247,6 +264,18 @@ accept "text: a test part of nothing else" '^result dataset=strange.x late=rank1
 
 accept "text: head" '^result dataset=letters late=head .* members=2 ' read_text letters.txt --late head
 head=$(bpc)
+# A model with its factors and the plain one that they make: the same bits, the same text.
+text_of() {
+    accept "text: saved $*" '^result' read_text letters.txt --save "$dir/text.st" "$@"
+    accept "text: of a model saved $*" '^result' "$enwik8" --weights "$dir/text.st" --generate 100 --temperature 0.1 --prompt a
+    sample=$(sed -n '/^100 characters/,/^result/p' "$dir/out" | grep -v '^result')
+    accept "text: read again $*" "late=$late " read_text letters.txt --eval --weights "$dir/text.st"
+}
+late=rank1; text_of --save-members --lr 0.05
+with=$(bpc) said=$sample
+late=none; text_of --lr 0.05
+same "text: the plain model" "$(bpc | grep test)" "$(echo "$with" | grep test)"
+same "text: what it writes" "$sample" "$said"
 accept "text: no late phase" '^result .* late=none .* members=1 ' read_text letters.txt --late none
 none=$(bpc)
 accept "text: rank-1 factors, one member" '^result .* late=rank1 .* members=1 ' read_text letters.txt --members 1

@@ -1453,6 +1453,49 @@ static void copies(void)
     lp_destroy(a.net), lp_destroy(b.net);
 }
 
+/* Breaks when a net of rank-1 factors or templates does not become the plain net that answers as
+   it does, for the average and each member, or the copy to a net that has these itself is made. */
+static void copies_to_plain(void)
+{
+    lp_real want[N * CLASSES], got[N * CLASSES], words[2][STREAMS * LENGTH * WORDS];
+    for (int hyper = 0; hyper < 2; hyper++) {
+        unsigned  families = hyper ? LP_LATE_HYPER : LP_LATE_RANK1;
+        small_net a = made_net(families, 1, 2, 1), b = made_net(0, 9, 3, 0);
+        small_net same = made_net(families, 9, 1, 0);
+        made_train(&a, 0, 5), made_train(&b, 0, 1);
+        for (int which = -1; which < 2; which++) {
+            test_context("hyper=%d model %d", hyper, which);
+            if (!CHECK_INT(lp_copy_weights(b.net, a.net, which), LP_OK)) break;
+            for (int i = 0; i < N * 192; i++) a.x->data[i] = b.x->data[i] = (lp_real)(i % 7) / 4;
+            MUST(a.net, lp_predict(a.net, which, want)), MUST(b.net, lp_predict(b.net, 0, got));
+            CHECK_BITS(want, got, sizeof want);
+            MUST(same.net, lp_copy_weights(same.net, a.net, which));
+            memcpy(same.x->data, a.x->data, N * 192 * sizeof(lp_real));
+            MUST(same.net, lp_predict(same.net, LP_SINGLE, got));
+            CHECK_BITS(want, got, sizeof want);
+        }
+        CHECK_INT(lp_copy_weights(a.net, b.net, LP_SINGLE), LP_ERR_SHAPE);
+        lp_destroy(a.net), lp_destroy(b.net), lp_destroy(same.net);
+    }
+    lp_desc d = small_desc(2), plain = small_desc(0);
+    d.late.families = LP_LATE_RANK1;
+    small_net a = small(&d), b = small(&plain), c = text_net(&d, STREAMS), e;
+    MUST(a.net, lp_late_begin(a.net)), MUST(c.net, lp_late_begin(c.net));
+    small_train(&a, 0, 4), text_train(&c, 0, 4);
+    MUST(b.net, lp_copy_weights(b.net, a.net, LP_AVERAGED));
+    small_predict(&a, LP_AVERAGED, N, want), small_predict(&b, LP_SINGLE, N, got);
+    CHECK_BITS(want, got, sizeof want);
+    plain.inference = 1;
+    e = text_net(&plain, STREAMS);
+    MUST(e.net, lp_copy_weights(e.net, c.net, LP_AVERAGED));
+    memcpy(e.x->labels, c.x->labels, STREAMS * LENGTH * sizeof *c.x->labels);
+    memset(lp_carry(c.net, NULL), 0, 2 * 2 * STREAMS * UNITS * sizeof(lp_real));
+    MUST(c.net, lp_predict(c.net, LP_AVERAGED, words[0]));
+    MUST(e.net, lp_predict(e.net, LP_SINGLE, words[1]));
+    CHECK_BITS(words[0], words[1], sizeof words[0]);
+    lp_destroy(a.net), lp_destroy(b.net), lp_destroy(c.net), lp_destroy(e.net);
+}
+
 /* A convolution of that kernel and input, for shapes with as many numbers. */
 static lp_net *net_of_kernel(int kh, int kw, int c)
 {
@@ -1936,6 +1979,7 @@ static const test_case cases[] = {
     T(ignored_tensors),
     T(real_nets),
     T(copies),
+    T(copies_to_plain),
     T(copies_refused),
     T(files_round),
     T(failing_steps),
