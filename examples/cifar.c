@@ -235,7 +235,7 @@ static void check_options(options *o)
             "(data_scripts/get_%s.sh fetches them) or a file of pictures",
             cifar_names[o->dataset]);
     o->kind = net_parse("--net", o->net);
-    o->families = late_parse(o->late);
+    o->families = late_parse(o->late, LATE_ALL);
     o->signs = (o->families & LATE_SIGNS) != 0;
     o->families &= ~(unsigned)LATE_SIGNS;
     o->shape = o->families & (LP_LATE_RANK1 | LP_LATE_HYPER);

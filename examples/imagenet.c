@@ -217,9 +217,7 @@ static void check_options(options *o)
         die(EXIT_USAGE, "--data is missing: expected a file of pictures, as "
                         "data_scripts/pack_images.py DIR FILE --size 256 makes it");
     o->kind = photo_net_parse("--net", &o->net);
-    o->families = late_parse(o->late);
-    if (o->families & ~(unsigned)(LP_LATE_BN | LP_LATE_HEAD | LP_LATE_FULL))
-        die(EXIT_USAGE, "--late %s: expected bn, head, full or none", o->late);
+    o->families = late_parse(o->late, LATE_PLAIN);
     if (o->preset && !o->files.weights && !o->files.resume)
         die(EXIT_USAGE, "--preset %s: expected with --weights FILE, which it trains further",
             preset_names[o->preset]);

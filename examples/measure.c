@@ -221,7 +221,7 @@ static void check_options(options *o)
                         "of pictures");
     if (!o->net) die(EXIT_USAGE, "--net is missing: %s does not name its net", o->weights);
     o->kind = net_parse("--net", o->net);
-    o->families = late_parse(o->late) & ~(unsigned)LATE_SIGNS;
+    o->families = late_parse(o->late, LATE_ALL) & ~(unsigned)LATE_SIGNS;
     if (o->dropout > 0 && !o->kind.width)
         die(EXIT_USAGE, "--dropout %g: expected a wrn, not %s", o->dropout, o->net);
     if (o->mc_dropout && o->dropout <= 0)

@@ -80,13 +80,15 @@ static inline lp_tensor *photo_net_build(lp_net *net, lp_tensor *image, photo_ne
 }
 
 enum { LATE_SIGNS = 1 << 30 }; /* lp_late.signs, among the families of late_parse */
+enum { LATE_PLAIN = 4, LATE_ALL = 7 };
 
-/* "bn,head" -> LP_LATE_BN | LP_LATE_HEAD; batchensemble is rank1 with random signs. */
-static inline unsigned late_parse(const char *list)
+/* "bn,head" -> LP_LATE_BN | LP_LATE_HEAD; batchensemble is rank1 with random signs.  `count`: of the
+   names that the program takes; LATE_PLAIN: where nets have no parameters but the plain ones. */
+static inline unsigned late_parse(const char *list, int count)
 {
-    static const char *const names[] = { "none",  "bn",    "head",         "full",
-                                         "rank1", "hyper", "batchensemble" };
-    static const unsigned    families[] = {
+    static const char *const names[LATE_ALL] = { "none",  "bn",    "head",         "full",
+                                                 "rank1", "hyper", "batchensemble" };
+    static const unsigned    families[LATE_ALL] = {
            LP_LATE_NONE,
            LP_LATE_BN,
            LP_LATE_HEAD,
@@ -97,9 +99,10 @@ static inline unsigned late_parse(const char *list)
     };
     int      items = 0, known = 0, none = 0;
     unsigned set = 0;
+    char     expected[80] = "";
     for (const char *item = list; item; items++) {
         size_t length = strcspn(item, ",");
-        for (int i = 0; i < 7; i++)
+        for (int i = 0; i < count; i++)
             if (strlen(names[i]) == length && strncmp(names[i], item, length) == 0) {
                 set |= families[i];
                 none += i == 0;
@@ -107,11 +110,12 @@ static inline unsigned late_parse(const char *list)
             }
         item = item[length] ? item + length + 1 : NULL;
     }
+    for (int i = 1; i < count; i++) {
+        size_t n = strlen(expected);
+        snprintf(expected + n, sizeof expected - n, "%s%s", i > 1 ? ", " : "", names[i]);
+    }
     if (known < items || (none && items > 1))
-        die(EXIT_USAGE,
-            "--late %s: expected none, or bn, head, full, rank1, hyper, batchensemble joined by "
-            "commas",
-            list);
+        die(EXIT_USAGE, "--late %s: expected none, or %s joined by commas", list, expected);
     return set;
 }
 

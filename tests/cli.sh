@@ -59,7 +59,8 @@ refuse "zero training images" 2 "--limit-train '0'" run good --limit-train 0
 refuse "negative test images" 2 "--limit-test '-5'" run good --limit-test -5
 refuse "batch larger than the data" 2 "--batch 41: expected at most 40" run good --batch 41
 refuse "unknown net" 2 "--net wrn-17-1" run good --net wrn-17-1
-refuse "unknown family" 2 "--late bm" run good --late bm
+refuse "unknown family" 2 "--late bm: expected none, or bn, head, full, rank1, hyper, batchensemble joined by commas" \
+    run good --late bm
 refuse "unknown preset" 2 "--preset 'best'" run good --preset best
 refuse "unknown instruction set" 2 "--isa 'sse9'" run good --isa sse9
 refuse "T0 behind the end" 2 "--t0 2" run good --t0 2

@@ -56,7 +56,9 @@ refuse "unknown option" 2 "unknown option '--speed'" run part --speed 3
 refuse "unknown corruption" 2 "--corruption 'snow': expected none, gaussian_noise" run part --corruption snow
 refuse "severity 6" 2 "--severity '6': expected a whole number from 1 to 5" run part --severity 6
 refuse "severity 0" 2 "--severity '0'" run part --severity 0
-refuse "unknown family" 2 "--late bm" run part --late bm
+refuse "unknown family" 2 "--late bm: expected none, or bn, head, full joined by commas" run part --late bm
+refuse "a family that weights files have not" 2 "--late bn,rank1: expected none, or bn, head, full joined" \
+    run part --late bn,rank1
 refuse "drop after nothing" 2 "--drop '0'" run part --drop 0
 refuse "batch larger than the data" 2 "--batch 25: expected at most 24" run part --batch 25
 refuse "nowhere to save" 2 "--save $dir/absent/x: cannot be written" run part --save "$dir/absent/x"

@@ -193,7 +193,7 @@ small() { data=$1; shift; "$imagenet" --data "$dir/$data" --side 32 --epochs 1 -
 refuse "no --data" 2 "--data is missing" "$imagenet"
 refuse "no file" 2 "$dir/none.st: No such file" small none.st
 refuse "unknown net" 2 "--net resnet-19: expected resnet-18, 34, 50, 101 or 152, or densenet-121" small easy.st --net resnet-19
-refuse "unknown family" 2 "--late rank1: expected bn, head, full or none" small easy.st --late rank1
+refuse "unknown family" 2 "--late rank1: expected none, or bn, head, full joined by commas" small easy.st --late rank1
 refuse "too small a side" 2 "--side '31'" small easy.st --side 31
 refuse "parts that do not fit" 2 "--parts 5: expected a divisor of --batch 32" small easy.st --parts 5
 refuse "T0 behind the end" 2 "--t0 1: expected less than --epochs 1" small easy.st --t0 1
