@@ -38,7 +38,7 @@ quadratic: $(B)/quadratic ## the theory: late-phase weights on a noisy quadratic
 test: $(TESTS) $(PROGRAMS) ## the tests of the library and the programs, in about 4 minutes
 	sh tests/run.sh quick $(B)
 
-test-rest: $(TESTS) $(PROGRAMS) ## what test leaves out: sanitizers, other machines, compilers, scripts; 4 minutes more
+test-rest: $(TESTS) $(PROGRAMS) ## what test leaves out: sanitizers, warnings, other machines, compilers, scripts; 5 minutes more
 	sh tests/run.sh rest $(B)
 
 check: $(TESTS) $(PROGRAMS) ## the exhaustive form of test, within the hour: every compiler, level and machine, size, format

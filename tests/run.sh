@@ -60,7 +60,7 @@ if [ "$mode" != rest ]; then
     job sh tests/quadratic.sh "$build/quadratic"
     job sh tests/export.sh "$mode" "$build"
     job sh tests/web.sh "$mode" "$build"
-    for section in warnings linking; do long sh tests/matrix.sh "$mode" "$build" $section; done
+    long sh tests/matrix.sh "$mode" "$build" linking
     job sh tests/torch.sh "$build/impl.o" $(full && echo full)
     job sh tests/readme.sh
     job sh tests/lines.sh
@@ -68,7 +68,7 @@ fi
 if [ "$mode" != quick ]; then
     size=quick
     full && size=full
-    for section in memory machines bits windows; do long sh tests/matrix.sh $size "$build" $section; done
+    for section in memory machines bits windows warnings; do long sh tests/matrix.sh $size "$build" $section; done
     job sh tests/paper.sh $size "$build"
     job sh data_scripts/test.sh
 fi
