@@ -563,10 +563,10 @@ enum {
     LP_PARTIAL = 2       /* loads what fits                                            */
 };
 /* All parameters and statistics by their names, from `which` of one net to the plain model of
-   another.  Both are compiled; batch capacity, late-phase weights and optimisers may differ.  A
-   parameter that `from` makes of others (rank-1 factors, templates) becomes what it makes: so the
-   families rank1 and hyper end in the plain net too.  Activations of `from` are void afterwards.
-   LP_ERR_SHAPE, and nothing changed, where a name or shape does not fit. */
+   another.  Both are compiled; batch capacity, late-phase weights and optimisers may differ.  What
+   `from` makes of parameters that `to` has not (rank-1 factors, templates) becomes to's parameter
+   of that name, so that the families rank1 and hyper end in the plain net too; activations of
+   `from` are void then.  LP_ERR_SHAPE, and nothing changed, where a name or shape does not fit. */
 LP_API lp_status lp_copy_weights(lp_net *to, lp_net *from, int which);
 #ifndef LP_NO_STDIO
 /* Weights from a file.  The net becomes one plain model (LP_WITH_MEMBERS: K members in their late
@@ -653,7 +653,8 @@ LP_API lp_tensor *lp_rank1(lp_net *net, lp_tensor *w);
 /* A weight of shape dim [.., in, out] (rank 2..4; rank 1: a bias) made from J templates [J, m]: P
    pieces, P = its size / m, piece p = sum_j e[p,j] template j, where e [P,J] is row `row` of
    coefficients [rows, P J], which are late-phase in the families hyper and full.  Input channel
-   P i + p is channel i of piece p; a template is [.., in/P, out]. */
+   P i + p is channel i of piece p; a template is [.., in/P, out].  Give it the name that it has in
+   a plain net (lp_tensor.name), for lp_copy_weights. */
 LP_API lp_tensor *lp_mix(lp_net *net, lp_tensor *templates, lp_tensor *coefficients, int row,
                          int rank, const int *dim);
 /* Ops under lp_embedding and lp_lstm, with any tensors as weights; shapes as there. */
@@ -3837,6 +3838,7 @@ enum { LPI_INPUT, LPI_PARAMETER, LPI_RESULT };
 struct lpi_tensor {
     lp_tensor   pub;
     int         kind, batched;            /* batched: dim[0] follows lp_set_batch */
+    int         made;                     /* of parameters alone, or one: the same in every pass */
     int         is_labels;                /* holds int32 labels, not numbers */
     int         keep, frozen, needs_grad; /* a parameter needs one if it is trained */
     lp_real    *bound;                    /* values that are the caller's (lp_bind), or NULL */
@@ -3852,6 +3854,8 @@ struct lpi_tensor {
     lpi_tensor *alias;          /* whose values these are (reshape), or NULL */
     int         users;
     lpi_storage value, again, grad; /* of a result; again: where backward computes it again */
+    lpi_tensor *twin, *source;      /* these three: see lp_copy_weights */
+    int         lost;
     lpi_tensor *next;
 };
 
@@ -4205,7 +4209,9 @@ static lpi_node *lpi_new_node(lp_net *net, const lpi_op *op, const char *label, 
     node->stats = node->carry = -1;
     node->out->node = node;
     node->out->batched = in[0]->priv->batched && !(op->flags & LPI_LOSS);
+    node->out->made = 1;
     for (int i = 0; i < inputs && in[i]; i++) {
+        node->out->made &= in[i]->priv->made;
         node->in[node->inputs++] = in[i]->priv;
         in[i]->priv->users++;
     }
@@ -4333,6 +4339,7 @@ LP_API lp_tensor *lp_parameter(lp_net *net, const char *name, int rank, const in
         name ? name : "");
     lpi_tensor *t = lpi_new_tensor(net, name, LPI_PARAMETER, rank, dim);
     if (!t) return NULL;
+    t->made = 1;
     t->init = init;
     t->scale = scale;
     t->role = role;
@@ -8935,11 +8942,12 @@ typedef struct lpi_part {
 /* One tensor of a file.  [outputs, channels, places] there is [places, channels, outputs] here:
    the kernels of a convolution, a matrix; what is the same in both is outputs alone. */
 typedef struct lpi_array {
-    char      name[LPI_LONGEST_NAME + 2];
-    int       rank, bound; /* bound: to memory that must not be written */
-    int64_t   dim[4];      /* in the file */
-    ptrdiff_t outputs, channels, places, size;
-    lp_real  *at; /* or NULL: not wanted */
+    char              name[LPI_LONGEST_NAME + 2];
+    int               rank, bound; /* bound: to memory that must not be written */
+    int64_t           dim[4];      /* in the file */
+    ptrdiff_t         outputs, channels, places, size;
+    lp_real          *at;     /* or NULL: not wanted */
+    const lpi_tensor *tensor; /* the parameter, or NULL: statistics */
 } lpi_array;
 
 /* Walks through all of them, in the order of our own files. */
@@ -9033,12 +9041,14 @@ static void lpi_line_array(lpi_array *a, lp_real *at, ptrdiff_t n)
     a->places = a->channels = 1;
     a->bound = 0;
     a->at = at;
+    a->tensor = NULL;
 }
 static void lpi_parameter_array(const lpi_tensor *t, lp_real *vector, lpi_array *a)
 {
     int r = t->pub.rank;
     lpi_line_array(a, t->bound ? t->bound : vector + t->offset, t->size);
     a->bound = t->bound != NULL;
+    a->tensor = t;
     a->rank = r;
     for (int i = 0; i < r; i++) a->dim[i] = t->pub.dim[i];
     if (!t->places) return;
@@ -9280,39 +9290,64 @@ LP_API lp_status lp_read_weights(lp_net *net, const lp_source *file, unsigned ho
     return lpi_leave(net, st);
 }
 
-/* ---- from net to net */
+/* ---- from net to net
 
-/* Whether t is the same in every pass: a parameter, or made of parameters alone. */
-static int lpi_is_made(const lpi_tensor *t)
+   A result is made if no input takes part in it: rank-1 products, sums of templates.  What `from`
+   makes with a parameter that `to` lacks is the source of to's parameter of that name; of several,
+   the last.  The other tensor of a name is the twin. */
+
+/* Finds the sources; returns how many there are. */
+static int lpi_find_sources(lp_net *to, lp_net *from)
 {
-    if (t->batched || t->kind == LPI_INPUT) return 0;
-    for (int i = 0; t->node && i < t->node->inputs; i++)
-        if (!lpi_is_made(t->node->in[i])) return 0;
-    return 1;
-}
-/* The weight of that name that the net makes, or NULL. */
-static lpi_tensor *lpi_made(const lp_net *net, const char *name)
-{
-    for (int i = 0; i < net->node_count; i++) {
-        const lpi_node *node = net->order[i];
-        if (node && lpi_equal(node->out->pub.name, name) && lpi_is_made(node->out))
-            return node->out;
+    int sources = 0;
+    for (lpi_tensor *t = to->tensors; t; t = t->next) t->source = NULL;
+    for (lpi_tensor *t = from->tensors; t; t = t->next) {
+        t->twin = t->made ? lpi_find_named(to, t->pub.name, 0) : NULL;
+        if (t->twin && t->twin->kind != LPI_PARAMETER) t->twin = NULL;
+        t->lost = t->kind == LPI_PARAMETER && !t->twin;
+        for (int i = 0; t->made && t->node && i < t->node->inputs; i++)
+            t->lost |= t->node->in[i]->lost;
     }
-    return NULL;
+    for (int i = 0; i < from->node_count; i++) {
+        lpi_tensor *t = from->order[i] ? from->order[i]->out : NULL;
+        if (t && t->lost && t->twin) t->twin->source = t, sources++;
+    }
+    return sources;
 }
-/* Makes them one after the other; to's parameters of these names take them. */
-static lp_status lpi_copy_made(lp_net *to, lp_net *from)
+/* What is made with a parameter that `to` has not, or that is another one there, must be, or be made
+   of, a source. */
+static lp_status lpi_check_sources(lp_net *to, lp_net *from)
+{
+    for (lpi_tensor *t = from->tensors; t; t = t->next) {
+        const lpi_tensor *source = t->twin ? t->twin->source : NULL;
+        if (t->kind == LPI_PARAMETER) t->lost = !t->twin || source;
+        else t->lost = 0;
+        for (int i = 0; t->made && t != source && t->node && i < t->node->inputs; i++)
+            t->lost |= t->node->in[i]->lost;
+    }
+    for (const lpi_node *node = from->nodes; node; node = node->next)
+        for (int i = 0; i < node->inputs && !node->out->made; i++) {
+            const lpi_tensor *t = node->in[i];
+            if (t->made && t->lost && (t->twin || t->kind == LPI_RESULT))
+                return lpi_fail(to, LP_ERR_SHAPE,
+                                "lp_copy_weights: \"%s\", a weight of \"%s\", has no parameter of "
+                                "its own in the other net (lp_tensor.name says which one)",
+                                t->pub.name, node->label);
+        }
+    return LP_OK;
+}
+/* Makes what there is to make; the parameters take what is theirs. */
+static lp_status lpi_copy_sources(lp_net *to, lp_net *from)
 {
     lp_status st = LP_OK;
     for (int i = 0; i < from->node_count && st == LP_OK; i++) {
         lpi_node *node = from->order[i];
-        if (!node || !lpi_is_made(node->out)) continue;
+        if (!node || !node->out->made) continue;
         lpi_use_scratch(from, &node->scratch[0], node, 0);
         st = node->op->forward(from, node);
-        const char *name = node->out->pub.name;
-        lpi_tensor *t = lpi_made(to, name) ? NULL : lpi_find_named(to, name, 0);
-        if (t && t->kind == LPI_PARAMETER && !t->bound)
-            lpi_copy(lpi_value(to, t), lpi_value(from, node->out), t->size);
+        lpi_tensor *twin = node->out->twin;
+        if (twin && twin->source == node->out && !twin->bound)
+            lpi_copy(lpi_value(to, twin), lpi_value(from, node->out), twin->size);
     }
     lpi_use_scratch(from, &from->spare, NULL, 0);
     return st;
@@ -9327,19 +9362,21 @@ LP_API lp_status lp_copy_weights(lp_net *to, lp_net *from, int which)
         return lpi_leave(to, lpi_fail(to, LP_ERR_ARGUMENT, "lp_copy_weights: %s",
                                       from && from != to ? from->error : "from is NULL, or to"));
     lpi_view(to, 0);
+    int sources = lpi_find_sources(to, from);
+    st = lpi_check_sources(to, from);
     for (int store = 0; store < 2 && st == LP_OK; store++) {
         lpi_walk start = lpi_walk_of(from, 0, 0), w = start, here = lpi_walk_of(to, 0, 0);
         while (st == LP_OK && lpi_next_array(&here, &a)) {
-            lpi_tensor *made = lpi_made(to, a.name) ? NULL : lpi_made(from, a.name);
-            int         found = made || lpi_find_array(&w, &start, a.name, &b);
-            if (made) lpi_parameter_array(made, lpi_value(from, made), &b);
+            lpi_tensor *source = a.tensor ? a.tensor->source : NULL;
+            int         found = source || lpi_find_array(&w, &start, a.name, &b);
+            if (source) lpi_parameter_array(source, lpi_value(from, source), &b);
             if (!found || !lpi_fits(&a, b.rank, b.dim))
                 st = lpi_fail(to, LP_ERR_SHAPE, "lp_copy_weights: \"%s\" %s", a.name,
                               found ? "has another shape there" : "is not in the other net");
-            else if (store && !made && !a.bound) lpi_copy(a.at, b.at, a.size);
+            else if (store && !source && !a.bound) lpi_copy(a.at, b.at, a.size);
         }
     }
-    if (st == LP_OK) st = lpi_copy_made(to, from);
+    if (st == LP_OK && sources) st = lpi_copy_sources(to, from);
     if (st == LP_OK) lpi_start_again(to, 0);
     return lpi_leave(to, st);
 }

@@ -385,14 +385,17 @@ static inline int lacks_factors_alone(const char *left)
    net with rank-1 factors takes a plain file too: they start at 1. */
 static inline void model_load(const char *path, lp_net *net, int members)
 {
-    char     left[16384];
+    size_t   room = (size_t)1 << 20;
+    char    *left = (char *)allocate(room, 1);
     unsigned how = members > 1 ? LP_WITH_MEMBERS : 0;
-    if (lp_load_weights(net, path, how, NULL, 0) == LP_OK) return;
-    char *why = copy_text(lp_error(net));
-    if (how || lp_load_weights(net, path, LP_PARTIAL, left, sizeof left) != LP_OK
-        || !lacks_factors_alone(left))
-        die(EXIT_USAGE, "--weights: %s; is it the same net?", why);
+    int      good = lp_load_weights(net, path, how, NULL, 0) == LP_OK;
+    char    *why = copy_text(lp_error(net));
+    if (!good && !how)
+        good = lp_load_weights(net, path, LP_PARTIAL, left, room) == LP_OK
+               && lacks_factors_alone(left);
+    if (!good) die(EXIT_USAGE, "--weights: %s; is it the same net?", why);
     free(why);
+    free(left);
 }
 
 #endif

@@ -400,9 +400,10 @@ static lp_desc describe_net(const options *o)
     return desc;
 }
 
-static trainer build(const options *o, const data_set *d)
+static trainer build(const options *o, const data_set *d, int inference)
 {
-    lp_desc      desc = describe_net(o);
+    lp_desc desc = describe_net(o);
+    if (inference) desc.inference = 1, desc.swa = 0;
     augmentation a = augmentation_default(desc.seed, d->mean, d->deviation);
     a.cutout = o->cutout;
     trainer t = trainer_create(&desc, o->batch, &a, &d->train, &d->test);
@@ -412,15 +413,19 @@ static trainer build(const options *o, const data_set *d)
     return t;
 }
 
-/* The model without factors and templates: the same net, with the weights that they make. */
-static trainer build_plain(const options *o, const data_set *d, lp_net *from)
+/* Whether --save multiplies out factors or templates. */
+static int saves_plain(const options *o)
+{
+    return o->files.save && o->shape && !o->files.save_members;
+}
+
+/* The model without them.  It is built before training, which is not lost if memory is short. */
+static trainer build_plain(const options *o, const data_set *d)
 {
     options plain = *o;
-    plain.batch = 1;
+    plain.batch = plain.common.threads = 1;
     plain.families = plain.shape = LP_LATE_NONE;
-    trainer t = build(&plain, d);
-    trainer_check(&t, lp_copy_weights(t.net, from, LP_AVERAGED));
-    return t;
+    return build(&plain, d, 1);
 }
 
 static void print_setup(const options *o, const trainer *t, const char *name)
@@ -664,18 +669,6 @@ static void describe_run(options *o, const trainer *t, const facts *about, check
     fact_add(&keep->fixed, "data.test", "%d", t->test->count);
 }
 
-/* The model to the file that the options name. */
-static void save(const options *o, const data_set *d, lp_net *net, const facts *about)
-{
-    if (!o->files.save || !o->shape || o->files.save_members) {
-        model_save(&o->files, net, about);
-        return;
-    }
-    trainer plain = build_plain(o, d, net);
-    model_save(&o->files, plain.net, about);
-    trainer_destroy(&plain);
-}
-
 /* The state of a checkpoint, which must be of these images. */
 static void resume(trainer *t, const options *o, const char *path)
 {
@@ -722,18 +715,20 @@ static void run_net(options *o, data_set *d, const char *program, table *r, int 
 {
     static const char header[] = "epoch,lr,train_loss,test_acc,test_nll,members,train_seconds";
     checkpoint        keep = checkpoint_start(&o->files, program);
-    trainer           t = build(o, d);
+    trainer           t = build(o, d, 0), plain = { 0 };
     facts             about = describe_model(o, d);
     describe_run(o, &t, &about, &keep);
     t.keep = &keep;
     print_setup(o, &t, d->name);
     load(&t, o);
+    if (saves_plain(o)) plain = build_plain(o, d);
     FILE *csv = o->files.resume ? csv_reopen(o->common.csv, header, t.epoch - 1)
                                 : csv_open(o->common.csv, header);
 
     if (!o->files.eval) train_all(&t, o, csv);
     outcome now = print_table(r, &t);
-    save(o, d, t.net, &about);
+    if (plain.net) trainer_check(&plain, lp_copy_weights(plain.net, t.net, LP_AVERAGED));
+    model_save(&o->files, plain.net ? plain.net : t.net, &about);
     if (r->deep) {
         char name[64];
         now.ensemble = add_to_deep(r, &t, nets);
@@ -749,6 +744,7 @@ static void run_net(options *o, data_set *d, const char *program, table *r, int 
     facts_free(&about);
     facts_free(&keep.fixed);
     trainer_destroy(&t);
+    trainer_destroy(&plain);
 }
 
 int main(int argc, char **argv)

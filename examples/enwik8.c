@@ -243,14 +243,15 @@ static void resume_options(options *o, const fact_file *from, int argc, char **a
             steps ? "steps" : "epochs");
 }
 
-/* The file's net and its members, where options do not say otherwise. */
-static void options_of_model(options *o, const fact_file *f)
+/* The file's net and, unless it is trained further, what is late-phase in it, where options do not
+   say otherwise. */
+static void options_of_model(options *o, const fact_file *f, int trains)
 {
     static const char *const key[] = { "--late", "--members", "--units", "--embedding",
                                        "--layers" };
     char                     value[64];
     option_list              list = list_options(o);
-    for (int i = 0; i < 5; i++)
+    for (int i = trains ? 2 : 0; i < 5; i++)
         if (fact_option(f, key[i], value, sizeof value)
             && !option_set(option_find(list.row, list.count, key[i]), value))
             die(EXIT_USAGE, "%s: its %s is '%s'", f->path, key[i] + 2, value);
@@ -281,7 +282,7 @@ static options read_options(int argc, char **argv)
         split_words(&first.files, words);
     options o = default_options(&first);
     list = list_options(&o);
-    if (path) options_of_model(&o, &f);
+    if (path) options_of_model(&o, &f, !first.kept.eval && !only_writes(&first));
     o.kept.branch = first.kept.branch;
     if (path && from) resume_options(&o, &f, argc, argv);
     else options_parse(argc, argv, list.row, list.count);
@@ -831,10 +832,10 @@ static void spell_vocabulary(const text *t, char *hex)
     for (int i = 0; i < t->symbols; i++) sprintf(hex + 2 * i, "%02x", t->spelt[i]);
 }
 
-/* From which a model can be built again, and its symbols read. */
-/* Whether --save folds the factors into the weights. */
+/* Whether --save multiplies the factors into the weights. */
 static int saves_plain(const options *o) { return o->late == LATE_RANK1 && !o->kept.save_members; }
 
+/* From which a model can be built again, and its symbols read. */
 static facts describe_model(const run *r)
 {
     const options *o = &r->o;

@@ -277,6 +277,7 @@ with=$(bpc) said=$sample
 late=none; text_of --lr 0.05
 same "text: the plain model" "$(bpc | grep test)" "$(echo "$with" | grep test)"
 same "text: what it writes" "$sample" "$said"
+accept "text: a plain model gets factors and members" ' late=rank1 .* members=2 ' read_text letters.txt --weights "$dir/text.st"
 accept "text: no late phase" '^result .* late=none .* members=1 ' read_text letters.txt --late none
 none=$(bpc)
 accept "text: rank-1 factors, one member" '^result .* late=rank1 .* members=1 ' read_text letters.txt --members 1

@@ -1496,6 +1496,73 @@ static void copies_to_plain(void)
     lp_destroy(a.net), lp_destroy(b.net), lp_destroy(c.net), lp_destroy(e.net);
 }
 
+/* A net of two linear layers by hand, x w and x w2 added: with factors on w by lp_rank1 (1), by
+   lp_mul (2), not on w2, which is w (3), behind a reshape (4), under a relu that has the name of w
+   (5), on a w that is not used with them (6); 0: without. */
+static small_net hand_net(int form)
+{
+    lp_desc   d = small_desc(0);
+    small_net s = { lp_create(&d), NULL, NULL };
+    int       dim[2] = { 4, CLASSES }, v[1] = { 4 }, u[1] = { CLASSES }, flat[1] = { 4 * CLASSES };
+    s.x = lp_input_rows(s.net, "x", N, 4), s.y = lp_labels(s.net, "y", N);
+    int        flattened = form == 4 || form == 7;
+    lp_tensor *p = lp_parameter(s.net, "w", flattened ? 1 : 2, flattened ? flat : dim,
+                                LP_INIT_NORMAL, 1, LP_ROLE_AUTO);
+    lp_tensor *q = lp_parameter(s.net, "w2", 2, dim, LP_INIT_NORMAL, 1, LP_ROLE_AUTO), *w = p;
+    if (flattened) w = lp_reshape(s.net, w, 2, dim);
+    if (form == 2)
+        w = lp_mul(s.net, w,
+                   lp_outer(s.net,
+                            lp_parameter(s.net, "w.v", 1, v, LP_INIT_NORMAL, 1, LP_ROLE_AUTO),
+                            lp_parameter(s.net, "w.u", 1, u, LP_INIT_NORMAL, 1, LP_ROLE_AUTO)));
+    else if (form && form != 7) w = lp_rank1(s.net, w);
+    if (form == 5) w = lp_relu(s.net, w), w->name = "w";
+    if (form == 3) q = p;
+    if (form == 6) w = p;
+    lp_tensor *h =
+        lp_add(s.net, lp_matmul(s.net, s.x, w, NULL, "a"), lp_matmul(s.net, s.x, q, NULL, "b"));
+    MUST(s.net, lp_compile(s.net, lp_cross_entropy(s.net, h, s.y, 0), NULL, 0));
+    for (int t = 0; t < 3; t++) {
+        for (int i = 0; i < N * 4; i++)
+            s.x->data[i] = (lp_real)test_random((uint64_t)t, (uint64_t)i);
+        for (int i = 0; i < N; i++) s.y->labels[i] = (t + i) % CLASSES;
+        MUST(s.net, lp_train_step(s.net, 0.2f, NULL));
+    }
+    return s;
+}
+
+/* Breaks when what a net makes of its parameters comes to a net that makes it itself, or gets lost
+   without a word. */
+static void copies_of_made(void)
+{
+    static const struct {
+        int         from, to;
+        const char *refused;
+    } cases[] = { { 1, 0, NULL },     { 2, 2, NULL },    { 1, 2, NULL },
+                  { 2, 1, NULL },     { 5, 0, NULL },    { 4, 7, "\"reshape(w)\"" },
+                  { 3, 0, "\"w\"" },  { 6, 0, "\"w\"" }, { 2, 0, "\"mul(w)\"" },
+                  { 0, 1, "\"w.v\"" } };
+    lp_real want[N * CLASSES], got[N * CLASSES];
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        small_net a = hand_net(cases[i].from), b = hand_net(cases[i].to);
+        blob      before = state_of(b.net);
+        lp_status st = lp_copy_weights(b.net, a.net, LP_SINGLE);
+        test_context("form %d to form %d", cases[i].from, cases[i].to);
+        if (cases[i].refused) {
+            CHECK_INT(st, LP_ERR_SHAPE);
+            CHECK_TEXT(lp_error(b.net), cases[i].refused);
+            CHECK_UNCHANGED(b.net, &before);
+        } else {
+            CHECK_INT(st, LP_OK);
+            memcpy(b.x->data, a.x->data, N * 4 * sizeof(lp_real));
+            MUST(a.net, lp_predict(a.net, 0, want)), MUST(b.net, lp_predict(b.net, 0, got));
+            CHECK_BITS(want, got, sizeof want);
+        }
+        free(before.p);
+        lp_destroy(a.net), lp_destroy(b.net);
+    }
+}
+
 /* A convolution of that kernel and input, for shapes with as many numbers. */
 static lp_net *net_of_kernel(int kh, int kw, int c)
 {
@@ -1980,6 +2047,7 @@ static const test_case cases[] = {
     T(real_nets),
     T(copies),
     T(copies_to_plain),
+    T(copies_of_made),
     T(copies_refused),
     T(files_round),
     T(failing_steps),
