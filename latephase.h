@@ -3841,22 +3841,21 @@ struct lpi_tensor {
     int         made;                     /* of parameters alone, or one: the same in every pass */
     int         is_labels;                /* holds int32 labels, not numbers */
     int         keep, frozen, needs_grad; /* a parameter needs one if it is trained */
+    int         lost;                     /* see lp_copy_weights */
     lp_real    *bound;                    /* values that are the caller's (lp_bind), or NULL */
     unsigned    family;                   /* LP_LATE_... bits that make this parameter late */
     lp_role     role;                     /* BASE or LATE once compiled */
     lp_init     init;
-    float       scale;          /* of the initial values */
-    ptrdiff_t   places;         /* a file has it as [outputs, channels, places]; 0: as it is */
-    int         index;          /* its place in the list: stream of its initial values */
-    ptrdiff_t   offset;         /* of a parameter in theta or phi */
-    ptrdiff_t   row_size, size; /* elements per dim[0], and in all */
-    lpi_node   *node;           /* producer */
-    lpi_tensor *alias;          /* whose values these are (reshape), or NULL */
+    float       scale;  /* of the initial values */
+    ptrdiff_t   places; /* a file has it as [outputs, channels, places]; 0: as it is */
+    int         index;  /* its place in the list: stream of its initial values */
     int         users;
+    ptrdiff_t   offset;             /* of a parameter in theta or phi */
+    ptrdiff_t   row_size, size;     /* elements per dim[0], and in all */
+    lpi_node   *node;               /* producer */
+    lpi_tensor *alias;              /* whose values these are (reshape), or NULL */
     lpi_storage value, again, grad; /* of a result; again: where backward computes it again */
-    lpi_tensor *twin, *source;      /* these three: see lp_copy_weights */
-    int         lost;
-    lpi_tensor *next;
+    lpi_tensor *twin, *next;        /* twin: see lp_copy_weights */
 };
 
 /* What a node needs beside inputs and output, in elements.  A flat vector for each: */
@@ -9292,15 +9291,15 @@ LP_API lp_status lp_read_weights(lp_net *net, const lp_source *file, unsigned ho
 
 /* ---- from net to net
 
-   A result is made if no input takes part in it: rank-1 products, sums of templates.  What `from`
-   makes with a parameter that `to` lacks is the source of to's parameter of that name; of several,
-   the last.  The other tensor of a name is the twin. */
+   A result is made if no input takes part in it: rank-1 products, sums of templates.  The twin of a
+   parameter, or of what is made, is to's parameter of that name.  What is made with a parameter
+   that has none is the source of its twin, whose twin it is in turn; of several the last. */
 
 /* Finds the sources; returns how many there are. */
 static int lpi_find_sources(lp_net *to, lp_net *from)
 {
     int sources = 0;
-    for (lpi_tensor *t = to->tensors; t; t = t->next) t->source = NULL;
+    for (lpi_tensor *t = to->tensors; t; t = t->next) t->twin = NULL;
     for (lpi_tensor *t = from->tensors; t; t = t->next) {
         t->twin = t->made ? lpi_find_named(to, t->pub.name, 0) : NULL;
         if (t->twin && t->twin->kind != LPI_PARAMETER) t->twin = NULL;
@@ -9310,7 +9309,7 @@ static int lpi_find_sources(lp_net *to, lp_net *from)
     }
     for (int i = 0; i < from->node_count; i++) {
         lpi_tensor *t = from->order[i] ? from->order[i]->out : NULL;
-        if (t && t->lost && t->twin) t->twin->source = t, sources++;
+        if (t && t->lost && t->twin) t->twin->twin = t, sources++;
     }
     return sources;
 }
@@ -9319,7 +9318,7 @@ static int lpi_find_sources(lp_net *to, lp_net *from)
 static lp_status lpi_check_sources(lp_net *to, lp_net *from)
 {
     for (lpi_tensor *t = from->tensors; t; t = t->next) {
-        const lpi_tensor *source = t->twin ? t->twin->source : NULL;
+        const lpi_tensor *source = t->twin ? t->twin->twin : NULL;
         if (t->kind == LPI_PARAMETER) t->lost = !t->twin || source;
         else t->lost = 0;
         for (int i = 0; t->made && t != source && t->node && i < t->node->inputs; i++)
@@ -9346,7 +9345,7 @@ static lp_status lpi_copy_sources(lp_net *to, lp_net *from)
         lpi_use_scratch(from, &node->scratch[0], node, 0);
         st = node->op->forward(from, node);
         lpi_tensor *twin = node->out->twin;
-        if (twin && twin->source == node->out && !twin->bound)
+        if (twin && twin->twin == node->out && !twin->bound)
             lpi_copy(lpi_value(to, twin), lpi_value(from, node->out), twin->size);
     }
     lpi_use_scratch(from, &from->spare, NULL, 0);
@@ -9367,7 +9366,7 @@ LP_API lp_status lp_copy_weights(lp_net *to, lp_net *from, int which)
     for (int store = 0; store < 2 && st == LP_OK; store++) {
         lpi_walk start = lpi_walk_of(from, 0, 0), w = start, here = lpi_walk_of(to, 0, 0);
         while (st == LP_OK && lpi_next_array(&here, &a)) {
-            lpi_tensor *source = a.tensor ? a.tensor->source : NULL;
+            lpi_tensor *source = a.tensor ? a.tensor->twin : NULL;
             int         found = source || lpi_find_array(&w, &start, a.name, &b);
             if (source) lpi_parameter_array(source, lpi_value(from, source), &b);
             if (!found || !lpi_fits(&a, b.rank, b.dim))

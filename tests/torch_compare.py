@@ -111,15 +111,15 @@ class HyperWrn(nn.Module):
 
     def made(self):
         """The first weight from each bank, by our names."""
-        yield "conv0.templates", mixed(self.conv0.templates, self.conv0.coefficients[0], 16, 3, 3)
-        yield "group0.templates", mixed(self.group0.templates, self.group0.coefficients[0], 16, 16, 3)
-        yield "group1.templates", mixed(self.group1.templates, self.group1.first[0], 32, 16, 3)
-        yield "group2.templates", mixed(self.group2.templates, self.group2.first[0], 64, 32, 3)
+        yield "conv0.weight", mixed(self.conv0.templates, self.conv0.coefficients[0], 16, 3, 3)
+        yield "blocks.0.conv1.weight", mixed(self.group0.templates, self.group0.coefficients[0], 16, 16, 3)
+        yield "blocks.2.conv1.weight", mixed(self.group1.templates, self.group1.first[0], 32, 16, 3)
+        yield "blocks.4.conv1.weight", mixed(self.group2.templates, self.group2.first[0], 64, 32, 3)
         for b, o, i in (2, 32, 16), (4, 64, 32):
             short = self.blocks[b].short
-            yield f"blocks.{b}.short.templates", mixed(short.templates, short.coefficients[0], o, i, 1)
-        yield "fc.weight_templates", mixed(self.fc.weight_templates, self.fc.coefficients[0], 10, 64, 1)[:, :, 0, 0]
-        yield "fc.bias_templates", self.fc.coefficients[0] @ self.fc.bias_templates
+            yield f"blocks.{b}.short.weight", mixed(short.templates, short.coefficients[0], o, i, 1)
+        yield "fc.weight", mixed(self.fc.weight_templates, self.fc.coefficients[0], 10, 64, 1)[:, :, 0, 0]
+        yield "fc.bias", self.fc.coefficients[0] @ self.fc.bias_templates
 
 
 class CharLstm(nn.Module):
@@ -248,7 +248,7 @@ def compare_made(a, net):
         for name, p in net.named_parameters():
             p.copy_(ours(a, "before.", name))
         for name, w in net.made():
-            got = a["mix(" + name + ")"]
+            got = a["made." + name]
             check("W from " + name, got.permute(3, 2, 0, 1) if got.dim() == 4 else got.t() if got.dim() == 2 else got, w)
 
 

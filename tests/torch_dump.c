@@ -67,23 +67,25 @@ static lp_net *failed(lp_net *net)
 }
 
 /* Weights that are made from templates: the first from each bank. */
+static const char *const mixed[] = { "conv0.weight",
+                                     "blocks.0.conv1.weight",
+                                     "blocks.2.conv1.weight",
+                                     "blocks.4.conv1.weight",
+                                     "blocks.2.short.weight",
+                                     "blocks.4.short.weight",
+                                     "fc.weight",
+                                     "fc.bias" };
+enum { MIXED = sizeof mixed / sizeof *mixed };
+
 static void keep_mixed(lp_net *net)
 {
-    lp_tensor *t;
-    for (int i = 0; (t = lp_parameter_at(net, i)) != NULL; i++) {
-        char name[100];
-        snprintf(name, sizeof name, "mix(%s)", t->name);
-        if (lp_find(net, name)) lp_keep(net, lp_find(net, name));
-    }
+    for (int i = 0; i < MIXED; i++) lp_keep(net, lp_find(net, mixed[i]));
 }
 static void put_mixed(FILE *f, lp_net *net)
 {
-    lp_tensor *t;
-    for (int i = 0; (t = lp_parameter_at(net, i)) != NULL; i++) {
-        char name[100];
-        snprintf(name, sizeof name, "mix(%s)", t->name);
-        lp_tensor *w = lp_find(net, name);
-        if (w) put(f, "", name, w->rank, w->dim, w->data);
+    for (int i = 0; i < MIXED; i++) {
+        lp_tensor *w = lp_find(net, mixed[i]);
+        put(f, "made.", w->name, w->rank, w->dim, w->data);
     }
 }
 
@@ -108,13 +110,13 @@ static lp_net *wrn(FILE *f, int hyper)
     lp_net    *net = lp_create(&d);
     lp_tensor *x = lp_input(net, "x", ROWS, SIDE, SIDE, 3), *y = lp_labels(net, "y", ROWS);
     lp_tensor *logits = lp_wrn(net, x, hyper ? 16 : 10, 1, CLASSES, 0);
-    keep_mixed(net);
+    if (hyper) keep_mixed(net);
     if (lp_compile(net, lp_cross_entropy(net, logits, y, 0), NULL, 0) != LP_OK) return failed(net);
     for (int i = 0; i < ROWS * SIDE * SIDE * 3; i++)
         x->data[i] = (lp_real)lp_random_normal(5, 5, (uint64_t)i);
     for (int i = 0; i < ROWS; i++) y->labels[i] = (i * 3) % CLASSES;
     if (lp_forward(net, LP_SINGLE, 0, NULL) != LP_OK) return failed(net);
-    put_mixed(f, net);
+    if (hyper) put_mixed(f, net);
     put(f, "", "input", x->rank, x->dim, x->data);
     put_parameters(f, net, "before.", 0);
     if (put_steps(f, net, logits, hyper ? 0.02f : 0.1f) != LP_OK) return failed(net);
