@@ -9313,8 +9313,8 @@ static int lpi_find_sources(lp_net *to, lp_net *from)
     }
     return sources;
 }
-/* What is made with a parameter that `to` has not, or that is another one there, must be, or be made
-   of, a source. */
+/* What is made with a parameter that `to` has not, or that is another one there, must be, or be
+   made of, a source. */
 static lp_status lpi_check_sources(lp_net *to, lp_net *from)
 {
     for (lpi_tensor *t = from->tensors; t; t = t->next) {

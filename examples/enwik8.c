@@ -747,7 +747,6 @@ static writer writer_build(const run *r, unsigned families)
         lp_char_lstm(w.net, w.input, w.text->symbols, o->embedding, o->units, o->layers);
     lp_tensor *target = lp_tokens(w.net, "targets", 1, 1);
     writer_check(&w, lp_compile(w.net, lp_cross_entropy(w.net, logits, target, 0), NULL, 0));
-    if (r->net) writer_check(&w, lp_copy_weights(w.net, r->net, LP_AVERAGED));
     return w;
 }
 
@@ -756,7 +755,8 @@ static writer writer_create(const run *r)
     const options *o = &r->o;
     writer         w = writer_build(r, late_families[o->late]);
     w.probs = (lp_real *)allocate((size_t)w.text->symbols, sizeof *w.probs);
-    if (!r->net) model_load(o->kept.weights, w.net, 1);
+    if (r->net) writer_check(&w, lp_copy_weights(w.net, r->net, LP_AVERAGED));
+    else model_load(o->kept.weights, w.net, 1);
     writer_temper(&w, o->temperature);
     return w;
 }
@@ -833,7 +833,10 @@ static void spell_vocabulary(const text *t, char *hex)
 }
 
 /* Whether --save multiplies the factors into the weights. */
-static int saves_plain(const options *o) { return o->late == LATE_RANK1 && !o->kept.save_members; }
+static int saves_plain(const options *o)
+{
+    return o->kept.save && o->late == LATE_RANK1 && !o->kept.save_members;
+}
 
 /* From which a model can be built again, and its symbols read. */
 static facts describe_model(const run *r)
@@ -851,18 +854,6 @@ static facts describe_model(const run *r)
     fact_add(&about, "late", "%s", late_names[saves_plain(o) ? LATE_NONE : o->late]);
     if (o->kept.save_members && has_members(o)) fact_add(&about, "members", "%d", o->members);
     return about;
-}
-
-/* The model to the file that the options name. */
-static void save(const run *r, const facts *about)
-{
-    if (!r->o.kept.save || !saves_plain(&r->o)) {
-        model_save(&r->o.kept, r->net, about);
-        return;
-    }
-    writer plain = writer_build(r, LP_LATE_NONE);
-    model_save(&r->o.kept, plain.net, about);
-    lp_destroy(plain.net);
 }
 
 /* What every checkpoint of this run holds beside the state. */
@@ -982,10 +973,14 @@ static void train_and_test(run *r, const char *program)
         r->csv = csv_reopen(o->common.csv, header, (double)r->step);
     else r->csv = csv_open(o->common.csv, header);
 
-    facts about = describe_model(r);
+    facts  about = describe_model(r);
+    writer plain = { 0 }; /* built before training, which is not lost if memory is short */
+    if (saves_plain(o)) plain = writer_build(r, LP_LATE_NONE);
     if (!o->kept.eval) train_all(r);
     score s = print_table(r);
-    save(r, &about);
+    if (plain.net) writer_check(&plain, lp_copy_weights(plain.net, r->net, LP_AVERAGED));
+    model_save(&o->kept, plain.net ? plain.net : r->net, &about);
+    lp_destroy(plain.net);
     print_sample(r);
     print_result(r, name, s);
     output_check();
