@@ -415,6 +415,9 @@ three, lower is better). SWA and EMA average weights over the course of training
 several nets and averages their answers, at several times the cost. The last column is the
 paper's, for a net with 50 times as many weights and five times the epochs: compare the order of the
 rows, not the numbers.</p>""",
+    "few": """<p>The same net and the same epochs, on the first 10,000 training images only, which it
+comes near to learning by heart: so does the paper's larger net with all images. It is judged on
+5,000 training images that were held out, never on the test set.</p>""",
     "paired": """<h3>Differences from SGD, seed by seed</h3>
 <p>For each seed, the net is trained once up to T0. SGD, SWA, EMA and the late phase all go on from
 that one state, so what differs arose after T0. Each difference is taken within a seed; the table has
@@ -461,19 +464,33 @@ def none_yet(what):
 # ---------------------------------------------------------------------- the main tables
 
 
+def main_rows(tables, prefix):
+    """The rows of a main table, each as in MAIN; of few images, those that the sweeps have."""
+    if prefix != "sweep":
+        return MAIN
+    sweeps = {"late": usual_method(tables), "from0": "start0"}
+    rows = []
+    for name, method, model, short, colour in MAIN:
+        if model == "single-ema":
+            rows.append((name, "ema", model, short, colour))
+        elif method not in ("to T0", "deep") and model != "averaged-ema":
+            rows.append((name, sweeps.get(method, method), model, short, colour))
+    return rows
+
+
 def main_row(tables, prefix, name, method, model):
-    published = cell(PUBLISHED[prefix].get((method, model), ""))
+    published = [cell(PUBLISHED[prefix].get((method, model), ""))] if prefix in PUBLISHED else []
     key = f"{prefix}/{method}/{model}"
     n = len(tables.values(prefix, method, model, "accuracy"))
     if not n:
-        return "open", [row_head(name), cell("not run", key, columns=5), published]
+        return "open", [row_head(name), cell("not run", key, columns=5)] + published
     count = seeds(n)
     if method == "deep":
         command = tables.runs(prefix + "-", "deep")[0]["command"]
         count = re.search(r"--ensemble (\d+)|$", command)[1] + " nets"
     cells = [cell(spread(tables.values(prefix, method, model, column).values(), digits), f"{key}/{column}")
              for column, _, digits in METRICS]
-    return "single" if n == 1 else "", [row_head(name), cell(count)] + cells + [published]
+    return "single" if n == 1 else "", [row_head(name), cell(count)] + cells + published
 
 
 def paired(tables, prefix, method, model, column):
@@ -493,7 +510,7 @@ def paired_cells(m, error, digits, key):
 
 def paired_part(tables, prefix):
     rows, marks = [], {"accuracy": [], "nll": []}
-    for name, method, model, short, colour in MAIN:
+    for name, method, model, short, colour in main_rows(tables, prefix):
         if not short or (method, model) == ("sgd", "single"):
             continue
         if not paired(tables, prefix, method, model, "accuracy"):
@@ -514,10 +531,12 @@ def paired_part(tables, prefix):
 
 
 def main_section(tables, prefix):
-    runs = tables.runs(prefix + "-")
-    head = ["method", "runs"] + [name for _, name, _ in METRICS] + ["published, WRN-28-10"]
-    rows = [main_row(tables, prefix, *row[:3]) for row in MAIN]
-    text = WORDS["main"] + ("" if runs else none_yet("these have")) + table(head, rows)
+    methods = {row[1] for row in main_rows(tables, prefix)}
+    runs = [run for run in tables.runs(prefix + "-") if run["method"].split(" =")[0] in methods]
+    head = ["method", "runs"] + [name for _, name, _ in METRICS]
+    head += ["published, WRN-28-10"] * (prefix in PUBLISHED)
+    rows = [main_row(tables, prefix, *row[:3]) for row in main_rows(tables, prefix)]
+    text = WORDS["main" if prefix in PUBLISHED else "few"] + ("" if runs else none_yet("these have")) + table(head, rows)
     return text + WORDS["paired"] + paired_part(tables, prefix), runs
 
 
@@ -561,8 +580,8 @@ def curves_section(tables):
 def usual_method(tables):
     """The run that all sweeps but K's vary: its K is theirs."""
     k = [int(row["members"]) for row in tables.results
-         if re.match(r"sweep-(start|sigma|gamma|wd)", row["run"]) and row["members"]]
-    return f"k{max(k)}" if k else "k10"
+         if re.match(r"sweep-(late-swa|start|sigma|gamma|wd)", row["run"]) and row["members"]]
+    return f"k{max(k)}" if k else "k5"
 
 
 def sweep_settings(tables, kind, usual_setting):
@@ -745,6 +764,7 @@ def text_section(tables):
 def all_sections(tables):
     """Yields (id, title, (html, runs))."""
     yield "cifar100", "CIFAR-100", main_section(tables, "c100")
+    yield "few", "CIFAR-100, 10,000 images", main_section(tables, "sweep")
     yield "curves", "Learning curves around T0", curves_section(tables)
     for kind, title, x_name, about, usual in SWEEPS:
         yield f"sweep-{kind}", title, sweep_section(tables, kind, x_name, about, usual)

@@ -126,7 +126,7 @@ fi
 
 check "report" sh examples/paper.sh --report
 report=$RESULTS/report.html
-for id in cifar100 curves sweep-k sweep-start sweep-sigma sweep-gamma sweep-wd reliability corruptions ood \
+for id in cifar100 few curves sweep-k sweep-start sweep-sigma sweep-gamma sweep-wd reliability corruptions ood \
     flatness quadratic text cifar10; do
     check "report: section $id" says "<section id=\"$id\">" "$report"
 done
