@@ -5939,7 +5939,8 @@ static void lpi_conv2d_absorb_sum(lp_net *net, lpi_node *node)
     if (other->node && other->node->index > node->index) return; /* not there yet */
     own->plus = node->inputs;
     node->in[node->inputs++] = other;
-    node->grad_in_place |= 1u << own->plus;
+    /* x + conv(x): dx would be added to dy, which is still read */
+    if (other != node->in[0]) node->grad_in_place |= 1u << own->plus;
     node->flags &= ~(unsigned)LPI_REPEATABLE; /* r may be gone by then */
     lpi_take_over(net, node, sum);
     lpi_declare_use(node, &lpi_root(other)->value, LPI_FORWARD);

@@ -1453,6 +1453,18 @@ static void draw_option_a(graph *g)
     else like(g, RELU, y);
 }
 
+/* x + conv(x): the convolution reads what is added to it, of one block of channels or several. */
+static void draw_residual(graph *g)
+{
+    int x = pick_map(g), k = chance(g, 60) ? 1 : 3;
+    if (x >= 0 && (is_leaf(&g->r[x]) || chance(g, 50)))
+        x = make_conv(g, x, chance(g, 70) ? 16 * between(g, 1, 4) : between(g, 1, 20), 1, 1, 1, LP_SAME, 1);
+    if (x < 0) return;
+    int y = make_conv(g, x, g->r[x].dim[3], k, k, 1, LP_SAME, chance(g, 50));
+    if (y >= 0) y = sum(g, y, x);
+    if (y >= 0 && chance(g, 50)) norm_relu(g, y, chance(g, 70));
+}
+
 /* Tokens, embedding, one or two LSTMs. */
 static void draw_recurrent(graph *g)
 {
@@ -1492,7 +1504,8 @@ typedef struct block {
     int share; /* of the draws, as in `ops` */
 } block;
 static const block blocks[] = { { draw_chain, 16 }, { draw_wide_block, 16 }, { draw_option_a, 14 },
-                                { draw_hyper, 12 }, { draw_recurrent, 12 },  { draw_equal, 8 } };
+                                { draw_hyper, 12 }, { draw_recurrent, 12 },  { draw_equal, 8 },
+                                { draw_residual, 10 } };
 enum { BLOCKS = sizeof blocks / sizeof blocks[0] };
 
 static void draw_some(graph *g)
