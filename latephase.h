@@ -3,7 +3,7 @@
 
    One C99 header without dependencies.  It trains as usual until step T0, then keeps K copies
    of a small part of the weights (BatchNorm, last layer, ...), lets each copy learn from its
-   own minibatches, and averages them at the end into one plain, better model:
+   own minibatches, and averages them at the end into one plain model:
    J. von Oswald et al., "Neural networks with late-phase weights", ICLR 2021.
 
    DO THIS, in exactly one C or C++ file:
@@ -29,7 +29,7 @@ static void load_batch(long t, float *image, int32_t *label)   // your data: a t
 int main(void)
 {
     lp_desc desc = lp_desc_default();
-    desc.late = lp_late_default(10);                        // BN + head, K = 10, sigma0 = 0
+    desc.late = lp_late_default(3);                         // BN + head, K = 3, sigma0 = 0
 
     lp_net    *net = lp_create(&desc);
     lp_tensor *x   = lp_input(net, "image", 32, 8, 8, 1);   // 32 images of 8 x 8, grey
@@ -41,10 +41,10 @@ int main(void)
     if (lp_compile(net, loss, NULL, 0) != LP_OK) return puts(lp_error(net)), 1;
 
     float l = 0;
-    for (long t = 0; t < 300; t++) {
-        if (t == 200) lp_late_begin(net);                   // phi becomes phi_1 ... phi_K
+    for (long t = 0; t < 1000; t++) {
+        if (t == 600) lp_late_begin(net);                   // phi becomes phi_1 ... phi_K
         load_batch(t, x->data, y->labels);
-        float lr = lp_lr_linear(0.05f, 0.001f, 100, 280, (double)t);
+        float lr = lp_lr_linear(0.05f, 0.001f, 500, 950, (double)t);
         if (lp_train_step(net, lr, &l) != LP_OK) return puts(lp_error(net)), 1;
     }
     lp_late_average(net, LP_AVERAGE_AFFINE);                // one plain model again
@@ -94,7 +94,8 @@ int main(void)
      LP_API             linkage of public functions                                default extern
      LP_REAL            element type; double is meant for gradient checks (scalar) default float
      LP_NO_STDLIB   (I) freestanding: needs only memcpy, memset (hosted C or yours);
-                        give memory by lp_desc.graph_memory and lp_compile         default off
+                        give memory by lp_desc.graph_memory and lp_compile; the
+                        other files then define LP_NO_STDIO                        default off
      LP_NO_STDIO        no functions that take a path (so too under LP_NO_STDLIB)   default off
      LP_FSYNC(f)    (I) flushes the FILE *f to the disk; 0: done                   default nothing
      LP_FSYNC_DIR(path) (I) flushes the directory of the file at path; 0: done     default nothing
@@ -278,7 +279,7 @@ typedef struct lp_tensor {
 } lp_tensor;
 
 /* Instruction sets: two that multiply and add, then those with fused multiply-add.  One that the
-   processor or the compiler's target lacks is refused by lp_create. */
+   processor or the compiler's target lacks is an error of lp_desc, which lp_compile reports. */
 typedef enum lp_isa {
     LP_ISA_AUTO,
     LP_ISA_SCALAR,
@@ -427,7 +428,8 @@ LP_API lp_tensor *lp_outer(lp_net *net, lp_tensor *a, lp_tensor *b); /* [m], [n]
    the same, and both or neither follow the batch. */
 LP_API lp_tensor *lp_concat(lp_net *net, lp_tensor *a, lp_tensor *b);
 /* The same elements as dim [rank], rank 1..4: no copy.  Where x follows the batch, dim[0] stays and
-   rank >= 2.  The family head does not see through it. */
+   rank >= 2.  The family head does not see through it, nor do files: a linear layer behind a
+   reshaped map has its inputs as [h,w,c] there, not as PyTorch's [c,h,w]; give it the map itself. */
 LP_API lp_tensor *lp_reshape(lp_net *net, lp_tensor *x, int rank, const int *dim);
 LP_API lp_tensor *lp_avgpool(lp_net *net, lp_tensor *x); /* global: [n,h,w,c]->[n,c] */
 /* k x k windows, stride 1..; [n,h,w,c] -> [n, (h-k)/stride+1, (w-k)/stride+1, c]; max pooling may
@@ -554,7 +556,8 @@ LP_API lp_status lp_swa_swap(lp_net *net);
 /* Files: safetensors, as PyTorch's users have them, with PyTorch's names (conv1.weight,
    bn1.running_mean, lstm0.weight_hh_l0) and order (convolutions [out, in, kh, kw], matrices [out,
    in], the inputs of a linear layer behind a map as [c, h, w]).  Failures: LP_ERR_FILE, a sentence.
-   Metadata: text that a program wants to find again (lp_find_meta), both UTF-8. */
+   Metadata: text that a program wants to find again (lp_find_meta), both UTF-8; keys other than
+   "format" and those that begin with "latephase." */
 typedef struct lp_meta {
     const char *key, *value;
 } lp_meta;
@@ -661,8 +664,8 @@ LP_API lp_tensor *lp_mix(lp_net *net, lp_tensor *templates, lp_tensor *coefficie
 LP_API lp_tensor *lp_gather(lp_net *net, lp_tensor *tokens, lp_tensor *table, const char *label);
 LP_API lp_tensor *lp_lstm_sequence(lp_net *net, lp_tensor *x, lp_tensor *w_ih, lp_tensor *w_hh,
                                    lp_tensor *bias_ih, lp_tensor *bias_hh, const char *label);
-/* Convolution with any tensor w [kh,kw,c,filters] as weight, bias [filters] or NULL; zero padding
-   `pad` >= 0 on all sides, or LP_SAME. */
+/* Convolution with any tensor w [kh,kw,c,filters] as weight, bias [filters] or NULL; kernels and
+   strides 1..7; zero padding `pad` 0..7 on all sides, or LP_SAME. */
 #define LP_SAME (-1)
 LP_API lp_tensor *lp_conv2d(lp_net *net, lp_tensor *x, lp_tensor *w, lp_tensor *bias,
                             const char *label, int stride, int pad);
@@ -700,11 +703,12 @@ typedef struct lp_info {
     ptrdiff_t late;          /* those of them that are late-phase */
     ptrdiff_t statistics;    /* BatchNorm running means and variances */
     size_t    bytes;         /* memory of lp_compile */
-    int64_t   step;          /* minibatches trained */
+    int64_t   step;          /* updates: calls of lp_train_step or lp_step */
     int       members;       /* K now: 1 before lp_late_begin */
     int       member;        /* whose turn is next */
     int       classes;       /* last dimension of the logits: the loss's first input */
-    double    gradient_norm; /* joint norm of the last minibatch's gradient, before clipping */
+    double    gradient_norm; /* joint norm of the gradient last computed, with what was
+                                pending, before clipping */
     lp_isa    isa;           /* of the kernels in use */
 } lp_info;
 LP_API lp_info lp_get_info(const lp_net *net);
@@ -713,7 +717,7 @@ LP_API lp_info lp_get_info(const lp_net *net);
    masks at each call.  Kept tensors are then readable.  Weights and statistics do not change. */
 LP_API lp_status lp_forward(lp_net *net, int which, int training, lp_real *loss);
 #ifndef LP_NO_TRAINING
-/* lp_train_step in two halves, for gradient accumulation: lp_gradient adds scale times the gradient
+/* lp_train_step in two halves, for gradient accumulation: lp_gradient adds scale, in (0, 1e6], times the gradient
    of the minibatch for the member whose turn it is; lp_step updates with what was added.  BatchNorm
    statistics move with each lp_gradient.  A refused lp_gradient discards the pending gradient.
    lp_gradients gives the pending dL/dw of a parameter, or NULL. */
@@ -885,7 +889,6 @@ static void lpi_hugepage(void *p, size_t n)
 #endif
 
 #if defined(__TINYC__) /* first: tcc can pretend to be gcc */
-#define LPI_TCC
 #elif defined(__clang__)
 #define LPI_CLANG
 #elif defined(__GNUC__)
@@ -2160,7 +2163,7 @@ LPI_KERNEL void LPI_K(mul)(lpi_n n, const lp_real *a, const lp_real *b, int accu
     })
 }
 
-/* The same where c is a number; a + b x + c x^2 + d x^3 + e x^4. */
+/* fma where a factor (CFMA) or the summand (FMAC) is a number; a + b x + c x^2 + d x^3 + e x^4. */
 #define LPI_CFMA(c, a, b) LPI_FMA(LPI_SET1(c), a, b)
 #define LPI_FMAC(a, b, c) LPI_FMA(a, b, LPI_SET1(c))
 #define LPI_POLYNOMIAL(x, a, b, c, d, e) \
@@ -2603,8 +2606,8 @@ LP_API const char *lp_isa_name(lp_isa isa)
 
        b00 b01 .. b0w | b10 b11 .. b1w | ...
 
-   A is read in place by broadcasts; where the rows of a tile would fall into the same few L1 sets
-   (4 KB / stride of them apart), they are copied to an odd distance first.  The next tile's rows of
+   A is read in place by broadcasts; where its rows are so many KB apart that those of a tile would
+   share a few L1 sets (lpi_aliases), they are copied to an odd distance first.  The next tile's rows of
    A and its piece of C are prefetched while this one computes: see lpi_soon.  KC and NC are upper
    bounds: blocks are of equal size, since a thin last one would cost as much memory traffic as a
    full one.  KC NC is 768 KB of L2.  C is the running sum of the FMA chain between two
@@ -2850,10 +2853,10 @@ static lpi_n lpi_packed_size(const lpi_geom *g, int dx)
     return LPI_WIDEST == 1 ? 0 : (lpi_n)g->kh * g->kw * g->c * lpi_round_up(g->f, up);
 }
 /* Partial sums of the weight gradient for n images. */
-static int lpi_conv_groups(const lpi_geom *g, int n)
+static int lpi_conv_groups(const lpi_geom *g)
 {
     lpi_n size = lpi_weight_size(g);
-    return lpi_min(n, size <= 65536 ? 16 : size <= 524288 ? 4 : 2);
+    return lpi_min(g->n, size <= 65536 ? 16 : size <= 524288 ? 4 : 2);
 }
 /* to [ph, pw, c] = image [h, w, c], changed by pre, moved down by top and right by left; zero
    elsewhere. */
@@ -2937,7 +2940,7 @@ static void lpi_direct_carve(lpi_conv_job *job, lpi_carver *c)
     unsigned        wants = LPI_TRAINS ? job->wants : 0;
     int             dx = (wants & LPI_CONV_DX) != 0, dw = (wants & LPI_CONV_DW) != 0;
     lpi_n           packed = dx || !dw ? lpi_packed_size(g, dx) : 0, s = g->stride;
-    lpi_n           partial = dw ? lpi_conv_groups(g, g->n) * lpi_weight_size(g) : 0;
+    lpi_n           partial = dw ? lpi_conv_groups(g) * lpi_weight_size(g) : 0;
     job->image = lpi_conv_gathers(g) && lpi_conv_is_1x1(g) ? 0 : lpi_padded_size(g, dx);
     job->padded = lpi_carve(c, job->lanes * job->image);
     job->panel = lpi_carve(c, dw ? job->lanes * lpi_panel_size(g) : 0);
@@ -3272,7 +3275,7 @@ LPI_TRAINING_ONLY void lpi_direct_backward(const lpi_team *team, lpi_conv_job *j
     lpi_carver c = { job->work, 0 };
     lpi_direct_carve(job, &c);
     if (job->dw) {
-        job->groups = lpi_conv_groups(job->g, job->g->n);
+        job->groups = lpi_conv_groups(job->g);
         job->parts = lpi_weight_size(job->g) > 65536 ? job->g->kh : 1;
         lpi_for(team, job->groups * job->parts, lpi_conv_weights_item, job);
         lpi_conv_fold(team, job);
@@ -3397,7 +3400,6 @@ static lpi_wino lpi_wino_begin(const lpi_conv_job *job, lpi_carver *carver)
     w.plane_w = dw ? lpi_wino_plane(c * f) : 0;
     w.padded = lpi_maxp((w.high + 2) * (w.wide + 2) * c, 16 * f);
     w.desks = w.alone ? lanes : 1;
-    w.job.groups = 0;
     if (w.alone && backward) {
         w.job.groups = (int)lpi_maxp(1, lpi_minp(lpi_minp(n, 16), n * w.tiles / 64));
         w.desks = lpi_minp(lanes, w.job.groups);
@@ -3438,21 +3440,21 @@ static void lpi_wino_pack_item(void *arg, int item, LPI_UNUSED int lane)
     const lpi_kernels *kernels = p->job.kernels;
     lpi_n              chunks = lpi_ceil_div(p->deep, LPI_PACK_ROWS), n = p->across;
     lpi_n              j = item / chunks * 2 * kernels->width, k = item % chunks * LPI_PACK_ROWS;
-    lpi_n              width = lpi_panel_width(kernels, n - j), columns = lpi_minp(width, n - j);
+    lpi_n              width = lpi_panel_width(kernels, n - j);
     lpi_n              end = lpi_minp(k + LPI_PACK_ROWS, p->deep), tap = p->deep * n, step = n;
     lp_real            part[9 * 16 * 2 * LPI_WIDEST]; /* of w transposed: [9, 16, width] */
     for (; k < end; k += 16) {
         const lp_real *w = p->job.w + k * n + j;
         if (p->job.wants) {
             for (lpi_n q = 0; q < 9; q++)
-                for (lpi_n i = 0; i < columns; i++) {
+                for (lpi_n i = 0; i < width; i++) {
                     const lp_real *from = p->job.w + (q * n + j + i) * p->deep + k;
                     for (lpi_n r = 0; r < 16; r++) part[(q * 16 + r) * width + i] = from[r];
                 }
             w = part, tap = 16 * width, step = width;
         }
         for (lpi_n r = 0; r < 16; r++)
-            LPI_CALL(kernels, wino_weights, columns, w + r * step, tap,
+            LPI_CALL(kernels, wino_weights, width, w + r * step, tap,
                      p->u + j * p->deep + (k + r) * width, p->plane_u, NULL);
     }
 }
@@ -3700,8 +3702,8 @@ static void lpi_lstm_carve_forward(lpi_lstm *l, lpi_carver *c, lpi_n lanes)
     l->table = lpi_carve(c, l->words * u4);
     l->gemm = lpi_carve(c, l->words ? lanes * lpi_gemm_scratch(u4, l->in) : 0);
 }
-/* The workspace of backward through time; that of the weights' gradients, in its place then, is
-   lpi_lstm_carve_weights'. */
+/* The workspace of backward through time.  When that is done lpi_lstm_carve_weights lays out the
+   same memory for the gradients of the weights. */
 LPI_TRAINING_ONLY void lpi_lstm_carve_through(lpi_lstm *l, lpi_carver *c)
 {
     lpi_n u4 = 4 * l->units;
@@ -3858,7 +3860,7 @@ struct lpi_tensor {
     lpi_tensor *twin, *next;        /* twin: see lp_copy_weights */
 };
 
-/* What a node needs beside inputs and output, in elements.  A flat vector for each: */
+/* What a node needs beside inputs and output, in elements. */
 typedef struct lpi_sizes {
     ptrdiff_t saved;         /* left by forward for backward */
     ptrdiff_t scratch, back; /* during forward, during backward of this node alone */
@@ -3933,7 +3935,7 @@ struct lpi_node {
     lpi_use       use[LPI_MAX_USES];
     int           uses;
     int           add[LPI_MAX_IN]; /* the gradient of input i is added to */
-    int           skip, live;      /* absorbed by another node; leads to the loss */
+    int           live;            /* leads to the loss */
     lpi_storage   saved;
     lpi_storage   scratch[2];   /* during its forward pass, during its backward pass */
     lpi_node     *again;        /* whose forward runs again before this backward, or NULL */
@@ -3973,7 +3975,7 @@ struct lp_net {
        is trained stands first in theta and phi: gradients, optimisers, delta and SWA's theta have
        so many elements. */
     ptrdiff_t   n_theta, n_phi, n_stats, n_carry, trained_theta, trained_phi;
-    ptrdiff_t   vectors; /* elements of the state */
+    ptrdiff_t   vectors; /* elements from theta to swa */
     lp_real    *theta, *phi, *stats, *optim_theta, *optim_phi, *delta, *carry, *swa;
     lp_real    *mean_phi, *mean_stats, *g_theta, *g_phi, *carry_next;
     lp_real    *now_phi, *now_stats; /* the slab in use: of one member or the average */
@@ -4451,7 +4453,7 @@ static lpi_node *lpi_next_user(const lp_net *net, const lpi_tensor *t, const lpi
 {
     lpi_node *node = from ? from->next : net->nodes;
     for (; node; node = node->next)
-        for (int i = 0; i < node->inputs && !node->skip; i++)
+        for (int i = 0; i < node->inputs && net->order[node->index]; i++)
             if (node->in[i] == t) return node;
     return NULL;
 }
@@ -4465,7 +4467,6 @@ static lpi_node *lpi_absorbable(const lp_net *net, const lpi_tensor *t, unsigned
 /* node does the work of `other`, to which its output goes alone. */
 static void lpi_take_over(lp_net *net, lpi_node *node, lpi_node *other)
 {
-    other->skip = 1;
     net->order[other->index] = NULL;
     lpi_use_instead(node, &node->out->value, &other->out->value);
     node->out = other->out;
@@ -4819,7 +4820,7 @@ static void lpi_product_item(void *arg, int item, LPI_UNUSED int lane)
 static void lpi_product_run(const lp_net *net, const lpi_node *node, const lp_real *a,
                             const lp_real *b, int sum, int accumulate, lp_real *y)
 {
-    lpi_n       n = node->in[1]->batched ? lpi_count(net, node->in[1]) : node->in[1]->size;
+    lpi_n       n = lpi_count(net, node->in[1]);
     lpi_product p = { net->kernels, n, lpi_count(net, node->out) / n, a, b, y, sum, accumulate };
     lpi_for(&net->team, (int)lpi_ceil_div(n, LPI_CHUNK), lpi_product_item, &p);
 }
@@ -5518,7 +5519,6 @@ static void lpi_lstm_absorb(lp_net *net, lpi_node *node)
         return;
     own->tokens = lookup->in[0];
     own->words = lookup->in[1]->pub.dim[0];
-    lookup->skip = 1;
     net->order[lookup->index] = NULL;
     node->in[0] = lookup->in[1];
     lpi_use_instead(node, &x->value, NULL);
@@ -5927,7 +5927,7 @@ static void lpi_conv2d_sizes(const lp_net *net, const lpi_node *node, int traini
     s->scratch = lpi_conv_workspace(g, net->desc.threads, 0);
     if (!LPI_TRAINS || !training) return;
     s->back = lpi_conv_workspace(g, net->desc.threads, wants);
-    if (lpi_conv_bias(node)) s->back = lpi_maxp(s->back, lpi_blocks(rows, f) * 2 * f);
+    if (lpi_conv_bias(node)) s->back = lpi_maxp(s->back, lpi_col_sums_scratch(rows, f));
 }
 
 static void lpi_conv2d_absorb_sum(lp_net *net, lpi_node *node)
@@ -6534,7 +6534,7 @@ static void lpi_choose_again(lp_net *net)
 {
     for (lpi_node *node = net->nodes; node; node = node->next) {
         lpi_storage *y = &node->out->value;
-        int          fit = !node->skip && (node->flags & LPI_REPEATABLE) && lpi_goes_back(node)
+        int fit = net->order[node->index] && (node->flags & LPI_REPEATABLE) && lpi_goes_back(node)
                   && !node->out->keep;
         for (int i = 0; i < node->uses && fit; i++)
             fit = !((node->use[i].when & LPI_FORWARD) && node->use[i].storage->later);
@@ -6643,8 +6643,7 @@ static lp_status lpi_check_size(lp_net *net)
         for (int i = 0; i < node->inputs; i++)
             most += (node->in[i]->batched ? 16 : copies) * (int64_t)node->in[i]->size;
         const lpi_tensor *w = node->inputs > 1 ? node->in[1] : NULL;
-        if (LPI_WIDEST > 1 && w && w->kind == LPI_PARAMETER
-            && w->pub.rank == 4) /* gathered rows: lpi_direct_carve */
+        if (LPI_WIDEST > 1 && w && w->pub.rank == 4) /* gathered rows: lpi_direct_carve */
             most += (int64_t)net->desc.threads * LPI_KC
                     * (w->size / w->pub.dim[2] + w->size / w->pub.dim[3] + 32);
     }
@@ -6683,7 +6682,7 @@ static lp_status lpi_close(lp_net *net, lp_tensor *loss)
     lpi_mark_nodes(net, last);
     for (lpi_node *node = net->nodes; node; node = node->next) lpi_declare(node);
     for (lpi_node *node = net->nodes; node; node = node->next)
-        if (!node->skip && node->op->absorb) node->op->absorb(net, node);
+        if (net->order[node->index] && node->op->absorb) node->op->absorb(net, node);
     if (net->desc.recompute) lpi_choose_again(net);
     lpi_assign(net);
     if (net->n_phi == 0 && net->desc.late.members > 1)
@@ -7223,32 +7222,40 @@ LP_API lp_status lp_keep(lp_net *net, lp_tensor *t)
     return st;
 }
 
-static lp_status lpi_freeze(lp_net *net, lp_tensor *t, const char *what)
+static lp_status lpi_may_freeze(lp_net *net, const lp_tensor *t, const char *what)
 {
     lp_status st = lpi_mark(net, t, what);
     if (st != LP_OK) return st;
-    lpi_node *node = t->priv->node;
-    if (t->priv->kind == LPI_PARAMETER) t->priv->frozen = 1;
-    else if (node && node->op->running) node->fixed = 1;
-    else
-        return lpi_fail(net, LP_ERR_ARGUMENT, "%s: \"%s\" is neither a parameter nor a BatchNorm",
-                        what, t->name);
-    return LP_OK;
+    const lpi_node *node = t->priv->node;
+    if (t->priv->kind == LPI_PARAMETER || (node && node->op->running)) return LP_OK;
+    return lpi_fail(net, LP_ERR_ARGUMENT, "%s: \"%s\" is neither a parameter nor a BatchNorm", what,
+                    t->name);
 }
-LP_API lp_status lp_freeze(lp_net *net, lp_tensor *t) { return lpi_freeze(net, t, "lp_freeze"); }
+static void lpi_freeze(lpi_tensor *t)
+{
+    if (t->node) t->node->fixed = 1;
+    else t->frozen = 1;
+}
+LP_API lp_status lp_freeze(lp_net *net, lp_tensor *t)
+{
+    lp_status st = lpi_may_freeze(net, t, "lp_freeze");
+    if (st == LP_OK) lpi_freeze(t->priv);
+    return st;
+}
 
 LP_API lp_status lp_bind(lp_net *net, const char *name, const lp_real *values, size_t n)
 {
     lp_tensor *found = lp_find(net, name);
     if (net && !net->failed && !net->closed && !found)
         return lpi_fail(net, LP_ERR_NAME, "lp_bind: the net has no \"%s\"", name ? name : "");
-    lp_status st = lpi_freeze(net, found, "lp_bind");
+    lp_status st = lpi_may_freeze(net, found, "lp_bind");
     if (st != LP_OK) return st;
     lpi_tensor *t = found->priv;
     size_t      size = t->node ? 2 * (size_t)lpi_last(t) : (size_t)t->size;
     if (!values || n != size)
         return lpi_fail(net, LP_ERR_SHAPE, "lp_bind: \"%s\" has %l numbers, but the caller gave %l",
                         name, (int64_t)size, (int64_t)(values ? n : 0));
+    lpi_freeze(t);
     lp_real *bound = (lp_real *)(uintptr_t)values; /* never written: see lpi_array */
     if (t->node) t->node->bound = bound;
     else t->bound = bound, t->role = LP_ROLE_BASE;
@@ -7435,8 +7442,7 @@ LP_API lp_status lp_forward(lp_net *net, int which, int training, lp_real *loss)
    the predictions themselves. */
 static void lpi_add_output(const lp_net *net, lp_real *probs, int first, int models)
 {
-    const lpi_op *last = net->loss->node ? net->loss->node->op : NULL;
-    if (last && (last->flags & LPI_LOSS) && !(last->flags & LPI_LOGITS)) {
+    if ((net->loss->node->op->flags & (LPI_LOSS | LPI_LOGITS)) == LPI_LOSS) {
         const lp_real *y = lpi_value(net, net->logits);
         for (lpi_n i = 0, n = lpi_count(net, net->logits); i < n; i++)
             probs[i] = (lp_real)((first ? 0 : (double)probs[i]) + (double)y[i] / models);
@@ -7565,10 +7571,8 @@ static void lpi_backward(lp_net *net, double scale)
         lpi_node *node = net->order[i];
         if (!lpi_goes_back(node)) continue;
         if (node->again) lpi_run_again(net, node->again, &node->scratch[1]);
-        net->training = 1;
         lpi_use_scratch(net, &node->scratch[1], node, 1);
         node->op->backward(net, node);
-        net->training = 0;
         if (node->out->value.later) lpi_exchange(node->out);
         lpi_poison(net, 2 * net->node_count - 1 - i);
     }
@@ -8166,9 +8170,9 @@ static lp_tensor *lpi_named(lp_net *net, lp_tensor *w, const char *label, const 
 /* Templates for a parameter `name` of that size, normal with this deviation, one for each of the
    coefficients of a piece. */
 static lp_tensor *lpi_templates(lp_net *net, const char *label, const char *name, int templates,
-                                int size, double deviation)
+                                int64_t size, double deviation)
 {
-    int dim[2] = { templates, size };
+    int dim[2] = { templates, (int)(size < INT32_MAX ? size : INT32_MAX) }; /* which is refused */
     return lpi_layer_parameter(net, label, name, 2, dim, LP_INIT_NORMAL, (float)deviation);
 }
 
@@ -8177,7 +8181,7 @@ static void lpi_hyper_group(lp_net *net, lpi_hyper *h, int group, int in, int fi
     int         n = 2 * h->templates, half = filters / 2; /* templates: 2 (2n - 1) */
     const char *label = lpi_name(net, "group%d", group);
     h->row = 0;
-    h->bank = lpi_templates(net, label, "templates", n, 9 * half * filters,
+    h->bank = lpi_templates(net, label, "templates", n, (int64_t)9 * half * filters,
                             lpi_sqrt(2.0 / (9.0 * filters)));
     h->coefficients =
         lpi_coefficients(net, label, "coefficients", h->templates + (in == filters), 2 * n, 1);
@@ -8196,10 +8200,10 @@ static lp_tensor *lpi_wrn_conv(lp_net *net, lpi_hyper *h, lp_tensor *x, const ch
     } else if (late && h->first) {
         w = lp_mix(net, h->bank, h->first, 0, 4, dim);
     } else {
-        int        size = kernel * kernel * in;
+        int64_t    size = (int64_t)kernel * kernel * in;
         lp_tensor *e = lpi_coefficients(net, label, "coefficients", 1, h->templates, late);
         lp_tensor *t = lpi_templates(net, label, "templates", h->templates, size * filters,
-                                     lpi_sqrt(2.0 / size));
+                                     lpi_sqrt(2.0 / (double)size));
         w = lp_mix(net, t, e, 0, 4, dim);
     }
     return lp_conv2d(net, x, lpi_named(net, w, label, "weight"), NULL, label, stride, LP_SAME);
@@ -8211,8 +8215,8 @@ static lp_tensor *lpi_wrn_head(lp_net *net, lpi_hyper *h, lp_tensor *x, int clas
         return lp_linear(net, x, "fc", classes);
     int        dim[2] = { x->dim[1], classes };
     lp_tensor *e = lpi_coefficients(net, "fc", "coefficients", 1, h->templates, 0);
-    lp_tensor *t = lpi_templates(net, "fc", "weight_templates", h->templates, dim[0] * classes,
-                                 lpi_sqrt(2.0 / dim[0]));
+    lp_tensor *t = lpi_templates(net, "fc", "weight_templates", h->templates,
+                                 (int64_t)dim[0] * classes, lpi_sqrt(2.0 / dim[0]));
     lp_tensor *b = lpi_templates(net, "fc", "bias_templates", h->templates, classes, 0);
     t = lpi_named(net, lp_mix(net, t, e, 0, 2, dim), "fc", "weight");
     b = lpi_named(net, lp_mix(net, b, e, 0, 1, dim + 1), "fc", "bias");
@@ -9266,11 +9270,12 @@ static lp_status lpi_read_weights(lp_net *net, const lp_source *file, unsigned h
     lpi_loading l;
     char        none[1], why[256];
     int         members = how & LP_WITH_MEMBERS ? lpi_members_in(file) : 0;
+    int         room = net->n_phi ? net->desc.late.members : 0;
     if (left && cap) left[0] = 0;
     if (lp_check_file(file, why, sizeof why) != LP_OK) return lpi_fail(net, LP_ERR_FILE, "%s", why);
-    if ((how & LP_WITH_MEMBERS) && members != net->desc.late.members)
+    if ((how & LP_WITH_MEMBERS) && (members != room || !room))
         return lpi_fail(net, LP_ERR_FILE, "the file has %d members, the net has room for %d",
-                        members, net->desc.late.members);
+                        members, room);
     lpi_memset(&l, 0, sizeof l);
     l.net = net, l.file = file, l.partial = (how & LP_PARTIAL) != 0;
     l.left = left && cap ? left : none, l.cap = left && cap ? cap : 1;
@@ -9358,9 +9363,11 @@ LP_API lp_status lp_copy_weights(lp_net *to, lp_net *from, int which)
     lpi_array a, b;
     lp_status st = lpi_enter(to, 0, "lp_copy_weights");
     if (st != LP_OK) return st;
-    if (!from || from == to || !from->compiled || lpi_select(from, which) != LP_OK)
-        return lpi_leave(to, lpi_fail(to, LP_ERR_ARGUMENT, "lp_copy_weights: %s",
-                                      from && from != to ? from->error : "from is NULL, or to"));
+    const char *why = !from || from == to       ? "from is NULL, or to"
+                      : !from->compiled         ? "from is not compiled"
+                      : lpi_select(from, which) ? from->error
+                                                : NULL;
+    if (why) return lpi_leave(to, lpi_fail(to, LP_ERR_ARGUMENT, "lp_copy_weights: %s", why));
     lpi_view(to, 0);
     int sources = lpi_find_sources(to, from);
     st = lpi_check_sources(to, from);
@@ -9654,6 +9661,9 @@ static lp_status lpi_read_state(lp_net *net, const lp_source *file)
     net->updates_theta = v[7], net->updates_phi = v[8];
     net->pending = 0;
     net->average_step = -1;
+    for (ptrdiff_t k = 0, at = net->trained_phi, n = net->n_phi - at; v[5] && k < net->members; k++)
+        lpi_copy(net->swa + net->trained_theta + k * net->n_phi + at,
+                 net->phi + k * net->n_phi + at, n); /* what is not trained is its own mean */
     return LP_OK;
 }
 LP_API lp_status lp_read_state(lp_net *net, const lp_source *file)
@@ -9728,7 +9738,7 @@ static lp_status lpi_about_file(lp_net *net, lp_status st, const char *path)
 static lp_status lpi_open_for(lp_net *net, lp_source *file, const char *path)
 {
     char why[256];
-    if (!net) return LP_ERR_ARGUMENT;
+    if (!net || net->failed) return net ? net->failed : LP_ERR_ARGUMENT;
     if (!path) return lpi_fail(net, LP_ERR_ARGUMENT, "a path is NULL");
     lp_status st = lp_open_file(file, path, why, sizeof why);
     return st == LP_OK ? st : lpi_fail(net, st, "%s", why);
@@ -9791,7 +9801,7 @@ static lp_status lpi_save(lp_net *net, const char *path, int state, unsigned wha
 {
     char    beside[1024];
     lp_sink sink = { lpi_write_stdio, NULL };
-    if (!net) return LP_ERR_ARGUMENT;
+    if (!net || net->failed) return net ? net->failed : LP_ERR_ARGUMENT;
     if (!path || lpi_say(beside, sizeof beside, "%s.part", path) + 1 == sizeof beside)
         return lpi_fail(net, LP_ERR_ARGUMENT, "a path is NULL or has more than 1017 bytes");
     FILE *f = fopen(beside, "wb");

@@ -543,12 +543,15 @@ static void made_weights(void)
     }
 }
 
-/* Breaks when members that do not match are taken, or refused without saying what is wrong. */
+/* Breaks when members that do not match are taken, or refused without saying what is wrong; a net
+   without late-phase weights has room for none, not for one. */
 static void members_mismatch(void)
 {
-    small_net a = small_late(), b;
-    lp_desc   d = small_desc(5), plain = small_desc(0);
-    blob      w = weights_with(a.net, LP_WITH_MEMBERS, NULL, 0), model = weights_of(a.net), before;
+    lp_desc   d = small_desc(5), plain = small_desc(0), one = small_desc(1);
+    small_net a = small_late(), b, single = small(&one);
+    MUST(single.net, lp_late_begin(single.net));
+    blob w = weights_with(a.net, LP_WITH_MEMBERS, NULL, 0), model = weights_of(a.net), before,
+         w1 = weights_with(single.net, LP_WITH_MEMBERS, NULL, 0);
     b = small(&d);
     before = state_of(b.net);
     CHECK_INT(read_weights(b.net, &w, LP_WITH_MEMBERS), LP_ERR_FILE);
@@ -560,6 +563,9 @@ static void members_mismatch(void)
     b = small(&plain);
     CHECK_INT(read_weights(b.net, &w, LP_WITH_MEMBERS), LP_ERR_FILE);
     CHECK_TEXT(lp_error(b.net), "3 members");
+    CHECK_INT(read_weights(b.net, &w1, LP_WITH_MEMBERS), LP_ERR_FILE);
+    CHECK_TEXT(lp_error(b.net), "the file has 1 members, the net has room for 0");
+    CHECK_INT(read_weights(single.net, &w1, LP_WITH_MEMBERS), LP_OK);
     lp_sink sink = { blob_take, &model };
     CHECK_INT(lp_write_weights(b.net, &sink, LP_WITH_MEMBERS, NULL, 0), LP_ERR_ORDER);
     CHECK_TEXT(lp_error(b.net), "members");
@@ -567,8 +573,8 @@ static void members_mismatch(void)
     CHECK_INT(lp_write_weights(b.net, NULL, 0, NULL, 0), LP_ERR_ARGUMENT);
     CHECK_INT(lp_read_weights(b.net, NULL, 0, NULL, 0), LP_ERR_ARGUMENT);
     CHECK_INT(read_weights(b.net, &model, 16), LP_ERR_ARGUMENT);
-    free(w.p), free(model.p), free(before.p);
-    lp_destroy(a.net), lp_destroy(b.net);
+    free(w.p), free(w1.p), free(model.p), free(before.p);
+    lp_destroy(a.net), lp_destroy(b.net), lp_destroy(single.net);
 }
 
 /* Breaks when a state with five members meets a net without any, and the sentence says anything
@@ -644,7 +650,8 @@ static void state_resumes_anywhere(void)
     lp_destroy(a.net);
 }
 
-/* The small net with its convolution frozen and its statistics fixed, or bound to these numbers. */
+/* The small net with its convolution and the scale of its BatchNorm frozen and its statistics fixed,
+   or bound to these numbers. */
 static small_net small_frozen(const lp_desc *d, const lp_real *weight, const lp_real *stats)
 {
     small_net  s;
@@ -654,6 +661,7 @@ static small_net small_frozen(const lp_desc *d, const lp_real *weight, const lp_
     s.y = lp_labels(s.net, "label", N);
     c = lp_conv(s.net, s.x, "conv1", F, 3, 1), h = lp_batchnorm(s.net, c, "bn1");
     MUST(s.net, lp_freeze(s.net, lp_find(s.net, "conv1.weight")));
+    MUST(s.net, lp_freeze(s.net, lp_find(s.net, "bn1.weight")));
     MUST(s.net, lp_freeze(s.net, h));
     if (weight) MUST(s.net, lp_bind(s.net, "conv1.weight", weight, 9 * C * F));
     if (stats) MUST(s.net, lp_bind(s.net, "bn1", stats, 2 * F));
@@ -688,6 +696,15 @@ static void state_of_what_is_frozen(void)
     CHECK_UNCHANGED(b.net, &state);
     small_train(&b, 9, 14);
     CHECK_UNCHANGED(b.net, &end);
+    MUST(a.net, lp_swa_swap(a.net)), MUST(b.net, lp_swa_swap(b.net)); /* the means of all weights */
+    for (int k = 0; k < 3; k++)
+        for (int i = 0; lp_parameter_at(a.net, i); i++) {
+            lp_tensor *p = lp_parameter_at(a.net, i), *q = lp_parameter_at(b.net, i);
+            test_context("mean of %s, member %d", p->name, k);
+            CHECK_BITS(lp_values(a.net, p, k), lp_values(b.net, q, k),
+                       sizeof(lp_real) * (size_t)p->dim[0]);
+        }
+    MUST(a.net, lp_swa_swap(a.net)), MUST(b.net, lp_swa_swap(b.net));
     lp_sink sink = { blob_take, &w };
     CHECK_INT(lp_write_weights(a.net, &sink, LP_WITH_MEMBERS, NULL, 0), LP_OK);
     small_net c = small(&d);
@@ -1593,6 +1610,10 @@ static void copies_refused(void)
     CHECK(lp_copy_weights(b.net, a.net, 3) != LP_OK);
     CHECK(lp_copy_weights(b.net, NULL, 0) != LP_OK);
     CHECK(lp_copy_weights(b.net, b.net, 0) != LP_OK);
+    lp_net *open = lp_create(&d);
+    CHECK_INT(lp_copy_weights(b.net, open, LP_SINGLE), LP_ERR_ARGUMENT);
+    CHECK_TEXT(lp_error(b.net), "lp_copy_weights: from is not compiled");
+    lp_destroy(open);
     CHECK_INT(lp_copy_weights(NULL, b.net, 0), LP_ERR_ARGUMENT);
     CHECK_UNCHANGED(a.net, &before);
     CHECK_INT(lp_copy_weights(p, q, LP_SINGLE), LP_ERR_SHAPE);
@@ -1681,6 +1702,12 @@ static void files_round(void)
     CHECK(strstr(lp_error(b.net), path) == lp_error(b.net));
     CHECK_INT(lp_open_file(&file, path, why, sizeof why), LP_ERR_FILE);
     CHECK_TEXT(why, strerror(ENOENT));
+    lp_desc d = small_desc(0);
+    lp_net *bad = lp_create(&d); /* the first error sticks */
+    (void)lp_linear(bad, lp_input(bad, "x", 1, 1, 1, 4), "fc", -1);
+    CHECK_INT(lp_load_weights(bad, "/nonexistent", 0, NULL, 0), lp_save_state(bad, path, NULL, 0));
+    CHECK_TEXT(lp_error(bad), "linear \"fc\": -1 outputs");
+    lp_destroy(bad);
     CHECK_INT(lp_load_weights(b.net, dir, 0, NULL, 0), LP_ERR_FILE); /* a directory */
     remove_dir();
     free(state.p), free(w.p);

@@ -1458,7 +1458,8 @@ static void draw_residual(graph *g)
 {
     int x = pick_map(g), k = chance(g, 60) ? 1 : 3;
     if (x >= 0 && (is_leaf(&g->r[x]) || chance(g, 50)))
-        x = make_conv(g, x, chance(g, 70) ? 16 * between(g, 1, 4) : between(g, 1, 20), 1, 1, 1, LP_SAME, 1);
+        x = make_conv(g, x, chance(g, 70) ? 16 * between(g, 1, 4) : between(g, 1, 20), 1, 1, 1,
+                      LP_SAME, 1);
     if (x < 0) return;
     int y = make_conv(g, x, g->r[x].dim[3], k, k, 1, LP_SAME, chance(g, 50));
     if (y >= 0) y = sum(g, y, x);
@@ -1503,8 +1504,9 @@ typedef struct block {
     void (*draw)(graph *g);
     int share; /* of the draws, as in `ops` */
 } block;
-static const block blocks[] = { { draw_chain, 16 }, { draw_wide_block, 16 }, { draw_option_a, 14 },
-                                { draw_hyper, 12 }, { draw_recurrent, 12 },  { draw_equal, 8 },
+static const block blocks[] = { { draw_chain, 16 },     { draw_wide_block, 16 },
+                                { draw_option_a, 14 },  { draw_hyper, 12 },
+                                { draw_recurrent, 12 }, { draw_equal, 8 },
                                 { draw_residual, 10 } };
 enum { BLOCKS = sizeof blocks / sizeof blocks[0] };
 

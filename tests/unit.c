@@ -1437,6 +1437,7 @@ static void bind(void)
     CHECK_INT(lp_bind(a.net, "conv1", conv, 90), LP_ERR_ARGUMENT);
     CHECK_TEXT(lp_error(a.net), "\"conv1\" is neither a parameter nor a BatchNorm");
     CHECK_INT(lp_bind(a.net, NULL, conv, 90), LP_ERR_NAME);
+    CHECK_INT(lp_bind(a.net, "fc.bias", fc, 2), LP_ERR_SHAPE); /* refused: it is trained below */
     CHECK_INT(lp_bind(NULL, "conv1.weight", conv, 90), LP_ERR_ARGUMENT);
     CHECK_INT(lp_bind(a.net, "conv1.weight", conv, 90), LP_OK);
     CHECK_INT(lp_bind(a.net, "bn1", stats, 10), LP_OK);
@@ -1453,6 +1454,9 @@ static void bind(void)
     CHECK_INT(lp_predict(a.net, LP_SINGLE, p), LP_OK);
     CHECK_INT(lp_predict(b.net, LP_SINGLE, q), LP_OK);
     CHECK_BITS(p, q, sizeof p);
+    CHECK_INT(lp_gradient(a.net, 1, NULL), LP_OK);
+    CHECK(lp_gradients(a.net, lp_find(a.net, "fc.bias")) != NULL);
+    CHECK(lp_gradients(a.net, lp_find(a.net, "fc.weight")) == NULL);
     lp_destroy(a.net), lp_destroy(b.net);
 }
 
@@ -3303,6 +3307,10 @@ static void hyper_refused(void)
     lp_net    *net = hyper_net(LP_LATE_HYPER | LP_LATE_RANK1, 10, 1, &y);
     CHECK_INT(lp_compile(net, y, NULL, 0), LP_ERR_ARGUMENT);
     CHECK_TEXT(lp_error(net), "rank1 and hyper");
+    lp_destroy(net);
+    net = hyper_net(LP_LATE_HYPER, 10, 700, &y); /* more numbers in a template than an int holds */
+    CHECK_INT(lp_compile(net, y, NULL, 0), LP_ERR_SHAPE);
+    CHECK_TEXT(lp_error(net), "\"group1.templates\" has 2^31 elements or more");
     lp_destroy(net);
     for (int how = 0; how < 3; how++) { /* a ResNet; coefficients that are base, or computed */
         static const int dim[2] = { 2, 24 }, pair[2] = { 1, 2 }, w[4] = { 1, 1, 3, 8 };
