@@ -8172,7 +8172,7 @@ static lp_tensor *lpi_named(lp_net *net, lp_tensor *w, const char *label, const 
 static lp_tensor *lpi_templates(lp_net *net, const char *label, const char *name, int templates,
                                 int64_t size, double deviation)
 {
-    int dim[2] = { templates, (int)(size < INT32_MAX ? size : INT32_MAX) }; /* which is refused */
+    int dim[2] = { templates, (int)(size > 2147483647 ? 2147483647 : size) }; /* refused */
     return lpi_layer_parameter(net, label, name, 2, dim, LP_INIT_NORMAL, (float)deviation);
 }
 
