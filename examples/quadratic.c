@@ -31,7 +31,14 @@
      multiplicative   25  0.018233 +- 0.000074
 
      exact recursion of the second moments: less than 1e-10 from the formula;
-     E (theta - phi)^2 keeps its first value
+     E (theta - gamma K phi)^2 keeps its first value
+
+     additive, gamma = 1: closed form
+       1     0.268205
+       2     0.204898
+       5     0.174816
+      10     0.188051
+      25     diverges
 
      largest stable eta of the averaged additive model, found and closed form
        K  gamma = 1: 2/(K + 1)        gamma = 1/K: 2/2
@@ -331,12 +338,12 @@ static double late_variance(int members, double gamma, double a, double s)
     return b * (s / members) / (2 - b);
 }
 
-static double late_closed_form(const problem *p, int members)
+static double late_closed_form(const problem *p, int members, double gamma)
 {
     double sum = 0;
     for (int i = 0; i < p->n; i++) {
         double a = p->eta * p->h[i];
-        sum += 0.5 * p->h[i] * late_variance(members, 1.0 / members, a, 1 / p->h[i]);
+        sum += 0.5 * p->h[i] * late_variance(members, gamma, a, 1 / p->h[i]);
     }
     return sum;
 }
@@ -365,28 +372,29 @@ static moments moments_turn(moments m, int members, double gamma, double a, doub
     return next;
 }
 
-/* E of (theta + sign phi)^2, with phi the mean of the members. */
-static double moments_square(moments m, int members, double sign)
+/* E of (theta + c phi)^2, with phi the mean of the members. */
+static double moments_square(moments m, int members, double c)
 {
-    return m.tt + 2 * sign * m.tp + (m.pp + (members - 1) * m.pq) / members;
+    return m.tt + 2 * c * m.tp + c * c * (m.pp + (members - 1) * m.pq) / members;
 }
 
 /* Largest relative difference from the formula, over all directions.  theta starts with a variance,
-   a s, so theta - phi does too, and must keep it: the second number. */
-static void recursion_check(const problem *p, int members, double *formula, double *conserved)
+   a s, so theta - gamma K phi does too, and must keep it: the second number. */
+static void recursion_check(const problem *p, int members, double gamma, double *formula,
+                            double *conserved)
 {
-    double gamma = 1.0 / members;
     for (int i = 0; i < p->n; i++) {
         double  a = p->eta * p->h[i], s = 1 / p->h[i];
         moments m = { a * s, 0, 0, 0 };
-        double  one = magnitude(1 - a), two = magnitude(1 - 2 * a), slower = one > two ? one : two;
+        double  one = magnitude(1 - a), both = magnitude(1 - (1 + gamma * members) * a);
+        double  slower = one > both ? one : both;
         double  left = 1; /* of what the start has left in the moments */
         while (left > 1e-17) {
             m = moments_turn(m, members, gamma, a, s);
             left *= slower * slower;
         }
         double off = moments_square(m, members, 1) / late_variance(members, gamma, a, s) - 1;
-        double drift = moments_square(m, members, -1) / (a * s) - 1;
+        double drift = moments_square(m, members, -gamma * members) / (a * s) - 1;
         if (!(magnitude(off) <= *formula)) *formula = magnitude(off);
         if (!(magnitude(drift) <= *conserved)) *conserved = magnitude(drift);
     }
@@ -449,7 +457,8 @@ static void rows_run(row *rows, const problem *p, const options *o)
     row_start(&rows[0], "sgd", 1, sgd_closed_form(p));
     row_start(&rows[1], "swa", 1, 0);
     for (int j = 0; j < SIZES; j++) {
-        row_start(&rows[2 + j], "additive", sizes[j], late_closed_form(p, sizes[j]));
+        row_start(&rows[2 + j], "additive", sizes[j],
+                  late_closed_form(p, sizes[j], 1.0 / sizes[j]));
         row_start(&rows[2 + SIZES + j], "multiplicative", sizes[j], 0);
     }
     for (int run = 0; run < o->runs; run++) {
@@ -508,16 +517,30 @@ static int rows_check(const row *rows, int quiet)
 static int moments_check(const problem *p, int quiet)
 {
     double formula = 0, conserved = 0;
-    for (int j = 0; j < SIZES; j++) recursion_check(p, sizes[j], &formula, &conserved);
+    for (int j = 0; j < SIZES; j++) {
+        recursion_check(p, sizes[j], 1.0 / sizes[j], &formula, &conserved);
+        if (p->eta < stable_closed_form(sizes[j], 1))
+            recursion_check(p, sizes[j], 1, &formula, &conserved);
+    }
     int wrong = !(formula < 1e-10 && conserved < 1e-10);
     if (!quiet) putchar('\n');
     if (!quiet || wrong)
         fprintf(wrong ? stderr : stdout,
                 "exact recursion of the second moments: %s 1e-10 from the formula;\n"
-                "E (theta - phi)^2 %s\n",
+                "E (theta - gamma K phi)^2 %s\n",
                 formula < 1e-10 ? "less than" : "MORE than",
                 conserved < 1e-10 ? "keeps its first value" : "does NOT keep its first value");
     return wrong;
+}
+
+/* What the programs' gamma, 1, would come to. */
+static void print_gamma_one(const problem *p)
+{
+    printf("\nadditive, gamma = 1: closed form\n");
+    for (int j = 0; j < SIZES; j++)
+        if (p->eta < stable_closed_form(sizes[j], 1))
+            printf("%3d  %11.6f\n", sizes[j], late_closed_form(p, sizes[j], 1));
+        else printf("%3d  %11s\n", sizes[j], "diverges");
 }
 
 static int stability_check(int quiet)
@@ -558,6 +581,7 @@ int main(int argc, char **argv)
     rows_run(rows, &p, &o);
     int wrong = rows_check(rows, o.quiet);
     wrong += moments_check(&p, o.quiet);
+    if (!o.quiet) print_gamma_one(&p);
     wrong += stability_check(o.quiet);
     write_csv(rows, o.csv);
     if (!o.quiet) putchar('\n');

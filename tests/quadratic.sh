@@ -57,6 +57,14 @@ if grep -q '^ 25  *0.076923  *0.076923  *1.000000  *1.000000$' "$dir/first"; the
 if grep -q 'less than 1e-10 from the formula' "$dir/first" && grep -q 'keeps its first value' "$dir/first"; then ok
 else bad "the exact recursion"; fi
 
+# Of the lines below "additive, gamma = 1": b = (1 + K) eta / i.
+if awk -v eta=$eta -v n=$n '/^additive, gamma = 1/ { on = 1; next }
+    on && NF == 2 { K = $1; s = 0; for (i = 1; i <= n; i++) { b = (1 + K) * eta / i; s += b / (2 - b) / K / 2 }
+        if (eta * (1 + K) >= 2 ? $2 != "diverges" : $2 - s > 1e-6 || s - $2 > 1e-6) exit 1
+        seen++ }
+    on && NF == 0 { exit }
+    END { exit seen != 5 }' "$dir/first"; then ok; else bad "closed forms at gamma = 1"; fi
+
 accept "once" '^result ' short
 cp "$dir/out" "$dir/first"
 accept "again" '^result ' short
