@@ -158,7 +158,8 @@ int main(void)
    T0 theta takes one step per turn, K times fewer, each by the sum of K gradients: as in SGD with K
    times the batch and K times the rate.  With too few turns late-phase weights lose, copies or not;
    a smaller gamma softens the first turns, but theta then goes too short a way.  They gain where
-   the net overfits, in likelihood (NLL); where it underfits, expect nothing.
+   the net overfits, in likelihood (NLL); this K may cost accuracy there, and half of it is safer.
+   Where the net underfits, expect nothing.
 
    Averaging.  In evaluation BatchNorm is affine: a_k x + b_k with a_k = gamma_k / sqrt(v_k + eps),
    b_k = beta_k - mean_k a_k.  The mean of the K outputs is the affine map of the mean a and b, and
@@ -342,8 +343,8 @@ typedef struct lp_desc {
     lp_late         late;
     lp_optim        optim_base;    /* theta, moves once per turn */
     lp_optim        optim_late;    /* phi_k, moves once per minibatch of member k */
-    float           clip;          /* largest norm of the joint gradient (g_theta, g_phi) of a
-                                    minibatch, longer ones are scaled down; 0: no limit        */
+    float           clip;          /* largest norm of the joint gradient (g_theta, g_phi), with
+                                    what was pending; longer ones are scaled down; 0: no limit */
     int             swa;           /* 1: keep memory for a mean of weights: SWA or EMA */
     int             inference;     /* 1: plan no training memory */
     int             direct_conv;   /* 1: no Winograd: all convolutions are computed directly */
@@ -428,8 +429,8 @@ LP_API lp_tensor *lp_outer(lp_net *net, lp_tensor *a, lp_tensor *b); /* [m], [n]
    the same, and both or neither follow the batch. */
 LP_API lp_tensor *lp_concat(lp_net *net, lp_tensor *a, lp_tensor *b);
 /* The same elements as dim [rank], rank 1..4: no copy.  Where x follows the batch, dim[0] stays and
-   rank >= 2.  The family head does not see through it, nor do files: a linear layer behind a
-   reshaped map has its inputs as [h,w,c] there, not as PyTorch's [c,h,w]; give it the map itself. */
+   rank >= 2.  The family head does not see through it, nor do files: of a linear layer behind a
+   reshaped map they have the inputs as [h,w,c], not as PyTorch's [c,h,w]: give it the map. */
 LP_API lp_tensor *lp_reshape(lp_net *net, lp_tensor *x, int rank, const int *dim);
 LP_API lp_tensor *lp_avgpool(lp_net *net, lp_tensor *x); /* global: [n,h,w,c]->[n,c] */
 /* k x k windows, stride 1..; [n,h,w,c] -> [n, (h-k)/stride+1, (w-k)/stride+1, c]; max pooling may
@@ -717,10 +718,10 @@ LP_API lp_info lp_get_info(const lp_net *net);
    masks at each call.  Kept tensors are then readable.  Weights and statistics do not change. */
 LP_API lp_status lp_forward(lp_net *net, int which, int training, lp_real *loss);
 #ifndef LP_NO_TRAINING
-/* lp_train_step in two halves, for gradient accumulation: lp_gradient adds scale, in (0, 1e6], times the gradient
-   of the minibatch for the member whose turn it is; lp_step updates with what was added.  BatchNorm
-   statistics move with each lp_gradient.  A refused lp_gradient discards the pending gradient.
-   lp_gradients gives the pending dL/dw of a parameter, or NULL. */
+/* lp_train_step in two halves, for gradient accumulation: lp_gradient adds scale, in (0, 1e6],
+   times the gradient of the minibatch for the member whose turn it is; lp_step updates with what
+   was added.  BatchNorm statistics move with each lp_gradient.  A refused lp_gradient discards the
+   pending gradient.  lp_gradients gives the pending dL/dw of a parameter, or NULL. */
 LP_API lp_status      lp_gradient(lp_net *net, float scale, lp_real *loss);
 LP_API lp_status      lp_step(lp_net *net, float lr);
 LP_API const lp_real *lp_gradients(lp_net *net, lp_tensor *parameter);
@@ -2607,11 +2608,11 @@ LP_API const char *lp_isa_name(lp_isa isa)
        b00 b01 .. b0w | b10 b11 .. b1w | ...
 
    A is read in place by broadcasts; where its rows are so many KB apart that those of a tile would
-   share a few L1 sets (lpi_aliases), they are copied to an odd distance first.  The next tile's rows of
-   A and its piece of C are prefetched while this one computes: see lpi_soon.  KC and NC are upper
-   bounds: blocks are of equal size, since a thin last one would cost as much memory traffic as a
-   full one.  KC NC is 768 KB of L2.  C is the running sum of the FMA chain between two
-   blocks of k, so blocking does not change a bit. */
+   share a few L1 sets (lpi_aliases), they are copied to an odd distance first.  The next tile's
+   rows of A and its piece of C are prefetched while this one computes: see lpi_soon.  KC and NC are
+   upper bounds: blocks are of equal size, since a thin last one would cost as much memory traffic
+   as a full one.  KC NC is 768 KB of L2.  C is the running sum of the FMA chain between two blocks
+   of k, so blocking does not change a bit. */
 
 enum { LPI_KC = 384, LPI_NC = 512 };
 
@@ -2852,7 +2853,7 @@ static lpi_n lpi_packed_size(const lpi_geom *g, int dx)
     if (dx) return (lpi_n)g->kh * g->kw * g->f * lpi_round_up(g->c, up);
     return LPI_WIDEST == 1 ? 0 : (lpi_n)g->kh * g->kw * g->c * lpi_round_up(g->f, up);
 }
-/* Partial sums of the weight gradient for n images. */
+/* Into how many partial sums the images' weight gradients go. */
 static int lpi_conv_groups(const lpi_geom *g)
 {
     lpi_n size = lpi_weight_size(g);
@@ -8172,7 +8173,7 @@ static lp_tensor *lpi_named(lp_net *net, lp_tensor *w, const char *label, const 
 static lp_tensor *lpi_templates(lp_net *net, const char *label, const char *name, int templates,
                                 int64_t size, double deviation)
 {
-    int dim[2] = { templates, (int)(size > 2147483647 ? 2147483647 : size) }; /* refused */
+    int dim[2] = { templates, (int)(size > 2147483647 ? 2147483647 : size) }; /* lp_mix refuses */
     return lpi_layer_parameter(net, label, name, 2, dim, LP_INIT_NORMAL, (float)deviation);
 }
 

@@ -532,13 +532,14 @@ def paired_part(tables, prefix):
 
 
 def main_section(tables, prefix):
-    methods = {row[1] for row in main_rows(tables, prefix)}
+    shown = main_rows(tables, prefix)
+    methods = {row[1] for row in shown}
     runs = [run for run in tables.runs(prefix + "-") if run["method"].split(" =")[0] in methods]
     head = ["method", "runs"] + [name for _, name, _ in METRICS]
     head += ["published, WRN-28-10"] * (prefix in PUBLISHED)
-    rows = [main_row(tables, prefix, *row[:3]) for row in main_rows(tables, prefix)]
-    text = WORDS["main" if prefix in PUBLISHED else "few"] + ("" if runs else none_yet("these have")) + table(head, rows)
-    return text + WORDS["paired"] + paired_part(tables, prefix), runs
+    rows = [main_row(tables, prefix, *row[:3]) for row in shown]
+    text = WORDS["main" if prefix in PUBLISHED else "few"] + ("" if runs else none_yet("these have"))
+    return text + table(head, rows) + WORDS["paired"] + paired_part(tables, prefix), runs
 
 
 # --------------------------------------------------------------------- curves and sweeps

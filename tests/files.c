@@ -702,7 +702,7 @@ static void state_of_what_is_frozen(void)
             lp_tensor *p = lp_parameter_at(a.net, i), *q = lp_parameter_at(b.net, i);
             test_context("mean of %s, member %d", p->name, k);
             CHECK_BITS(lp_values(a.net, p, k), lp_values(b.net, q, k),
-                       sizeof(lp_real) * (size_t)p->dim[0]);
+                       sizeof(lp_real) * (size_t)(p->dim[0] * p->dim[1] * p->dim[2] * p->dim[3]));
         }
     MUST(a.net, lp_swa_swap(a.net)), MUST(b.net, lp_swa_swap(b.net));
     lp_sink sink = { blob_take, &w };
