@@ -742,7 +742,8 @@ LP_API lp_status lp_state_load(lp_net *net, const void *from, size_t bytes);
 
 /* ---- files that are somewhere else: in flash, on a card
 
-   A file to read: n bytes from place `at` on; 1 if all are there.  In memory: lp_memory_source. */
+   A file to read: n bytes from place `at` on; 1 if all are there.  In memory: lp_memory_source.
+   Only one thread at a time may read a source, unless its read allows more (as memory's does). */
 typedef struct lp_source {
     int (*read)(void *user, uint64_t at, void *to, size_t n);
     void    *user;

@@ -18,8 +18,9 @@
 
    A picture is a function of (seed, epoch, its number) and goes to a row of its own, so it matters
    neither who makes it nor when; what was not foreseen is thrown away and made on the spot.  The
-   other thread touches the loader alone, between its start and the wait.  With one thread, and
-   where there are no POSIX threads, all is made on the spot.
+   other thread touches the loader and the files alone, between its start and the wait; files have
+   one place to read at, so photographs that are made ahead belong to one loader.  With one thread,
+   and where there are no POSIX threads, all is made on the spot.
 
    Include latephase.h, options.h, progress.h, checkpoint.h, images.h and trainer.h first. */
 

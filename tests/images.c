@@ -426,7 +426,8 @@ static trainer photo_trainer(photo_loader *l, const photo_set *s, int ahead)
 }
 
 /* What is made ahead is what is made on the spot, however fast minibatches are asked for, and also
-   where another one is asked for than was foreseen; labels are those of the pictures. */
+   where another one is asked for than was foreseen; labels are those of the pictures.  Each loader
+   has files of its own, for the one reads while the other does. */
 static void made_ahead(void)
 {
     int          labels[PHOTOS];
@@ -434,16 +435,16 @@ static void made_ahead(void)
     photo_loader l[2];
     for (int i = 0; i < PHOTOS; i++) labels[i] = i % 3, at[i] = (i * 5 + 2) % PHOTOS;
     write_set("", labels, PHOTOS);
-    photographs *p = photographs_open(path);
-    photo_set    s = photo_set_make(p, at, PHOTOS);
-    trainer      t[2] = { photo_trainer(&l[0], &s, 0), photo_trainer(&l[1], &s, 1) };
+    photographs *p[2] = { photographs_open(path), photographs_open(path) };
+    photo_set    s[2] = { photo_set_make(p[0], at, PHOTOS), photo_set_make(p[1], at, PHOTOS) };
+    trainer      t[2] = { photo_trainer(&l[0], &s[0], 0), photo_trainer(&l[1], &s[1], 1) };
     for (int epoch = 0; epoch < 4; epoch++) {
         for (int i = 0; i < 2; i++) lp_shuffle(3, (uint64_t)epoch, t[i].order, PHOTOS);
         for (int first = 0, rows; first < PHOTOS; first += rows + (epoch == 2 ? 5 : 0)) {
             rows = PHOTOS - first < PHOTO_BATCH ? PHOTOS - first : PHOTO_BATCH;
             for (int i = 0; i < 2; i++) {
                 if (epoch < 3) trainer_load(&t[i], epoch, first, rows);
-                else trainer_predict(&t[i], &s.set, first, LP_SINGLE);
+                else trainer_predict(&t[i], &s[i].set, first, LP_SINGLE);
             }
             CHECK_BITS(t[0].image->data, t[1].image->data,
                        (size_t)rows * 96 * 96 * CHANNELS * sizeof(lp_real));
@@ -453,9 +454,12 @@ static void made_ahead(void)
             }
         }
     }
-    for (int i = 0; i < 2; i++) photo_loader_free(&l[i]), trainer_destroy(&t[i]);
-    photo_set_free(&s);
-    photographs_close(p);
+    for (int i = 0; i < 2; i++) {
+        photo_loader_free(&l[i]);
+        trainer_destroy(&t[i]);
+        photo_set_free(&s[i]);
+        photographs_close(p[i]);
+    }
 }
 
 /* Breaks when ties count for or against the right class by chance: of equal ones the first is likelier,
