@@ -5,7 +5,8 @@
 # usage: [VARIABLE=VALUE ...] sh examples/paper.sh [--list | --report] [GROUP ...]
 #        sh examples/paper.sh --take RUN CHECKPOINT [COURSE]
 #
-# Groups: main100 sweeps text quadratic ood main10 ood10 text500, in this order; without one: all.
+# Groups: main100 sweeps text quadratic oodfew ood main10 ood10 text500, in this order; without one:
+# all.
 # Run it in the directory of latephase.h after `make`, or as `make paper ARGS="main100"`.
 #
 #   --list     what is done, what is open, and how long that will take at the speeds measured so far
@@ -16,7 +17,7 @@
 #   SEEDS      "1 2 3"; the rows marked `first` are run with the first of them only
 #   THREADS    2; the results do not depend on it
 #   DATA100, DATA10, TEXT   data/cifar100, data/cifar10; data/enwik8, or another file of text
-#   OOD        more foreign images for `ood`, as measure takes them: mnist=FILE.bin,svhn=FILE.npy
+#   OOD        more foreign images for the groups ood..., as measure takes them: mnist=FILE.bin,svhn=FILE.npy
 #   RESULTS    examples/results: grid.csv (a row per finished run), the other tables, the report
 #   STATE      build/paper: checkpoints, models and logs; not needed for the report
 #   BUILD      build: where the programs are
@@ -120,7 +121,7 @@ END
 
 # group GROUP: the prefix of its runs, its rows in the table, program and options; `last`: those that
 # a trunk does without.  @...@ stand for directories: the commands in grid.csv have the usual ones.
-groups="main100 sweeps text quadratic ood main10 ood10 text500"
+groups="main100 sweeps text quadratic oodfew ood main10 ood10 text500"
 group() {
     program=cifar trunk="--late none" work=$images seeds=$SEEDS pace=${net%% *} last=''
     cifar="--net $net $fall" length=$epochs
@@ -202,6 +203,7 @@ measure_rows() { # PREFIX DATA OPTIONS: of the runs PREFIX-...
     pace=measure
     for run in sgd late swa late-swa dropout; do
         base=$1-$run-${SEEDS%% *}
+        [ "$1-$run" != sweep-late ] || base=$1-k$k_few-${SEEDS%% *}
         case $run in
         *swa) file=$base.st ;;
         *) file=$base.ck ;;
@@ -221,6 +223,7 @@ group_rows() {
     group "$1"
     case $1 in
     quadratic) pace=quadratic; row quadratic quadratic "" 1 "quadratic $more_quadratic" ;;
+    oodfew) measure_rows sweep @DATA100@ "--ood cifar10=@DATA10@,@OOD@ --corruptions" ;;
     ood) measure_rows c100 @DATA100@ "--ood cifar10=@DATA10@,@OOD@ --corruptions" ;;
     ood10) measure_rows c10 @DATA10@ "--ood cifar100=@DATA100@,@OOD@" ;;
     *) grid_rows

@@ -79,7 +79,7 @@ class Tables:
         return {int(row["seed"]): row[column] for row in getattr(self, table)
                 if row["run"] in names and row["model"] == model and row[column] is not None}
 
-    def measured(self, method, model, metric, set_=None, group="ood"):
+    def measured(self, group, method, model, metric, set_=None):
         """[(set, strength, value)] of what `measure` has found."""
         names = {row["run"] for row in self.runs(group + "-", method)}
         return [(row["set"], row["strength"], row["value"]) for row in self.measures
@@ -352,7 +352,10 @@ PUBLISHED = {
             ("deep", "deep-ensemble"): "96.91", ("from0", "averaged"): "below SGD"},
 }
 
-# What `measure` has looked at: name, method, model, colour, dashed.
+# The nets that `measure` has looked at: group, what they were trained on.
+MEASURED_GROUPS = (("ood", "CIFAR-100"), ("oodfew", "CIFAR-100, 10,000 images"), ("ood10", "CIFAR-10"))
+
+# What it has looked at in each: name, method, model, colour, dashed.
 MEASURED = (
     ("SGD", "sgd", "single", 0, False),
     ("SWA", "swa", "single", 2, False),
@@ -624,51 +627,62 @@ def sweep_section(tables, kind, x_name, about, usual_setting):
 # ------------------------------------------------------------- what `measure` has found
 
 
-def measure_section(tables, name, body):
-    if not body:
-        return WORDS[name] + none_yet("these measurements have"), []
-    return WORDS[name] + "<p>Of the nets of one seed, and of the deep ensemble of all seeds.</p>" + body, tables.runs("ood-")
+def measure_section(tables, name, part, groups=MEASURED_GROUPS):
+    """part(tables, group): HTML of that group's nets; '' where nothing was measured."""
+    text, runs, missing = WORDS[name], [], []
+    for group, trained_on in groups:
+        body = part(tables, group)
+        if not body:
+            missing.append(trained_on)
+            continue
+        text += f"<h3>Trained on {trained_on}</h3><p>Nets of one seed"
+        text += ", and the deep ensemble of all seeds" if tables.runs(group + "-", "deep") else ""
+        text += f".</p>{body}"
+        runs += tables.runs(group + "-")
+    if missing:
+        text += none_yet(f"these measurements of nets trained on {'; '.join(missing)} have")
+    return text, runs
 
 
-def reliability_section(tables):
+def reliability_part(tables, group):
     figures = []
     for name, method, model, colour, dashed in MEASURED:
-        said, right = (dict((at, v) for _, at, v in tables.measured(method, model, metric))
+        said, right = (dict((at, v) for _, at, v in tables.measured(group, method, model, metric))
                        for metric in ("bin_confidence", "bin_accuracy"))
         points = [(said[at] / 100, right[at] / 100) for at in sorted(said) if at in right]
         if points:
             s = Series(name, colour, points, dashed=dashed)
             figures.append(figure(f"{name}: share that is right", [s], "confidence", unit_square=True))
-    return measure_section(tables, "reliability", panels(figures))
+    return panels(figures)
 
 
-def corrupted(tables, method, model, kind):
+def corrupted(tables, group, method, model, kind):
     """[(strength, accuracy)] of a kind of corruption, or of all (None)."""
     found = {}
-    for set_, strength, value in tables.measured(method, model, "accuracy", kind):
+    for set_, strength, value in tables.measured(group, method, model, "accuracy", kind):
         if strength is not None:
             found.setdefault(strength, []).append(value)
     return [(strength, mean(v)) for strength, v in sorted(found.items())]
 
 
-def corruption_section(tables):
+def corruption_part(tables, group):
+    names = {run["run"] for run in tables.runs(group + "-")}
     kinds = sorted({row["set"] for row in tables.measures
-                    if row["metric"] == "accuracy" and row["strength"] is not None})
+                    if row["metric"] == "accuracy" and row["strength"] is not None and row["run"] in names})
     figures, rows = [], []
     for kind in [None] * bool(kinds) + kinds:
-        series = [Series(name, colour, corrupted(tables, method, model, kind), dashed=dashed)
+        series = [Series(name, colour, corrupted(tables, group, method, model, kind), dashed=dashed)
                   for name, method, model, colour, dashed in MEASURED]
         series = [s for s in series if s.points]
         title = kind.replace("_", " ") if kind else "all kinds, mean"
         figures.append(figure(f"Accuracy %: {title}", series, "strength", spaced=True))
         keys = keys if len(figures) > 1 else series
     for name, method, model, _, _ in MEASURED:
-        points = corrupted(tables, method, model, None)
+        points = corrupted(tables, group, method, model, None)
         if points:
             error = 100 - mean(p[1] for p in points)
-            rows.append(("", [row_head(name), cell(number(error, 2), f"ood/{method}/{model}/corrupted")]))
-    body = table(["model", "mean error % on corrupted images"], rows) + panels(figures, keys) if figures else ""
-    return measure_section(tables, "corruptions", body)
+            rows.append(("", [row_head(name), cell(number(error, 2), f"{group}/{method}/{model}/corrupted")]))
+    return table(["model", "mean error % on corrupted images"], rows) + panels(figures, keys) if figures else ""
 
 
 def ood_figures(tables, group, sets):
@@ -676,7 +690,7 @@ def ood_figures(tables, group, sets):
     for name, method, model, _, _ in (MEASURED[0], MEASURED[2], MEASURED[3]):
         for set_ in sets:
             series = [Series(title, colour, [(at, v) for _, at, v in sorted(
-                          tables.measured(method, model, "entropy_share", which, group))], marks=False,
+                          tables.measured(group, method, model, "entropy_share", which))], marks=False,
                              dashed=dashed)
                       for title, colour, dashed, which in (("test images", 0, False, "test"),
                                                            ("foreign images", 2, True, set_))]
@@ -685,35 +699,27 @@ def ood_figures(tables, group, sets):
     return panels(figures, series) if figures else ""
 
 
-def auroc_table(tables, group, trained_on):
-    """For the nets of a group each set that is foreign to them; '' where there is none."""
+def ood_part(tables, group):
+    """Each set that is foreign to the group's nets."""
     names = {run["run"] for run in tables.runs(group + "-")}
     sets = sorted({row["set"] for row in tables.measures if row["metric"] == "auroc" and row["run"] in names})
     rows = []
     for name, method, model, _, _ in MEASURED:
-        found = {set_: v for set_, _, v in tables.measured(method, model, "auroc", group=group)}
+        found = {set_: v for set_, _, v in tables.measured(group, method, model, "auroc")}
         cells = [cell(number(found[s], 4) if s in found else "not run", f"{group}/{method}/{model}/auroc/{s}")
                  for s in sets]
         if found:
             rows.append(("", [row_head(name)] + cells))
-    head = [f"AUROC, trained on {trained_on}"] + [escape(s) for s in sets]
-    return table(head, rows) + ood_figures(tables, group, sets) if rows else ""
+    return table(["AUROC"] + [escape(s) for s in sets], rows) + ood_figures(tables, group, sets) if rows else ""
 
 
-def ood_section(tables):
-    body = [auroc_table(tables, "ood", "CIFAR-100"), auroc_table(tables, "ood10", "CIFAR-10")]
-    if any(body) and not all(body):
-        body.append(none_yet("the nets of the other CIFAR have"))
-    text, runs = measure_section(tables, "ood", "".join(body))
-    return text, runs + tables.runs("ood10-")
-
-
-def flatness_section(tables):
-    series = [Series(name, colour, [p[1:] for p in sorted(tables.measured(method, model, "flatness"))],
+def flatness_part(tables, group):
+    series = [Series(name, colour, [p[1:] for p in sorted(tables.measured(group, method, model, "flatness"))],
                      dashed=dashed) for name, method, model, colour, dashed in MEASURED]
     series = [s for s in series if s.points]
-    plot = [figure("Rise of the training loss", series, "\u03c3", spaced=True, zero=True)] if series else []
-    return measure_section(tables, "flatness", panels(plot, series))
+    if not series:
+        return ""
+    return panels([figure("Rise of the training loss", series, "\u03c3", spaced=True, zero=True)], series)
 
 
 # ------------------------------------------------------------------- theory, text, page
@@ -770,10 +776,11 @@ def all_sections(tables):
     yield "curves", "Learning curves around T0", curves_section(tables)
     for kind, title, x_name, about, usual in SWEEPS:
         yield f"sweep-{kind}", title, sweep_section(tables, kind, x_name, about, usual)
-    yield "reliability", "Reliability: is the net as good as it thinks?", reliability_section(tables)
-    yield "corruptions", "Corrupted images", corruption_section(tables)
-    yield "ood", "Foreign images", ood_section(tables)
-    yield "flatness", "Flatness", flatness_section(tables)
+    reliability = measure_section(tables, "reliability", reliability_part)
+    yield "reliability", "Reliability: is the net as good as it thinks?", reliability
+    yield "corruptions", "Corrupted images", measure_section(tables, "corruptions", corruption_part, MEASURED_GROUPS[:2])
+    yield "ood", "Foreign images", measure_section(tables, "ood", ood_part)
+    yield "flatness", "Flatness", measure_section(tables, "flatness", flatness_part)
     yield "quadratic", "The noisy quadratic problem", quadratic_section(tables)
     yield "text", "Text", text_section(tables)
     yield "cifar10", "CIFAR-10", main_section(tables, "c10")

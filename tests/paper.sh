@@ -80,7 +80,7 @@ check "its numbers are those of the stopped run" cmp "$t/direct.tail" "$t/grid.t
 export SEEDS=1
 more=text
 [ "$mode" = full ] && more="sweeps text main10 text500"
-for program in "quadratic quadratic" "measure ood ood10"; do
+for program in "quadratic quadratic" "measure oodfew ood ood10"; do
     if [ ! -x "$build/${program%% *}" ]; then skipped=$((skipped + 1)); echo "SKIP ${program#* }: no $build/${program%% *}"
     elif [ "$mode" = full ] || [ "$program" = "quadratic quadratic" ]; then more="$more ${program#* }"; fi
 done
@@ -93,6 +93,7 @@ check "the other lane" [ $code = 0 ]
 check "the lanes: each run once" no_twins "$RESULTS/grid.csv"
 if [ "$mode" = full ] && [ -x "$build/measure" ]; then
     check "the deep ensemble's foreign images" env SEEDS="1 2" sh examples/paper.sh ood
+    check "the members of the sweep" says "^oodfew-late-1,member3,accuracy,test,," "$RESULTS/measures.csv"
     check "its rows" says "^ood-deep,ensemble,auroc,noise,," "$RESULTS/measures.csv"
 fi
 for file in text results; do check "the lanes: $file.csv" sh -c "[ -z \"\$(sort $RESULTS/$file.csv | uniq -d)\" ]"; done
@@ -135,6 +136,7 @@ check "report: says that it is the quick form" says "Its numbers mean nothing" "
 check "report: no other bits" no says "other arithmetic" "$report"
 if [ "$mode" = full ]; then
     check "report: nothing is missing" no says "No data yet" "$report"
+    check "report: few images" says 'data-cell="oodfew/late/averaged/corrupted">[0-9]' "$report"
     check "report: the deep ensemble" says 'data-cell="ood/deep/ensemble/auroc/noise">0' "$report"
 else
     check "report: missing runs" says 'data-cell="c10/sgd/single" colspan="5">not run' "$report"
