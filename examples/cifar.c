@@ -37,8 +37,9 @@
    changes once per epoch, by the number of whole epochs done.  T0 = E: after E whole epochs.  K,
    where neither --members nor a preset gives it: as many, up to 10, as have LP_TURNS_LEAST turns
    in the minibatches after T0; if that leaves one, training is plain, and a note on stderr says
-   so.  SWA from S: the weights at the ends of the epochs S, S+1, ... are averaged.  Exit code 1:
-   training failed; 2: wrong options or data. */
+   so.  --accumulate N is the control: as few steps as N members leave, without copies; the last step
+   of an epoch may have fewer minibatches.  SWA from S: the weights at the ends of the epochs S, S+1,
+   ... are averaged.  Exit code 1: training failed; 2: wrong options or data. */
 
 #define _POSIX_C_SOURCE 200809L
 #define _DEFAULT_SOURCE 1 /* for huge pages */
@@ -65,7 +66,7 @@ typedef struct options {
     const char    *data, *net, *late;
     const char    *results, *run;
     int            preset, dataset, t0, swa_from, batch, cutout, limit_train, limit_test;
-    int            validation, mc_dropout, ensemble;
+    int            validation, mc_dropout, ensemble, accumulate;
     int            members; /* 0 until choose_members */
     int            half, direct_conv, recompute, confusion;
     double         test_share; /* of own pictures */
@@ -122,7 +123,7 @@ static options default_options(int preset_index, int epochs, double decay)
     o.members = preset_index ? 10 : 0;
     o.batch = 128;
     o.run = "run";
-    o.ensemble = 1;
+    o.ensemble = o.accumulate = 1;
     o.limit_train = o.limit_test = MAX_IMAGES;
     o.lr = 0.1;
     o.lr_from = p->lr_from * scale;
@@ -160,6 +161,9 @@ static option_list list_options(options *o)
         option_real("--sigma0", "X", "relative noise of the copies", &o->sigma0, 0, 10),
         option_real("--gamma", "X", "scale of base gradients: 1 sum, 1/K mean", &o->gamma, 1e-6,
                     1e6),
+        option_int("--accumulate", "N",
+                   "no copies, but after T0 a step by the sum of N minibatches", &o->accumulate, 1,
+                   1024),
         option_int("--swa-from", "E", "average weights from the end of epoch E; 0: never",
                    &o->swa_from, 0, INT_MAX),
         option_real("--ema", "D",
@@ -255,6 +259,9 @@ static void check_options(options *o)
     if (o->mc_dropout && o->dropout <= 0)
         die(EXIT_USAGE, "--mc-dropout %d: expected --dropout with it", o->mc_dropout);
     check_ensemble(o);
+    if (o->accumulate > 1 && o->families)
+        die(EXIT_USAGE, "--accumulate %d: expected --late none with it, not %s", o->accumulate,
+            o->late);
     int begin = o->families ? o->t0 : 0;
     if (o->files.branch && o->common.epochs <= o->t0)
         die(EXIT_USAGE, "--epochs %d: expected more than the %d that the checkpoint %s has done",
@@ -409,6 +416,7 @@ static trainer build(const options *o, const data_set *d, int inference)
     trainer t = trainer_create(&desc, o->batch, &a, &d->train, &d->test);
     t.bar = progress_start(1, "img", o->common.quiet || o->files.eval);
     lp_tensor *image = o->half ? lp_avgpool2d(t.net, t.image, 2, 2) : t.image;
+    t.summed = 1;
     trainer_compile(&t, net_build(t.net, image, o->kind, d->train.classes, o->dropout));
     return t;
 }
@@ -437,6 +445,8 @@ static void print_setup(const options *o, const trainer *t, const char *name)
     printf("%s, %ld parameters", o->net, (long)info.parameters);
     if (o->families) printf(", %ld of them late-phase: %d members", (long)info.late, o->members);
     if (o->families && !o->files.eval) printf(" after epoch %d", o->t0);
+    if (o->accumulate > 1)
+        printf(", after epoch %d a step for %d minibatches", o->t0, o->accumulate);
     printf("\n%s, %d thread%s, %.0f MB\n", lp_isa_name(info.isa), o->common.threads,
            o->common.threads > 1 ? "s" : "", (double)info.bytes / 1e6);
     fflush(stdout);
@@ -480,6 +490,7 @@ static void train_all(trainer *t, const options *o, FILE *csv)
             t->at_t0 = t->last;
             trainer_check(t, lp_late_begin(t->net));
         }
+        t->parts = epoch <= o->t0 ? 1 : o->accumulate;
         t->ema = o->families && epoch <= o->t0 ? 0 : o->ema;
         double lr =
             (double)lp_lr_linear((float)o->lr, (float)o->lr_end, o->lr_from, o->lr_to, epoch - 1);

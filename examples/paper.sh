@@ -79,11 +79,13 @@ fi
 # state of a plain training (its trunk, --branch) with the others of its seed; `-`: it shares nothing.
 table() {
     cat <<END
+# (steps: without copies, but as few steps of the weights as the late phase of K members has)
 # kind     run            seeds  from    options, after those of the group
 main       sgd            each   $t0     --late none --ema 0.999
 main       late           each   $t0     --late bn,head --members $k --ema 0.999
 main       swa            each   $t0     --late none $flat
 main       late-swa       each   $t0     --late bn,head --members $k $flat
+main       steps          first  $t0     --late none --accumulate $k
 main       from0          first  -       --late bn,head --members $k --t0 0
 main       hyper          first  -       --late hyper --members $k --t0 $t0
 main       rank1          first  -       --late rank1 --members $k --t0 $t0
@@ -93,6 +95,7 @@ sweeps     sgd            each   $t0     --late none
 sweeps     ema            each   $t0     --late none --ema $ema_few
 sweeps     swa            each   $t0     --late none $flat
 sweeps     late-swa       each   $t0     --late bn,head --members $k_few $flat
+sweeps     steps          each   $t0     --late none --accumulate $k_few
 sweeps     k2             each   $t0     --late bn,head --members 2
 sweeps     k3             each   $t0     --late bn,head --members 3
 sweeps     k5             each   $t0     --late bn,head --members 5

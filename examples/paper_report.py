@@ -329,6 +329,7 @@ MAIN = (
     ("late-phase, ensemble", "late", "ensemble", "ensemble", 1),
     ("late-phase + SWA, ensemble", "late-swa", "ensemble-swa", "ensemble + SWA", 3),
     ("one member, on average", "late", "members", None, 1),
+    ("no copies, the late phase's number of steps", "steps", "single", "no copies", 0),
     ("the single net at T0", "to T0", "single", None, 0),
     ("late-phase from T0 = 0", "from0", "averaged", None, 1),
     ("late-phase hypernetwork", "hyper", "averaged", None, 1),

@@ -21,7 +21,8 @@ struct trainer {
     lp_net          *net;
     lp_tensor       *image, *label; /* inputs [batch, side, side, CHANNELS], [batch]          */
     int              batch;         /* capacity                                               */
-    int              parts;         /* of a minibatch, batch images each; their gradients' mean */
+    int              parts;         /* of a minibatch, batch images each                      */
+    int              summed;        /* by the sum of the parts' gradients, not their mean     */
     uint64_t         seed;          /* of the order of images                                 */
     augmentation     augment;       /* of training images                                     */
     const image_set *train, *test;
@@ -167,7 +168,8 @@ static inline void trainer_resume(trainer *t, const fact_file *f, int epochs, in
 }
 
 /* A minibatch, the next `rows` images, in parts as large as the net takes: the gradient is the mean
-   over all of them, BatchNorm's statistics are those of a part. Returns the sum of the losses. */
+   over all of them, or the sum of the parts' means; BatchNorm's statistics are those of a part.
+   Returns the sum of the losses. */
 static inline double train_minibatch(trainer *t, int epoch, int rows, double lr)
 {
     double sum = 0;
@@ -177,7 +179,8 @@ static inline double train_minibatch(trainer *t, int epoch, int rows, double lr)
         n = rows - done < t->batch ? rows - done : t->batch;
         trainer_load(t, epoch, t->first + done, n);
         t->waited += seconds_now() - start;
-        trainer_check(t, lp_gradient(t->net, n == rows ? 1 : (float)n / (float)rows, &loss));
+        float share = n == rows || t->summed ? 1 : (float)n / (float)rows;
+        trainer_check(t, lp_gradient(t->net, share, &loss));
         sum += (double)loss * n;
     }
     trainer_check(t, lp_step(t->net, (float)lr));

@@ -115,6 +115,7 @@ same "a BatchEnsemble is judged as an ensemble" "$(value test_acc) $(value test_
 refuse "BatchEnsemble of how many?" 2 "expected --members K" "$cifar" --data "$dir/varied" --late batchensemble --t0 0
 refuse "the average of a BatchEnsemble" 2 "expected --save-members" run varied --late batchensemble --t0 0 --save "$dir/b.st"
 refuse "a run named in two cells" 2 "--run 'a,b'" run varied --run a,b
+accept "a step for two minibatches" '^result .*late=none ' run varied --late none --t0 0 --accumulate 2
 accept "dropout" '^result .*late=none ' run varied --late none --dropout 0.3 --mc-dropout 3
 has "MC dropout" '^MC dropout, 3 passes  '
 accept "deep ensemble" '^result .*seed=2 ' run varied --late none --ensemble 2 --save "$dir/m%d.st" \
@@ -141,6 +142,7 @@ refuse "two ways to make weights" 1 "rank1 and hyper" run good --late rank1,hype
 refuse "no hypernetwork" 1 "no weight is made from templates" run good --late hyper --net resnet-8
 refuse "signs too late" 2 "--late batchensemble: expected --t0 0" run good --late batchensemble
 refuse "dropout in a ResNet" 2 "--dropout 0.1: expected a wrn" run good --dropout 0.1 --net resnet-8
+refuse "a step for two minibatches, with copies" 2 "--accumulate 2: expected --late none" run good --accumulate 2
 refuse "masks without dropout" 2 "--mc-dropout 3: expected --dropout" run good --mc-dropout 3
 refuse "nets with one checkpoint" 2 "--ensemble 2: expected without --checkpoint" run good --ensemble 2 --checkpoint "$dir/c.st"
 refuse "nets with one file" 2 "expected a %d in the name" run good --ensemble 2 --save "$dir/one.st"

@@ -462,6 +462,49 @@ static void made_ahead(void)
     }
 }
 
+static trainer parts_trainer(const image_set *s)
+{
+    const float  mean[] = { 0.4f, 0.5f, 0.6f }, deviation[] = { 0.2f, 0.3f, 0.4f };
+    augmentation a = augmentation_default(3, mean, deviation);
+    lp_desc      desc = lp_desc_default();
+    trainer      t = trainer_create(&desc, 8, &a, s, s);
+    lp_tensor   *x = lp_conv(t.net, t.image, "conv", 4, 3, 2);
+    x = lp_relu(t.net, lp_batchnorm(t.net, x, "bn"));
+    trainer_compile(&t, lp_linear(t.net, lp_avgpool(t.net, x), "fc", 3));
+    lp_shuffle(3, 1, t.order, s->count);
+    return t;
+}
+
+/* A step of 8 + 8 + 4 images goes by the mean of the gradients over all 20, or by the sum of the three
+   means. */
+static void steps_of_parts(void)
+{
+    int labels[20];
+    for (int i = 0; i < 20; i++) labels[i] = i % 3;
+    write_set("", labels, 20);
+    image_set s = read_set();
+    for (int summed = 0; summed < 2; summed++) {
+        trainer t[2] = { parts_trainer(&s), parts_trainer(&s) };
+        t[0].parts = 3;
+        t[0].summed = summed;
+        train_minibatch(&t[0], 1, 20, 0.1);
+        for (int first = 0; first < 20; first += 8) {
+            int rows = minibatch_rows(&t[1], &s, first);
+            trainer_load(&t[1], 1, first, rows);
+            CHECK_INT(lp_gradient(t[1].net, summed ? 1 : (float)rows / 20, NULL), LP_OK);
+        }
+        CHECK_INT(lp_step(t[1].net, 0.1f), LP_OK);
+        for (int i = 0; i < 5; i++) { /* conv, scale, shift, fc, bias: at least 3 numbers each */
+            lp_real *value[2];
+            for (int k = 0; k < 2; k++)
+                value[k] = lp_values(t[k].net, lp_parameter_at(t[k].net, i), LP_SINGLE);
+            CHECK_BITS(value[0], value[1], 3 * sizeof(lp_real));
+        }
+        for (int k = 0; k < 2; k++) trainer_destroy(&t[k]);
+    }
+    image_set_free(&s);
+}
+
 /* Breaks when ties count for or against the right class by chance: of equal ones the first is likelier,
    as the largest is chosen. */
 static void ranks(void)
@@ -485,6 +528,7 @@ static const test_case cases[] = {
     T(crops),
     T(scales),
     T(made_ahead),
+    T(steps_of_parts),
     T(ranks),
 };
 
