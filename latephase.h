@@ -558,7 +558,8 @@ LP_API lp_status lp_swa_swap(lp_net *net);
    bn1.running_mean, lstm0.weight_hh_l0) and order (convolutions [out, in, kh, kw], matrices [out,
    in], the inputs of a linear layer behind a map as [c, h, w]).  Failures: LP_ERR_FILE, a sentence.
    Metadata: text that a program wants to find again (lp_find_meta), both UTF-8; keys other than
-   "format" and those that begin with "latephase." */
+   "format" and those that begin with "latephase."  No parameter may be called __metadata__, or as
+   other arrays of the net's file are (bn1.running_mean, member0.NAME): LP_ERR_NAME. */
 typedef struct lp_meta {
     const char *key, *value;
 } lp_meta;
@@ -577,7 +578,8 @@ LP_API lp_status lp_copy_weights(lp_net *to, lp_net *from, int which);
    phase; the file must have desc.late.members); optimisers start again.  All tensors must be there,
    with the net's shapes, and no others but members, training state and num_batches_tracked; all
    numbers finite.  LP_PARTIAL: one that is missing, not known or of another shape is left out, and
-   listed in left [cap] (may be NULL), a line each.  After a failure the net is as it was. */
+   listed in left [cap] (may be NULL), a line each; late-phase weights keep member 0's, for all.
+   After a failure the net is as it was, unless the file changed while it was read. */
 LP_API lp_status lp_load_weights(lp_net *net, const char *path, unsigned how, char *left,
                                  size_t cap);
 #ifndef LP_NO_TRAINING
@@ -4029,7 +4031,7 @@ static uint64_t lpi_tenth(uint64_t u, char *digit)
 }
 
 /* Writes fmt into out [cap], returns its length: %s string, %d int, %l int64, %t shape of an
-   lpi_tensor, %% percent. */
+   lpi_tensor. */
 static size_t lpi_format(char *out, size_t cap, const char *fmt, va_list ap)
 {
     size_t n = 0;
@@ -4052,7 +4054,7 @@ static size_t lpi_format(char *out, size_t cap, const char *fmt, va_list ap)
             while (u);
             if (v < 0) digits[--at] = '-';
             s = digits + at;
-        } else if (LPI_MESSAGES && *fmt == 't') {
+        } else if (LPI_MESSAGES) {
             const lpi_tensor *t = va_arg(ap, const lpi_tensor *);
             digits[--at] = ']';
             for (int i = t->pub.rank - 1; i >= 0; i--) {
@@ -4063,7 +4065,7 @@ static size_t lpi_format(char *out, size_t cap, const char *fmt, va_list ap)
             }
             digits[--at] = '[';
             s = digits + at;
-        } else s = "%";
+        }
         while (*s && n + 1 < cap) out[n++] = *s++;
     }
     out[n] = 0;
@@ -5939,10 +5941,11 @@ static void lpi_conv2d_absorb_sum(lp_net *net, lpi_node *node)
     if (!sum) return;
     lpi_tensor *other = sum->in[sum->in[0] == node->out];
     if (other->node && other->node->index > node->index) return; /* not there yet */
+    if (lpi_next_user(net, other, node) != sum) return; /* its gradient is a sum in another order */
     own->plus = node->inputs;
     node->in[node->inputs++] = other;
-    /* x + conv(x): dx would be added to dy, which is still read */
-    if (other != node->in[0]) node->grad_in_place |= 1u << own->plus;
+    /* x + conv(x), w + conv(x, w): dx, dw would be added to dy, which is still read */
+    if (other != node->in[0] && other != node->in[1]) node->grad_in_place |= 1u << own->plus;
     node->flags &= ~(unsigned)LPI_REPEATABLE; /* r may be gone by then */
     lpi_take_over(net, node, sum);
     lpi_declare_use(node, &lpi_root(other)->value, LPI_FORWARD);
@@ -6019,7 +6022,7 @@ LP_API lp_tensor *lp_conv2d(lp_net *net, lp_tensor *x, lp_tensor *w, lp_tensor *
     lpi_geom g = lpi_geom_of(x->dim, dim, kh, kw, stride);
     g.top = pad == LP_SAME ? (kh - 1) / 2 : pad;
     g.left = pad == LP_SAME ? (kw - 1) / 2 : pad;
-    g.winograd = !net->desc.direct_conv && lpi_winograd_fits(&g);
+    g.winograd = !net->desc.direct_conv && x != w && lpi_winograd_fits(&g); /* writes dx, then dw */
     if (kh == 1 && kw == 1 && stride == 1 && g.top == 0) { /* an image is one long row */
         g.w = g.ow = g.h * g.w;
         g.h = g.oh = 1;
@@ -6762,8 +6765,8 @@ static void lpi_plan_values(lp_net *net, lpi_plan *plan)
         lpi_give_slot(plan, &node->saved, lpi_sizes_of(net, node, plan->training).saved);
         if (y->alias) continue;
         lpi_give_slot(plan, &y->again, y->size);
-        if ((node->flags & LPI_IN_PLACE) && x->kind == LPI_RESULT && x->size == y->size
-            && y->value.birth == i && plan->slot[x->value.slot].death == i)
+        if ((node->flags & LPI_IN_PLACE) && x->kind == LPI_RESULT && y->value.birth == i
+            && plan->slot[x->value.slot].death == i)
             lpi_share_slot(plan, &y->value, x->value.slot, y->value.birth, y->value.death);
         else lpi_give_slot(plan, &y->value, y->size);
     }
@@ -7637,8 +7640,10 @@ LP_API lp_status lp_gradient(lp_net *net, float scale, lp_real *loss)
 {
     lp_status st = lpi_enter(net, LPI_TRAINING | LPI_UNSWAPPED, "lp_gradient");
     if (st != LP_OK) return st;
-    if (scale > 0 && scale <= 1e6f) st = lpi_add_gradient(net, (double)scale, loss);
-    else st = lpi_fail(net, LP_ERR_ARGUMENT, "lp_gradient: scale must be in (0, 1e6]");
+    if (scale > 0 && scale <= 1e6f)
+        return lpi_leave(net, lpi_add_gradient(net, (double)scale, loss));
+    net->pending = 0;
+    st = lpi_fail(net, LP_ERR_ARGUMENT, "lp_gradient: scale must be in (0, 1e6]");
     return lpi_leave(net, st);
 }
 
@@ -7914,8 +7919,9 @@ LP_API lp_status lp_bn_estimate(lp_net *net, int which)
                       "minibatch are not finite; nothing was changed",
                       which);
     if (st == LP_OK) {
-        int64_t n = net->estimated[which] += net->rows;
-        lpi_commit_statistics(net, (double)net->rows / (double)n);
+        int     rows = lpi_max(net->rows, 1); /* none: a net without inputs */
+        int64_t n = net->estimated[which] += rows;
+        lpi_commit_statistics(net, (double)rows / (double)n);
         lpi_carry_on(net);
         net->average_step = -1;
     }
@@ -8821,12 +8827,17 @@ static int lpi_json_next(lpi_json *j, lp_entry *e)
     return 0;
 }
 
+/* 0: it is not there, or j has a problem. */
+static int lpi_find_entry(lpi_json *j, const lp_source *file, const char *name, lp_entry *e)
+{
+    for (lpi_json_open(j, file); !j->problem && lpi_json_next(j, e);)
+        if (lpi_equal(e->name, name)) return 1;
+    return 0;
+}
 LP_API int lp_find_entry(const lp_source *file, const char *name, lp_entry *entry)
 {
     lpi_json j;
-    for (lpi_json_open(&j, file); !j.problem && lpi_json_next(&j, entry);)
-        if (lpi_equal(entry->name, name)) return 1;
-    return 0;
+    return lpi_find_entry(&j, file, name, entry);
 }
 LP_API int lp_find_meta(const lp_source *file, const char *key, char *value, size_t cap)
 {
@@ -8847,10 +8858,12 @@ static uint64_t lpi_hash_text(const char *s)
     for (; *s; s++) h = lpi_mix64(h + (unsigned char)*s);
     return h;
 }
-/* Has the header two equal names, or too many?  Compares with 128 at a time, and hashes only. */
-static int lpi_twice(const lp_source *file, lp_entry *e)
+/* What is wrong with the name e: it is there twice, or one of too many; or NULL.  Compares with 128
+   at a time, and hashes only. */
+static const char *lpi_twice(const lp_source *file, lp_entry *e)
 {
-    uint64_t some[128];
+    static const char twice[] = "is there twice, or is tensor number 65536";
+    uint64_t          some[128];
     for (int first = 0, entries = 1; first < entries; first += 128) {
         lpi_json j;
         int      n = 0;
@@ -8858,18 +8871,25 @@ static int lpi_twice(const lp_source *file, lp_entry *e)
         for (lpi_json_open(&j, file); lpi_json_name(&j, e->name, sizeof e->name); entries++) {
             uint64_t h = lpi_hash_text(e->name);
             for (int i = 0; i < n; i++)
-                if (some[i] == h) return 1;
+                if (some[i] == h) return twice;
             if (entries >= first && n < 128) some[n++] = h;
-            if (entries == LPI_MOST_ENTRIES) return 1; /* what follows would take long */
+            if (entries == LPI_MOST_ENTRIES) return twice; /* what follows would take long */
             if (lpi_equal(e->name, "__metadata__")) lpi_json_meta(&j, NULL, NULL, 0);
             else lpi_json_entry(&j, e);
         }
+        if (j.problem) return j.problem;
     }
-    return 0;
+    return NULL;
+}
+/* A sentence about the entry e, or, where it has no name, about the file. */
+static lp_status lpi_about_entry(const lp_entry *e, const char *problem, char *error, size_t cap)
+{
+    lpi_say(error, cap, e->name[0] ? "\"%s\" %s" : "%s%s", e->name, problem);
+    return LP_ERR_FILE;
 }
 /* No holes, no overlaps: then the tensors that are not empty are the way from the first byte to the
    last, so that every end but the last is a beginning.  Sums of hashes compare the two sets. */
-static int lpi_check_header(const lp_source *file, char *error, size_t cap)
+static lp_status lpi_check_header(const lp_source *file, char *error, size_t cap)
 {
     lpi_json j;
     lp_entry e;
@@ -8877,19 +8897,17 @@ static int lpi_check_header(const lp_source *file, char *error, size_t cap)
     e.name[0] = 0;
     for (lpi_json_open(&j, file); !j.problem && lpi_json_next(&j, &e); e.name[0] = 0)
         sum += lpi_mix64(e.at) - lpi_mix64(e.at + e.bytes);
-    if (j.problem)
-        return (void)lpi_say(error, cap, e.name[0] ? "\"%s\" %s" : "%s%s", e.name, j.problem), 0;
-    if (sum != lpi_mix64(j.data) - lpi_mix64(file->size))
-        return (void)lpi_say(error, cap, "the tensors leave holes in the data, or overlap"), 0;
-    return 1;
+    if (j.problem) return lpi_about_entry(&e, j.problem, error, cap);
+    if (sum == lpi_mix64(j.data) - lpi_mix64(file->size)) return LP_OK;
+    e.name[0] = 0;
+    return lpi_about_entry(&e, "the tensors leave holes in the data, or overlap", error, cap);
 }
 LP_API lp_status lp_check_file(const lp_source *file, char *error, size_t cap)
 {
-    lp_entry e;
-    if (!lpi_check_header(file, error, cap)) return LP_ERR_FILE;
-    if (!lpi_twice(file, &e)) return LP_OK;
-    lpi_say(error, cap, "\"%s\" is there twice, or is tensor number 65536", e.name);
-    return LP_ERR_FILE;
+    lp_entry    e;
+    lp_status   st = lpi_check_header(file, error, cap);
+    const char *problem = st == LP_OK ? lpi_twice(file, &e) : NULL;
+    return problem ? lpi_about_entry(&e, problem, error, cap) : st;
 }
 
 /* ---- numbers */
@@ -9175,11 +9193,20 @@ static void lpi_leave_out(lpi_loading *l, const char *name, const char *why)
 {
     l->used += lpi_say(l->left + l->used, l->cap - l->used, "%s %s\n", name, why);
 }
+/* "member3.bn1.weight": 3; others: -1. */
+static int lpi_member_in(const char *name)
+{
+    const char *s = lpi_behind(name, "member");
+    int         k = 0;
+    if (!s || *s < '0' || *s > '9') return -1;
+    for (; *s >= '0' && *s <= '9' && k < 10000; s++) k = 10 * k + *s - '0';
+    return *s == '.' ? k : -1;
+}
 /* Tensors that a model's file may have beside the model's own. */
 static int lpi_is_extra(const lp_entry *e)
 {
-    const char *s = e->name, *behind = lpi_behind(s, "member");
-    if (lpi_behind(s, "state.") || (behind && *behind >= '0' && *behind <= '9')) return 1;
+    const char *s = e->name;
+    if (lpi_behind(s, "state.") || lpi_member_in(s) >= 0) return 1;
     while (*s && !lpi_equal(s, ".num_batches_tracked")) s++;
     return *s && e->dtype == LP_I64;
 }
@@ -9214,19 +9241,21 @@ static lp_status lpi_load_all(lpi_loading *l, int store)
     lpi_walk  w = l->start;
     for (lpi_json_open(&j, l->file); st == LP_OK && lpi_json_next(&j, &e);)
         st = lpi_load_entry(l, &w, &e, store);
-    return st;
+    return st == LP_OK && j.problem ? lpi_fail(l->net, LP_ERR_FILE, "%s", j.problem) : st;
 }
 /* What the net has and the file has not. */
 static lp_status lpi_find_missing(lpi_loading *l)
 {
     lpi_walk  w = l->start, all = w;
     lpi_array a;
+    lpi_json  j;
     lp_entry  e;
     char      shape[96];
     int       missing = -l->found;
     while (lpi_next_array(&all, &a)) missing++;
     while (missing && lpi_next_array(&w, &a)) {
-        if (lp_find_entry(l->file, a.name, &e)) continue;
+        if (lpi_find_entry(&j, l->file, a.name, &e)) continue;
+        if (j.problem) return lpi_fail(l->net, LP_ERR_FILE, "%s", j.problem);
         if (l->partial) lpi_leave_out(l, a.name, "is not in the file");
         else
             return lpi_fail(l->net, LP_ERR_FILE, "the file lacks \"%s\" %s", a.name,
@@ -9252,18 +9281,15 @@ static lp_status lpi_load_and_store(lpi_loading *l)
                     "the file changed while it was read: load another one "
                     "before you go on");
 }
-/* K of a file: the members are numbered from 0. */
+/* K of a file, whose members are numbered from 0; -1: it cannot be read. */
 static int lpi_members_in(const lp_source *file)
 {
     lpi_json j;
     lp_entry e;
-    int      k = 0, most = 0;
-    for (lpi_json_open(&j, file); lpi_json_next(&j, &e); most = lpi_max(most, k)) {
-        const char *s = lpi_behind(e.name, "member");
-        for (k = 0; s && *s >= '0' && *s <= '9' && k < 10000; s++) k = 10 * k + *s - '0';
-        k = s && *s == '.' ? k + 1 : 0;
-    }
-    return most;
+    int      most = 0;
+    for (lpi_json_open(&j, file); lpi_json_next(&j, &e);)
+        most = lpi_max(most, lpi_member_in(e.name) + 1);
+    return j.problem ? -1 : most;
 }
 
 static lp_status lpi_read_weights(lp_net *net, const lp_source *file, unsigned how, char *left,
@@ -9275,6 +9301,7 @@ static lp_status lpi_read_weights(lp_net *net, const lp_source *file, unsigned h
     int         room = net->n_phi ? net->desc.late.members : 0;
     if (left && cap) left[0] = 0;
     if (lp_check_file(file, why, sizeof why) != LP_OK) return lpi_fail(net, LP_ERR_FILE, "%s", why);
+    if (members < 0) return lpi_fail(net, LP_ERR_FILE, "cannot be read");
     if ((how & LP_WITH_MEMBERS) && (members != room || !room))
         return lpi_fail(net, LP_ERR_FILE, "the file has %d members, the net has room for %d",
                         members, room);
@@ -9529,6 +9556,16 @@ static void lpi_put_file(lpi_writer *w)
     while (lpi_next_array(&walk, &a)) lpi_put_array(w, &a);
 }
 
+/* Would the file's reader take this array for something else?  A parameter has the name that another
+   array has in the file, or metadata, or a member. */
+static int lpi_is_taken(const lpi_walk *w, const lpi_array *a)
+{
+    const lpi_tensor *t = lpi_find_named(w->net, a->name, 0);
+    if (!t || t->kind != LPI_PARAMETER) return 0;
+    return t != a->tensor || lpi_equal(a->name, "__metadata__")
+           || (w->members > 0 && lpi_member_in(a->name) >= 0);
+}
+
 /* Checks names and metadata, and measures the header. */
 static lp_status lpi_prepare(lp_net *net, int members, int state, const lp_meta *meta, int metas,
                              lpi_writer *w)
@@ -9555,6 +9592,9 @@ static lp_status lpi_prepare(lp_net *net, int members, int state, const lp_meta 
         else if (a.name[LPI_LONGEST_NAME] || !lpi_is_utf8(a.name))
             st = lpi_fail(net, LP_ERR_NAME, "\"%s\": a name in a file has at most 255 bytes, UTF-8",
                           a.name);
+        else if (lpi_is_taken(&walk, &a))
+            st =
+                lpi_fail(net, LP_ERR_NAME, "\"%s\": in a file this is no parameter's name", a.name);
     if (st == LP_OK) lpi_put_header(w);
     w->header = w->bytes;
     lpi_memset(&w->hash, 0, sizeof w->hash);
@@ -9623,7 +9663,8 @@ static lp_status lpi_read_counters(lp_net *net, const lp_source *file, int64_t *
     static const char not_one[] = "this is not the state of a training, or not of this version";
     char              text[LPI_COUNTERS * 21], why[256], *at = text;
     int               good = 1, room = net->n_phi ? net->desc.late.members : 1;
-    if (!lpi_check_header(file, why, sizeof why)) return lpi_fail(net, LP_ERR_FILE, "%s", why);
+    if (lpi_check_header(file, why, sizeof why) != LP_OK)
+        return lpi_fail(net, LP_ERR_FILE, "%s", why);
     if (lp_find_meta(file, "latephase.state", text, sizeof text) < 0)
         return lpi_fail(net, LP_ERR_FILE, not_one);
     if (!lpi_checksum_fits(file))

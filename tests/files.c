@@ -1346,6 +1346,99 @@ static void sources_that_fail(void)
     lp_destroy(a.net);
 }
 
+/* A source of which the read number `bad` fails, and no other. */
+typedef struct flaky {
+    const blob *b;
+    long        reads, bad;
+} flaky;
+static int read_flaky(void *user, uint64_t at, void *to, size_t n)
+{
+    flaky *f = (flaky *)user;
+    memcpy(to, f->b->p + at, n);
+    return f->reads++ != f->bad;
+}
+
+/* Breaks when a read that fails once, at the end of any name, is taken for the end of the file: the net
+   would have some of its tensors, and LP_OK. */
+static void a_read_that_fails_once(void)
+{
+    static const unsigned how[] = { 0, LP_PARTIAL, LP_WITH_MEMBERS };
+    small_net             a = small_late();
+    blob weights = weights_with(a.net, LP_WITH_MEMBERS, NULL, 0), state = state_of(a.net);
+    small_train(&a, 10, 11);
+    blob before = state_of(a.net);
+    for (int way = 0; way < 4; way++) {
+        flaky     f = { way < 3 ? &weights : &state, 0, 0 };
+        lp_source s = { read_flaky, &f, f.b->n };
+        for (f.bad = 0; f.bad == 0 || f.reads >= f.bad; f.bad++) { /* until one too many */
+            f.reads = 0;
+            test_context("way %d, read %ld", way, f.bad);
+            lp_status st =
+                way < 3 ? lp_read_weights(a.net, &s, how[way], NULL, 0) : lp_read_state(a.net, &s);
+            CHECK_INT(st, f.reads > f.bad ? LP_ERR_FILE : LP_OK);
+            if (f.reads > f.bad && !strstr(lp_error(a.net), "changed while it was read"))
+                CHECK_UNCHANGED(a.net, &before);
+            else CHECK_INT(lp_state_load(a.net, before.p, before.n), LP_OK);
+        }
+        CHECK(f.bad > 20);
+    }
+    test_context("");
+    free(weights.p), free(state.p), free(before.p);
+    lp_destroy(a.net);
+}
+
+/* A late net with a parameter of that name beside a BatchNorm "bn". */
+static lp_net *net_with(const char *name)
+{
+    lp_desc desc = lp_desc_default();
+    int     dim[] = { 3 };
+    desc.late.families = LP_LATE_BN;
+    desc.late.members = 2;
+    lp_net    *net = lp_create(&desc);
+    lp_tensor *x = lp_input_rows(net, "x", 4, 3), *y = lp_labels(net, "y", 4);
+    lp_tensor *w = lp_parameter(net, name, 1, dim, LP_INIT_ONE, 1, LP_ROLE_BASE);
+    x = lp_mul(net, lp_batchnorm(net, x, "bn"), w);
+    MUST(net, lp_compile(net, lp_cross_entropy(net, x, y, 0), NULL, 0));
+    MUST(net, lp_late_begin(net));
+    return net;
+}
+/* Breaks when a file is written that nobody can read: with two arrays of one name. */
+static void names_of_files(void)
+{
+    static const struct {
+        const char *name;
+        int         plain, members, state; /* can be written */
+    } all[] = { { "bn.running_mean", 0, 0, 0 },     { "bn.running_var", 0, 0, 0 },
+                { "__metadata__", 0, 0, 0 },        { "member1.bn.weight", 1, 0, 0 },
+                { "state.delta.bn.bias", 1, 1, 1 }, { "state.momentum.bn.bias", 1, 1, 1 },
+                { "member2.bn.weight", 1, 0, 0 },   { "member.bn", 1, 1, 1 },
+                { "bn.running", 1, 1, 1 } };
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        lp_net *net = net_with(all[i].name);
+        for (int way = 0; way < 3; way++) {
+            blob      b = { NULL, 0, SIZE_MAX };
+            lp_sink   sink = { blob_take, &b };
+            unsigned  what = way == 1 ? LP_WITH_MEMBERS : 0;
+            lp_status st = way < 2 ? lp_write_weights(net, &sink, what, NULL, 0)
+                                   : lp_write_state(net, &sink, NULL, 0);
+            test_context("%s, way %d", all[i].name, way);
+            if (st == LP_OK) {
+                lp_source s = source_of(&b);
+                lp_net   *to = net_with(all[i].name);
+                CHECK_INT(way < 2 ? lp_read_weights(to, &s, what, NULL, 0) : lp_read_state(to, &s),
+                          LP_OK);
+                lp_destroy(to);
+            } else CHECK_TEXT(lp_error(net), all[i].name);
+            CHECK_INT(st == LP_OK, way == 0   ? all[i].plain
+                                   : way == 1 ? all[i].members
+                                              : all[i].state);
+            free(b.p);
+        }
+        lp_destroy(net);
+    }
+    test_context("");
+}
+
 /* Breaks when PyTorch's counters of BatchNorm, members or a training state stand in the way of a
    model. */
 static void ignored_tensors(void)
@@ -2070,6 +2163,8 @@ static const test_case cases[] = {
     T(longest_name),
     T(twice_far_apart),
     T(sources_that_fail),
+    T(a_read_that_fails_once),
+    T(names_of_files),
     T(ignored_tensors),
     T(real_nets),
     T(copies),

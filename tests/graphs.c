@@ -1466,6 +1466,63 @@ static void draw_residual(graph *g)
     if (y >= 0 && chance(g, 50)) norm_relu(g, y, chance(g, 70));
 }
 
+/* An op on maps of one shape, set[n], some of them each other's weights; -1, or of another shape. */
+static int among(graph *g, const int *set, int n, int weights)
+{
+    int a = chance(g, 40) ? set[n - 1] : set[below(g, n)], b = set[below(g, n)], y;
+    int k = chance(g, 50) ? 1 : 3, kind = below(g, 14);
+    if (kind < 4 && weights && chance(g, 60)) return make_conv_of(g, a, b, -1, 1, LP_SAME);
+    if (kind < 4) return make_conv(g, a, g->r[a].dim[3], k, chance(g, 80) ? k : 2, 1, LP_SAME, 0);
+    if (kind < 8) return append(g, ADD, 4, g->r[a].dim, a, b, -1);
+    if (kind < 10) return norm_relu(g, a, chance(g, 60));
+    if (kind == 10) return like(g, chance(g, 50) ? RELU : chance(g, 50) ? TANH : GELU, a);
+    if (kind == 11) return append(g, MUL, 4, g->r[a].dim, like(g, TANH, a), b, -1);
+    if (kind == 12) return make_window(g, MAXPOOL, a, k, 1, k / 2);
+    y = like(g, chance(g, 50) ? DROPOUT : RESHAPE, a);
+    if (g->r[y].op == DROPOUT) g->r[y].p = 0.3f;
+    return y;
+}
+/* Adds such ops, then the sum of all that nobody reads. */
+static int all_among(graph *g, int *set, int n, int weights)
+{
+    int z = -1;
+    for (int more = between(g, 3, 11); more > 0 && !full(g); more--) {
+        int y = among(g, set, n, weights);
+        if (y >= 0 && same_shape(&g->r[y], &g->r[set[0]])) set[n++] = y;
+    }
+    for (int i = 0; i < n; i++)
+        if (users(g, set[i]) == 0) z = z < 0 ? set[i] : sum(g, z, set[i]);
+    return z < 0 ? set[n - 1] : z;
+}
+/* Few maps of one shape, read by many in any order: gradients are sums over readers, in the order of
+   the graph whoever does the work of whom. */
+static void draw_dense(graph *g)
+{
+    int set[16], x = pick_map(g);
+    if (x >= 0)
+        x = make_conv(g, x, chance(g, 60) ? 16 * between(g, 1, 5) : between(g, 1, 40), 1, 1, 1,
+                      LP_SAME, 1);
+    if (x < 0) return;
+    set[0] = x;
+    x = all_among(g, set, 1, 0);
+    if (chance(g, 50)) make_matmul(g, make_avgpool(g, x), between(g, 1, 4), 1);
+}
+/* The same of maps that do not follow the batch, and may be the weights of convolutions. */
+static void draw_weights(graph *g)
+{
+    int set[16], n = 0, c = chance(g, 25) ? 16 : between(g, 1, 5), dim[4], size;
+    dim[0] = c == 16 ? 3 : between(g, 1, 3), dim[1] = c == 16 ? 3 : between(g, 1, 3);
+    dim[2] = dim[3] = c;
+    set[n++] = parameter(g, 4, dim, 0, 0.6);
+    if (chance(g, 70)) set[0] = like(g, TANH, set[0]);
+    if (chance(g, 50)) set[n++] = parameter(g, 4, dim, 0, 0.6);
+    int x = all_among(g, set, n, 1);
+    size = (int)product(4, dim);
+    x = append(g, RESHAPE, 1, &size, x, -1, -1);
+    int in = make_input(g, 2, size, 1, 1);
+    make_matmul(g, append(g, MUL, 2, g->r[in].dim, in, x, -1), between(g, 1, 4), 1);
+}
+
 /* Tokens, embedding, one or two LSTMs. */
 static void draw_recurrent(graph *g)
 {
@@ -1507,7 +1564,8 @@ typedef struct block {
 static const block blocks[] = { { draw_chain, 16 },     { draw_wide_block, 16 },
                                 { draw_option_a, 14 },  { draw_hyper, 12 },
                                 { draw_recurrent, 12 }, { draw_equal, 8 },
-                                { draw_residual, 10 } };
+                                { draw_residual, 10 },  { draw_dense, 24 },
+                                { draw_weights, 10 } };
 enum { BLOCKS = sizeof blocks / sizeof blocks[0] };
 
 static void draw_some(graph *g)

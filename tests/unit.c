@@ -1105,6 +1105,41 @@ static void refused_statistics(void)
     lp_destroy(t.net);
 }
 
+/* Breaks when a pass that is refused counts among the images of an estimate, or moves it. */
+static void refused_estimate(void)
+{
+    lp_desc desc = tiny_desc(0);
+    tiny    a = tiny_compiled(&desc, N, 0), b = tiny_compiled(&desc, N, 0);
+    for (int i = 0; i < 3; i++) {
+        tiny_fill(&a, i, N), tiny_fill(&b, i, N);
+        CHECK_INT(lp_bn_estimate(a.net, LP_SINGLE), LP_OK);
+        CHECK_INT(lp_bn_estimate(b.net, LP_SINGLE), LP_OK);
+        a.x->data[5] = (lp_real)(sizeof(lp_real) == 4 ? 1e25 : 1e200);
+        CHECK_INT(lp_bn_estimate(a.net, LP_SINGLE), LP_ERR_NONFINITE);
+    }
+    CHECK_SAME_STATE(a.net, b.net);
+    lp_destroy(a.net), lp_destroy(b.net);
+}
+
+/* Breaks when a net without inputs, of parameters alone, divides by the number of its rows. */
+static void no_inputs(void)
+{
+    lp_desc    desc = tiny_desc(0);
+    lp_net    *net = lp_create(&desc);
+    lp_tensor *x = shaped(net, "x", 2, 4, 3, 1, 1), *to = shaped(net, "to", 2, 4, 3, 1, 1);
+    lp_tensor *y = lp_batchnorm(net, x, "bn");
+    CHECK_INT(lp_compile(net, lp_mean_squared_error(net, y, to), NULL, 0), LP_OK);
+    CHECK_INT(lp_bn_reset(net), LP_OK);
+    for (int pass = 0; pass < 3; pass++) CHECK_INT(lp_bn_estimate(net, LP_SINGLE), LP_OK);
+    const lp_real *mean = lp_statistics(net, "bn", LP_SINGLE), *v = lp_values(net, x, LP_SINGLE);
+    for (int c = 0; c < 3; c++)
+        CHECK_NEAR(mean[c],
+                   ((double)v[c] + (double)v[3 + c] + (double)v[6 + c] + (double)v[9 + c]) / 4,
+                   1e-6);
+    CHECK_INT(lp_train_step(net, 0.1f, NULL), LP_OK);
+    lp_destroy(net);
+}
+
 /* Breaks when a graph that cannot mean what its builder thinks is accepted: a loss as an input, an
    input as the prediction, the head family without a head; all are sticky. */
 static void errors_meaning(void)
@@ -1183,6 +1218,10 @@ static void refused_accumulation(void)
     spoil(&a, 0);
     CHECK_INT(lp_gradient(a.net, 1, NULL), LP_ERR_NONFINITE);
     CHECK_INT(lp_step(a.net, 0.05f), LP_ERR_ORDER); /* nothing is pending */
+    tiny_fill(&a, 1, N);
+    CHECK_INT(lp_gradient(a.net, 1, NULL), LP_OK);
+    CHECK_INT(lp_gradient(a.net, 0, NULL), LP_ERR_ARGUMENT);
+    CHECK_INT(lp_step(a.net, 0.05f), LP_ERR_ORDER);
     tiny_fill(&a, 2, N), tiny_fill(&b, 2, N);
     CHECK_INT(lp_gradient(a.net, 1, NULL), LP_OK);
     CHECK_INT(lp_gradient(b.net, 1, NULL), LP_OK);
@@ -3949,6 +3988,8 @@ static const test_case cases[] = {
     T(late_by_role),
     T(second_loss),
     T(refused_statistics),
+    T(refused_estimate),
+    T(no_inputs),
     T(errors_meaning),
     T(state_names),
     T(accumulation_dropout),
