@@ -9556,8 +9556,8 @@ static void lpi_put_file(lpi_writer *w)
     while (lpi_next_array(&walk, &a)) lpi_put_array(w, &a);
 }
 
-/* Would the file's reader take this array for something else?  A parameter has the name that another
-   array has in the file, or metadata, or a member. */
+/* Would the file's reader take this array for something else: a parameter that is called as another
+   array is in the file, or metadata, or a member? */
 static int lpi_is_taken(const lpi_walk *w, const lpi_array *a)
 {
     const lpi_tensor *t = lpi_find_named(w->net, a->name, 0);

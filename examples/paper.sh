@@ -79,13 +79,16 @@ fi
 # state of a plain training (its trunk, --branch) with the others of its seed; `-`: it shares nothing.
 table() {
     cat <<END
-# (steps: without copies, but as few steps of the weights as the late phase of K members has)
+# (Controls: steps has as few steps of the weights as a late phase of K members, without copies;
+# one0.005 has the weight decay of row wd0.005, without copies.)
 # kind     run            seeds  from    options, after those of the group
 main       sgd            each   $t0     --late none --ema 0.999
 main       late           each   $t0     --late bn,head --members $k --ema 0.999
 main       swa            each   $t0     --late none $flat
 main       late-swa       each   $t0     --late bn,head --members $k $flat
 main       steps          first  $t0     --late none --accumulate $k
+main       wd0.005        first  $t0     --late bn,head --members $k --wd-late 0.005
+main       one0.005       first  $t0     --late bn,head --members 1 --wd-late 0.005
 main       from0          first  -       --late bn,head --members $k --t0 0
 main       hyper          first  -       --late hyper --members $k --t0 $t0
 main       rank1          first  -       --late rank1 --members $k --t0 $t0
@@ -112,6 +115,7 @@ sweeps     gamma0.3       each   $t0     --late bn,head --members $k_few --gamma
 sweeps     gamma0.6       each   $t0     --late bn,head --members $k_few --gamma 0.6
 sweeps     wd0            each   $t0     --late bn,head --members $k_few --wd-late 0
 sweeps     wd0.005        each   $t0     --late bn,head --members $k_few --wd-late 0.005
+sweeps     one0.005       each   $t0     --late bn,head --members 1 --wd-late 0.005
 sweeps     hyper          first  -       --late hyper --members $k_few --t0 $t0
 sweeps     rank1          first  -       --late rank1 --members $k_few --t0 $t0
 sweeps     dropout        first  -       --late none --dropout 0.3 --mc-dropout 20

@@ -330,6 +330,8 @@ MAIN = (
     ("late-phase + SWA, ensemble", "late-swa", "ensemble-swa", "ensemble + SWA", 3),
     ("one member, on average", "late", "members", None, 1),
     ("no copies, the late phase's number of steps", "steps", "single", "no copies", 0),
+    ("late-phase, ten times the weight decay", "wd0.005", "averaged", "decay x 10", 1),
+    ("one copy, ten times the weight decay", "one0.005", "averaged", "one copy, decay x 10", 0),
     ("the single net at T0", "to T0", "single", None, 0),
     ("late-phase from T0 = 0", "from0", "averaged", None, 1),
     ("late-phase hypernetwork", "hyper", "averaged", None, 1),
