@@ -2109,6 +2109,7 @@ LPI_KERNEL void LPI_K(largest)(lpi_n c, lpi_n rows, lpi_n cols, lpi_n line, cons
     })
 }
 
+/* Without accumulate d is added to 0, so that -0 becomes 0 as where dx was zeroed before. */
 LPI_KERNEL void LPI_K(largest_grad)(lpi_n c, lpi_n rows, lpi_n cols, lpi_n line, const lp_real *x,
                                     const lp_real *dy, int accumulate, lp_real *dx)
 {
@@ -2116,9 +2117,10 @@ LPI_KERNEL void LPI_K(largest_grad)(lpi_n c, lpi_n rows, lpi_n cols, lpi_n line,
         LPI_V top = LPI_LD(x + i, m), left = LPI_LD(dy + i, m);
         LPI_EACH_PIXEL(top = LPI_MAX(top, LPI_LD(x + p, m));)
         LPI_EACH_PIXEL({
-            const LPI_V below = top - LPI_LD(x + p, m), d = LPI_PICK(below, LPI_SET1(0), left);
-            LPI_ST(dx + p, m, LPI_ADD_IF(accumulate, d, LPI_LD(dx + p, m)));
-            left = LPI_PICK(below, left, LPI_SET1(0));
+            const LPI_V zero = LPI_SET1(0), below = top - LPI_LD(x + p, m);
+            const LPI_V d = LPI_PICK(below, zero, left);
+            LPI_ST(dx + p, m, d + (accumulate ? LPI_LD(dx + p, m) : zero));
+            left = LPI_PICK(below, left, zero);
         })
     })
 }
