@@ -158,8 +158,9 @@ int main(void)
    T0 theta takes one step per turn, K times fewer, each by the sum of K gradients: as in SGD with K
    times the batch and K times the rate.  With too few turns late-phase weights lose, copies or not;
    a smaller gamma softens the first turns, but theta then goes too short a way.  They gain where
-   the net overfits, in likelihood (NLL); this K may cost accuracy there, and half of it is safer.
-   Where the net underfits, expect nothing.
+   the net overfits, in likelihood (NLL); this K may cost accuracy there, and half of it is safer;
+   more weight decay on BatchNorm and head gained more there, with copies or with one.  Where the
+   net underfits, expect nothing.
 
    Averaging.  In evaluation BatchNorm is affine: a_k x + b_k with a_k = gamma_k / sqrt(v_k + eps),
    b_k = beta_k - mean_k a_k.  The mean of the K outputs is the affine map of the mean a and b, and
