@@ -7643,10 +7643,10 @@ LP_API lp_status lp_gradient(lp_net *net, float scale, lp_real *loss)
 {
     lp_status st = lpi_enter(net, LPI_TRAINING | LPI_UNSWAPPED, "lp_gradient");
     if (st != LP_OK) return st;
-    if (scale > 0 && scale <= 1e6f)
-        return lpi_leave(net, lpi_add_gradient(net, (double)scale, loss));
-    net->pending = 0;
-    st = lpi_fail(net, LP_ERR_ARGUMENT, "lp_gradient: scale must be in (0, 1e6]");
+    if (!(scale > 0 && scale <= 1e6f))
+        st = lpi_fail(net, LP_ERR_ARGUMENT, "lp_gradient: scale must be in (0, 1e6]");
+    if (st == LP_OK) st = lpi_add_gradient(net, (double)scale, loss);
+    else net->pending = 0;
     return lpi_leave(net, st);
 }
 
@@ -9596,8 +9596,7 @@ static lp_status lpi_prepare(lp_net *net, int members, int state, const lp_meta 
             st = lpi_fail(net, LP_ERR_NAME, "\"%s\": a name in a file has at most 255 bytes, UTF-8",
                           a.name);
         else if (lpi_is_taken(&walk, &a))
-            st =
-                lpi_fail(net, LP_ERR_NAME, "\"%s\": in a file this is no parameter's name", a.name);
+            st = lpi_fail(net, LP_ERR_NAME, "\"%s\": files call something else so", a.name);
     if (st == LP_OK) lpi_put_header(w);
     w->header = w->bytes;
     lpi_memset(&w->hash, 0, sizeof w->hash);
