@@ -4266,6 +4266,17 @@ static int lpi_building(lp_net *net, const lp_tensor *x, const char *what, const
     return !net->failed;
 }
 
+/* Dimensions that the user gives: one to four. */
+static int lpi_ranked(lp_net *net, const char *what, const char *name, int rank, const int *dim)
+{
+    if (rank >= 1 && rank <= 4 && dim) return 1;
+    net->failed =
+        lpi_fail(net, LP_ERR_ARGUMENT,
+                 dim ? "%s \"%s\": rank %d, expected 1..4" : "%s \"%s\": its dimensions are NULL",
+                 what, lpi_label(name), rank);
+    return 0;
+}
+
 static int lpi_same_shape(const lp_tensor *a, const lp_tensor *b)
 {
     int same = a->rank == b->rank && a->priv->batched == b->priv->batched;
@@ -4337,8 +4348,7 @@ LP_API lp_tensor *lp_parameter(lp_net *net, const char *name, int rank, const in
 {
     if (!net || net->failed) return NULL;
     if (net->closed) return lpi_closed(net, "parameter");
-    LPI_REFUSE(net, rank < 1 || rank > 4 || !dim, LP_ERR_ARGUMENT,
-               "parameter \"%s\": rank %d, expected 1..4", name ? name : "", rank);
+    if (!lpi_ranked(net, "parameter", name, rank, dim)) return NULL;
     LPI_REFUSE(net, !(scale >= -1e30f && scale <= 1e30f), LP_ERR_ARGUMENT,
                "parameter \"%s\": the scale of its initial values is not finite", name ? name : "");
     LPI_REFUSE(
@@ -5032,8 +5042,7 @@ LP_API lp_tensor *lp_mix(lp_net *net, lp_tensor *templates, lp_tensor *coefficie
     if (!lpi_building(net, templates, "mix", NULL)) return NULL;
     if (!lpi_building(net, coefficients, "mix", NULL)) return NULL;
     const lpi_tensor *t = templates->priv, *e = coefficients->priv;
-    LPI_REFUSE(net, rank < 1 || rank > 4 || !dim, LP_ERR_ARGUMENT,
-               "mix of \"%s\": rank %d, expected 1..4", templates->name, rank);
+    if (!lpi_ranked(net, "mix of", templates->name, rank, dim)) return NULL;
     for (int i = 0; i < rank && size > 0 && size <= 2147483647; i++)
         size = dim[i] < 1 ? -1 : size * dim[i];
     int64_t pieces = size / t->row_size, inputs = rank > 1 ? dim[rank - 2] : 1;
@@ -5073,8 +5082,7 @@ LP_API lp_tensor *lp_reshape(lp_net *net, lp_tensor *x, int rank, const int *dim
 {
     int64_t size = 1;
     if (!lpi_building(net, x, "reshape", NULL)) return NULL;
-    LPI_REFUSE(net, rank < 1 || rank > 4 || !dim, LP_ERR_ARGUMENT,
-               "reshape of \"%s\": rank %d, expected 1..4", x->name, rank);
+    if (!lpi_ranked(net, "reshape of", x->name, rank, dim)) return NULL;
     for (int i = 0; i < rank && size > 0 && size <= x->priv->size; i++)
         size = dim[i] < 1 ? -1 : size * dim[i];
     LPI_REFUSE(
@@ -7428,8 +7436,9 @@ LP_API lp_status lp_set_batch(lp_net *net, int rows)
     if (st != LP_OK) return st;
     if (rows < 1 || rows > net->capacity)
         return lpi_leave(net, lpi_fail(net, LP_ERR_ARGUMENT,
-                                       "%d rows, expected 1..%d, the batch capacity", rows,
-                                       net->capacity));
+                                       net->capacity ? "%d rows, expected 1..%d, the batch capacity"
+                                                     : "%d rows: the net has no inputs",
+                                       rows, net->capacity));
     net->rows = rows;
     return lpi_leave(net, LP_OK);
 }

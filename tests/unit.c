@@ -483,7 +483,7 @@ static void errors_mix(void)
     REFUSED(mixed(&s, s.label, 2, 1, &six), LP_ERR_ARGUMENT, "\"label\"");
     REFUSED(mixed(&s, s.m, 5, 0, &six), LP_ERR_ARGUMENT, "rank 0");
     REFUSED(mixed(&s, s.m, 5, 5, dim), LP_ERR_ARGUMENT, "rank 5");
-    REFUSED(mixed(&s, s.m, 5, 1, NULL), LP_ERR_ARGUMENT, "\"m\"");
+    REFUSED(mixed(&s, s.m, 5, 1, NULL), LP_ERR_ARGUMENT, "\"m\": its dimensions are NULL");
     REFUSED(mixed(&s, NULL, 5, 1, &six), LP_ERR_ARGUMENT, "mix");
     REFUSED(lp_mix(s.net, s.m, NULL, 0, 1, &six), LP_ERR_ARGUMENT, "mix");
     REFUSED(lp_mix(s.net, s.m, shaped(s.net, "e", 2, 2, 5, 1, 1), 2, 1, &six), LP_ERR_ARGUMENT,
@@ -1137,6 +1137,8 @@ static void no_inputs(void)
                    ((double)v[c] + (double)v[3 + c] + (double)v[6 + c] + (double)v[9 + c]) / 4,
                    1e-6);
     CHECK_INT(lp_train_step(net, 0.1f, NULL), LP_OK);
+    CHECK_INT(lp_set_batch(net, 1), LP_ERR_ARGUMENT);
+    CHECK_TEXT(lp_error(net), "no inputs");
     lp_destroy(net);
 }
 
