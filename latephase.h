@@ -398,8 +398,8 @@ LP_API lp_tensor *lp_tokens(lp_net *net, const char *name, int n, int length);
 LP_API lp_tensor *lp_conv(lp_net *net, lp_tensor *x, const char *label, int filters, int kernel,
                           int stride);
 /* Batch normalisation over all but the last dimension (Ioffe and Szegedy 2015), eps 1e-5, running
-   statistics with momentum 0.1, the running variance unbiased (of one
-   value: 0).  weight 1, bias 0. */
+   statistics with momentum 0.1, the running variance unbiased.  weight 1, bias 0.  Where a training
+   pass has one value a channel (one row, of no height and width) it is refused: LP_ERR_SHAPE. */
 LP_API lp_tensor *lp_batchnorm(lp_net *net, lp_tensor *x, const char *label);
 /* Layer normalisation of each line of the last dimension (Ba, Kiros and Hinton 2016), eps 1e-5.
    weight 1, bias 0: base weights, unless the family is full. */
@@ -5687,7 +5687,7 @@ LPI_TRAINING_ONLY void lpi_bn_merge(const lpi_columns *m, const lpi_bn_saved *s)
         }
         s->k.mean[j] = (lp_real)mean;
         s->inverse[j] = (lp_real)(1 / lpi_sqrt(m2 / n + LPI_BN_EPS));
-        s->variance[j] = (lp_real)(m2 / (n > 1 ? n - 1 : 1));
+        s->variance[j] = (lp_real)(m2 / (n - 1));
     }
 }
 
@@ -5700,6 +5700,11 @@ static lp_status lpi_batchnorm_forward(lp_net *net, lpi_node *node)
     const lp_real *gamma = lpi_value(net, node->in[1]), *beta = lpi_value(net, node->in[2]);
     const lp_real *running = lpi_stats(net, node, net->now_stats);
     int            minibatch = lpi_is_training(net) && !node->fixed; /* by its statistics */
+    if (minibatch && m.rows < 2)
+        return lpi_fail(net, LP_ERR_SHAPE,
+                        "batchnorm \"%s\": one value a channel has no variance: expected two rows "
+                        "or more in a minibatch, or lp_freeze",
+                        node->label);
     m.y = lpi_value(net, node->out);
     if (minibatch && !lpi_own_batchnorm(node)->moments_taken)
         lpi_for(&net->team, blocks, lpi_bn_moments_item, &m);
@@ -7222,13 +7227,13 @@ LP_API void lp_destroy(lp_net *net)
     if (arena) LP_FREE(arena);
 }
 
-/* Opens lp_keep and lp_freeze. */
+/* Opens lp_keep, lp_freeze and lp_bind: what they refuse sticks, as it does in builders. */
 static lp_status lpi_mark(lp_net *net, const lp_tensor *t, const char *what)
 {
     if (!net || net->failed) return net ? net->failed : LP_ERR_ARGUMENT;
     if (net->closed) return (void)lpi_closed(net, what), LP_ERR_ORDER;
-    if (!t) return lpi_fail(net, LP_ERR_ARGUMENT, "%s: the tensor is NULL", what);
-    return LP_OK;
+    if (!t) net->failed = lpi_fail(net, LP_ERR_ARGUMENT, "%s: the tensor is NULL", what);
+    return net->failed;
 }
 
 LP_API lp_status lp_keep(lp_net *net, lp_tensor *t)
@@ -7244,8 +7249,9 @@ static lp_status lpi_may_freeze(lp_net *net, const lp_tensor *t, const char *wha
     if (st != LP_OK) return st;
     const lpi_node *node = t->priv->node;
     if (t->priv->kind == LPI_PARAMETER || (node && node->op->running)) return LP_OK;
-    return lpi_fail(net, LP_ERR_ARGUMENT, "%s: \"%s\" is neither a parameter nor a BatchNorm", what,
-                    t->name);
+    return net->failed =
+               lpi_fail(net, LP_ERR_ARGUMENT, "%s: \"%s\" is neither a parameter nor a BatchNorm",
+                        what, t->name);
 }
 static void lpi_freeze(lpi_tensor *t)
 {
@@ -7263,14 +7269,16 @@ LP_API lp_status lp_bind(lp_net *net, const char *name, const lp_real *values, s
 {
     lp_tensor *found = lp_find(net, name);
     if (net && !net->failed && !net->closed && !found)
-        return lpi_fail(net, LP_ERR_NAME, "lp_bind: the net has no \"%s\"", name ? name : "");
+        net->failed =
+            lpi_fail(net, LP_ERR_NAME, "lp_bind: the net has no \"%s\"", name ? name : "");
     lp_status st = lpi_may_freeze(net, found, "lp_bind");
     if (st != LP_OK) return st;
     lpi_tensor *t = found->priv;
     size_t      size = t->node ? 2 * (size_t)lpi_last(t) : (size_t)t->size;
     if (!values || n != size)
-        return lpi_fail(net, LP_ERR_SHAPE, "lp_bind: \"%s\" has %l numbers, but the caller gave %l",
-                        name, (int64_t)size, (int64_t)(values ? n : 0));
+        return net->failed = lpi_fail(net, LP_ERR_SHAPE,
+                                      "lp_bind: \"%s\" has %l numbers, but the caller gave %l",
+                                      name, (int64_t)size, (int64_t)(values ? n : 0));
     lpi_freeze(t);
     lp_real *bound = (lp_real *)(uintptr_t)values; /* never written: see lpi_array */
     if (t->node) t->node->bound = bound;

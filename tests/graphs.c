@@ -1697,6 +1697,19 @@ static void settle_families(graph *g)
     g->desc.late.members = 1, g->begin = -1;
 }
 
+/* A BatchNorm that trains needs two values a channel: it gets minibatches of two rows, or is frozen. */
+static void give_lines(graph *g)
+{
+    for (int i = 0; i < g->records; i++) {
+        record *r = &g->r[i];
+        size_t  most = product(r->rank, r->dim) / (size_t)last_of(r);
+        if (r->op != BATCHNORM || r->frozen) continue;
+        r->frozen = most < 2;
+        for (int k = 0; k < g->steps && r->batched && most == (size_t)g->batch; k++)
+            if (g->script[k].rows < 2 && !r->frozen) g->script[k].rows = 2;
+    }
+}
+
 static void draw_script(graph *g)
 {
     int drops = 0;
@@ -1713,6 +1726,7 @@ static void draw_script(graph *g)
         s->forward = chance(g, 35), s->training = chance(g, 50), s->predict = chance(g, 40);
         s->passes = chance(g, drops ? 60 : 8) ? between(g, 1, 2) : 0;
     }
+    give_lines(g);
 }
 
 static void draw_desc(graph *g)
@@ -2906,6 +2920,7 @@ static int set_rows(graph *g, int batch)
         if (g->r[i].batched) g->r[i].dim[0] = batch;
     for (int i = 0; i < g->steps; i++)
         if (g->script[i].rows > batch) g->script[i].rows = batch;
+    give_lines(g);
     return 1;
 }
 

@@ -1105,6 +1105,35 @@ static void refused_statistics(void)
     lp_destroy(t.net);
 }
 
+/* Breaks when BatchNorm trains on one value a channel, whose variance is 0, or when the refusal
+   changes something; evaluation and frozen statistics take one row. */
+static void one_value(void)
+{
+    for (int frozen = 0; frozen < 2; frozen++) {
+        lp_desc    desc = tiny_desc(0);
+        lp_net    *net = lp_create(&desc);
+        lp_tensor *x = lp_input_rows(net, "x", 4, 3), *to = lp_input_rows(net, "to", 4, 2);
+        lp_tensor *y = lp_batchnorm(net, lp_linear(net, x, "fc", 2), "bn");
+        lp_real    out[8];
+        if (frozen) CHECK_INT(lp_freeze(net, y), LP_OK);
+        CHECK_INT(lp_compile(net, lp_mean_squared_error(net, lp_relu(net, y), to), NULL, 0), LP_OK);
+        for (int i = 0; i < 12; i++) x->data[i] = (lp_real)test_random(5, (uint64_t)i);
+        CHECK_INT(lp_train_step(net, 0.1f, NULL), LP_OK);
+        CHECK_INT(lp_set_batch(net, 1), LP_OK);
+        CHECK_INT(lp_predict(net, LP_SINGLE, out), LP_OK);
+        char *before = snapshot(net);
+        CHECK_INT(lp_forward(net, LP_SINGLE, 1, NULL), frozen ? LP_OK : LP_ERR_SHAPE);
+        CHECK_INT(lp_bn_estimate(net, LP_SINGLE), frozen ? LP_OK : LP_ERR_SHAPE);
+        CHECK_UNCHANGED(net, before);
+        before = snapshot(net);
+        CHECK_INT(lp_train_step(net, 0.1f, NULL), frozen ? LP_OK : LP_ERR_SHAPE);
+        if (frozen) free(before);
+        else CHECK_TEXT(lp_error(net), "batchnorm \"bn\": one value");
+        if (!frozen) CHECK_UNCHANGED(net, before);
+        lp_destroy(net);
+    }
+}
+
 /* Breaks when a pass that is refused counts among the images of an estimate, or moves it. */
 static void refused_estimate(void)
 {
@@ -1459,8 +1488,46 @@ static void freezing_saves_memory(void)
     CHECK(bytes[0] - bytes[1] >= 4 * 40000 * sizeof(lp_real));
 }
 
-/* Breaks when bound weights have other bits than copied ones, when they take memory, when lp_bind
-   takes what does not fit, or late ones do not become shared. */
+/* Breaks when lp_bind, lp_freeze or lp_keep takes what does not fit, or the refusal is forgotten by
+   lp_compile: callers may look there alone. */
+static void refused_marks(void)
+{
+    static const lp_real numbers[91];
+    static const struct {
+        const char *name;
+        size_t      n;
+        lp_status   status;
+        const char *says;
+    } marks[] = {
+        { "nothing", 90, LP_ERR_NAME, "\"nothing\"" },
+        { "conv1.weight", 91, LP_ERR_SHAPE, "has 90 numbers, but the caller gave 91" },
+        { "conv1.weight", 0, LP_ERR_SHAPE, "gave 0" },
+        { "conv1", 90, LP_ERR_ARGUMENT, "neither a parameter nor a BatchNorm" },
+        { NULL, 90, LP_ERR_NAME, "no \"\"" },
+        { "fc.bias", 2, LP_ERR_SHAPE, "has 3 numbers" },
+        { "lp_freeze", 0, LP_ERR_ARGUMENT, "lp_freeze: the tensor is NULL" },
+        { "lp_freeze image", 0, LP_ERR_ARGUMENT, "lp_freeze: \"image\" is neither" },
+        { "lp_keep", 0, LP_ERR_ARGUMENT, "lp_keep: the tensor is NULL" },
+    };
+    for (int i = 0; i < 9; i++) {
+        lp_desc     desc = tiny_desc(0);
+        tiny        t = tiny_build(&desc, N, 0);
+        const char *name = marks[i].name;
+        test_context("%s, %d", name ? name : "NULL", (int)marks[i].n);
+        lp_status st = i == 8   ? lp_keep(t.net, NULL)
+                       : i == 7 ? lp_freeze(t.net, lp_find(t.net, "image"))
+                       : i == 6 ? lp_freeze(t.net, NULL)
+                                : lp_bind(t.net, name, marks[i].n ? numbers : NULL, marks[i].n);
+        CHECK_INT(st, marks[i].status);
+        CHECK_TEXT(lp_error(t.net), marks[i].says);
+        CHECK_INT(lp_compile(t.net, t.loss, NULL, 0), marks[i].status);
+        CHECK_TEXT(lp_error(t.net), marks[i].says);
+        lp_destroy(t.net);
+    }
+}
+
+/* Breaks when bound weights have other bits than copied ones, when they take memory, or late
+   ones do not become shared. */
 static void bind(void)
 {
     static lp_real conv[90], stats[10], fc[21];
@@ -1470,15 +1537,6 @@ static void bind(void)
     for (int i = 0; i < 90; i++) conv[i] = (lp_real)test_random(1, (uint64_t)i);
     for (int i = 0; i < 10; i++) stats[i] = (lp_real)(0.5 + 0.1 * i);
     for (int i = 0; i < 21; i++) fc[i] = (lp_real)test_random(2, (uint64_t)i);
-    CHECK_INT(lp_bind(a.net, "nothing", conv, 90), LP_ERR_NAME);
-    CHECK_TEXT(lp_error(a.net), "\"nothing\"");
-    CHECK_INT(lp_bind(a.net, "conv1.weight", conv, 91), LP_ERR_SHAPE);
-    CHECK_TEXT(lp_error(a.net), "\"conv1.weight\" has 90 numbers, but the caller gave 91");
-    CHECK_INT(lp_bind(a.net, "conv1.weight", NULL, 90), LP_ERR_SHAPE);
-    CHECK_INT(lp_bind(a.net, "conv1", conv, 90), LP_ERR_ARGUMENT);
-    CHECK_TEXT(lp_error(a.net), "\"conv1\" is neither a parameter nor a BatchNorm");
-    CHECK_INT(lp_bind(a.net, NULL, conv, 90), LP_ERR_NAME);
-    CHECK_INT(lp_bind(a.net, "fc.bias", fc, 2), LP_ERR_SHAPE); /* refused: it is trained below */
     CHECK_INT(lp_bind(NULL, "conv1.weight", conv, 90), LP_ERR_ARGUMENT);
     CHECK_INT(lp_bind(a.net, "conv1.weight", conv, 90), LP_OK);
     CHECK_INT(lp_bind(a.net, "bn1", stats, 10), LP_OK);
@@ -3982,6 +4040,7 @@ static const test_case cases[] = {
     T(freeze),
     T(fixed_statistics),
     T(freezing_saves_memory),
+    T(refused_marks),
     T(bind),
     T(graph_bytes_used),
     T(find),
@@ -3990,6 +4049,7 @@ static const test_case cases[] = {
     T(late_by_role),
     T(second_loss),
     T(refused_statistics),
+    T(one_value),
     T(refused_estimate),
     T(no_inputs),
     T(errors_meaning),
