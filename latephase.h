@@ -498,9 +498,10 @@ LP_API lp_real *lp_carry(lp_net *net, size_t *n);
 
 /* Class probabilities (softmax) of the minibatch in the inputs: probs [rows, classes] (or [rows,
    length, classes]), where the logits are the first input of the loss, or the result that the net
-   was compiled for.  Of a mean squared error: the predictions, in their shape.  LP_ERR_NONFINITE if
-   one of these numbers is not finite.  An ensemble starts all its members from one carried state
-   and leaves it as it was.  which is a member 0..K-1, or: */
+   was compiled for.  Of a mean squared error: the predictions, in their shape; a net for inference
+   is then compiled with that loss too (or ask lp_forward and read the result's data, which has no
+   softmax).  LP_ERR_NONFINITE if one of these numbers is not finite.  An ensemble starts all its
+   members from one carried state and leaves it as it was.  which is a member 0..K-1, or: */
 enum {
     LP_SINGLE = -3,   /* the one plain model before lp_late_begin and after lp_late_average */
     LP_AVERAGED = -1, /* the members' average as of now (affine collapse); training goes on */
@@ -1605,7 +1606,8 @@ typedef struct lpi_mask {
 #endif
 
 #define LPI_MAX_W 16 /* of any machine: so many virtual lanes have the sums */
-#ifdef LPI_ONE_SET   /* the widest vector and the tallest tile of this build */
+#define LPI_LEAST ((lp_real)-lpi_from_bits(0x7FF0000000000000u)) /* minus infinity */
+#ifdef LPI_ONE_SET /* the widest vector and the tallest tile of this build */
 #define LPI_WIDEST 1
 #define LPI_MAX_MR 4
 #else
@@ -1667,6 +1669,15 @@ LPI_UNUSED static lp_real lpi_scale1(lp_real p, lp_real k)
 {
     int half = lpi_round1(k) / 2;
     return p * (lp_real)lpi_power2(half) * (lp_real)lpi_power2(lpi_round1(k) - half);
+}
+
+/* Stands in a branch that must stay one: of `c ? a + b : a` with vectors gcc 12 makes, from -O2 on
+   where it may use AVX-512VL (-march=native), an addition in the first lane alone. */
+LPI_INLINE void lpi_branch(void)
+{
+#ifdef LPI_GCC
+    __asm__ volatile("");
+#endif
 }
 
 #endif /* first part of the implementation */
@@ -1874,7 +1885,8 @@ LPI_VECTOR_FN void LPI_K(st)(lp_real *p, lpi_n m, LPI_V v)
 #endif
 #define LPI_RELU(x) LPI_MAX(LPI_SET1(0), x) /* x if x is NaN */
 #define LPI_GATE(x, g) LPI_PICK(x, g, LPI_SET1(0))
-#define LPI_ADD_IF(condition, a, b) ((condition) ? (LPI_V)((a) + (b)) : (LPI_V)(a))
+#define LPI_ADD_IF(condition, a, b) \
+    ((condition) ? (LPI_V)((a) + (LPI_W > 1 ? lpi_branch() : (void)0, (b))) : (LPI_V)(a))
 
 /* The GEMM tile: LPI_MR rows of A meet a panel of B, one or two vectors wide.
 
@@ -2249,20 +2261,20 @@ LPI_DERIVATIVE(relu_grad, LPI_GATE(v, d))
 LPI_DERIVATIVE(sigmoid_grad, d * (v * (1.0f - v)))
 LPI_DERIVATIVE(tanh_grad, d * (1.0f - v * v))
 
-/* Sixteen logits from z; those past the end as -3.4e38, whose exponential is 0. */
+/* Sixteen logits from z; those past the end as minus infinity, whose exponential is 0. */
 static const lp_real *LPI_K(pad16)(lpi_n left, const lp_real *z, lp_real *pad)
 {
     if (left >= LPI_MAX_W) return z;
-    for (lpi_n l = 0; l < LPI_MAX_W; l++) pad[l] = l < left ? z[l] : (lp_real)-3.4e38f;
+    for (lpi_n l = 0; l < LPI_MAX_W; l++) pad[l] = l < left ? z[l] : LPI_LEAST;
     return pad;
 }
 
 /* *top = max z; returns sum e^(z - top) in 16 virtual lanes, folded like dot. */
 LPI_KERNEL double LPI_K(sum_exp)(lpi_n n, const lp_real *z, lp_real *top)
 {
-    lp_real pad[LPI_MAX_W], lane[LPI_MAX_W], most = (lp_real)-3.4e38f;
+    lp_real pad[LPI_MAX_W], lane[LPI_MAX_W], most = LPI_LEAST;
     LPI_V   s[LPI_MAX_W / LPI_W];
-    for (int v = 0; v < LPI_MAX_W / LPI_W; v++) s[v] = LPI_SET1(-3.4e38f);
+    for (int v = 0; v < LPI_MAX_W / LPI_W; v++) s[v] = LPI_SET1(LPI_LEAST);
     for (lpi_n i = 0; i < n; i += LPI_MAX_W) {
         const lp_real *p = LPI_K(pad16)(n - i, z + i, pad);
         for (int v = 0; v < LPI_MAX_W / LPI_W; v++) s[v] = LPI_MAX(s[v], LPI_LOAD(p + v * LPI_W));
@@ -6330,10 +6342,9 @@ static void lpi_cross_entropy_item(void *arg, int item, LPI_UNUSED int lane)
         lp_real        top;
         if (j->label[i] == LP_IGNORE) continue;
         double lse = lpi_log(LPI_CALL(j->kernels, sum_exp, j->classes, z, &top));
-        lse += (double)top;
-        loss += (1 - j->smooth) * (lse - (double)z[j->label[i]]);
+        loss += (1 - j->smooth) * (lse + ((double)top - (double)z[j->label[i]]));
         for (lpi_n c = 0; c < j->classes && j->smooth > 0; c++)
-            loss += j->smooth / (double)j->classes * (lse - (double)z[c]);
+            loss += j->smooth / (double)j->classes * (lse + ((double)top - (double)z[c]));
     }
     j->loss[item] = loss;
 }
@@ -6414,6 +6425,9 @@ LP_API lp_tensor *lp_cross_entropy(lp_net *net, lp_tensor *logits, lp_tensor *la
     LPI_REFUSE(net, !logits->priv->batched, LP_ERR_SHAPE,
                "cross_entropy: logits \"%s\" %t do not follow the batch, as labels \"%s\" do",
                logits->name, logits->priv, labels->name);
+    LPI_REFUSE(net, lpi_last(logits->priv) < 2, LP_ERR_SHAPE,
+               "cross_entropy: logits \"%s\" %t are of one class, expected two or more",
+               logits->name, logits->priv);
     LPI_REFUSE(net, !(smoothing >= 0 && smoothing < 1), LP_ERR_ARGUMENT,
                "cross_entropy of \"%s\": smoothing must be in [0, 1)", logits->name);
     lp_tensor *in[2] = { logits, labels };
@@ -7348,6 +7362,7 @@ static void lpi_start_phase(lp_net *net, int members)
     net->swa_count = net->updates_phi = 0;
     net->average_step = -1;
     if (!LPI_TRAINS || net->desc.inference) return;
+    if (members) lpi_zero(net->delta, net->trained_theta);
     lpi_zero(net->optim_phi,
              lpi_optim_vectors(&net->desc.optim_late) * net->members * net->trained_phi);
 }
@@ -7428,8 +7443,14 @@ static lp_status lpi_forward(lp_net *net, int training, int with_loss)
     return st;
 }
 
-/* After a pass that succeeded: the streams stand behind its minibatch. */
-static void lpi_carry_on(lp_net *net) { lpi_copy(net->carry, net->carry_next, net->n_carry); }
+/* After a pass that succeeded: the streams stand behind its minibatch.  They stay where they were
+   if a state is not finite: no later minibatch could do with it. */
+static void lpi_carry_on(lp_net *net)
+{
+    for (lpi_n i = 0; i < net->n_carry; i++)
+        if (!lpi_finite((double)net->carry_next[i])) return;
+    lpi_copy(net->carry, net->carry_next, net->n_carry);
+}
 
 LP_API lp_real *lp_carry(lp_net *net, size_t *n)
 {
@@ -7456,18 +7477,24 @@ LP_API lp_status lp_forward(lp_net *net, int which, int training, lp_real *loss)
     lp_status st = lpi_enter(net, training ? (unsigned)LPI_TRAINING : 0u, "lp_forward");
     if (st != LP_OK) return st;
     st = lpi_select(net, which);
-    if (training) net->draw = -++net->passes;
+    net->draw = -(net->passes + 1);
     if (st == LP_OK) st = lpi_forward(net, training != 0, 1);
-    if (st == LP_OK) lpi_carry_on(net);
+    if (st == LP_OK) net->passes += training != 0, lpi_carry_on(net);
     if (st == LP_OK && loss) *loss = *lpi_value(net, net->loss);
     return lpi_leave(net, st);
+}
+
+/* Are predictions the softmax of the logits (else the numbers themselves, of a regression)? */
+static int lpi_classifies(const lp_net *net)
+{
+    return (net->loss->node->op->flags & (LPI_LOSS | LPI_LOGITS)) != LPI_LOSS;
 }
 
 /* probs [lines, classes] += softmax(logits) / models, or = for the first model; of a regression
    the predictions themselves. */
 static void lpi_add_output(const lp_net *net, lp_real *probs, int first, int models)
 {
-    if ((net->loss->node->op->flags & (LPI_LOSS | LPI_LOGITS)) == LPI_LOSS) {
+    if (!lpi_classifies(net)) {
         const lp_real *y = lpi_value(net, net->logits);
         for (lpi_n i = 0, n = lpi_count(net, net->logits); i < n; i++)
             probs[i] = (lp_real)((first ? 0 : (double)probs[i]) + (double)y[i] / models);
@@ -7485,7 +7512,12 @@ static lp_status lpi_predict(lp_net *net, int which, int passes, lp_real *probs)
 {
     lp_status st = LP_OK;
     int       models = which == LP_ENSEMBLE ? net->members : 1, runs = models * lpi_max(1, passes);
-    if (!probs) st = lpi_fail(net, LP_ERR_ARGUMENT, "lp_predict: probs is NULL");
+    if (!probs) st = lpi_fail(net, LP_ERR_ARGUMENT, "probs is NULL");
+    else if (lpi_classifies(net) && lpi_last(net->logits) < 2)
+        st = lpi_fail(net, LP_ERR_SHAPE,
+                      "lp_predict: \"%s\" is one number, whose softmax is 1: for the number itself "
+                      "compile its loss, or use lp_forward",
+                      net->logits->pub.name);
     for (int i = 0; i < runs && st == LP_OK; i++) {
         st = lpi_select(net, which == LP_ENSEMBLE ? i % models : which);
         net->dropping = passes > 0;
@@ -7496,7 +7528,7 @@ static lp_status lpi_predict(lp_net *net, int which, int passes, lp_real *probs)
     net->dropping = 0;
     for (lpi_n i = 0; st == LP_OK && i < lpi_count(net, net->logits); i++)
         if (!lpi_finite((double)probs[i]))
-            st = lpi_fail(net, LP_ERR_NONFINITE, "lp_predict: output %l of row %l is not finite",
+            st = lpi_fail(net, LP_ERR_NONFINITE, "output %l of row %l is not finite",
                           (int64_t)(i % net->logits->row_size),
                           (int64_t)(i / net->logits->row_size));
     return st;
@@ -7623,7 +7655,7 @@ static lp_status lpi_gradient(lp_net *net, double scale)
     net->draw = net->pending;
     lpi_view(net, net->member);
     lp_status st = lpi_forward(net, 1, 1);
-    if (st == LP_OK && !lpi_finite(net->loss_value))
+    if (st == LP_OK && !lpi_finite((double)(lp_real)net->loss_value))
         st = lpi_fail(net, LP_ERR_NONFINITE,
                       "step %l, member %d of 0..%d: the loss is not finite; nothing was changed",
                       net->step, net->member, net->members - 1);
@@ -7916,7 +7948,7 @@ LP_API lp_status lp_bn_reset(lp_net *net)
 {
     lp_status st = lpi_enter(net, 0, "lp_bn_reset");
     if (st != LP_OK) return st;
-    for (int k = 0; k < net->members; k++) net->estimated[k] = 0;
+    for (int k = 0; k < net->desc.late.members; k++) net->estimated[k] = 0;
     return lpi_leave(net, LP_OK);
 }
 
@@ -7925,9 +7957,10 @@ LP_API lp_status lp_bn_estimate(lp_net *net, int which)
 {
     lp_status st = lpi_enter(net, LPI_TRAINING, "lp_bn_estimate");
     if (st != LP_OK) return st;
-    if (which < 0 && which != LP_SINGLE)
+    if ((which < 0 || which >= net->members) && which != LP_SINGLE)
         st = lpi_fail(net, LP_ERR_ARGUMENT,
-                      "lp_bn_estimate: which is %d, expected a member or LP_SINGLE", which);
+                      "lp_bn_estimate: which is %d, expected 0..%d or LP_SINGLE", which,
+                      net->members - 1);
     if (st == LP_OK) st = lpi_select(net, which);
     if (st != LP_OK) return lpi_leave(net, st);
     if (which == LP_SINGLE) which = 0;
@@ -8000,6 +8033,8 @@ LP_API lp_status lp_swa_swap(lp_net *net)
         return lpi_leave(
             net, lpi_fail(net, LP_ERR_ORDER, "lp_swa_swap: call lp_swa_add or lp_ema_add first"));
     lpi_swa_parts(net, now, mean, size);
+    for (lpi_n at = net->trained_phi; at < size[1]; at += net->n_phi)
+        lpi_copy(mean[1] + at, now[1] + at, net->n_phi - net->trained_phi); /* is its own mean */
     for (int i = 0; i < 3; i++)
         for (lpi_n j = 0; j < size[i]; j++) {
             lp_real t = now[i][j];
@@ -8062,7 +8097,8 @@ LP_API void lp_metrics_add(lp_metrics *m, const lp_real *probs, const int32_t *l
             if (probs[c] > probs[best]) best = c;
         }
         double top = (double)probs[best];
-        int    bin = top >= 1 ? 14 : top > 0 ? (int)(top * 15) : 0, right = best == labels[i];
+        int    bin = top >= 1 ? 14 : top > 0 ? (int)(top * 15) : 0;
+        int    right = best == labels[i] && lpi_finite(brier); /* a NaN is no answer */
         m->images += 1;
         m->correct += right;
         m->nll -= lpi_log(p < 1e-38 ? 1e-38 : p);
@@ -8818,6 +8854,7 @@ static int lpi_json_name(lpi_json *j, char *name, size_t cap)
     }
     if (j->entries++ && !lpi_expect(j, ',')) return 0;
     int64_t n = lpi_string(j, name, cap);
+    if (n < 0) name[0] = 0; /* half a name is none */
     if (n >= (int64_t)cap) lpi_bad(j, "has a name of more than 255 bytes");
     return n >= 0 && lpi_expect(j, ':') && !j->problem;
 }
@@ -8888,6 +8925,7 @@ static const char *lpi_twice(const lp_source *file, lp_entry *e)
         lpi_json j;
         int      n = 0;
         entries = 0;
+        e->name[0] = 0;
         for (lpi_json_open(&j, file); lpi_json_name(&j, e->name, sizeof e->name); entries++) {
             uint64_t h = lpi_hash_text(e->name);
             for (int i = 0; i < n; i++)
@@ -9598,7 +9636,7 @@ static lp_status lpi_prepare(lp_net *net, int members, int state, const lp_meta 
     w->meta = meta, w->metas = metas;
     w->start = lpi_walk_of(net, members, state);
     for (int i = 0; i < metas && st == LP_OK; i++) {
-        const char *key = meta[i].key, *value = meta[i].value;
+        const char *key = meta ? meta[i].key : NULL, *value = meta ? meta[i].value : NULL;
         if (!key || !value || !lpi_is_utf8(key) || !lpi_is_utf8(value) || lpi_equal(key, "format")
             || lpi_behind(key, "latephase."))
             st = lpi_fail(net, LP_ERR_ARGUMENT,
@@ -9639,8 +9677,9 @@ LP_API lp_status lp_write_weights(lp_net *net, const lp_sink *sink, unsigned wha
     if (st != LP_OK) return st;
     int members = (what & LP_WITH_MEMBERS) && net->begun ? net->members : 0;
     if (!sink || what > LP_WITH_MEMBERS || metas < 0)
-        st = lpi_fail(net, LP_ERR_ARGUMENT,
-                      "lp_write_weights: no sink, or an unknown bit in `what`");
+        st = lpi_fail(
+            net, LP_ERR_ARGUMENT,
+            "lp_write_weights: no sink, fewer than 0 metadata, or an unknown bit in `what`");
     else if ((what & LP_WITH_MEMBERS) && !members)
         st = lpi_fail(net, LP_ERR_ORDER, "lp_write_weights: there are no members");
     else st = lpi_write(net, sink, members, 0, meta, metas);
@@ -9650,7 +9689,8 @@ LP_API lp_status lp_write_state(lp_net *net, const lp_sink *sink, const lp_meta 
 {
     lp_status st = lpi_enter(net, LPI_TRAINING | LPI_SETTLED, "lp_write_state");
     if (st != LP_OK) return st;
-    if (!sink || metas < 0) st = lpi_fail(net, LP_ERR_ARGUMENT, "lp_write_state: no sink");
+    if (!sink || metas < 0)
+        st = lpi_fail(net, LP_ERR_ARGUMENT, "lp_write_state: no sink, or fewer than 0 metadata");
     else st = lpi_write(net, sink, net->begun ? net->members : 0, 1, meta, metas);
     return lpi_leave(net, st);
 }
@@ -9679,15 +9719,17 @@ static int lpi_checksum_fits(const lp_source *file)
 /* The file's counters; could a net like this one have them? */
 static lp_status lpi_read_counters(lp_net *net, const lp_source *file, int64_t *v)
 {
-    static const char not_one[] = "this is not the state of a training, or not of this version";
-    char              text[LPI_COUNTERS * 21], why[256], *at = text;
-    int               good = 1, room = net->n_phi ? net->desc.late.members : 1;
+    static const char not_one[] =
+        "this is not the state of a training, or not of this version, or cannot be read";
+    char text[LPI_COUNTERS * 21], why[256], *at = text;
+    int  good = 1, room = net->n_phi ? net->desc.late.members : 1;
     if (lpi_check_header(file, why, sizeof why) != LP_OK)
         return lpi_fail(net, LP_ERR_FILE, "%s", why);
     if (lp_find_meta(file, "latephase.state", text, sizeof text) < 0)
         return lpi_fail(net, LP_ERR_FILE, not_one);
     if (!lpi_checksum_fits(file))
-        return lpi_fail(net, LP_ERR_FILE, "the file is damaged: its checksum does not fit");
+        return lpi_fail(net, LP_ERR_FILE,
+                        "the file is damaged, its checksum does not fit, or it cannot be read");
     for (int i = 0; i < LPI_COUNTERS; i++, at++) {
         for (v[i] = 0; *at >= '0' && *at <= '9' && v[i] < INT64_MAX / 20; at++)
             v[i] = 10 * v[i] + *at - '0';
@@ -9723,9 +9765,6 @@ static lp_status lpi_read_state(lp_net *net, const lp_source *file)
     net->updates_theta = v[7], net->updates_phi = v[8];
     net->pending = 0;
     net->average_step = -1;
-    for (ptrdiff_t k = 0, at = net->trained_phi, n = net->n_phi - at; v[5] && k < net->members; k++)
-        lpi_copy(net->swa + net->trained_theta + k * net->n_phi + at,
-                 net->phi + k * net->n_phi + at, n); /* what is not trained is its own mean */
     return LP_OK;
 }
 LP_API lp_status lp_read_state(lp_net *net, const lp_source *file)

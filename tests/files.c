@@ -570,6 +570,8 @@ static void members_mismatch(void)
     CHECK_INT(lp_write_weights(b.net, &sink, LP_WITH_MEMBERS, NULL, 0), LP_ERR_ORDER);
     CHECK_TEXT(lp_error(b.net), "members");
     CHECK_INT(lp_write_weights(b.net, &sink, 8, NULL, 0), LP_ERR_ARGUMENT);
+    CHECK_INT(lp_write_weights(b.net, &sink, 0, NULL, 1), LP_ERR_ARGUMENT);
+    CHECK_INT(lp_write_weights(b.net, &sink, 0, NULL, -1), LP_ERR_ARGUMENT);
     CHECK_INT(lp_write_weights(b.net, NULL, 0, NULL, 0), LP_ERR_ARGUMENT);
     CHECK_INT(lp_read_weights(b.net, NULL, 0, NULL, 0), LP_ERR_ARGUMENT);
     CHECK_INT(read_weights(b.net, &model, 16), LP_ERR_ARGUMENT);
@@ -1387,6 +1389,38 @@ static void a_read_that_fails_once(void)
     lp_destroy(a.net);
 }
 
+static void dirty_stack(void)
+{
+    volatile char bytes[6000];
+    for (int i = 0; i < 6000; i++) bytes[i] = 'J';
+}
+
+/* Breaks when the sentence about a file of which a read failed names half a tensor, or bytes that
+   nobody wrote. */
+static void names_that_fail(void)
+{
+    small_net a = small_late();
+    blob      state = state_of(a.net);
+    flaky     f = { &state, 0, 0 };
+    lp_source s = { read_flaky, &f, state.n };
+    for (f.bad = 0; f.bad == 0 || f.reads >= f.bad; f.bad++) {
+        char     why[1000], *end;
+        lp_entry e;
+        f.reads = 0;
+        test_context("read %ld", f.bad);
+        dirty_stack();
+        lp_status st = lp_check_file(&s, why, sizeof why);
+        if (st == LP_OK || why[0] != '"' || !(end = strchr(why + 1, '"'))) continue;
+        *end = 0; /* a name: that of a tensor */
+        lp_source whole = lp_memory_source(state.p, state.n);
+        if (strcmp(why + 1, "__metadata__")) CHECK_INT(lp_find_entry(&whole, why + 1, &e), 1);
+    }
+    CHECK(f.bad > 20);
+    test_context("");
+    free(state.p);
+    lp_destroy(a.net);
+}
+
 /* A late net with a parameter of that name beside a BatchNorm "bn". */
 static lp_net *net_with(const char *name)
 {
@@ -2164,6 +2198,7 @@ static const test_case cases[] = {
     T(twice_far_apart),
     T(sources_that_fail),
     T(a_read_that_fails_once),
+    T(names_that_fail),
     T(names_of_files),
     T(ignored_tensors),
     T(real_nets),

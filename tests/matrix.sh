@@ -157,6 +157,9 @@ bits() {
                 same "bits $cc $level $std" "$(bits_of "$t/bits" --small)" "$want"
             done
         done
+        # all sets of kernels, where the compiler may use what this machine has in each (see lpi_branch)
+        try "$cc -march=native: build ops" $cc -O2 -march=native tests/ops.c tests/impl.c -o "$t/ops" -lpthread -lm
+        try "$cc -march=native: ops" "$t/ops"
     done
 }
 
