@@ -343,12 +343,14 @@ typedef struct lp_desc {
     lp_isa          isa;
     lp_late         late;
     lp_optim        optim_base;    /* theta, moves once per turn */
-    lp_optim        optim_late;    /* phi_k, moves once per minibatch of member k */
+    lp_optim        optim_late;    /* phi_k, moves once per minibatch of member k; before the late
+                                    phase and with K = 1 phi, so set both to change the optimiser */
     float           clip;          /* largest norm of the joint gradient (g_theta, g_phi), with
                                     what was pending; longer ones are scaled down; 0: no limit */
     int             swa;           /* 1: keep memory for a mean of weights: SWA or EMA */
     int             inference;     /* 1: plan no training memory */
-    int             direct_conv;   /* 1: no Winograd: all convolutions are computed directly */
+    int             direct_conv;   /* 1: no Winograd, whose error is relative to the largest of 6x6
+                                    pixels: all convolutions are computed directly */
     int             recompute;     /* 1: less memory for more time, same bits: backward computes
                                     again what every second convolution had computed (for a Wide
                                     ResNet about a quarter less memory, a sixth more time)     */
@@ -402,7 +404,7 @@ LP_API lp_tensor *lp_conv(lp_net *net, lp_tensor *x, const char *label, int filt
    pass has one value a channel (one row, of no height and width) it is refused: LP_ERR_SHAPE. */
 LP_API lp_tensor *lp_batchnorm(lp_net *net, lp_tensor *x, const char *label);
 /* Layer normalisation of each line of the last dimension (Ba, Kiros and Hinton 2016), eps 1e-5.
-   weight 1, bias 0: base weights, unless the family is full. */
+   weight 1, bias 0: base weights, unless the family is full (the family bn is BatchNorm's). */
 LP_API lp_tensor *lp_layernorm(lp_net *net, lp_tensor *x, const char *label);
 /* x [n, ...] flattened to [n, in] -> x W + b [n, out]; weight [in, out] Kaiming normal, bias 0.
    A sequence x [n, length, in] keeps its positions: -> [n, length, out]. */
@@ -435,7 +437,8 @@ LP_API lp_tensor *lp_concat(lp_net *net, lp_tensor *a, lp_tensor *b);
 LP_API lp_tensor *lp_reshape(lp_net *net, lp_tensor *x, int rank, const int *dim);
 LP_API lp_tensor *lp_avgpool(lp_net *net, lp_tensor *x); /* global: [n,h,w,c]->[n,c] */
 /* k x k windows, stride 1..; [n,h,w,c] -> [n, (h-k)/stride+1, (w-k)/stride+1, c]; max pooling may
-   pad 0..k/2 on all sides with minus infinity. */
+   pad 0..k/2 on all sides with minus infinity.  (A mean is a sum in lp_real, pixel by pixel: of a
+   map of 56x56 equal floats it is off by 3e-5, of 224x224 by 4e-4.) */
 LP_API lp_tensor *lp_avgpool2d(lp_net *net, lp_tensor *x, int k, int stride);
 LP_API lp_tensor *lp_maxpool(lp_net *net, lp_tensor *x, int k, int stride, int pad);
 /* ResNet's option A shortcut: every stride-th pixel, channels padded by zeros to `channels`, half
@@ -492,8 +495,9 @@ LP_API lp_status lp_set_batch(lp_net *net, int rows);
    lp_bn_estimate) leaves the states h, c of every row in use at its last position; the next pass
    starts there, so that row i of successive minibatches is one stream.  lp_carry gives the states
    of all LSTMs, [*n] elements, for each LSTM h [n, units], then c [n, units]; zero after compiling.
-   Zero them to start new streams; copy them out, and back again, around an evaluation.  They belong
-   to the streams, not to a member.  NULL (and *n = 0) for nets without. */
+   Zero them to start new streams: before every pass, if the rows of one minibatch do not go on in
+   the next.  Copy them out, and back again, around an evaluation.  They belong to the streams, not
+   to a member.  NULL (and *n = 0) for nets without. */
 LP_API lp_real *lp_carry(lp_net *net, size_t *n);
 
 /* Class probabilities (softmax) of the minibatch in the inputs: probs [rows, classes] (or [rows,
@@ -550,7 +554,8 @@ LP_API lp_status lp_bn_estimate(lp_net *net, int which);
    [0, 1).  Either begins with the weights of the first call, and again after lp_late_begin.
    lp_swa_swap exchanges the current weights (and statistics) with that mean; then re-estimate
    statistics and predict; a second call exchanges them back, so that training can go on, which is
-   refused while swapped. */
+   refused while swapped.  The mean is kept in lp_real: a float stands still after some ten thousand
+   lp_swa_add, and with a decay beyond 0.9999. */
 LP_API lp_status lp_swa_add(lp_net *net);
 LP_API lp_status lp_ema_add(lp_net *net, float decay);
 LP_API lp_status lp_swa_swap(lp_net *net);
@@ -594,7 +599,9 @@ LP_API lp_status lp_save_weights(lp_net *net, const char *path, unsigned what, c
    too.  The file can be loaded as weights as well.  Not in it: seed, rates and other settings, the
    counts of lp_bn_estimate and of training passes by lp_forward.  Loading: the net must have the
    same parameters, late-phase families, K, kind of optimisers and, with an LSTM, batch capacity;
-   after a failure it is as it was. */
+   after a failure it is as it was, unless the file changed meanwhile (the sentence says so).  Save
+   after lp_step, not between it and lp_gradient; where your own loop stood (epoch, place in the
+   shuffled data) goes into meta. */
 LP_API lp_status lp_save_state(lp_net *net, const char *path, const lp_meta *meta, int metas);
 LP_API lp_status lp_load_state(lp_net *net, const char *path);
 #endif
@@ -670,7 +677,8 @@ LP_API lp_tensor *lp_gather(lp_net *net, lp_tensor *tokens, lp_tensor *table, co
 LP_API lp_tensor *lp_lstm_sequence(lp_net *net, lp_tensor *x, lp_tensor *w_ih, lp_tensor *w_hh,
                                    lp_tensor *bias_ih, lp_tensor *bias_hh, const char *label);
 /* Convolution with any tensor w [kh,kw,c,filters] as weight, bias [filters] or NULL; kernels and
-   strides 1..7; zero padding `pad` 0..7 on all sides, or LP_SAME. */
+   strides 1..7; zero padding `pad` 0..7 on all sides, or LP_SAME.  Over time: x [n,length,1,c] and
+   w [k,1,c,filters]. */
 #define LP_SAME (-1)
 LP_API lp_tensor *lp_conv2d(lp_net *net, lp_tensor *x, lp_tensor *w, lp_tensor *bias,
                             const char *label, int stride, int pad);
@@ -686,19 +694,21 @@ LP_API lp_status lp_keep(lp_net *net, lp_tensor *t);
 LP_API lp_status lp_freeze(lp_net *net, lp_tensor *t);
 /* The same, and the values are n numbers of yours, which are read where they are (in flash) and
    take no memory: those of the parameter of that name or, by the label of a BatchNorm, its running
-   statistics, mean [c], then variance [c].  All members share them, whatever the family.  They must
-   outlive the net and are never written: what a file or another net has under their names is
-   checked and left alone. */
+   statistics, mean [c], then variance [c]; in the order of lp_values, which is not that of files.
+   All members share them, whatever the family.  They must outlive the net and are never written:
+   what a file or another net has under their names is checked and left alone.  (What these three
+   refuse, lp_compile will say again.) */
 LP_API lp_status lp_bind(lp_net *net, const char *name, const lp_real *values, size_t n);
 /* The tensor of that name (inputs and parameters, label of a layer for its output), or NULL. */
 LP_API lp_tensor *lp_find(lp_net *net, const char *name);
 /* The i-th parameter, or NULL when i is past the last. */
 LP_API lp_tensor *lp_parameter_at(lp_net *net, int i);
-/* Its values, to read or (members) write: dim[] elements; for late-phase ones those of `which`.
-   BatchNorm running statistics of label L are found by lp_statistics(net, "L", which): mean [c],
-   then variance [c]; lp_statistics_at is the i-th L, or NULL when i is past the last.  NULL if
-   there is no such thing.  Ask again before you write later: that tells
-   the net that its average is out of date. */
+/* Its values, to read or (members) write: dim[] elements; for late-phase ones those of `which`,
+   which must exist for others, too (LP_SINGLE does not in the late phase; what is written to
+   LP_AVERAGED is lost).  BatchNorm running statistics of label L are found by lp_statistics(net,
+   "L", which): mean [c], then variance [c]; lp_statistics_at is the i-th L, or NULL when i is past
+   the last.  NULL if there is no such thing.  Ask again before you write later: that tells the net
+   that its average is out of date. */
 LP_API lp_real    *lp_values(lp_net *net, lp_tensor *parameter, int which);
 LP_API lp_real    *lp_statistics(lp_net *net, const char *label, int which);
 LP_API const char *lp_statistics_at(const lp_net *net, int i);
@@ -724,8 +734,9 @@ LP_API lp_status lp_forward(lp_net *net, int which, int training, lp_real *loss)
 #ifndef LP_NO_TRAINING
 /* lp_train_step in two halves, for gradient accumulation: lp_gradient adds scale, in (0, 1e6],
    times the gradient of the minibatch for the member whose turn it is; lp_step updates with what
-   was added.  BatchNorm statistics move with each lp_gradient.  A refused lp_gradient discards the
-   pending gradient.  lp_gradients gives the pending dL/dw of a parameter, or NULL. */
+   was added.  (A loss is a mean: with scale = its rows / rows of all minibatches the sum is the
+   gradient of all.)  BatchNorm statistics move with each lp_gradient.  A refused lp_gradient
+   discards the pending gradient.  lp_gradients gives the pending dL/dw of a parameter, or NULL. */
 LP_API lp_status      lp_gradient(lp_net *net, float scale, lp_real *loss);
 LP_API lp_status      lp_step(lp_net *net, float lr);
 LP_API const lp_real *lp_gradients(lp_net *net, lp_tensor *parameter);
@@ -753,7 +764,7 @@ typedef struct lp_source {
     void    *user;
     uint64_t size; /* bytes */
 } lp_source;
-LP_API lp_source lp_memory_source(const void *bytes, size_t n);
+LP_API lp_source lp_memory_source(const void *bytes, size_t n); /* a whole file, in flash too */
 /* A file to write, from its first byte to the last; 1 if all n were taken. */
 typedef struct lp_sink {
     int (*write)(void *user, const void *from, size_t n);
@@ -3787,8 +3798,13 @@ static void lpi_lstm_forward_item(void *arg, int item, LPI_UNUSED int lane)
                      lpi_lstm_cell(l, t + 1, b), l->y + (b * l->length + t) * u);
     }
     for (lpi_n b = first; b < end; b++) {
-        lpi_copy(l->next + b * u, l->y + (b * l->length + l->length - 1) * u, u);
-        lpi_copy(l->next + (l->capacity + b) * u, lpi_lstm_cell(l, l->length, b), u);
+        const lp_real *h = l->y + (b * l->length + l->length - 1) * u;
+        const lp_real *c = lpi_lstm_cell(l, l->length, b);
+        int            finite = 1; /* else the stream stays: no later minibatch could do with it */
+        for (lpi_n i = 0; i < u; i++) finite &= lpi_finite((double)h[i]) & lpi_finite((double)c[i]);
+        if (!finite) continue;
+        lpi_copy(l->next + b * u, h, u);
+        lpi_copy(l->next + (l->capacity + b) * u, c, u);
     }
 }
 
@@ -7187,12 +7203,14 @@ static const char *lpi_check_desc(const lp_desc *d)
     LPI_RANGE(d->recompute, 0, 1, "lp_desc.recompute must be 0 or 1");
     if (d->late.families > 31u) return "lp_desc.late.families has an unknown bit";
     LPI_RANGE(d->late.members, 1, 1024, "lp_desc.late.members (K) must be in 1..1024");
-    LPI_RANGE(d->late.sigma0, 0, 1e6f, "lp_desc.late.sigma0 must be in [0, 1e6]");
-    LPI_RANGE(d->late.gamma, 1e-38f, 1e6f, "lp_desc.late.gamma must be in (0, 1e6]");
     LPI_RANGE(d->late.signs, 0, 1, "lp_desc.late.signs must be 0 or 1");
     if (d->late.signs && !(d->late.families & LP_LATE_RANK1))
         return "lp_desc.late.signs is for the family rank1";
-    LPI_RANGE(d->clip, 0, 1e30f, "lp_desc.clip must be in [0, 1e30]");
+    if (LPI_TRAINS) {
+        LPI_RANGE(d->late.sigma0, 0, 1e6f, "lp_desc.late.sigma0 must be in [0, 1e6]");
+        LPI_RANGE(d->late.gamma, 1e-38f, 1e6f, "lp_desc.late.gamma must be in (0, 1e6]");
+        LPI_RANGE(d->clip, 0, 1e30f, "lp_desc.clip must be in [0, 1e30]");
+    }
     if (base || late) return base ? base : late;
 #ifdef LP_NO_TRAINING
     if (!d->inference) return "lp_desc.inference must be 1: built with LP_NO_TRAINING";
@@ -7241,25 +7259,26 @@ LP_API void lp_destroy(lp_net *net)
     if (arena) LP_FREE(arena);
 }
 
-/* Opens lp_keep, lp_freeze and lp_bind: what they refuse sticks, as it does in builders. */
-static lp_status lpi_mark(lp_net *net, const lp_tensor *t, const char *what)
+/* Opens lp_keep, lp_freeze and, with a name, lp_bind: what they refuse sticks, as in builders. */
+static lp_status lpi_mark(lp_net *net, const lp_tensor *t, const char *what, const char *name)
 {
     if (!net || net->failed) return net ? net->failed : LP_ERR_ARGUMENT;
     if (net->closed) return (void)lpi_closed(net, what), LP_ERR_ORDER;
-    if (!t) net->failed = lpi_fail(net, LP_ERR_ARGUMENT, "%s: the tensor is NULL", what);
+    if (!t && !name) net->failed = lpi_fail(net, LP_ERR_ARGUMENT, "%s: the tensor is NULL", what);
+    else if (!t) net->failed = lpi_fail(net, LP_ERR_NAME, "%s: the net has no \"%s\"", what, name);
     return net->failed;
 }
 
 LP_API lp_status lp_keep(lp_net *net, lp_tensor *t)
 {
-    lp_status st = lpi_mark(net, t, "lp_keep");
+    lp_status st = lpi_mark(net, t, "lp_keep", NULL);
     if (st == LP_OK) t->priv->keep = 1;
     return st;
 }
 
-static lp_status lpi_may_freeze(lp_net *net, const lp_tensor *t, const char *what)
+static lp_status lpi_may_freeze(lp_net *net, const lp_tensor *t, const char *what, const char *name)
 {
-    lp_status st = lpi_mark(net, t, what);
+    lp_status st = lpi_mark(net, t, what, name);
     if (st != LP_OK) return st;
     const lpi_node *node = t->priv->node;
     if (t->priv->kind == LPI_PARAMETER || (node && node->op->running)) return LP_OK;
@@ -7274,7 +7293,7 @@ static void lpi_freeze(lpi_tensor *t)
 }
 LP_API lp_status lp_freeze(lp_net *net, lp_tensor *t)
 {
-    lp_status st = lpi_may_freeze(net, t, "lp_freeze");
+    lp_status st = lpi_may_freeze(net, t, "lp_freeze", NULL);
     if (st == LP_OK) lpi_freeze(t->priv);
     return st;
 }
@@ -7282,10 +7301,7 @@ LP_API lp_status lp_freeze(lp_net *net, lp_tensor *t)
 LP_API lp_status lp_bind(lp_net *net, const char *name, const lp_real *values, size_t n)
 {
     lp_tensor *found = lp_find(net, name);
-    if (net && !net->failed && !net->closed && !found)
-        net->failed =
-            lpi_fail(net, LP_ERR_NAME, "lp_bind: the net has no \"%s\"", name ? name : "");
-    lp_status st = lpi_may_freeze(net, found, "lp_bind");
+    lp_status  st = lpi_may_freeze(net, found, "lp_bind", lpi_label(name));
     if (st != LP_OK) return st;
     lpi_tensor *t = found->priv;
     size_t      size = t->node ? 2 * (size_t)lpi_last(t) : (size_t)t->size;
@@ -7443,14 +7459,8 @@ static lp_status lpi_forward(lp_net *net, int training, int with_loss)
     return st;
 }
 
-/* After a pass that succeeded: the streams stand behind its minibatch.  They stay where they were
-   if a state is not finite: no later minibatch could do with it. */
-static void lpi_carry_on(lp_net *net)
-{
-    for (lpi_n i = 0; i < net->n_carry; i++)
-        if (!lpi_finite((double)net->carry_next[i])) return;
-    lpi_copy(net->carry, net->carry_next, net->n_carry);
-}
+/* After a pass that succeeded: the streams stand behind its minibatch. */
+static void lpi_carry_on(lp_net *net) { lpi_copy(net->carry, net->carry_next, net->n_carry); }
 
 LP_API lp_real *lp_carry(lp_net *net, size_t *n)
 {
@@ -7477,9 +7487,10 @@ LP_API lp_status lp_forward(lp_net *net, int which, int training, lp_real *loss)
     lp_status st = lpi_enter(net, training ? (unsigned)LPI_TRAINING : 0u, "lp_forward");
     if (st != LP_OK) return st;
     st = lpi_select(net, which);
-    net->draw = -(net->passes + 1);
+    if (training) net->draw = -(net->passes + 1);
     if (st == LP_OK) st = lpi_forward(net, training != 0, 1);
-    if (st == LP_OK) net->passes += training != 0, lpi_carry_on(net);
+    if (st == LP_OK && training) net->passes++;
+    if (st == LP_OK) lpi_carry_on(net);
     if (st == LP_OK && loss) *loss = *lpi_value(net, net->loss);
     return lpi_leave(net, st);
 }
