@@ -333,8 +333,9 @@ static void estimate_statistics(trainer *t)
 {
     trainer_check(t, lp_bn_reset(t->net));
     lp_shuffle(t->seed, STREAM_ORDER, t->order, t->train->count);
-    for (int first = 0; first < t->train->count; first += t->batch) {
-        trainer_load(t, 0, first, minibatch_rows(t, t->train, first));
+    for (int first = 0, rows; first < t->train->count; first += rows) {
+        rows = minibatch_rows(t, t->train, first);
+        trainer_load(t, 0, first, rows);
         trainer_check(t, lp_bn_estimate(t->net, LP_SINGLE));
     }
 }

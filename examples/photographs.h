@@ -559,7 +559,7 @@ static inline void photo_load(trainer *t, const image_set *set, int epoch, const
     for (int i = 0; i < rows; i++) t->label->labels[i] = set->labels[l->number[i]];
     l->set = NULL;
     if (!l->ahead || left == 0) return;
-    photo_choose(l, s, epoch, order, first + rows, left < l->capacity ? left : l->capacity);
+    photo_choose(l, s, epoch, order, first + rows, next_rows(left, l->capacity));
     photo_begin(l);
 }
 

@@ -116,9 +116,17 @@ static inline void trainer_load(trainer *t, int epoch, int first, int rows)
     }
 }
 
+/* Of `left` images the next at most `most`: never one that would be left alone, of which BatchNorm has no
+   variance where maps are 1x1. */
+static inline int next_rows(int left, int most)
+{
+    if (left == most + 1 && most > 2) return most - 1;
+    return left < most ? left : most;
+}
+
 static inline int minibatch_rows(const trainer *t, const image_set *set, int first)
 {
-    return set->count - first < t->batch ? set->count - first : t->batch;
+    return next_rows(set->count - first, t->batch);
 }
 
 static inline void fact_add_metrics(facts *f, const char *key, const lp_metrics *m)
@@ -176,7 +184,7 @@ static inline double train_minibatch(trainer *t, int epoch, int rows, double lr)
     for (int done = 0, n; done < rows; done += n) {
         lp_real loss = 0;
         double  start = seconds_now();
-        n = rows - done < t->batch ? rows - done : t->batch;
+        n = next_rows(rows - done, t->batch);
         trainer_load(t, epoch, t->first + done, n);
         t->waited += seconds_now() - start;
         float share = n == rows || t->summed ? 1 : (float)n / (float)rows;
@@ -194,8 +202,7 @@ static inline double train_epoch(trainer *t, int epoch, double lr)
     t->epoch = epoch;
     lp_shuffle(t->seed, STREAM_ORDER + (uint64_t)epoch, t->order, t->train->count);
     while (t->first < t->train->count) {
-        int     left = t->train->count - t->first, most = t->batch * t->parts;
-        int     rows = left < most ? left : most;
+        int     rows = next_rows(t->train->count - t->first, t->batch * t->parts);
         lp_info info = lp_get_info(t->net);
         double  start = seconds_now(), loss = train_minibatch(t, epoch, rows, lr);
         if (t->ema > 0) trainer_check(t, lp_ema_add(t->net, (float)t->ema));
@@ -255,8 +262,8 @@ static inline lp_metrics evaluate(trainer *t, const image_set *set, int which)
     lp_metrics metrics = lp_metrics_zero();
     int        models = which == LP_ENSEMBLE ? lp_get_info(t->net).members : 1;
     t->top5 = 0;
-    for (int first = 0; first < set->count; first += t->batch) {
-        int rows = trainer_predict(t, set, first, which);
+    for (int first = 0, rows; first < set->count; first += rows) {
+        rows = trainer_predict(t, set, first, which);
         progress_step(&t->bar, rows * models * TEST_COST, 0, 0, 0, 0);
         for (int i = 0; i < rows; i++) {
             const lp_real *p = t->probs + (size_t)i * (size_t)set->classes;
@@ -275,8 +282,9 @@ static inline void swa_apply(trainer *t)
     trainer_check(t, lp_swa_swap(t->net));
     trainer_check(t, lp_bn_reset(t->net));
     lp_shuffle(t->seed, STREAM_ORDER, t->order, t->train->count);
-    for (int first = 0; first < t->train->count; first += t->batch) {
-        trainer_load(t, 0, first, minibatch_rows(t, t->train, first));
+    for (int first = 0, rows; first < t->train->count; first += rows) {
+        rows = minibatch_rows(t, t->train, first);
+        trainer_load(t, 0, first, rows);
         for (int k = 0; k < lp_get_info(t->net).members; k++)
             trainer_check(t, lp_bn_estimate(t->net, k));
     }

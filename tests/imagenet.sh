@@ -183,6 +183,10 @@ pictures 40 0 5 3 >"$dir/uneven.st"
 accept "few pictures" '^result' "$imagenet" --data "$dir/uneven.st" --side 48 --epochs 1 --threads 1 --quiet --late none
 test_is "a class that is not tested" grep -q '^note: 1 of 3 classes have no test pictures, such as "c2"' "$dir/err"
 test_is "pictures that are enlarged" grep -q '^note: pictures of 40 x 40 are enlarged to 48 x 48' "$dir/err"
+# 17 pictures as 8, 7 and 2, not 8, 8 and 1: of one, BatchNorm has no variance where maps are 1x1.
+pictures 40 0 17 2 >"$dir/odd.st"
+accept "a last picture that would stand alone" '^result' "$imagenet" --data "$dir/odd.st" --test "$dir/odd.st" \
+    --side 32 --batch 8 --epochs 1 --threads 2 --quiet --late none
 tensor() { # NAME COUNT: a file with this tensor alone, zeros
     header="{\"$1\":{\"dtype\":\"F32\",\"shape\":[$2],\"data_offsets\":[0,$((4 * $2))]}}"
     printf "\\$(printf %o ${#header})\0\0\0\0\0\0\0%s" "$header"
