@@ -6357,7 +6357,7 @@ static void lpi_cross_entropy_item(void *arg, int item, LPI_UNUSED int lane)
         const lp_real *z = j->z + i * j->classes;
         lp_real        top;
         if (j->label[i] == LP_IGNORE) continue;
-        double lse = lpi_log(LPI_CALL(j->kernels, sum_exp, j->classes, z, &top));
+        double lse = lpi_log(LPI_CALL(j->kernels, sum_exp, j->classes, z, &top)); /* less top */
         loss += (1 - j->smooth) * (lse + ((double)top - (double)z[j->label[i]]));
         for (lpi_n c = 0; c < j->classes && j->smooth > 0; c++)
             loss += j->smooth / (double)j->classes * (lse + ((double)top - (double)z[c]));
