@@ -564,9 +564,10 @@ LP_API lp_status lp_swa_swap(lp_net *net);
 /* Files: safetensors, as PyTorch's users have them, with PyTorch's names (conv1.weight,
    bn1.running_mean, lstm0.weight_hh_l0) and order (convolutions [out, in, kh, kw], matrices [out,
    in], the inputs of a linear layer behind a map as [c, h, w]).  Failures: LP_ERR_FILE, a sentence.
-   Metadata: text that a program wants to find again (lp_find_meta), both UTF-8; keys other than
-   "format" and those that begin with "latephase."  No parameter may be called __metadata__, or as
-   other arrays of the net's file are (bn1.running_mean, member0.NAME): LP_ERR_NAME. */
+   Numbers that are not finite are neither read nor written (LP_ERR_NONFINITE; the file before
+   stays).  Metadata: text that a program wants to find again (lp_find_meta), both UTF-8; keys other
+   than "format" and those that begin with "latephase."  No parameter may be called __metadata__,
+   or as other arrays of the net's file are (bn1.running_mean, member0.NAME): LP_ERR_NAME. */
 typedef struct lp_meta {
     const char *key, *value;
 } lp_meta;
@@ -612,7 +613,7 @@ LP_API lp_status lp_load_state(lp_net *net, const char *path);
 LP_API float lp_lr_linear(float lr0, float lr1, double from, double to, double t);
 /* lr0 factor^(number of milestones <= t); milestones [count] ascending. */
 LP_API float lp_lr_steps(float lr0, float factor, const double *milestones, int count, double t);
-/* lr1 + (lr0 - lr1) (1 + cos(pi t / total)) / 2, and lr1 from total on. */
+/* lr1 + (lr0 - lr1) (1 + cos(pi t / total)) / 2, lr0 up to 0 and lr1 from total on. */
 LP_API float lp_lr_cosine(float lr0, float lr1, double total, double t);
 
 /* Sums over test images; zero it, add minibatches, ask. */
@@ -7968,10 +7969,9 @@ LP_API lp_status lp_bn_estimate(lp_net *net, int which)
 {
     lp_status st = lpi_enter(net, LPI_TRAINING, "lp_bn_estimate");
     if (st != LP_OK) return st;
-    if ((which < 0 || which >= net->members) && which != LP_SINGLE)
-        st = lpi_fail(net, LP_ERR_ARGUMENT,
-                      "lp_bn_estimate: which is %d, expected 0..%d or LP_SINGLE", which,
-                      net->members - 1);
+    if ((which < 0 || which >= net->members) && (which != LP_SINGLE || net->members > 1))
+        st = lpi_fail(net, LP_ERR_ARGUMENT, "lp_bn_estimate: which is %d, expected 0..%d%s", which,
+                      net->members - 1, net->members > 1 ? "" : " or LP_SINGLE");
     if (st == LP_OK) st = lpi_select(net, which);
     if (st != LP_OK) return lpi_leave(net, st);
     if (which == LP_SINGLE) which = 0;
@@ -8077,6 +8077,8 @@ LP_API float lp_lr_steps(float lr0, float factor, const double *milestones, int 
 LP_API float lp_lr_cosine(float lr0, float lr1, double total, double t)
 {
     if (t >= total) return lr1;
+    if (t <= 0) return lr0;
+    if (!lpi_finite(t / total)) return (float)(t / total); /* NaN: the step refuses that rate */
     return (float)((double)lr1
                    + ((double)lr0 - (double)lr1) * (1 + lpi_cos_turn(0.5 * t / total)) / 2);
 }
@@ -9635,7 +9637,21 @@ static int lpi_is_taken(const lpi_walk *w, const lpi_array *a)
            || (w->members > 0 && lpi_member_in(a->name) >= 0);
 }
 
-/* Checks names and metadata, and measures the header. */
+/* Only what lpi_load_array would take again. */
+static int lpi_array_finite(lp_net *net, const lpi_array *a)
+{
+    ptrdiff_t line = a->channels * a->places;
+    lp_real  *some = net->workspace;
+    for (ptrdiff_t o = 0, n; o < a->outputs; o += n) {
+        n = lpi_reorder_block(net, a, o);
+        lpi_reorder(a, o, n, some, 1);
+        for (ptrdiff_t i = 0; i < n * line; i++)
+            if (!lpi_finite((double)some[i])) return 0;
+    }
+    return 1;
+}
+
+/* Checks names, numbers and metadata, and measures the header. */
 static lp_status lpi_prepare(lp_net *net, int members, int state, const lp_meta *meta, int metas,
                              lpi_writer *w)
 {
@@ -9663,6 +9679,8 @@ static lp_status lpi_prepare(lp_net *net, int members, int state, const lp_meta 
                           a.name);
         else if (lpi_is_taken(&walk, &a))
             st = lpi_fail(net, LP_ERR_NAME, "\"%s\": files call something else so", a.name);
+        else if (!lpi_array_finite(net, &a))
+            st = lpi_fail(net, LP_ERR_NONFINITE, "\"%s\" has a number that is not finite", a.name);
     if (st == LP_OK) lpi_put_header(w);
     w->header = w->bytes;
     lpi_memset(&w->hash, 0, sizeof w->hash);
@@ -9701,7 +9719,8 @@ LP_API lp_status lp_write_state(lp_net *net, const lp_sink *sink, const lp_meta 
     lp_status st = lpi_enter(net, LPI_TRAINING | LPI_SETTLED, "lp_write_state");
     if (st != LP_OK) return st;
     if (!sink || metas < 0)
-        st = lpi_fail(net, LP_ERR_ARGUMENT, "lp_write_state: no sink, or fewer than 0 metadata");
+        st = lpi_fail(net, LP_ERR_ARGUMENT,
+                      "a training state: no sink or no memory, or fewer than 0 metadata");
     else st = lpi_write(net, sink, net->begun ? net->members : 0, 1, meta, metas);
     return lpi_leave(net, st);
 }

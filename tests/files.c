@@ -828,7 +828,7 @@ static void partial(void)
     lp_destroy(a.net), lp_destroy(b.net);
 }
 
-/* Breaks when a number that is not finite reaches a net, from weights or from a state. */
+/* Breaks when a number that is not finite reaches a net, from weights or from a state, or a file. */
 static void non_finite(void)
 {
     static const unsigned char bad[3][4] = { { 0, 0, 0x80, 0x7F },
@@ -849,6 +849,17 @@ static void non_finite(void)
         CHECK_TEXT(lp_error(a.net), "not finite");
         CHECK_UNCHANGED(a.net, &before);
         free(c.p), free(d.p);
+    }
+    for (int i = 0; i < 4; i++) { /* nor is a byte of it written */
+        blob     b = { NULL, 0, SIZE_MAX };
+        lp_sink  sink = { blob_take, &b };
+        lp_real *number = lp_statistics(a.net, "bn1", 1) + i, good = *number;
+        *number = (lp_real)(i % 2 ? INFINITY : NAN);
+        CHECK_INT(lp_write_weights(a.net, &sink, LP_WITH_MEMBERS, NULL, 0), LP_ERR_NONFINITE);
+        CHECK_TEXT(lp_error(a.net), "has a number that is not finite");
+        CHECK_INT(lp_write_state(a.net, &sink, NULL, 0), LP_ERR_NONFINITE);
+        CHECK_INT((int)b.n, 0);
+        *number = good;
     }
     free(w.p), free(state.p), free(before.p);
     lp_destroy(a.net);

@@ -1155,6 +1155,9 @@ static void reset_all_members(void)
     CHECK(mean[0] == mean[1]); /* of one minibatch each, which has the same for both */
     CHECK_INT(lp_bn_estimate(t.net, 1), LP_ERR_ARGUMENT);
     CHECK_TEXT(lp_error(t.net), "which is 1, expected 0..0 or LP_SINGLE");
+    CHECK_INT(lp_late_begin(t.net), LP_OK);
+    CHECK_INT(lp_bn_estimate(t.net, LP_SINGLE), LP_ERR_ARGUMENT);
+    CHECK_TEXT(lp_error(t.net), "expected 0..1");
     lp_destroy(t.net);
 }
 
@@ -2077,14 +2080,17 @@ static void carry_refused(void)
         text_train(&t, 0, 2);
         CHECK_INT(lp_late_begin(t.net), LP_OK);
         text_train(&t, 2, 3);
+        lp_real  *number = lp_values(t.net, lp_find(t.net, "out.weight"), 0) + 3, good = *number;
+        char     *before = snapshot(t.net); /* without the NaN of kind 5, which has no state */
         lp_status want = spoil_text(&t, how, &word);
-        char     *before = snapshot(t.net);
+        if (how == 6) free(before), before = snapshot(t.net);
         test_context("kind %d", how);
         CHECK_INT(lp_train_step(t.net, 0.02f, NULL), want);
         CHECK_TEXT(lp_error(t.net), word);
         CHECK_INT(lp_gradient(t.net, 1, NULL), want);
         if (how < 5) CHECK_INT(lp_forward(t.net, 1, 0, NULL), want);
         if (how < 3) CHECK_INT(lp_predict(t.net, 2, p), want);
+        if (how == 5) *number = good;
         CHECK_UNCHANGED(t.net, before);
         lp_destroy(t.net);
     }
@@ -3022,6 +3028,9 @@ static void schedules(void)
     CHECK_NEAR(lp_lr_cosine(0.3f, 0.1f, 100, 75), 0.1 + 0.2 * (1 - sqrt(0.5)) / 2, 1e-7);
     CHECK_NEAR(lp_lr_cosine(0.1f, 0.01f, 100, 100), 0.01, 1e-9);
     CHECK_NEAR(lp_lr_cosine(0.1f, 0.01f, 100, 1000), 0.01, 1e-9);
+    CHECK_NEAR(lp_lr_cosine(0.1f, 0.01f, 100, -1), 0.1, 1e-8);
+    CHECK_NEAR(lp_lr_cosine(0.1f, 0.01f, 0, 0), 0.01, 1e-9);
+    CHECK(isnan(lp_lr_cosine(0.1f, 0.01f, 100, NAN)) && isnan(lp_lr_cosine(0.1f, 0.01f, NAN, 1)));
 }
 
 /* Breaks when a formula is off; worked by hand.  Two images in bins of their own, then two that
