@@ -423,7 +423,7 @@ paper's, for a net with 50 times as many weights and five times the epochs: comp
 rows, not the numbers.</p>""",
     "few": """<p>The same net and the same epochs, on the first 10,000 training images only, which it
 overfits more; the paper's larger net nearly learns all of them by heart. It is judged on 5,000
-training images that were held out, never on the test set. K = 5 was chosen on them too, with seed
+training images that were held out, not on the test set. K = 5 was chosen on them too, with seed
 1 (see K).</p>""",
     "paired": """<h3>Differences from SGD, seed by seed</h3>
 <p>For each seed, the net is trained once up to T0. SGD, SWA, EMA and the late phase all go on from
@@ -434,8 +434,11 @@ that touches zero is no evidence. With few seeds the error itself is uncertain.<
 (means over seeds): plain SGD, the average of the late phase's members, and the nets that go into SWA,
 before they are averaged. A learning rate that does not fall to the end keeps those low.</p>""",
     "sweep": """Trained on the first images of CIFAR-100 only, and judged on training images that were
-held out, never on the test set. Points are means over seeds, bars one standard deviation; the dashed
-level is plain SGD.</p>""",
+held out, not on the test set.""",
+    "sweep one": """Every point is one net, of seed {seeds}: small differences mean nothing. The dashed level is
+plain SGD with that seed.</p>""",
+    "sweep many": """Points are means over the seeds {seeds}, which all of them have, bars one standard deviation; the
+dashed level is plain SGD.</p>""",
     "reliability": """<p>All test images are sorted into 15 bins, by how sure the net says it is (the
 probability of the class that it chooses). For each bin the figure shows how sure it was, and how
 often it was right. On the dashed diagonal both agree; a point below it means that the net is too sure
@@ -607,23 +610,35 @@ def sweep_settings(tables, kind, usual_setting):
     return dict(sorted(settings.items()))
 
 
+def sweep_seeds(tables, settings):
+    """The seeds that all points of a sweep have; were they means over different ones, they would not compare."""
+    each = [set(tables.values("sweep", method, model, "nll"))
+            for method, model in [("sgd", "single")] + [(m, "averaged") for m in settings.values()]]
+    return sorted(set.intersection(*[seeds_ for seeds_ in each if seeds_] or [set()]))
+
+
 def sweep_section(tables, kind, x_name, about, usual_setting):
     settings = sweep_settings(tables, kind, usual_setting)
-    figures, keys = [], []
+    common, figures, keys = sweep_seeds(tables, settings), [], []
+
+    def values(method, model, column):
+        return [v for seed, v in tables.values("sweep", method, model, column).items() if seed in common]
+
     for column, what in (("accuracy", "Accuracy %"), ("nll", "NLL")):
         series = []
         for name, model, colour in (("averaged net", "averaged", 1), ("ensemble of the members", "ensemble", 3)):
-            found = {x: list(tables.values("sweep", method, model, column).values())
-                     for x, method in settings.items()}
+            found = {x: values(method, model, column) for x, method in settings.items()}
             points = [(x, mean(v), deviation(v)) for x, v in found.items() if v]
             series.append(Series(name, colour, points, dashed=model == "ensemble"))
         keys = [s for s in series if s.points]
-        sgd = tables.values("sweep", "sgd", "single", column).values()
+        sgd = values("sgd", "single", column)
         if keys:
             figures.append(figure(what, keys, x_name, spaced=True, level=(mean(sgd), "SGD") if sgd else None))
     methods = set(settings.values()) | {"sgd"}
-    made = [run for run in tables.runs("sweep-") if run["method"] in methods] if figures else []
-    text = f"<p>{about} {WORDS['sweep']}"
+    made = [run for run in tables.runs("sweep-")
+            if run["method"] in methods and int(run["run"].rsplit("-", 1)[1]) in common] if figures else []
+    which = WORDS["sweep one" if len(common) < 2 else "sweep many"].format(seeds=", ".join(map(str, common)))
+    text = f"<p>{about} {WORDS['sweep']} {which}" if figures else f"<p>{about} {WORDS['sweep']}</p>"
     return text + (panels(figures, keys) or none_yet("this sweep has")), made
 
 
@@ -839,6 +854,11 @@ def summary(tables):
     """What is done, and what was made by other code."""
     spent = duration(sum(run["seconds"] or 0 for run in tables.grid))
     text = f"<p>{len(tables.grid)} of {max(len(tables.plan), len(tables.grid))} runs are done, in {spent}.</p>"
+    done = {run["run"] for run in tables.grid}
+    open_ = [row["run"] for row in tables.plan if row["run"] not in done]
+    if open_:
+        text += (f'<details><summary>Not run yet: {len(open_)}</summary>'
+                 f'<p class="soft">{escape(", ".join(open_))}</p></details>')
     stale = [run["run"] for run in tables.grid if tables.bits and run["bits"] != tables.bits]
     if stale:
         text += (f'<p class="banner">{len(stale)} of them were made by code of other arithmetic than now (its '
