@@ -342,9 +342,8 @@ typedef struct lp_desc {
     int             threads; /* 1..256; results do not depend on it */
     lp_isa          isa;
     lp_late         late;
-    lp_optim        optim_base;    /* theta, moves once per turn */
-    lp_optim        optim_late;    /* phi_k, moves once per minibatch of member k; before the late
-                                    phase and with K = 1 phi, so set both to change the optimiser */
+    lp_optim        optim_base;    /* all weights; in the late phase theta, once per turn */
+    lp_optim        optim_late;    /* in the late phase phi_k, once per minibatch of member k */
     float           clip;          /* largest norm of the joint gradient (g_theta, g_phi), with
                                     what was pending; longer ones are scaled down; 0: no limit */
     int             swa;           /* 1: keep memory for a mean of weights: SWA or EMA */
@@ -513,9 +512,12 @@ enum {
 };
 LP_API lp_status lp_predict(lp_net *net, int which, lp_real *probs);
 /* MC dropout (Gal and Ghahramani 2016): the mean of `passes` such predictions, 1..65536, with
-   dropout's masks as in training, all else as in evaluation.  The masks are a function of seed and
-   pass alone: a call repeats, also of a model that was saved.  Carried states stay as they were. */
-LP_API lp_status lp_predict_dropout(lp_net *net, int which, int passes, lp_real *probs);
+   dropout's masks as in training, all else as in evaluation.  first >= 0: the number of row 0 among
+   all rows that will be predicted.  A row's masks are a function of seed, pass and its number
+   alone: the same with minibatches of any size, and of a model that was saved.  Carried states stay
+   as they were. */
+LP_API lp_status lp_predict_dropout(lp_net *net, int which, int passes, int64_t first,
+                                    lp_real *probs);
 
 /* How members become one model. */
 typedef enum lp_average {
@@ -4029,6 +4031,7 @@ struct lp_net {
 
     int      training;               /* this pass: minibatch statistics, dropout */
     int      dropping;               /* this pass: dropout alone (lp_predict_dropout) */
+    int64_t  first_row;              /* ... the number of row 0 */
     double   loss_value, loss_scale; /* dL/dL: scale of this minibatch's gradient */
     double   loss_lines;             /* cross entropy: labelled lines */
     int64_t  step;
@@ -6256,12 +6259,15 @@ LP_API lp_tensor *lp_subsample(lp_net *net, lp_tensor *x, int stride, int channe
 
 /* ---- dropout (Srivastava et al. 2014): the mask is a function of (seed, step, draw, node,
    element); `draw` tells apart the minibatches of an accumulated step and the passes without a
-   step. node->own is p, a float */
+   step.  In prediction it is one of (seed, pass, node, number of the row, element of the row).
+   node->own is p, a float */
 
 typedef struct lpi_drop {
     const lp_kernels *kernels;
+    uint64_t          seed, stream;
+    int64_t           first; /* rows have masks of their own, from this one on; -1: all one */
     lpi_mask          mask;
-    lpi_n             n;
+    lpi_n             n, chunks; /* of a row, or of all */
     const lp_real    *x;
     lp_real          *y;
     int               accumulate;
@@ -6270,8 +6276,12 @@ typedef struct lpi_drop {
 static void lpi_drop_item(void *arg, int item, LPI_UNUSED int lane)
 {
     const lpi_drop *d = (const lpi_drop *)arg;
-    lpi_n           i = (lpi_n)item * LPI_CHUNK, n = lpi_minp(LPI_CHUNK, d->n - i);
-    LPI_CALL(d->kernels, drop, n, &d->mask, (uint32_t)i, d->x + i, d->accumulate, d->y + i);
+    lpi_mask        mask = d->mask;
+    lpi_n           row = item / d->chunks, i = item % d->chunks * LPI_CHUNK, at = row * d->n + i;
+    uint64_t        key = lp_random(d->seed, d->stream, (uint64_t)(d->first + 1 + row));
+    mask.key[0] = (uint32_t)key, mask.key[1] = (uint32_t)(key >> 32);
+    LPI_CALL(d->kernels, drop, lpi_minp(LPI_CHUNK, d->n - i), &mask, (uint32_t)i, d->x + at,
+             d->accumulate, d->y + at);
 }
 /* y = or += x o mask / (1 - p). */
 static void lpi_drop_run(const lp_net *net, const lpi_node *node, const lp_real *x, int accumulate,
@@ -6279,15 +6289,21 @@ static void lpi_drop_run(const lp_net *net, const lpi_node *node, const lp_real 
 {
     double   p = (double)*(const float *)node->own;
     uint64_t step = net->dropping ? 0 : (uint64_t)net->step;
-    uint64_t seed = lpi_mix64(lpi_mix64(net->desc.seed) + step);
-    seed = lpi_mix64(seed + (uint64_t)net->draw);
-    uint64_t key = lp_random(seed, 1000u + (uint64_t)node->index, 0);
-    lpi_drop d = { net->kernels, { { (uint32_t)key, (uint32_t)(key >> 32) }, 0, 0 }, 0, x, y, 0 };
+    int      by_row = net->dropping && node->out->batched;
+    lpi_n    rows = by_row ? lpi_rows(net, node->out) : 1;
+    lpi_drop d;
+    lpi_memset(&d, 0, sizeof d);
+    d.kernels = net->kernels;
+    d.seed = lpi_mix64(lpi_mix64(net->desc.seed) + step);
+    d.seed = lpi_mix64(d.seed + (uint64_t)net->draw);
+    d.stream = 1000u + (uint64_t)node->index;
+    d.first = by_row ? net->first_row : -1;
     d.mask.limit = (uint32_t)(p * 4294967296.0);
     d.mask.scale = (lp_real)(1 / (1 - p));
-    d.n = lpi_count(net, node->out);
-    d.accumulate = accumulate;
-    lpi_for(&net->team, (int)lpi_ceil_div(d.n, LPI_CHUNK), lpi_drop_item, &d);
+    d.n = lpi_count(net, node->out) / rows;
+    d.chunks = lpi_ceil_div(d.n, LPI_CHUNK);
+    d.x = x, d.y = y, d.accumulate = accumulate;
+    lpi_for(&net->team, (int)(rows * d.chunks), lpi_drop_item, &d);
 }
 
 static lp_status lpi_dropout_forward(lp_net *net, lpi_node *node)
@@ -6884,6 +6900,11 @@ static ptrdiff_t lpi_pack_slots(lpi_plan *plan, int by_life)
 
 /* Vectors that an optimiser keeps beside the weights: momentum; Adam's m and v. */
 static int lpi_optim_vectors(const lp_optim *optim) { return optim->rule == LP_SGD ? 1 : 2; }
+/* Until the late phase has begun there is one net, which trains as usual. */
+static const lp_optim *lpi_optim_phi(const lp_desc *d, int begun)
+{
+    return begun ? &d->optim_late : &d->optim_base;
+}
 
 /* Scratch of each node in its passes, and between them (for sums of gradients, for the lines of
    files: see lpi_reorder). */
@@ -6941,8 +6962,9 @@ static lp_real *lpi_lay_out(lp_net *net, const lpi_plan *plan, lpi_carver *c)
     net->stats = lpi_carve(c, k * net->n_stats);
     net->optim_theta =
         lpi_carve(c, training * lpi_optim_vectors(&net->desc.optim_base) * net->trained_theta);
-    net->optim_phi =
-        lpi_carve(c, training * lpi_optim_vectors(&net->desc.optim_late) * k * net->trained_phi);
+    net->optim_phi = lpi_carve(c, training * net->trained_phi
+                                      * lpi_max(lpi_optim_vectors(&net->desc.optim_base),
+                                                lpi_optim_vectors(&net->desc.optim_late) * k));
     net->delta = lpi_carve(c, training && net->n_phi ? net->trained_theta : 0);
     net->carry = lpi_carve(c, net->n_carry);
     net->swa = lpi_carve(
@@ -7380,8 +7402,8 @@ static void lpi_start_phase(lp_net *net, int members)
     net->average_step = -1;
     if (!LPI_TRAINS || net->desc.inference) return;
     if (members) lpi_zero(net->delta, net->trained_theta);
-    lpi_zero(net->optim_phi,
-             lpi_optim_vectors(&net->desc.optim_late) * net->members * net->trained_phi);
+    lpi_zero(net->optim_phi, lpi_optim_vectors(lpi_optim_phi(&net->desc, net->begun)) * net->members
+                                 * net->trained_phi);
 }
 
 static void lpi_average(lp_net *net, lp_average how); /* >>average */
@@ -7520,7 +7542,7 @@ static void lpi_add_output(const lp_net *net, lp_real *probs, int first, int mod
 }
 
 /* The mean over models and over `passes` with dropout (0: one pass without). */
-static lp_status lpi_predict(lp_net *net, int which, int passes, lp_real *probs)
+static lp_status lpi_predict(lp_net *net, int which, int passes, int64_t first, lp_real *probs)
 {
     lp_status st = LP_OK;
     int       models = which == LP_ENSEMBLE ? net->members : 1, runs = models * lpi_max(1, passes);
@@ -7533,6 +7555,7 @@ static lp_status lpi_predict(lp_net *net, int which, int passes, lp_real *probs)
     for (int i = 0; i < runs && st == LP_OK; i++) {
         st = lpi_select(net, which == LP_ENSEMBLE ? i % models : which);
         net->dropping = passes > 0;
+        net->first_row = first;
         net->draw = ((int64_t)1 << 48) + i / models; /* members share the masks of a pass */
         if (st == LP_OK) st = lpi_forward(net, 0, 0);
         if (st == LP_OK) lpi_add_output(net, probs, i == 0, runs);
@@ -7549,18 +7572,20 @@ LP_API lp_status lp_predict(lp_net *net, int which, lp_real *probs)
 {
     lp_status st = lpi_enter(net, 0, "lp_predict");
     if (st != LP_OK) return st;
-    st = lpi_predict(net, which, 0, probs);
+    st = lpi_predict(net, which, 0, 0, probs);
     if (st == LP_OK && which != LP_ENSEMBLE) lpi_carry_on(net);
     return lpi_leave(net, st);
 }
-LP_API lp_status lp_predict_dropout(lp_net *net, int which, int passes, lp_real *probs)
+LP_API lp_status lp_predict_dropout(lp_net *net, int which, int passes, int64_t first,
+                                    lp_real *probs)
 {
     lp_status st = lpi_enter(net, 0, "lp_predict_dropout");
     if (st != LP_OK) return st;
-    if (passes >= 1 && passes <= 65536) st = lpi_predict(net, which, passes, probs);
-    else
-        st = lpi_fail(net, LP_ERR_ARGUMENT, "lp_predict_dropout: %d passes, expected 1..65536",
-                      passes);
+    if (passes < 1 || passes > 65536 || first < 0)
+        st = lpi_fail(net, LP_ERR_ARGUMENT,
+                      "lp_predict_dropout: %d passes from row %l on, expected 1..65536 from 0 on",
+                      passes, first);
+    else st = lpi_predict(net, which, passes, first, probs);
     return lpi_leave(net, st);
 }
 
@@ -7787,7 +7812,7 @@ static void lpi_update_theta(lp_net *net, double lr, double clip, const lp_real 
    `members`. */
 static void lpi_update_phi(lp_net *net, double lr, double clip)
 {
-    const lp_optim *o = &net->desc.optim_late;
+    const lp_optim *o = lpi_optim_phi(&net->desc, net->begun);
     lpi_rule        rule = lpi_rule_of(o, lr, clip, net->updates_phi++ / net->members + 1);
     lpi_update_run(net, o, &rule, net->trained_phi, net->g_phi,
                    net->optim_phi + lpi_optim_vectors(o) * net->member * net->trained_phi,
@@ -8220,9 +8245,11 @@ static lp_tensor *lpi_bn_relu(lp_net *net, lp_tensor *x, const char *label)
 /* The family hyper (Savarese and Maire 2019; von Oswald et al. 2021): the 3x3 weights of a group,
    [3,3,c,c] and the first, [3,3,c/2,c], come from one bank of templates [3,3,c/2,c], two pieces and
    one, by late-phase coefficients.  A layer of another shape has a bank of its own; its
-   coefficients are late-phase if it is a 3x3 layer of a group.  Decay acts on coefficients at all
-   times (the authors': from T0 on).  Which layers are late in the paper's table is not known.  With
-   the family head the last layer is an ordinary one, which is late-phase as a whole. */
+   coefficients are late-phase if it is a 3x3 layer of a group.  Those of a piece have a norm of 1
+   (in mean square over two pieces; the authors': in the mean), so that W begins with Kaiming's
+   deviation.  Decay acts on coefficients at all times (the authors': from T0 on).  Which layers are
+   late in the paper's table is not known.  With the family head the last layer is an ordinary one,
+   which is late-phase as a whole. */
 typedef struct lpi_hyper {
     int        templates; /* of a bank that one layer has for itself; 0: no hypernetwork */
     lp_tensor *bank, *coefficients, *first; /* of the group; first: of its first layer  */
@@ -8230,11 +8257,12 @@ typedef struct lpi_hyper {
 } lpi_hyper;
 
 static lp_tensor *lpi_coefficients(lp_net *net, const char *label, const char *name, int rows,
-                                   int columns, int late)
+                                   int pieces, int templates, int late)
 {
-    int     dim[2] = { rows, columns };
+    int     dim[2] = { rows, pieces * templates };
+    float   norm = (float)lpi_sqrt(pieces);
     lp_role role = late || (net->desc.late.families & LP_LATE_FULL) ? LP_ROLE_AUTO : LP_ROLE_BASE;
-    return lp_parameter(net, lpi_name(net, "%s.%s", label, name), 2, dim, LP_INIT_ORTHOGONAL, 1,
+    return lp_parameter(net, lpi_name(net, "%s.%s", label, name), 2, dim, LP_INIT_ORTHOGONAL, norm,
                         role);
 }
 /* Gives a weight that is made of templates the name that it would have as a parameter. */
@@ -8261,8 +8289,8 @@ static void lpi_hyper_group(lp_net *net, lpi_hyper *h, int group, int in, int fi
     h->bank = lpi_templates(net, label, "templates", n, (int64_t)9 * half * filters,
                             lpi_sqrt(2.0 / (9.0 * filters)));
     h->coefficients =
-        lpi_coefficients(net, label, "coefficients", h->templates + (in == filters), 2 * n, 1);
-    h->first = 2 * in == filters ? lpi_coefficients(net, label, "first", 1, n, 1) : NULL;
+        lpi_coefficients(net, label, "coefficients", h->templates + (in == filters), 2, n, 1);
+    h->first = 2 * in == filters ? lpi_coefficients(net, label, "first", 1, 1, n, 1) : NULL;
 }
 
 /* A convolution of a Wide ResNet; late: its coefficients may be late-phase. */
@@ -8278,7 +8306,7 @@ static lp_tensor *lpi_wrn_conv(lp_net *net, lpi_hyper *h, lp_tensor *x, const ch
         w = lp_mix(net, h->bank, h->first, 0, 4, dim);
     } else {
         int64_t    size = (int64_t)kernel * kernel * in;
-        lp_tensor *e = lpi_coefficients(net, label, "coefficients", 1, h->templates, late);
+        lp_tensor *e = lpi_coefficients(net, label, "coefficients", 1, 1, h->templates, late);
         lp_tensor *t = lpi_templates(net, label, "templates", h->templates, size * filters,
                                      lpi_sqrt(2.0 / (double)size));
         w = lp_mix(net, t, e, 0, 4, dim);
@@ -8291,7 +8319,7 @@ static lp_tensor *lpi_wrn_head(lp_net *net, lpi_hyper *h, lp_tensor *x, int clas
     if (!h->templates || !x || (net->desc.late.families & LP_LATE_HEAD))
         return lp_linear(net, x, "fc", classes);
     int        dim[2] = { x->dim[1], classes };
-    lp_tensor *e = lpi_coefficients(net, "fc", "coefficients", 1, h->templates, 0);
+    lp_tensor *e = lpi_coefficients(net, "fc", "coefficients", 1, 1, h->templates, 0);
     lp_tensor *t = lpi_templates(net, "fc", "weight_templates", h->templates,
                                  (int64_t)dim[0] * classes, lpi_sqrt(2.0 / dim[0]));
     lp_tensor *b = lpi_templates(net, "fc", "bias_templates", h->templates, classes, 0);
@@ -9078,9 +9106,10 @@ static void lpi_part_of_training(const lp_net *net, int what, int begun, int k, 
     int            v = what - LPI_OPTIM0, own = k >= 0 || !begun; /* phi is of this part */
     ptrdiff_t      slab = k < 0 ? 0 : k;
     if (what == LPI_OPTIM0 || what == LPI_OPTIM1) {
-        int vectors = lpi_optim_vectors(&d->optim_late);
+        const lp_optim *phi = lpi_optim_phi(d, begun);
+        int             vectors = lpi_optim_vectors(phi);
         p->theta_name = lpi_optim_name(&d->optim_base, v);
-        p->phi_name = lpi_optim_name(&d->optim_late, v);
+        p->phi_name = lpi_optim_name(phi, v);
         if (k < 0 && v < lpi_optim_vectors(&d->optim_base))
             p->theta = net->optim_theta + v * net->trained_theta;
         if (own && v < vectors) p->phi = net->optim_phi + (vectors * slab + v) * net->trained_phi;

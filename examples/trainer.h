@@ -232,7 +232,7 @@ static inline int trainer_predict(trainer *t, const image_set *set, int first, i
         image_normalise(&t->augment, pixels, t->image->data + i * IMAGE_BYTES);
         t->label->labels[i] = set->labels[first + i];
     }
-    trainer_check(t, t->passes ? lp_predict_dropout(t->net, which, t->passes, t->probs)
+    trainer_check(t, t->passes ? lp_predict_dropout(t->net, which, t->passes, first, t->probs)
                                : lp_predict(t->net, which, t->probs));
     return rows;
 }

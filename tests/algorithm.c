@@ -294,7 +294,7 @@ static void adam(const lp_optim *o, double lr, int n, tensors t)
 /* One step of all parameters of a role for member k (0 for the base weights). */
 static void plain_update(plain *p, int late, int k, double lr, const double *g)
 {
-    const lp_optim *o = late ? &p->desc.optim_late : &p->desc.optim_base;
+    const lp_optim *o = late && p->begun ? &p->desc.optim_late : &p->desc.optim_base;
     int             n = late ? ++p->updates_late[k] : ++p->updates_base;
     for (EACH(p, i)) {
         int     at = table[i].at;
@@ -575,7 +575,7 @@ static void compare_one(both *t, int i, int k)
 {
     const param    *r = &table[i];
     const plain    *p = t->p;
-    const lp_optim *o = is_late(p, i) ? &p->desc.optim_late : &p->desc.optim_base;
+    const lp_optim *o = is_late(p, i) && p->begun ? &p->desc.optim_late : &p->desc.optim_base;
     int             owner = is_late(p, i) ? k : 0;
     CHECK_INT(inside_late(tensor(t, i)), is_late(p, i));
     CHECK(lp_values(t->net, tensor(t, i), k) == weight(t, i, k));

@@ -92,7 +92,7 @@ static uint64_t train_family(unsigned families, lp_isa isa, int threads, int ste
         CHECK(lp_train_step(net, 0.05f, NULL) == LP_OK);
     }
     uint64_t hash = hash_of(net);
-    CHECK(lp_predict_dropout(net, LP_ENSEMBLE, 3, probs) == LP_OK);
+    CHECK(lp_predict_dropout(net, LP_ENSEMBLE, 3, 0, probs) == LP_OK);
     hash = test_hash_words(hash, probs, ROWS * CLASSES);
     lp_destroy(net);
     return hash;

@@ -91,7 +91,7 @@ typedef struct graph {
     step     script[MOST_STEPS];
     int      steps, begin; /* begin: the step before which the late phase begins, -1 */
     /* of the evaluation that runs */
-    int      rows, training, dropping;
+    int      rows, training, dropping, dropping_from;
     double   noise;              /* amplitude, 0: none                                     */
     uint64_t jitter, decisions;  /* noise's generator; hash of relu's and maxpool's choices*/
     int      ties, blind, equal; /* equal: maxima that others equal */
@@ -684,7 +684,8 @@ static void backward_mix(graph *g, record *r)
                    de ? de + row : NULL);
 }
 
-/* ---- dropout: the mask is the library's function of (seed, step, draw, node, element) */
+/* ---- dropout: the mask is the library's function of (seed, step, draw, node, element); in
+   prediction of (seed, pass, node, number of the row, its element) */
 
 static int draw_dropout(graph *g)
 {
@@ -708,13 +709,16 @@ BUILD build_dropout(lp_net *net, const record *r, lp_tensor **in)
 }
 static void forward_dropout(graph *g, record *r)
 {
-    size_t   n = in_use(g, r);
+    int      drops = g->training || g->dropping, by_row = g->dropping && r->batched;
+    size_t   n = in_use(g, r), row = by_row ? row_of(r) : n;
     uint64_t at = g->dropping ? 0 : (uint64_t)g->now;
-    uint64_t seed = finalise(finalise(finalise(g->desc.seed) + at) + (uint64_t)g->draw);
-    uint64_t key = lp_random(seed, 1000u + (uint64_t)r->node, 0);
-    int      drops = g->training || g->dropping;
-    for (size_t i = 0; i < n; i++)
-        r->kept[i] = !drops || hash32((uint32_t)i, key) >= (double)r->p * 4294967296.0;
+    uint64_t seed = finalise(finalise(finalise(g->desc.seed) + at) + (uint64_t)g->draw), key = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (i % row == 0)
+            key = lp_random(seed, 1000u + (uint64_t)r->node,
+                            by_row ? 1 + (uint64_t)g->dropping_from + i / row : 0);
+        r->kept[i] = !drops || hash32((uint32_t)(i % row), key) >= (double)r->p * 4294967296.0;
+    }
     plain_dropout(value_of(g, r, 0), r->kept, drops ? (double)r->p : 0, (ptrdiff_t)n, r->value);
 }
 static void backward_dropout(graph *g, record *r)
@@ -1945,6 +1949,7 @@ static void evaluate(graph *g, double scale, double noise)
 /* ---- what a pass is known by: groups of numbers, of the reference and of the library */
 
 enum { GRADIENT, FORWARD, PREDICT, DROPOUT_PREDICT }; /* passes */
+#define FIRST_ROW(passes) (7 * (passes)-7)            /* of a minibatch for lp_predict_dropout */
 enum { LOSS, GRADS, STATISTICS, KEPT, CARRY, PROBS }; /* groups */
 static const char *const group_name[] = { "loss",     "gradient of", "statistics of",
                                           "value of", "lp_carry",    "probabilities" };
@@ -1995,7 +2000,7 @@ static const double *probabilities(graph *g, const record *z)
 static void evaluate_passes(graph *g, int passes, double noise)
 {
     const record *z = &g->r[g->r[g->loss].in[0]];
-    g->dropping = 1;
+    g->dropping = 1, g->dropping_from = FIRST_ROW(passes);
     for (int i = 0; i < passes; i++) {
         g->draw = ((int64_t)1 << 48) + i;
         evaluate(g, 0, noise);
@@ -2557,7 +2562,8 @@ static void look(game *p, int which, int pass, int how)
         expect(p, &e);
     } else list_groups(p->g, pass, &e.s);
     if (pass == PREDICT) st = lp_predict(p->net, which, p->probs);
-    else if (pass == DROPOUT_PREDICT) st = lp_predict_dropout(p->net, which, how, p->probs);
+    else if (pass == DROPOUT_PREDICT)
+        st = lp_predict_dropout(p->net, which, how, FIRST_ROW(how), p->probs);
     else st = lp_forward(p->net, which, training, &p->loss);
     if (good(p, st, calls[pass])) {
         const lp_real *got = observe(p, &e.s);
@@ -3131,8 +3137,8 @@ static void print_step(const graph *g, int index, int *serial, const variant *v)
         print_claims(g, (*serial)++);
     }
     if (s->passes) {
-        printf("    call(net, lp_predict_dropout(net, %d %% members, %d, probs));\n",
-               (int)g->index + index, s->passes);
+        printf("    call(net, lp_predict_dropout(net, %d %% members, %d, %d, probs));\n",
+               (int)g->index + index, s->passes, FIRST_ROW(s->passes));
         print_claims(g, (*serial)++);
     }
 }
@@ -3147,7 +3153,8 @@ static void print_evaluation(const graph *g, int *serial)
         printf("    call(net, lp_predict(net, 0, probs));\n");
         print_claims(g, (*serial)++);
         if (!g->script[0].passes) continue;
-        printf("    call(net, lp_predict_dropout(net, 0, %d, probs));\n", g->script[0].passes);
+        printf("    call(net, lp_predict_dropout(net, 0, %d, %d, probs));\n", g->script[0].passes,
+               FIRST_ROW(g->script[0].passes));
         print_claims(g, (*serial)++);
     }
 }

@@ -97,7 +97,7 @@ const lp_real *inside_moments(const lp_net *net, const lp_tensor *t, int k, int 
 {
     int             late = inside_late(t);
     ptrdiff_t       n = late ? net->trained_phi : net->trained_theta;
-    const lp_optim *o = late ? &net->desc.optim_late : &net->desc.optim_base;
+    const lp_optim *o = late ? lpi_optim_phi(&net->desc, net->begun) : &net->desc.optim_base;
     const lp_real  *slab = late ? net->optim_phi + lpi_optim_vectors(o) * k * n : net->optim_theta;
     return slab + (second ? n : 0) + t->priv->offset;
 }

@@ -1741,7 +1741,7 @@ static void cross_entropy_case(int n, int classes, double scale, float smoothing
         plain_softmax(z, n, classes, p);
         CHECK_INT(lp_predict(f.net, LP_SINGLE, probs), LP_OK);
         CHECK_ARRAY(probs, p, size, TOL_SUM);
-        CHECK_INT(lp_predict_dropout(f.net, LP_SINGLE, 2, probs), LP_OK); /* a sum of two */
+        CHECK_INT(lp_predict_dropout(f.net, LP_SINGLE, 2, 0, probs), LP_OK); /* a sum of two */
         CHECK_ARRAY(probs, p, size, TOL_SUM);
     }
     lp_destroy(f.net);

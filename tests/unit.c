@@ -3531,7 +3531,7 @@ static void model_wrn_hyper(void)
     for (int i = 0; i < 50; i++)
         CHECK(lp_values(net, lp_find(net, "fc.bias_templates"), 0)[i] == 0);
     for (int i = 0; i < 5; i++) {
-        check_orthogonal(net, names[i], 1);
+        check_orthogonal(net, names[i], strstr(names[i], "first") ? 1 : sqrt(2)); /* 1 a piece */
         CHECK_INT(inside_late(lp_find(net, names[i])), 1);
     }
     check_orthogonal(net, "conv0.coefficients", 1);
@@ -3693,7 +3693,7 @@ static void dropout_predictions(void)
     tiny_train(&t, 3, 7);
     char *before = snapshot(t.net);
     CHECK_INT(lp_forward(t.net, 1, 0, &loss), LP_OK);
-    CHECK_INT(lp_predict_dropout(t.net, 1, 2, p[0]), LP_OK);
+    CHECK_INT(lp_predict_dropout(t.net, 1, 2, 0, p[0]), LP_OK);
     memcpy(bn[0], lp_find(t.net, "bn1")->data, sizeof bn[0]);
     CHECK_INT(lp_forward(t.net, 1, 0, &l), LP_OK);
     CHECK_BITS(&l, &loss, sizeof l);
@@ -3702,19 +3702,19 @@ static void dropout_predictions(void)
     CHECK_BITS(bn[0], bn[1], sizeof bn[0]);
     CHECK(memcmp(p[0], p[1], sizeof p[0]) != 0);
     CHECK_INT(lp_forward(t.net, 2, 1, &l), LP_OK);
-    CHECK_INT(lp_predict_dropout(t.net, 2, 3, p[1]), LP_OK);
-    CHECK_INT(lp_predict_dropout(t.net, 1, 2, p[1]), LP_OK);
+    CHECK_INT(lp_predict_dropout(t.net, 2, 3, 0, p[1]), LP_OK);
+    CHECK_INT(lp_predict_dropout(t.net, 1, 2, 0, p[1]), LP_OK);
     CHECK_BITS(p[0], p[1], sizeof p[0]);
-    CHECK_INT(lp_predict_dropout(t.net, 1, 1, p[1]), LP_OK);
+    CHECK_INT(lp_predict_dropout(t.net, 1, 1, 0, p[1]), LP_OK);
     CHECK(memcmp(p[0], p[1], sizeof p[0]) != 0);
     CHECK_INT(lp_predict(t.net, 1, p[1]), LP_OK); /* without dropout as before */
-    CHECK_INT(lp_predict_dropout(t.net, LP_AVERAGED, 1, p[2]), LP_OK);
+    CHECK_INT(lp_predict_dropout(t.net, LP_AVERAGED, 1, 0, p[2]), LP_OK);
     CHECK_INT(lp_predict(t.net, 1, p[2]), LP_OK);
     CHECK_BITS(p[1], p[2], sizeof p[1]);
     CHECK_UNCHANGED(t.net, before);
     for (int passes = 1; passes < 3; passes++) {
         CHECK_INT(lp_predict(none.net, LP_SINGLE, p[0]), LP_OK);
-        CHECK_INT(lp_predict_dropout(none.net, LP_SINGLE, passes, p[1]), LP_OK);
+        CHECK_INT(lp_predict_dropout(none.net, LP_SINGLE, passes, 0, p[1]), LP_OK);
         CHECK_BITS(p[0], p[1], sizeof p[0]);
     }
     lp_destroy(t.net), lp_destroy(none.net);
@@ -3735,10 +3735,34 @@ static void dropout_predictions_bits(void)
             tiny t = tiny_compiled(&desc, N, 0.4f);
             tiny_fill(&t, 1, N);
             test_context("isa=%s threads=%d", lp_isa_name(desc.isa), threads);
-            CHECK_INT(lp_predict_dropout(t.net, LP_SINGLE, 3, first ? want : got), LP_OK);
+            CHECK_INT(lp_predict_dropout(t.net, LP_SINGLE, 3, 0, first ? want : got), LP_OK);
             if (!first) CHECK_BITS(want, got, sizeof got);
             lp_destroy(t.net);
         }
+}
+
+/* Breaks when a row's masks depend on the minibatch it is in, or all rows have the same. */
+static void dropout_rows(void)
+{
+    lp_desc desc = tiny_desc(0);
+    tiny    t = tiny_compiled(&desc, N, 0.4f);
+    lp_real whole[N * CLASSES], part[N * CLASSES], other[N * CLASSES];
+    lp_real image[N * 64 * 3];
+    size_t  size = size_of(t.x) / N;
+    CHECK(size * N <= sizeof image / sizeof *image);
+    tiny_fill(&t, 1, N);
+    memcpy(image, t.x->data, sizeof(lp_real) * size * N);
+    CHECK_INT(lp_predict_dropout(t.net, LP_SINGLE, 3, 5, whole), LP_OK);
+    for (int first = 0, rows = 1; first < N; first += rows, rows = 2) {
+        rows = rows < N - first ? rows : N - first;
+        CHECK_INT(lp_set_batch(t.net, rows), LP_OK);
+        memcpy(t.x->data, image + (size_t)first * size, sizeof(lp_real) * size * (size_t)rows);
+        CHECK_INT(lp_predict_dropout(t.net, LP_SINGLE, 3, 5 + first, part), LP_OK);
+        CHECK_BITS(part, whole + first * CLASSES, sizeof(lp_real) * CLASSES * (size_t)rows);
+        CHECK_INT(lp_predict_dropout(t.net, LP_SINGLE, 3, first, other), LP_OK);
+        CHECK(memcmp(part, other, sizeof(lp_real) * CLASSES * (size_t)rows) != 0);
+    }
+    lp_destroy(t.net);
 }
 
 /* Breaks when the ensemble is not its members' mean, pass by pass. */
@@ -3751,10 +3775,10 @@ static void dropout_ensemble(void)
     CHECK_INT(lp_late_begin(t.net), LP_OK);
     tiny_train(&t, 0, 12);
     for (int k = 0; k < 3; k++) {
-        CHECK_INT(lp_predict_dropout(t.net, k, 4, p), LP_OK);
+        CHECK_INT(lp_predict_dropout(t.net, k, 4, 0, p), LP_OK);
         for (int i = 0; i < N * CLASSES; i++) mean[i] += (double)p[i] / 3;
     }
-    CHECK_INT(lp_predict_dropout(t.net, LP_ENSEMBLE, 4, p), LP_OK);
+    CHECK_INT(lp_predict_dropout(t.net, LP_ENSEMBLE, 4, 0, p), LP_OK);
     for (int i = 0; i < N * CLASSES; i++) CHECK_NEAR(p[i], mean[i], 1e-6);
     lp_destroy(t.net);
 }
@@ -3772,7 +3796,7 @@ static void dropout_mean(void)
     CHECK_INT(lp_compile(net, lp_mean_squared_error(net, h, y), NULL, 0), LP_OK);
     for (int i = 0; i < N * IN; i++) x->data[i] = (lp_real)test_random(3, (uint64_t)i);
     CHECK_INT(lp_predict(net, LP_SINGLE, p), LP_OK);
-    CHECK_INT(lp_predict_dropout(net, LP_SINGLE, PASSES, mean), LP_OK);
+    CHECK_INT(lp_predict_dropout(net, LP_SINGLE, PASSES, 0, mean), LP_OK);
     for (int i = 0; i < N * OUT; i++) {
         double variance = 0;
         for (int j = 0; j < IN; j++)
@@ -3797,13 +3821,15 @@ static void dropout_refused(void)
     size_t           n;
     for (int i = 0; i < 3; i++) {
         char words[40];
-        sprintf(words, "%d passes, expected 1..65536", bad[i]);
-        CHECK_INT(lp_predict_dropout(t.net, LP_SINGLE, bad[i], p), LP_ERR_ARGUMENT);
+        sprintf(words, "%d passes from row 0 on, expected 1..65536", bad[i]);
+        CHECK_INT(lp_predict_dropout(t.net, LP_SINGLE, bad[i], 0, p), LP_ERR_ARGUMENT);
         CHECK_TEXT(lp_error(t.net), words);
     }
-    CHECK_INT(lp_predict_dropout(t.net, 1, 1, p), LP_ERR_ARGUMENT);
-    CHECK_INT(lp_predict_dropout(t.net, LP_SINGLE, 1, NULL), LP_ERR_ARGUMENT);
-    CHECK_INT(lp_predict_dropout(NULL, LP_SINGLE, 1, p), LP_ERR_ARGUMENT);
+    CHECK_INT(lp_predict_dropout(t.net, LP_SINGLE, 1, -1, p), LP_ERR_ARGUMENT);
+    CHECK_TEXT(lp_error(t.net), "from row -1 on");
+    CHECK_INT(lp_predict_dropout(t.net, 1, 1, 0, p), LP_ERR_ARGUMENT);
+    CHECK_INT(lp_predict_dropout(t.net, LP_SINGLE, 1, 0, NULL), LP_ERR_ARGUMENT);
+    CHECK_INT(lp_predict_dropout(NULL, LP_SINGLE, 1, 0, p), LP_ERR_ARGUMENT);
     lp_destroy(t.net);
     lp_net    *net = lp_create(&desc);
     lp_tensor *x = lp_tokens(net, "x", 2, 4), *y = lp_tokens(net, "y", 2, 4);
@@ -3815,7 +3841,7 @@ static void dropout_refused(void)
     lp_real *carry = lp_carry(net, &n), was[64];
     memcpy(was, carry, 20 * sizeof *was);
     CHECK(was[3] != 0);
-    for (int i = 0; i < 2; i++) CHECK_INT(lp_predict_dropout(net, LP_SINGLE, 2, q[i]), LP_OK);
+    for (int i = 0; i < 2; i++) CHECK_INT(lp_predict_dropout(net, LP_SINGLE, 2, 0, q[i]), LP_OK);
     CHECK_BITS(carry, was, 20 * sizeof *was);
     CHECK_BITS(q[0], q[1], sizeof q[0]);
     lp_destroy(net);
@@ -4277,6 +4303,7 @@ static const test_case cases[] = {
     T(signs_refused),
     T(dropout_predictions),
     T(dropout_predictions_bits),
+    T(dropout_rows),
     T(dropout_ensemble),
     T(dropout_mean),
     T(dropout_refused),
