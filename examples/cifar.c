@@ -471,6 +471,9 @@ static void report_epoch(trainer *t, const options *o, FILE *csv, int epoch, dou
     csv_flush(csv, o->common.csv);
 }
 
+/* The model that a run is for. */
+static int result_of(const options *o) { return o->signs ? LP_ENSEMBLE : LP_AVERAGED; }
+
 /* The passes over the test images: after each epoch, and for the table. */
 static double tests_of(const options *o)
 {
@@ -497,7 +500,7 @@ static void train_all(trainer *t, const options *o, FILE *csv)
         snprintf(t->bar.phase, sizeof t->bar.phase, "epoch %d/%d", epoch, o->common.epochs);
         double loss = train_epoch(t, epoch, lr);
         if (o->swa_from && epoch >= o->swa_from) trainer_check(t, lp_swa_add(t->net));
-        t->last = evaluate(t, t->test, o->signs ? LP_ENSEMBLE : LP_AVERAGED);
+        t->last = evaluate(t, t->test, result_of(o));
         report_epoch(t, o, csv, epoch, lr, loss);
         t->epoch = epoch + 1;
         trainer_keep(t);
@@ -583,7 +586,7 @@ static void print_mc_dropout(const table *r, trainer *t, const char *averaging)
     char name[64];
     t->passes = r->options->mc_dropout;
     if (!t->passes) return;
-    lp_metrics m = evaluate(t, t->test, LP_AVERAGED);
+    lp_metrics m = evaluate(t, t->test, result_of(r->options));
     snprintf(name, sizeof name, "MC dropout, %d passes", t->passes);
     print_row(r, t, name, "mc-dropout", averaging, &m);
     t->passes = 0;
@@ -596,8 +599,9 @@ static outcome print_models(const table *r, trainer *t, const char *averaging)
     int     late = r->options->families != 0;
     now.averaged = now.ensemble = evaluate(t, t->test, LP_AVERAGED);
     if (late) print_members(r, t, averaging);
-    print_row(r, t, late ? "averaged model" : "single model", late ? "averaged" : "single",
-              averaging, &now.averaged);
+    if (!r->options->signs)
+        print_row(r, t, late ? "averaged model" : "single model", late ? "averaged" : "single",
+                  averaging, &now.averaged);
     if (late) {
         now.ensemble = evaluate(t, t->test, LP_ENSEMBLE);
         print_row(r, t, "ensemble", "ensemble", averaging, &now.ensemble);
@@ -613,7 +617,7 @@ static lp_metrics add_to_deep(const table *r, trainer *t, int nets)
     lp_metrics m = lp_metrics_zero();
     int        classes = t->test->classes;
     for (int first = 0, rows; first < t->test->count; first += rows) {
-        rows = trainer_predict(t, t->test, first, LP_AVERAGED);
+        rows = trainer_predict(t, t->test, first, result_of(r->options));
         for (int i = 0; i < rows * classes; i++) {
             double *sum = &r->deep[(size_t)first * (size_t)classes + (size_t)i];
             *sum += (double)t->probs[i];
@@ -704,9 +708,9 @@ static void load(trainer *t, const options *o)
     if (from) resume(t, o, from);
 }
 
-static void print_confusion(trainer *t, const data_set *d)
+static void print_confusion(trainer *t, const data_set *d, int which)
 {
-    confusion c = confuse(t, t->test, LP_AVERAGED);
+    confusion c = confuse(t, t->test, which);
     confusion_print(&c, d->names);
     confusion_free(&c);
 }
@@ -748,7 +752,7 @@ static void run_net(options *o, data_set *d, const char *program, table *r, int 
             print_row(r, &t, name, nets == o->ensemble ? "deep-ensemble" : NULL, averaging_of(o),
                       &now.ensemble);
     }
-    if (o->confusion || d->own) print_confusion(&t, d);
+    if (o->confusion || d->own) print_confusion(&t, d, result_of(o));
     print_result(&t, o, d->name, &now);
 
     csv_close(csv, o->common.csv);

@@ -90,10 +90,11 @@ typedef struct options {
     const char *data, *weights, *net, *late, *ood, *corrupted, *flatness, *run, *csv, *mean, *std;
     int         dataset, members, half, batch, limit_train, limit_test, draws;
     int         reliability, histograms, corruptions, seed, threads, isa, quiet, help;
-    int         validation, mc_dropout;
-    double      test_share, dropout; /* test_share: of own pictures */
+    int         validation, mc_dropout, masks; /* masks: the seed of dropout's, that of training */
+    double      test_share, dropout;           /* test_share: of own pictures */
     net_kind    kind;
     unsigned    families; /* LP_LATE_... */
+    int         signs;    /* BatchEnsemble */
     int         sigmas, nets;
     const char *file[MAX_NETS]; /* --weights, apart */
     double      sigma[MAX_SIGMAS], norm[2][CHANNELS];
@@ -105,7 +106,7 @@ static options default_options(void)
     options o;
     memset(&o, 0, sizeof o);
     o.late = "none";
-    o.members = o.seed = 1;
+    o.members = o.seed = o.masks = 1;
     o.batch = 128;
     o.limit_train = 2000;
     o.limit_test = MAX_IMAGES;
@@ -156,7 +157,8 @@ static option_list list_options(options *o)
                     0.01, 0.9),
         option_int("--validation", "N", "the last N training images in place of the test images",
                    &o->validation, 0, MAX_IMAGES),
-        option_real("--dropout", "X", "that a Wide ResNet was trained with", &o->dropout, 0, 0.99),
+        option_real("--dropout", "X", "likewise: that a Wide ResNet was trained with", &o->dropout,
+                    0, 0.99),
         option_int("--mc-dropout", "N", "predict by the mean of N passes with it", &o->mc_dropout,
                    0, 65536),
         option_int("--batch", "N", "images per minibatch", &o->batch, 1, 65536),
@@ -221,7 +223,9 @@ static void check_options(options *o)
                         "of pictures");
     if (!o->net) die(EXIT_USAGE, "--net is missing: %s does not name its net", o->weights);
     o->kind = net_parse("--net", o->net);
-    o->families = late_parse(o->late, LATE_ALL) & ~(unsigned)LATE_SIGNS;
+    o->families = late_parse(o->late, LATE_ALL);
+    o->signs = (o->families & LATE_SIGNS) != 0;
+    o->families &= ~(unsigned)LATE_SIGNS;
     if (o->dropout > 0 && !o->kind.width)
         die(EXIT_USAGE, "--dropout %g: expected a wrn, not %s", o->dropout, o->net);
     if (o->mc_dropout && o->dropout <= 0)
@@ -236,6 +240,9 @@ static void check_options(options *o)
     o->sigmas = parse_numbers("--flatness", o->flatness, 1e-9, 1e3, MAX_SIGMAS, o->sigma);
     if (o->sigmas && o->nets > 1)
         die(EXIT_USAGE, "--flatness: expected with one file in --weights, whose weights get noise");
+    if (o->sigmas && o->signs)
+        die(EXIT_USAGE, "--flatness: expected another family than batchensemble, whose average is "
+                        "no model");
     if (!o->mean != !o->std
         || (o->mean
             && (parse_numbers("--mean", o->mean, -1e6, 1e6, CHANNELS, o->norm[0]) < CHANNELS
@@ -243,10 +250,14 @@ static void check_options(options *o)
         die(EXIT_USAGE, "--mean and --std: expected both or neither, %d numbers each", CHANNELS);
 }
 
+/* Beside the net. */
+static const char *const trained_with[] = { "--dropout", NULL };
+
 /* What the file says of its net are defaults, so it is looked at first. */
 static options read_options(int argc, char **argv)
 {
     options     first = default_options(), o = default_options();
+    char        seed[32];
     option_list list = list_options(&first);
     options_parse(argc, argv, list.row, list.count);
     list = list_options(&o);
@@ -254,6 +265,8 @@ static options read_options(int argc, char **argv)
     for (int i = 0; i < o.nets; i++) {
         fact_file f = facts_open(o.file[i]);
         options_of_model(&f, &list, model_options);
+        options_of_model(&f, &list, trained_with);
+        if (fact_option(&f, "--seed", seed, sizeof seed)) o.masks = atoi(seed);
         lp_close_file(&f.file);
     }
     options_parse(argc, argv, list.row, list.count);
@@ -269,7 +282,7 @@ static options read_options(int argc, char **argv)
 /* --------------------------------------------------------------------------- models */
 
 /* Models have numbers: 0 is the one plain model or the average, 1 .. K are the members, K + 1 is
-   their ensemble.  A deep ensemble has no model 0. */
+   their ensemble.  A deep ensemble and a BatchEnsemble have no model 0. */
 typedef struct measuring {
     options   o;
     data_set *d;
@@ -283,12 +296,15 @@ typedef struct measuring {
 static int models_of(const measuring *e) { return e->members ? e->members + 2 : 1; }
 
 /* The first model, and the one that tables of one model show. */
-static int first_model(const measuring *e) { return e->o.nets > 1; }
-static int shown_model(const measuring *e) { return e->o.nets > 1 ? e->members + 1 : 0; }
+static int first_model(const measuring *e) { return e->o.nets > 1 || (e->o.signs && e->members); }
+static int shown_model(const measuring *e) { return first_model(e) ? e->members + 1 : 0; }
 
 static const char *shown_name(const measuring *e)
 {
-    return e->o.nets > 1 ? "deep ensemble" : e->members ? "averaged model" : "single model";
+    return e->o.nets > 1    ? "deep ensemble"
+           : first_model(e) ? "ensemble"
+           : e->members     ? "averaged model"
+                            : "single model";
 }
 
 /* How many predictions an image takes. */
@@ -818,6 +834,7 @@ static trainer build(const measuring *e, int members)
     const image_set *train = e->d->train.count ? &e->d->train : &e->d->test;
     augmentation     a = augmentation_default(1, e->d->mean, e->d->deviation);
     lp_desc          desc = lp_desc_default();
+    desc.seed = (uint64_t)o->masks;
     desc.threads = o->threads;
     desc.isa = (lp_isa)o->isa;
     desc.inference = 1;
@@ -906,9 +923,9 @@ static void print_result(const measuring *e, const column *test, const column *a
     int            ensemble = models_of(e) - 1, shown = shown_model(e);
     printf("\nresult dataset=%s net=%s members=%d test_acc=%.2f test_nll=%.4f test_ece=%.4f "
            "test_brier=%.4f ensemble_acc=%.2f ensemble_nll=%.4f",
-           e->d->name, o->net, o->members, test[ACCURACY].value[shown], test[NLL].value[shown],
-           test[ECE].value[shown], test[BRIER].value[shown], test[ACCURACY].value[ensemble],
-           test[NLL].value[ensemble]);
+           e->d->name, o->net, e->members ? e->members : 1, test[ACCURACY].value[shown],
+           test[NLL].value[shown], test[ECE].value[shown], test[BRIER].value[shown],
+           test[ACCURACY].value[ensemble], test[NLL].value[ensemble]);
     for (int i = 0; i < o->sets.count; i++)
         printf(" auroc_%s=%.4f", o->sets.item[i].name, auroc[i].value[shown]);
     if (made->sets) printf(" corruption_error=%.2f", made->error.value[shown]);

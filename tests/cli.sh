@@ -112,6 +112,7 @@ refuse "templates from a plain file" 2 "which the net has not" run varied --late
 accept "BatchEnsemble" '^result .*late=batchensemble ' run varied --late batchensemble --t0 0
 same "a BatchEnsemble is judged as an ensemble" "$(value test_acc) $(value test_nll)" \
     "$(value ensemble_acc) $(sed -n 's/^ensemble .* //p' "$dir/out")"
+same "no row of its average" "$(grep -c '^averaged' "$dir/out")" 0
 refuse "BatchEnsemble of how many?" 2 "expected --members K" "$cifar" --data "$dir/varied" --late batchensemble --t0 0
 refuse "the average of a BatchEnsemble" 2 "expected --save-members" run varied --late batchensemble --t0 0 --save "$dir/b.st"
 refuse "a run named in two cells" 2 "--run 'a,b'" run varied --run a,b

@@ -201,7 +201,7 @@ cp "$dir/plain" "$dir/deep1"
 cp "$dir/second" "$dir/deep2"
 fresh
 for net in deep1 deep2 deep1,$dir/deep2; do
-    accept "measured: $net" '^result .* members=1 .* auroc_noise=' with "$net" --csv "$dir/csv" --reliability --histograms \
+    accept "measured: $net" '^result .* members=[12] .* auroc_noise=' with "$net" --csv "$dir/csv" --reliability --histograms \
         --corruptions --ood noise
 done
 if grep -q '^(the deep ensemble; --csv' "$dir/out"; then ok; else bad "tables of the deep ensemble"; fi
@@ -255,6 +255,28 @@ accept "dropout" '^result' with plain --csv "$dir/csv" --run t --dropout 0.3
 same "alone is nothing" "$(number t,single nll test '')" "$(number p,single nll test '')"
 accept "MC dropout" '^result' with plain --csv "$dir/csv" --run u --dropout 0.3 --mc-dropout 3
 if [ "$(number u,single nll test '')" != "$(number p,single nll test '')" ]; then ok; else bad "--mc-dropout changes nothing"; fi
+# A net that was trained with dropout says the same with minibatches of any size, in both programs.
+train --members 2 --dropout 0.3 --mc-dropout 3 --seed 5 --save "$dir/drop" --save-members >"$dir/trained.drop" 2>"$dir/err" \
+    || bad "training with dropout"
+mc() { sed -n 's/^MC dropout, 3 passes .* \([0-9.]*\)$/\1/p' "$1"; }
+accept "MC dropout of a saved model" '^result' "$cifar" --data "$dir/data" --eval --weights "$dir/drop" --mc-dropout 3 --batch 7
+same "whatever the minibatch" "$(mc "$dir/out")" "$(mc "$dir/trained.drop")"
+accept "MC dropout, as the file says" '^result' with drop --mc-dropout 3 --batch 11
+same "with the masks of its seed" "$(value test_nll)" "$(mc "$dir/trained.drop")"
+
+# The average of a BatchEnsemble is no model: nothing is said of it.
+train --late batchensemble --members 2 --t0 0 --dropout 0.2 --mc-dropout 3 --confusion --save "$dir/signs" --save-members \
+    >"$dir/trained.signs" 2>"$dir/err" || bad "training of a BatchEnsemble"
+cp "$dir/trained.signs" "$dir/out"
+signs_nll=$(value test_nll) signs_acc=$(value test_acc) signs_mc=$(mc "$dir/out")
+same "right, of all classes" "$(awk '/^class +images/ { on = 1; next } on && /^class/ { n += $3; right += $3 * $4 / 100 }
+    END { printf "%.2f", 100 * right / n }' "$dir/out")" "$signs_acc"
+accept "BatchEnsemble" '^result' with signs --csv "$dir/csv" --run z --ood noise --reliability
+same "the ensemble" "$(value test_acc) $(value test_nll)" "$signs_acc $signs_nll"
+same "... and no average" "$(grep -c '^z,averaged' "$dir/csv") $(grep -c '^averaged' "$dir/out")" "0 0"
+accept "BatchEnsemble with dropout" '^result' with signs --mc-dropout 3
+same "its MC dropout" "$(value test_nll)" "$signs_mc"
+refuse "its flatness" 2 "expected another family than batchensemble" with signs --flatness 0.1
 accept "validation images" '^result' with plain --csv "$dir/csv" --run v --validation 12 --reliability --flatness 0.1
 same "so many validation images" "$(awk -F, '$1 == "v" && $3 == "bin_images" { n += $6 } END { print n }' "$dir/csv")" 12
 accept "help" 'this text$' "$measure" --help
