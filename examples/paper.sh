@@ -507,17 +507,17 @@ take() { # RUN CHECKPOINT [COURSE]
     ! is_done "$1" || die "--take $1: it is done already"
     lock "$1" || die "--take $1: another process has it"
     rm -f "$STATE/$1.results.csv"
+    command=$(echo "$line" | cut -d'|' -f7)
+    test_command=$(echo "$command" | places here)
+    # shellcheck disable=SC2086 # words of the command
+    $BUILD/$test_command --eval --weights "$2" --results "$STATE/$1.results.csv" --run "$1" \
+        >"$STATE/$1.log" 2>&1 ||
+        { tail -n 3 "$STATE/$1.log"; unlock "$1"; die "--take $1 $2: it cannot be tested"; }
     cp "$2" "$STATE/$1.ck" && echo "$bits" >"$STATE/$1.bits" && echo 0 >"$STATE/$1.seconds"
     if [ $# -gt 2 ]; then
         cp "$3" "$STATE/$1.course.csv" || exit 2
         tail -n 1 "$3" | awk -F, '{ printf "%.0f\n", $NF }' >"$STATE/$1.seconds"
     fi
-    command=$(echo "$line" | cut -d'|' -f7)
-    test_command=$(echo "$command" | places here)
-    # shellcheck disable=SC2086 # words of the command
-    $BUILD/$test_command --eval --weights "$STATE/$1.ck" --results "$STATE/$1.results.csv" --run "$1" \
-        >"$STATE/$1.log" 2>&1 ||
-        { tail -n 3 "$STATE/$1.log"; unlock "$1"; die "--take $1 $2: it cannot be tested"; }
     method=$(echo "$line" | cut -d'|' -f3)
     record "$1" "$method" "${command%% *}" "$BUILD_SHOWN/$(echo "$command" | places usual)" &&
         echo "$1: taken in"
@@ -528,6 +528,18 @@ report() {
     python3 -c '' 2>/dev/null || { echo "no report: python3 is missing"; return; }
     python3 examples/paper_report.py --results "$RESULTS" --bits "$bits" ${quick:+--quick} &&
         echo "report: $RESULTS/report.html"
+}
+
+# What the open runs of the plan read.
+check_data() {
+    while IFS='|' read -r _ run _ _ _ _ command; do
+        is_done "$run" && continue
+        for what in "DATA100 $DATA100" "DATA10 $DATA10" "TEXT $TEXT"; do
+            case $command in
+            *@"${what%% *}"@*) [ -e "${what#* }" ] || die "${what%% *} '${what#* }': no such file (run $run reads it)" ;;
+            esac
+        done
+    done <"$plan"
 }
 
 # Noise in the format of both CIFARs, brighter for higher classes; it is made for the quick form.
@@ -552,6 +564,9 @@ made_up_images() {
 
 mode=run chosen=
 case ${1:-} in
+--help | -h)
+    sed -n '4,/^set -u/{/^#/s/^# \{0,1\}//p;}' "examples/paper.sh"
+    exit 0 ;;
 --list | --report | --take) mode=${1#--}; shift ;;
 esac
 if [ "$mode" != take ]; then
@@ -562,19 +577,28 @@ if [ "$mode" != take ]; then
         esac
     done
 fi
+for s in $SEEDS; do
+    case $s in '' | *[!0-9]*) die "SEEDS '$SEEDS': expected whole numbers" ;; esac
+done
+case $THREADS in '' | *[!0-9]*) die "THREADS '$THREADS': expected a whole number" ;; esac
 for place in "$STATE" "$RESULTS" "$DATA100" "$DATA10" "$TEXT"; do
     case $place in *[\ \|]*) die "'$place': expected a path without blanks" ;; esac
 done
 [ -x "$BUILD/bits" ] || die "$BUILD/bits is missing: make $BUILD/bits"
 bits=$("$BUILD/bits" --small --filter plain | sed -n 's/^bits plain=//p')
 [ -n "$bits" ] || die "$BUILD/bits --small --filter plain: expected a line 'bits plain=...'"
-mkdir -p "$STATE" "$RESULTS" || exit 2
+for place in "STATE $STATE" "RESULTS $RESULTS"; do
+    mkdir -p "${place#* }" 2>/dev/null && (: >"${place#* }/.writable") 2>/dev/null ||
+        die "$place: expected a directory that can be written"
+    rm -f "${place#* }/.writable"
+done
 [ -f "$RESULTS/grid.csv" ] || echo $grid_header >"$RESULTS/grid.csv"
 plan=$STATE/plan.$$
 trap 'rm -f "$STATE"/*.'$$ EXIT
 # shellcheck disable=SC2086 # several words
 make_plan ${chosen:-$groups}
 [ -z "$quick" ] || made_up_images
+[ $mode != run ] || check_data
 case $mode in
 list) list ;;
 report) report ;;

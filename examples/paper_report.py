@@ -346,7 +346,7 @@ METRICS = (("accuracy", "accuracy %", 2), ("nll", "NLL", 4), ("ece", "ECE", 4), 
 # Test accuracy in the paper: WRN-28-10, 200 epochs (von Oswald et al. 2021).
 PUBLISHED = {
     "c100": {("sgd", "single"): "81.35 ± 0.16", ("swa", "single-swa"): "82.46 ± 0.09",
-             ("late", "averaged"): "82.87 ± 0.22", ("late-swa", "averaged-swa"): "83.06 ± 0.08",
+             ("wd0.005", "averaged"): "82.87 ± 0.22", ("late-swa", "averaged-swa"): "83.06 ± 0.08",
              ("hyper", "averaged"): "81.55", ("deep", "deep-ensemble"): "84.09",
              ("from0", "averaged"): "below SGD"},
     "c10": {("sgd", "single"): "96.16 ± 0.12", ("swa", "single-swa"): "96.48 ± 0.04",

@@ -107,7 +107,20 @@ check "take: its course" says "^c100-trunk3-1,3," "$t/own.results/courses.csv"
 check "take: twice" no $own --take c100-trunk3-1 "$STATE/c100-trunk3-1.ck"
 check "take: another net" no $own --take c100-trunk3-9 "$STATE/c100-trunk3-1.ck"
 check "take: no model" no env SEEDS=2 $own --take c100-trunk3-2 README.md
+check "take: what was refused is not there" sh -c "! ls $t/own/c100-trunk3-2.ck $t/own/c100-trunk3-2.seconds"
 check "an unknown group" no sh examples/paper.sh nonsense
+at_once() { # WORDS COMMAND...: code 2 and one line, before any run
+    words=$1
+    shift
+    "$@" >"$t/once" 2>&1
+    [ $? = 2 ] && [ "$(wc -l <"$t/once")" = 1 ] && says "$words" "$t/once"
+}
+check "results that cannot be written" at_once "RESULTS /dev/null/results: expected a directory" \
+    env RESULTS=/dev/null/results sh examples/paper.sh quadratic
+check "no data" at_once "DATA100 '/nonexistent': no such file (run c100-" \
+    env STATE="$t/own" RESULTS="$t/own.results" DATA100=/nonexistent sh examples/paper.sh main100
+check "seeds that are none" at_once "SEEDS '1 a': expected" env SEEDS="1 a" sh examples/paper.sh --list
+check "help" sh -c "sh examples/paper.sh --help | grep -q '^  SEEDS '"
 
 # Code of other arithmetic: its rows are named, and nothing is built upon them.
 mkdir "$t/other"
