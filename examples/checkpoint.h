@@ -393,6 +393,8 @@ static inline void model_load(const char *path, lp_net *net, int members)
     if (!good && !how)
         good = lp_load_weights(net, path, LP_PARTIAL, left, room) == LP_OK
                && lacks_factors_alone(left);
+    if (!good && strstr(why, "has 0 members"))
+        die(EXIT_USAGE, "--weights: %s; of a state from before T0 expected --members 1", why);
     if (!good) die(EXIT_USAGE, "--weights: %s; is it the same net?", why);
     free(why);
     free(left);

@@ -255,6 +255,15 @@ accept "dropout" '^result' with plain --csv "$dir/csv" --run t --dropout 0.3
 same "alone is nothing" "$(number t,single nll test '')" "$(number p,single nll test '')"
 accept "MC dropout" '^result' with plain --csv "$dir/csv" --run u --dropout 0.3 --mc-dropout 3
 if [ "$(number u,single nll test '')" != "$(number p,single nll test '')" ]; then ok; else bad "--mc-dropout changes nothing"; fi
+# A state from before T0 has no members, whatever its options say.
+"$cifar" --data "$dir/data" --net wrn-10-1 --half --batch 16 --quiet --members 2 --t0 9000 --epochs 9001 \
+    --checkpoint "$dir/early" --checkpoint-minutes 0 >"$dir/out" 2>"$dir/err" &
+until [ -f "$dir/early" ] || ! kill -0 $! 2>/dev/null; do sleep 0.05; done
+kill $!
+wait $! 2>/dev/null
+refuse "a state from before T0" 2 "expected --members 1" with early
+accept "as the one model that it is" '^result .* members=1 ' with early --members 1
+
 # A net that was trained with dropout says the same with minibatches of any size, in both programs.
 train --members 2 --dropout 0.3 --mc-dropout 3 --seed 5 --save "$dir/drop" --save-members >"$dir/trained.drop" 2>"$dir/err" \
     || bad "training with dropout"
