@@ -112,16 +112,18 @@ static inline void data_normalise_like(data_set *d, const char *path)
 static inline void options_of_model(const fact_file *f, const option_list *list,
                                     const char *const *key)
 {
-    char text[64];
+    char text[64], expected[256];
     for (; *key; key++) {
         const cli_option *option = option_find(list->row, list->count, *key);
         if (!option) continue; /* this program has none */
         if (!fact_option(f, *key, text, sizeof text)
             && !(strcmp(*key, "--net") == 0 && fact_text(f, "model", text, sizeof text)))
             continue;
-        if (!option_set(option, option->kind == OPTION_TEXT ? copy_text(text) : text)
-            && option->kind != OPTION_CHOICE) /* own pictures are no --dataset */
-            die(EXIT_USAGE, "%s: its %s is '%s'", f->path, *key + 2, text);
+        if (option_set(option, option->kind == OPTION_TEXT ? copy_text(text) : text)
+            || option->kind == OPTION_CHOICE) /* own pictures are no --dataset */
+            continue;
+        option_expectation(option, expected, sizeof expected);
+        die(EXIT_USAGE, "%s: its %s is '%s', expected %s", f->path, *key + 2, text, expected);
     }
 }
 static const char *const model_options[] = { "--net",  "--late",    "--members",

@@ -201,6 +201,9 @@ static void parse_files(options *o, const char *list)
         size_t n = strcspn(at, ",");
         if (o->nets == MAX_NETS)
             die(EXIT_USAGE, "--weights: expected %d or fewer files", (int)MAX_NETS);
+        if (!n)
+            die(EXIT_USAGE, "--weights '%s': expected the name of a file, or several A.st,B.st",
+                list);
         char *file = copy_text(at);
         file[n] = 0;
         o->file[o->nets++] = file;

@@ -58,6 +58,9 @@ refuse "another net" 2 "is it the same net?" run --net wrn-16-1
 refuse "another number of members" 2 "--weights: " run --members 3
 refuse "another data set" 2 "is it the same net?" "$measure" --data "$dir/hundred" --weights "$dir/late" --dataset cifar100
 refuse "too many members" 2 "--members '65'" run --members 65
+sed 's/"members":"2"/"members":"x"/' "$dir/late" >"$dir/crowd"
+refuse "a file that says nonsense" 2 "crowd: its members is 'x', expected a whole number from 1 to 64" with crowd
+refuse "no name of a file" 2 "expected the name of a file" "$measure" --data "$dir/data" --weights "$dir/plain,"
 refuse "a deep ensemble of members" 2 "expected plain nets in a deep ensemble, not 2 members" run --weights "$dir/late,$dir/late"
 refuse "a deep ensemble with a missing file" 2 "absent: No such file" run --weights "$dir/plain,$dir/absent"
 refuse "a deep ensemble with noise" 2 "--flatness: expected with one file" run --weights "$dir/plain,$dir/second" --flatness 0.1
