@@ -116,16 +116,22 @@ same "no row of its average" "$(grep -c '^averaged' "$dir/out")" 0
 refuse "BatchEnsemble of how many?" 2 "expected --members K" "$cifar" --data "$dir/varied" --late batchensemble --t0 0
 refuse "the average of a BatchEnsemble" 2 "expected --save-members" run varied --late batchensemble --t0 0 --save "$dir/b.st"
 refuse "a run named in two cells" 2 "--run 'a,b'" run varied --run a,b
-# One epoch of plain steps, then steps for two minibatches each: the second epoch differs, not the first.
-course() { # N: for each epoch its losses and accuracy, without seconds
-    rm -f "$dir/course.$1"
-    run varied --late none --accumulate "$1" --csv "$dir/course.$1" >"$dir/out" 2>"$dir/err"
-    sed '1d; s/,[^,]*$//' "$dir/course.$1"
+# What differs after T0 alone changes the second epoch, and not the first.
+course() { # OPTIONS: for each epoch its losses and accuracy, without seconds
+    rm -f "$dir/course"
+    run varied "$@" --csv "$dir/course" >"$dir/out" 2>"$dir/err"
+    sed '1d; s/,[^,]*$//' "$dir/course"
 }
-course 1 >"$dir/plain"
-course 2 >"$dir/summed"
-if [ "$(head -n 1 "$dir/plain")" = "$(head -n 1 "$dir/summed")" ] && [ "$(wc -l <"$dir/summed")" = 2 ] &&
-    ! cmp -s "$dir/plain" "$dir/summed"; then ok; else bad "a step for two minibatches"; fi
+differ_after_t0() { # NAME: the courses $dir/plain and $dir/other
+    if [ "$(head -n 1 "$dir/plain")" = "$(head -n 1 "$dir/other")" ] && [ "$(wc -l <"$dir/other")" = 2 ] &&
+        ! cmp -s "$dir/plain" "$dir/other"; then ok; else bad "$1"; fi
+}
+course --late none --accumulate 1 >"$dir/plain"
+course --late none --accumulate 2 >"$dir/other"
+differ_after_t0 "a step for two minibatches"
+course --late bn,head >"$dir/plain"
+course --late bn,head --wd-late 0.9 >"$dir/other"
+differ_after_t0 "weight decay of the copies"
 accept "dropout" '^result .*late=none ' run varied --late none --dropout 0.3 --mc-dropout 3
 has "MC dropout" '^MC dropout, 3 passes  '
 accept "deep ensemble" '^result .*seed=2 ' run varied --late none --ensemble 2 --save "$dir/m%d.st" \
