@@ -475,11 +475,16 @@ static void report_epoch(trainer *t, const options *o, FILE *csv, int epoch, dou
 /* The model that a run is for. */
 static int result_of(const options *o) { return o->signs ? LP_ENSEMBLE : LP_AVERAGED; }
 
-/* The passes over the test images: after each epoch, and for the table. */
+/* The passes over the test images: after each of so many epochs, and for the table. */
+static double tests_of_epochs(const options *o, int epochs)
+{
+    return (double)epochs * (o->signs ? o->members : 1);
+}
 static double tests_of(const options *o)
 {
-    int members = o->families ? o->members : 0;
-    return o->common.epochs + (2 * members + 1) * (1 + (o->swa_from > 0 || o->ema > 0));
+    int members = o->families ? o->members : 0, mc = o->mc_dropout * (o->signs ? o->members : 1);
+    return tests_of_epochs(o, o->common.epochs)
+           + (2 * members + 1 + mc) * (1 + (o->swa_from > 0 || o->ema > 0));
 }
 
 /* All epochs, from the trainer's place on. */
@@ -488,7 +493,8 @@ static void train_all(trainer *t, const options *o, FILE *csv)
     t->bar = progress_start((double)o->common.epochs * t->train->count
                                 + TEST_COST * tests_of(o) * t->test->count,
                             "img", o->common.quiet);
-    t->bar.done = t->bar.before = t->images + TEST_COST * (t->epoch - 1) * t->test->count;
+    t->bar.done = t->bar.before =
+        t->images + TEST_COST * tests_of_epochs(o, t->epoch - 1) * t->test->count;
     for (int epoch = t->epoch; epoch <= o->common.epochs; epoch++) {
         if (o->families && epoch == o->t0 + 1 && t->first == 0) {
             t->at_t0 = t->last;

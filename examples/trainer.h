@@ -261,6 +261,7 @@ static inline lp_metrics evaluate(trainer *t, const image_set *set, int which)
 {
     lp_metrics metrics = lp_metrics_zero();
     int        models = which == LP_ENSEMBLE ? lp_get_info(t->net).members : 1;
+    if (t->passes) models *= t->passes;
     t->top5 = 0;
     for (int first = 0, rows; first < set->count; first += rows) {
         rows = trainer_predict(t, set, first, which);
