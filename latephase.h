@@ -257,7 +257,7 @@ typedef float lp_real;
     X(LP_ERR_MEMORY, "memory is short") \
     X(LP_ERR_ORDER, "the call comes too early or too late") \
     X(LP_ERR_LABEL, "a label is outside its range") \
-    X(LP_ERR_NONFINITE, "a loss, gradient, statistic or output is not finite") \
+    X(LP_ERR_NONFINITE, "a loss, gradient or output, or a number to be saved, is not finite") \
     X(LP_ERR_FILE, "a file cannot be read, written or used")
 
 typedef enum lp_status {
@@ -566,7 +566,7 @@ LP_API lp_status lp_swa_swap(lp_net *net);
 /* Files: safetensors, as PyTorch's users have them, with PyTorch's names (conv1.weight,
    bn1.running_mean, lstm0.weight_hh_l0) and order (convolutions [out, in, kh, kw], matrices [out,
    in], the inputs of a linear layer behind a map as [c, h, w]).  Failures: LP_ERR_FILE, a sentence.
-   Numbers that are not finite are neither read nor written (LP_ERR_NONFINITE; the file before
+   Numbers that are not finite are neither read nor written (then LP_ERR_NONFINITE; the file before
    stays).  Metadata: text that a program wants to find again (lp_find_meta), both UTF-8; keys other
    than "format" and those that begin with "latephase."  No parameter may be called __metadata__,
    or as other arrays of the net's file are (bn1.running_mean, member0.NAME): LP_ERR_NAME. */
@@ -752,7 +752,8 @@ LP_API lp_status lp_gradient_check(lp_net *net, int checks, double h, double *wo
                                    const char **where);
 
 /* Snapshots: the training state in memory, as lp_write_state writes it.  The bytes it takes now;
-   save, into that many bytes of yours; load.  lp_state_bytes is 0 after an error. */
+   save, into that many bytes of yours; load.  lp_state_bytes is 0 after an error, which a number
+   that is not finite is too. */
 LP_API size_t    lp_state_bytes(lp_net *net);
 LP_API lp_status lp_state_save(lp_net *net, void *to);
 LP_API lp_status lp_state_load(lp_net *net, const void *from, size_t bytes);
@@ -6259,8 +6260,8 @@ LP_API lp_tensor *lp_subsample(lp_net *net, lp_tensor *x, int stride, int channe
 
 /* ---- dropout (Srivastava et al. 2014): the mask is a function of (seed, step, draw, node,
    element); `draw` tells apart the minibatches of an accumulated step and the passes without a
-   step.  In prediction it is one of (seed, pass, node, number of the row, element of the row).
-   node->own is p, a float */
+   step.  In prediction it is one of (seed, pass, node, number of the row, element of the row), or,
+   of what does not follow the batch, as in training.  node->own is p, a float */
 
 typedef struct lpi_drop {
     const lp_kernels *kernels;
@@ -6278,7 +6279,7 @@ static void lpi_drop_item(void *arg, int item, LPI_UNUSED int lane)
     const lpi_drop *d = (const lpi_drop *)arg;
     lpi_mask        mask = d->mask;
     lpi_n           row = item / d->chunks, i = item % d->chunks * LPI_CHUNK, at = row * d->n + i;
-    uint64_t        key = lp_random(d->seed, d->stream, (uint64_t)(d->first + 1 + row));
+    uint64_t        key = lp_random(d->seed, d->stream, (uint64_t)d->first + 1u + (uint64_t)row);
     mask.key[0] = (uint32_t)key, mask.key[1] = (uint32_t)(key >> 32);
     LPI_CALL(d->kernels, drop, lpi_minp(LPI_CHUNK, d->n - i), &mask, (uint32_t)i, d->x + at,
              d->accumulate, d->y + at);
@@ -8247,7 +8248,7 @@ static lp_tensor *lpi_bn_relu(lp_net *net, lp_tensor *x, const char *label)
    one, by late-phase coefficients.  A layer of another shape has a bank of its own; its
    coefficients are late-phase if it is a 3x3 layer of a group.  Those of a piece have a norm of 1
    (in mean square over two pieces; the authors': in the mean), so that W begins with Kaiming's
-   deviation.  Decay acts on coefficients at all times (the authors': from T0 on).  Which layers are
+   deviation; the first of a group, of one piece, with 0.7 of it, as the authors' does.  Decay acts on coefficients at all times (the authors': from T0 on).  Which layers are
    late in the paper's table is not known.  With the family head the last layer is an ordinary one,
    which is late-phase as a whole. */
 typedef struct lpi_hyper {

@@ -381,6 +381,15 @@ static inline int lacks_factors_alone(const char *left)
     return 1;
 }
 
+static inline int is_state(const char *path)
+{
+    char      text[8];
+    fact_file f = facts_open(path);
+    int       found = lp_find_meta(&f.file, "latephase.state", text, sizeof text) >= 0;
+    lp_close_file(&f.file);
+    return found;
+}
+
 /* The weights of a file, with its members where the net has room for them (K in the late phase).  A
    net with rank-1 factors takes a plain file too: they start at 1. */
 static inline void model_load(const char *path, lp_net *net, int members)
@@ -393,7 +402,7 @@ static inline void model_load(const char *path, lp_net *net, int members)
     if (!good && !how)
         good = lp_load_weights(net, path, LP_PARTIAL, left, room) == LP_OK
                && lacks_factors_alone(left);
-    if (!good && strstr(why, "has 0 members"))
+    if (!good && strstr(why, "has 0 members") && is_state(path))
         die(EXIT_USAGE, "--weights: %s; of a state from before T0 expected --members 1", why);
     if (!good) die(EXIT_USAGE, "--weights: %s; is it the same net?", why);
     free(why);

@@ -247,8 +247,8 @@ static void check_options(options *o)
     if (o->signs && o->t0 != 0 && !o->files.eval)
         die(EXIT_USAGE, "--late %s: expected --t0 0 with it: its signs are those of the beginning",
             o->late);
-    if (o->signs && !o->members && !o->files.eval)
-        die(EXIT_USAGE, "--late %s: expected --members K with it", o->late);
+    if (o->signs && o->members < 2)
+        die(EXIT_USAGE, "--late %s: expected --members K with it, two or more", o->late);
     if (o->signs && o->files.save && !o->files.save_members)
         die(EXIT_USAGE,
             "--late %s: expected --save-members with --save: its members' average is no model",
@@ -724,7 +724,7 @@ static void print_confusion(trainer *t, const data_set *d, int which)
 
 static void print_result(const trainer *t, const options *o, const char *name, const outcome *r)
 {
-    const lp_metrics *model = o->signs ? &r->ensemble : &r->averaged;
+    const lp_metrics *model = &r->averaged;
     printf("\nresult dataset=%s net=%s late=%s seed=%d test_acc=%.2f test_nll=%.4f "
            "ensemble_acc=%.2f train_img_s=%.1f\n",
            name, o->net, o->late, o->common.seed, percent(model), lp_nll(model),
@@ -749,6 +749,7 @@ static void run_net(options *o, data_set *d, const char *program, table *r, int 
 
     if (!o->files.eval) train_all(&t, o, csv);
     outcome now = print_table(r, &t);
+    if (o->signs) now.averaged = now.ensemble;
     if (plain.net) trainer_check(&plain, lp_copy_weights(plain.net, t.net, LP_AVERAGED));
     model_save(&o->files, plain.net ? plain.net : t.net, &about);
     if (r->deep) {

@@ -22,10 +22,11 @@
            ./measure --data DIR --weights seed1.st,seed2.st,seed3.st
            ./measure --help                                             all options
 
-   Net, data set, image size and normalisation are those that the file names, where options do not
-   say otherwise; images of all sets are normalised alike.  --csv appends rows
-   run,model,metric,set,strength,value.  The model is single, or averaged (not of a deep ensemble),
-   ensemble, member1 .. memberK and members, the mean over the members' values.
+   Net, data set, image size, dropout and normalisation are those that the file names, where options
+   do not say otherwise; images of all sets are normalised alike.  --csv appends rows
+   run,model,metric,set,strength,value.  The model is single, or averaged (not of a deep ensemble
+   or a BatchEnsemble, whose average is no model), ensemble, member1 .. memberK and members, the
+   mean over the members' values.
 
    The mean corruption error is the plain mean of errors in percent.  It does not compare with the
    published "mCE", whose errors are divided by AlexNet's (Hendrycks and Dietterich 2019).
@@ -90,13 +91,15 @@ typedef struct options {
     const char *data, *weights, *net, *late, *ood, *corrupted, *flatness, *run, *csv, *mean, *std;
     int         dataset, members, half, batch, limit_train, limit_test, draws;
     int         reliability, histograms, corruptions, seed, threads, isa, quiet, help;
-    int         validation, mc_dropout, masks; /* masks: the seed of dropout's, that of training */
-    double      test_share, dropout;           /* test_share: of own pictures */
+    int         validation, mc_dropout;
+    double      test_share, dropout; /* test_share: of own pictures; dropout < 0: not given */
     net_kind    kind;
     unsigned    families; /* LP_LATE_... */
     int         signs;    /* BatchEnsemble */
     int         sigmas, nets;
     const char *file[MAX_NETS]; /* --weights, apart */
+    double      drop[MAX_NETS]; /* dropout, and the seed of its masks, of each */
+    int         seeds[MAX_NETS];
     double      sigma[MAX_SIGMAS], norm[2][CHANNELS];
     ood_list    sets;
 } options;
@@ -106,7 +109,8 @@ static options default_options(void)
     options o;
     memset(&o, 0, sizeof o);
     o.late = "none";
-    o.members = o.seed = o.masks = 1;
+    o.members = o.seed = 1;
+    o.dropout = -1; /* as the files say */
     o.batch = 128;
     o.limit_train = 2000;
     o.limit_test = MAX_IMAGES;
@@ -162,7 +166,8 @@ static option_list list_options(options *o)
         option_int("--mc-dropout", "N", "predict by the mean of N passes with it", &o->mc_dropout,
                    0, 65536),
         option_int("--batch", "N", "images per minibatch", &o->batch, 1, 65536),
-        option_int("--seed", "N", "of the noises", &o->seed, 0, 1000000000),
+        option_int("--seed", "N", "of the noises (dropout's masks are by that of the training)",
+                   &o->seed, 0, 1000000000),
         option_int("--threads", "N", "threads; results do not depend on it", &o->threads, 1, 256),
         option_choice("--isa", "NAME", "instruction set: ", &o->isa, isa_choices),
         option_flag("--quiet", "no progress, only tables and result", &o->quiet),
@@ -231,8 +236,15 @@ static void check_options(options *o)
     o->families &= ~(unsigned)LATE_SIGNS;
     if (o->dropout > 0 && !o->kind.width)
         die(EXIT_USAGE, "--dropout %g: expected a wrn, not %s", o->dropout, o->net);
-    if (o->mc_dropout && o->dropout <= 0)
-        die(EXIT_USAGE, "--mc-dropout %d: expected --dropout with it", o->mc_dropout);
+    for (int i = 0; i < o->nets; i++) {
+        if (o->dropout >= 0) o->drop[i] = o->dropout;
+        if (!(o->drop[i] >= 0 && o->drop[i] <= 0.99))
+            die(EXIT_USAGE, "%s: its dropout is %g, expected 0 to 0.99", o->file[i], o->drop[i]);
+        if (o->mc_dropout && o->drop[i] <= 0)
+            die(EXIT_USAGE, "--mc-dropout %d: expected --dropout with it", o->mc_dropout);
+    }
+    if (o->signs && o->members < 2)
+        die(EXIT_USAGE, "--members %d: expected two or more of a BatchEnsemble", o->members);
     if (!o->families) o->members = 1; /* a checkpoint may name members that it does not have */
     if (o->nets > 1 && o->members > 1)
         die(EXIT_USAGE, "--weights %s: expected plain nets in a deep ensemble, not %d members",
@@ -253,14 +265,18 @@ static void check_options(options *o)
         die(EXIT_USAGE, "--mean and --std: expected both or neither, %d numbers each", CHANNELS);
 }
 
-/* Beside the net. */
-static const char *const trained_with[] = { "--dropout", NULL };
+/* What MC dropout needs of a net: a part dropped and a seed. */
+static void read_dropout(options *o, int i, const fact_file *f)
+{
+    char text[64];
+    o->seeds[i] = fact_option(f, "--seed", text, sizeof text) ? atoi(text) : 1;
+    o->drop[i] = fact_option(f, "--dropout", text, sizeof text) ? atof(text) : 0;
+}
 
 /* What the file says of its net are defaults, so it is looked at first. */
 static options read_options(int argc, char **argv)
 {
     options     first = default_options(), o = default_options();
-    char        seed[32];
     option_list list = list_options(&first);
     options_parse(argc, argv, list.row, list.count);
     list = list_options(&o);
@@ -268,8 +284,7 @@ static options read_options(int argc, char **argv)
     for (int i = 0; i < o.nets; i++) {
         fact_file f = facts_open(o.file[i]);
         options_of_model(&f, &list, model_options);
-        options_of_model(&f, &list, trained_with);
-        if (fact_option(&f, "--seed", seed, sizeof seed)) o.masks = atoi(seed);
+        read_dropout(&o, i, &f);
         lp_close_file(&f.file);
     }
     options_parse(argc, argv, list.row, list.count);
@@ -830,14 +845,14 @@ static void report_flatness(measuring *e, column *rise)
 
 /* ------------------------------------------------------------------------------ main */
 
-/* A net for so many members, from which nothing is learnt. */
-static trainer build(const measuring *e, int members)
+/* A net for so many members, as that of file i; nothing is learnt from it. */
+static trainer build(const measuring *e, int i, int members)
 {
     const options   *o = &e->o;
     const image_set *train = e->d->train.count ? &e->d->train : &e->d->test;
     augmentation     a = augmentation_default(1, e->d->mean, e->d->deviation);
     lp_desc          desc = lp_desc_default();
-    desc.seed = (uint64_t)o->masks;
+    desc.seed = (uint64_t)o->seeds[i];
     desc.threads = o->threads;
     desc.isa = (lp_isa)o->isa;
     desc.inference = 1;
@@ -846,7 +861,7 @@ static trainer build(const measuring *e, int members)
     desc.graph_bytes = net_graph_bytes(o->kind);
     trainer    t = trainer_create(&desc, o->batch, &a, train, &e->d->test);
     lp_tensor *image = o->half ? lp_avgpool2d(t.net, t.image, 2, 2) : t.image;
-    trainer_compile(&t, net_build(t.net, image, o->kind, train->classes, o->dropout));
+    trainer_compile(&t, net_build(t.net, image, o->kind, train->classes, o->drop[i]));
     return t;
 }
 
@@ -885,12 +900,12 @@ static void load_models(measuring *e)
 {
     const options *o = &e->o;
     for (int i = 0; i < o->nets; i++) {
-        e->net[i] = build(e, o->members);
+        e->net[i] = build(e, i, o->members);
         model_load(o->file[i], e->net[i].net, o->members);
         e->net[i].passes = o->mc_dropout;
     }
     e->members = o->nets > 1 ? o->nets : o->members > 1 ? o->members : 0;
-    if (o->sigmas) e->noisy = build(e, 1);
+    if (o->sigmas) e->noisy = build(e, 0, 1);
     e->sum = (lp_real *)allocate((size_t)o->batch * (size_t)e->d->test.classes, sizeof *e->sum);
 }
 

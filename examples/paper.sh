@@ -2,7 +2,7 @@
 # paper.sh - the experiments of the paper: a table of runs, of which each is done once
 # SPDX-License-Identifier: MIT OR Unlicense
 #
-# usage: [VARIABLE=VALUE ...] sh examples/paper.sh [--list | --report] [GROUP ...]
+# usage: [VARIABLE=VALUE ...] sh examples/paper.sh [--list | --report | --help] [GROUP ...]
 #        sh examples/paper.sh --take RUN CHECKPOINT [COURSE]
 #
 # Groups: main100 sweeps text quadratic oodfew ood main10 ood10 text500, in this order; without one:
@@ -513,11 +513,11 @@ take() { # RUN CHECKPOINT [COURSE]
     $BUILD/$test_command --eval --weights "$2" --results "$STATE/$1.results.csv" --run "$1" \
         >"$STATE/$1.log" 2>&1 ||
         { tail -n 3 "$STATE/$1.log"; unlock "$1"; die "--take $1 $2: it cannot be tested"; }
-    cp "$2" "$STATE/$1.ck" && echo "$bits" >"$STATE/$1.bits" && echo 0 >"$STATE/$1.seconds"
-    if [ $# -gt 2 ]; then
-        cp "$3" "$STATE/$1.course.csv" || exit 2
-        tail -n 1 "$3" | awk -F, '{ printf "%.0f\n", $NF }' >"$STATE/$1.seconds"
-    fi
+    seconds=0
+    [ $# -eq 2 ] || seconds=$(tail -n 1 "$3" | awk -F, '{ printf "%.0f\n", $NF }')
+    { [ $# -eq 2 ] || cp "$3" "$STATE/$1.course.csv"; } && echo "${seconds:-0}" >"$STATE/$1.seconds" &&
+        echo "$bits" >"$STATE/$1.bits" && cp "$2" "$STATE/$1.ck" ||
+        { unlock "$1"; die "--take $1 $2: it cannot be copied to $STATE"; }
     method=$(echo "$line" | cut -d'|' -f3)
     record "$1" "$method" "${command%% *}" "$BUILD_SHOWN/$(echo "$command" | places usual)" &&
         echo "$1: taken in"
@@ -573,7 +573,7 @@ if [ "$mode" != take ]; then
     for g in "$@"; do
         case " $groups " in
         *" $g "*) chosen="$chosen $g" ;;
-        *) die "'$g': expected --list, --report, --take or one of the groups $groups" ;;
+        *) die "'$g': expected --list, --report, --take, --help or one of the groups $groups" ;;
         esac
     done
 fi

@@ -611,10 +611,13 @@ def sweep_settings(tables, kind, usual_setting):
 
 
 def sweep_seeds(tables, settings):
-    """The seeds that all points of a sweep have; were they means over different ones, they would not compare."""
+    """The seeds that all points of a sweep have, or most; as means over different ones they would not compare."""
     each = [set(tables.values("sweep", method, model, "nll"))
             for method, model in [("sgd", "single")] + [(m, "averaged") for m in settings.values()]]
-    return sorted(set.intersection(*[seeds_ for seeds_ in each if seeds_] or [set()]))
+    each = [seeds_ for seeds_ in each if seeds_] or [set()]
+    counted = {seed: sum(seed in seeds_ for seeds_ in each) for seed in set.union(*each)}
+    most = max(counted.values(), default=0)
+    return sorted(seed for seed in counted if counted[seed] == most)
 
 
 def sweep_section(tables, kind, x_name, about, usual_setting):

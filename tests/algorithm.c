@@ -593,6 +593,7 @@ static void compare(both *t)
 {
     CHECK_INT(lp_get_info(t->net).members, t->p->members);
     CHECK_INT(lp_get_info(t->net).member, t->p->k);
+    CHECK(inside_moments_fit(t->net));
     for (int k = 0; k < t->p->members; k++) {
         for (EACH(t->p, i)) compare_one(t, i, k);
         same_statistics(t, k, tolerance());
@@ -833,7 +834,8 @@ static void second_phase(void)
     for (int f = 0; f < FAMILIES; f++)
         for (int how = 0; how < 2; how++) {
             lp_desc d = desc_of(families[f], 3);
-            if (f % 2) d.optim_base.rule = d.optim_late.rule = LP_ADAM;
+            d.optim_base.rule = f % 2 ? LP_ADAM : LP_SGD;
+            d.optim_late.rule = f % 3 ? LP_SGD : LP_ADAMW;
             both t = both_new(&d, -1);
             test_context("families=%u how=%d", families[f], how);
             train(&t, 0, 2);

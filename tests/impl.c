@@ -102,6 +102,12 @@ const lp_real *inside_moments(const lp_net *net, const lp_tensor *t, int k, int 
     return slab + (second ? n : 0) + t->priv->offset;
 }
 
+int inside_moments_fit(const lp_net *net)
+{
+    int vectors = lpi_optim_vectors(lpi_optim_phi(&net->desc, net->begun)) * net->members;
+    return net->optim_phi + vectors * net->trained_phi <= net->delta;
+}
+
 const lp_real *inside_delta(const lp_net *net, const lp_tensor *t)
 {
     return net->delta + t->priv->offset;

@@ -43,6 +43,8 @@ lp_real       *inside_weights(lp_net *net, const lp_tensor *t, int k);
 const lp_real *inside_moments(const lp_net *net, const lp_tensor *t, int k, int second);
 const lp_real *inside_delta(const lp_net *net, const lp_tensor *t);
 int            inside_late(const lp_tensor *t);
+/* Do the moments of phi end before the next vector begins? */
+int inside_moments_fit(const lp_net *net);
 
 /* Gives changed bytes of a training state the checksum that belongs to them. */
 void inside_sign(void *state, size_t bytes);

@@ -204,7 +204,8 @@ cp "$dir/plain" "$dir/deep1"
 cp "$dir/second" "$dir/deep2"
 fresh
 for net in deep1 deep2 deep1,$dir/deep2; do
-    accept "measured: $net" '^result .* members=[12] .* auroc_noise=' with "$net" --csv "$dir/csv" --reliability --histograms \
+    case $net in *,*) members=2 ;; *) members=1 ;; esac
+    accept "measured: $net" "^result .* members=$members .* auroc_noise=" with "$net" --csv "$dir/csv" --reliability --histograms \
         --corruptions --ood noise
 done
 if grep -q '^(the deep ensemble; --csv' "$dir/out"; then ok; else bad "tables of the deep ensemble"; fi
@@ -270,11 +271,20 @@ accept "as the one model that it is" '^result .* members=1 ' with early --member
 # A net that was trained with dropout says the same with minibatches of any size, in both programs.
 train --members 2 --dropout 0.3 --mc-dropout 3 --seed 5 --save "$dir/drop" --save-members >"$dir/trained.drop" 2>"$dir/err" \
     || bad "training with dropout"
+train --late none --dropout 0.2 --mc-dropout 3 --ensemble 2 --seed 8 --save "$dir/drop%d" >"$dir/trained.deep" 2>"$dir/err" \
+    || bad "a deep ensemble with dropout"
 mc() { sed -n 's/^MC dropout, 3 passes .* \([0-9.]*\)$/\1/p' "$1"; }
 accept "MC dropout of a saved model" '^result' "$cifar" --data "$dir/data" --eval --weights "$dir/drop" --mc-dropout 3 --batch 7
 same "whatever the minibatch" "$(mc "$dir/out")" "$(mc "$dir/trained.drop")"
 accept "MC dropout, as the file says" '^result' with drop --mc-dropout 3 --batch 11
 same "with the masks of its seed" "$(value test_nll)" "$(mc "$dir/trained.drop")"
+
+accept "MC dropout of a deep ensemble" '^result' with "drop8,$dir/drop9" --mc-dropout 3
+forth=$(sed -n 's/^ensemble  *[0-9.]*  *//p' "$dir/out")
+same "each net has its own masks" "$(sed -n 's/^member [12]  *[0-9.]*  *\([0-9.]*\).*/\1/p' "$dir/out" | tr '\n' ' ')" \
+    "$(mc "$dir/trained.deep" | tr '\n' ' ')"
+accept "in whatever order" '^result' with "drop9,$dir/drop8" --mc-dropout 3
+same "they say the same together" "$(sed -n 's/^ensemble  *[0-9.]*  *//p' "$dir/out")" "$forth"
 
 # The average of a BatchEnsemble is no model: nothing is said of it.
 train --late batchensemble --members 2 --t0 0 --dropout 0.2 --mc-dropout 3 --confusion --save "$dir/signs" --save-members \
@@ -288,6 +298,7 @@ same "the ensemble" "$(value test_acc) $(value test_nll)" "$signs_acc $signs_nll
 same "... and no average" "$(grep -c '^z,averaged' "$dir/csv") $(grep -c '^averaged' "$dir/out")" "0 0"
 accept "BatchEnsemble with dropout" '^result' with signs --mc-dropout 3
 same "its MC dropout" "$(value test_nll)" "$signs_mc"
+refuse "one member of it" 2 "--members 1: expected two or more" with signs --members 1
 refuse "its flatness" 2 "expected another family than batchensemble" with signs --flatness 0.1
 accept "validation images" '^result' with plain --csv "$dir/csv" --run v --validation 12 --reliability --flatness 0.1
 same "so many validation images" "$(awk -F, '$1 == "v" && $3 == "bin_images" { n += $6 } END { print n }' "$dir/csv")" 12
