@@ -601,8 +601,9 @@ LP_API lp_status lp_save_weights(lp_net *net, const char *path, unsigned what, c
    checksum: train on from it and every bit repeats, with other threads or another instruction set
    too.  The file can be loaded as weights as well.  Not in it: seed, rates and other settings, the
    counts of lp_bn_estimate and of training passes by lp_forward.  Loading: the net must have the
-   same parameters, late-phase families, K, kind of optimisers and, with an LSTM, batch capacity;
-   after a failure it is as it was, unless the file changed meanwhile (the sentence says so).  Save
+   same parameters, late-phase families, kind of optim_base and, with an LSTM, batch capacity; from
+   T0 on K and the kind of optim_late too, so that several late phases can branch off one state.
+   After a failure it is as it was, unless the file changed meanwhile (the sentence says so).  Save
    after lp_step, not between it and lp_gradient; where your own loop stood (epoch, place in the
    shuffled data) goes into meta. */
 LP_API lp_status lp_save_state(lp_net *net, const char *path, const lp_meta *meta, int metas);

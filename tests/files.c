@@ -850,19 +850,51 @@ static void non_finite(void)
         CHECK_UNCHANGED(a.net, &before);
         free(c.p), free(d.p);
     }
-    for (int i = 0; i < 4; i++) { /* nor is a byte of it written */
-        blob     b = { NULL, 0, SIZE_MAX };
-        lp_sink  sink = { blob_take, &b };
-        lp_real *number = lp_statistics(a.net, "bn1", 1) + i, good = *number;
-        *number = (lp_real)(i % 2 ? INFINITY : NAN);
-        CHECK_INT(lp_write_weights(a.net, &sink, LP_WITH_MEMBERS, NULL, 0), LP_ERR_NONFINITE);
-        CHECK_TEXT(lp_error(a.net), "has a number that is not finite");
+    lp_tensor *late = lp_find(a.net, "bn1.weight"), *base = lp_find(a.net, "conv1.weight");
+    lp_real   *number[5];
+    number[0] = lp_statistics(a.net, "bn1", 1) + 1, number[1] = lp_values(a.net, late, 2) + 1;
+    number[2] = lp_values(a.net, base, 0) + 1;
+    number[3] = (lp_real *)inside_moments(a.net, late, 1, 0) + 1;
+    number[4] = (lp_real *)inside_moments(a.net, base, 0, 0) + 1;
+    for (int i = 0; i < 10;
+         i++) { /* nor is a byte of it written; the last two are in states alone */
+        blob    b = { NULL, 0, SIZE_MAX };
+        lp_sink sink = { blob_take, &b };
+        lp_real good = *number[i / 2];
+        *number[i / 2] = (lp_real)(i % 2 ? INFINITY : NAN);
+        lp_values(a.net, base, 0); /* the average of before is void */
+        if (i < 6) {
+            CHECK_INT(lp_write_weights(a.net, &sink, LP_WITH_MEMBERS, NULL, 0), LP_ERR_NONFINITE);
+            CHECK_TEXT(lp_error(a.net), "has a number that is not finite");
+        }
         CHECK_INT(lp_write_state(a.net, &sink, NULL, 0), LP_ERR_NONFINITE);
         CHECK_INT((int)b.n, 0);
-        *number = good;
+        *number[i / 2] = good;
     }
     free(w.p), free(state.p), free(before.p);
     lp_destroy(a.net);
+}
+
+/* Breaks when a state from before T0 has the moments of the optimiser that the copies will have: it
+   fits a net with another one, and goes on there as here. */
+static void before_t0(void)
+{
+    lp_desc d = small_desc(2);
+    d.optim_base = lp_adam_default(), d.optim_late = lp_sgd_default();
+    small_net a = small(&d), b;
+    d.optim_late = lp_adam_default();
+    b = small(&d);
+    small_train(&a, 0, 3);
+    blob state = state_of(a.net);
+    MUST(b.net, read_state(b.net, &state));
+    small_train(&a, 3, 5), small_train(&b, 3, 5);
+    CHECK_SAME_STATE(a.net, b.net);
+    MUST(a.net, lp_late_begin(a.net));
+    MUST(b.net, lp_late_begin(b.net));
+    blob late = state_of(a.net);
+    CHECK_INT(read_state(b.net, &late), LP_ERR_FILE); /* now it has the copies' momenta */
+    free(state.p), free(late.p);
+    lp_destroy(a.net), lp_destroy(b.net);
 }
 
 /* Breaks when a state that is refused late leaves its count of SWA means behind. */
@@ -2194,6 +2226,7 @@ static const test_case cases[] = {
     T(strict_errors),
     T(partial),
     T(non_finite),
+    T(before_t0),
     T(refused_late),
     T(damaged_states),
     T(foreign_states),

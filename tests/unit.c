@@ -3765,6 +3765,27 @@ static void dropout_rows(void)
     lp_destroy(t.net);
 }
 
+/* The same of rows that are longer than what a thread draws at a time. */
+static void dropout_long_rows(void)
+{
+    enum { LONG = 40000, ROWS = 3 };
+    lp_desc    desc = tiny_desc(0);
+    lp_net    *net = lp_create(&desc);
+    lp_tensor *x = lp_input_rows(net, "x", ROWS, LONG), *y = lp_input_rows(net, "y", ROWS, 2);
+    lp_tensor *d = lp_dropout(net, x, 0.5f), *h = lp_linear(net, d, "fc", 2);
+    lp_real    whole[ROWS * 2], part[2];
+    CHECK_INT(lp_compile(net, lp_mean_squared_error(net, h, y), NULL, 0), LP_OK);
+    for (int i = 0; i < ROWS * LONG; i++) x->data[i] = 1;
+    CHECK_INT(lp_predict_dropout(net, LP_SINGLE, 1, 0, whole), LP_OK);
+    CHECK(whole[0] < whole[2] || whole[0] > whole[2]);
+    CHECK_INT(lp_set_batch(net, 1), LP_OK);
+    for (int i = 0; i < ROWS; i++) {
+        CHECK_INT(lp_predict_dropout(net, LP_SINGLE, 1, i, part), LP_OK);
+        CHECK_BITS(part, whole + 2 * i, sizeof part);
+    }
+    lp_destroy(net);
+}
+
 /* Breaks when the ensemble is not its members' mean, pass by pass. */
 static void dropout_ensemble(void)
 {
@@ -4304,6 +4325,7 @@ static const test_case cases[] = {
     T(dropout_predictions),
     T(dropout_predictions_bits),
     T(dropout_rows),
+    T(dropout_long_rows),
     T(dropout_ensemble),
     T(dropout_mean),
     T(dropout_refused),
