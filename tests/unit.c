@@ -3841,7 +3841,7 @@ static void dropout_refused(void)
     lp_real          p[N * CLASSES], q[2][N * CLASSES];
     size_t           n;
     for (int i = 0; i < 3; i++) {
-        char words[40];
+        char words[64];
         sprintf(words, "%d passes from row 0 on, expected 1..65536", bad[i]);
         CHECK_INT(lp_predict_dropout(t.net, LP_SINGLE, bad[i], 0, p), LP_ERR_ARGUMENT);
         CHECK_TEXT(lp_error(t.net), words);
