@@ -753,8 +753,7 @@ LP_API lp_status lp_gradient_check(lp_net *net, int checks, double h, double *wo
                                    const char **where);
 
 /* Snapshots: the training state in memory, as lp_write_state writes it.  The bytes it takes now;
-   save, into that many bytes of yours; load.  lp_state_bytes is 0 after an error, which a number
-   that is not finite is too. */
+   save, into that many bytes of yours; load.  lp_state_bytes is 0 after an error. */
 LP_API size_t    lp_state_bytes(lp_net *net);
 LP_API lp_status lp_state_save(lp_net *net, void *to);
 LP_API lp_status lp_state_load(lp_net *net, const void *from, size_t bytes);
@@ -6266,12 +6265,12 @@ LP_API lp_tensor *lp_subsample(lp_net *net, lp_tensor *x, int stride, int channe
 
 typedef struct lpi_drop {
     const lp_kernels *kernels;
-    uint64_t          seed, stream;
-    int64_t           first; /* rows have masks of their own, from this one on; -1: all one */
-    lpi_mask          mask;
-    lpi_n             n, chunks; /* of a row, or of all */
-    const lp_real    *x;
-    lp_real          *y;
+    uint64_t          seed, stream; /* of the masks' keys */
+    int64_t           first;        /* number of row 0; -1: there is one row, x as a whole */
+    lpi_mask          mask;         /* but for its key, which is the row's */
+    lpi_n             n, chunks;    /* elements and items of a row */
+    const lp_real    *x;            /* [rows, n] */
+    lp_real          *y;            /* [rows, n] */
     int               accumulate;
 } lpi_drop;
 
@@ -7996,9 +7995,10 @@ LP_API lp_status lp_bn_estimate(lp_net *net, int which)
 {
     lp_status st = lpi_enter(net, LPI_TRAINING, "lp_bn_estimate");
     if (st != LP_OK) return st;
-    if ((which < 0 || which >= net->members) && (which != LP_SINGLE || net->members > 1))
-        st = lpi_fail(net, LP_ERR_ARGUMENT, "lp_bn_estimate: which is %d, expected 0..%d%s", which,
-                      net->members - 1, net->members > 1 ? "" : " or LP_SINGLE");
+    if ((which < 0 || which >= net->members) && which != LP_SINGLE)
+        st = lpi_fail(net, LP_ERR_ARGUMENT,
+                      "lp_bn_estimate: which is %d, expected 0..%d or LP_SINGLE", which,
+                      net->members - 1);
     if (st == LP_OK) st = lpi_select(net, which);
     if (st != LP_OK) return lpi_leave(net, st);
     if (which == LP_SINGLE) which = 0;
@@ -8249,9 +8249,10 @@ static lp_tensor *lpi_bn_relu(lp_net *net, lp_tensor *x, const char *label)
    one, by late-phase coefficients.  A layer of another shape has a bank of its own; its
    coefficients are late-phase if it is a 3x3 layer of a group.  Those of a piece have a norm of 1
    (in mean square over two pieces; the authors': in the mean), so that W begins with Kaiming's
-   deviation; the first of a group, of one piece, with 0.7 of it, as the authors' does.  Decay acts on coefficients at all times (the authors': from T0 on).  Which layers are
-   late in the paper's table is not known.  With the family head the last layer is an ordinary one,
-   which is late-phase as a whole. */
+   deviation; the first of a group, of one piece, with 0.7 of it, as the authors' does.  Decay acts
+   on coefficients at all times (the authors': from T0 on).  Which layers are late in the paper's
+   table is not known.  With the family head the last layer is an ordinary one, which is late-phase
+   as a whole. */
 typedef struct lpi_hyper {
     int        templates; /* of a bank that one layer has for itself; 0: no hypernetwork */
     lp_tensor *bank, *coefficients, *first; /* of the group; first: of its first layer  */
@@ -9241,6 +9242,13 @@ static ptrdiff_t lpi_reorder_block(const lp_net *net, const lpi_array *a, ptrdif
     return lpi_minp(a->outputs - o, lpi_minp(room, 16 + 4096 / line));
 }
 
+static int lpi_all_finite(const lp_real *x, ptrdiff_t n)
+{
+    for (ptrdiff_t i = 0; i < n; i++)
+        if (!lpi_finite((double)x[i])) return 0;
+    return 1;
+}
+
 /* Reads a tensor's numbers.  1; 0: cannot be read; -1: one is not finite. */
 static int lpi_load_array(const lp_net *net, const lp_source *file, const lp_entry *e,
                           const lpi_array *a, int store)
@@ -9250,8 +9258,7 @@ static int lpi_load_array(const lp_net *net, const lp_source *file, const lp_ent
     for (ptrdiff_t o = 0, n; o < a->outputs; o += n) {
         n = lpi_reorder_block(net, a, o);
         if (!lp_read_entry(file, e, (uint64_t)(o * line), (size_t)(n * line), some)) return 0;
-        for (ptrdiff_t i = 0; i < n * line; i++)
-            if (!lpi_finite((double)some[i])) return -1;
+        if (!lpi_all_finite(some, n * line)) return -1;
         if (store && a->at && !a->bound) lpi_reorder(a, o, n, some, 0);
     }
     return 1;
@@ -9676,13 +9683,12 @@ static int lpi_array_finite(lp_net *net, const lpi_array *a)
     for (ptrdiff_t o = 0, n; o < a->outputs; o += n) {
         n = lpi_reorder_block(net, a, o);
         lpi_reorder(a, o, n, some, 1);
-        for (ptrdiff_t i = 0; i < n * line; i++)
-            if (!lpi_finite((double)some[i])) return 0;
+        if (!lpi_all_finite(some, n * line)) return 0;
     }
     return 1;
 }
 
-/* Checks names, numbers and metadata, and measures the header. */
+/* Checks names and metadata, and measures the header. */
 static lp_status lpi_prepare(lp_net *net, int members, int state, const lp_meta *meta, int metas,
                              lpi_writer *w)
 {
@@ -9710,8 +9716,6 @@ static lp_status lpi_prepare(lp_net *net, int members, int state, const lp_meta 
                           a.name);
         else if (lpi_is_taken(&walk, &a))
             st = lpi_fail(net, LP_ERR_NAME, "\"%s\": files call something else so", a.name);
-        else if (!lpi_array_finite(net, &a))
-            st = lpi_fail(net, LP_ERR_NONFINITE, "\"%s\" has a number that is not finite", a.name);
     if (st == LP_OK) lpi_put_header(w);
     w->header = w->bytes;
     lpi_memset(&w->hash, 0, sizeof w->hash);
@@ -9721,7 +9725,11 @@ static lp_status lpi_write(lp_net *net, const lp_sink *sink, int members, int st
                            const lp_meta *meta, int metas)
 {
     lpi_writer w;
+    lpi_array  a;
     lp_status  st = lpi_prepare(net, members, state, meta, metas, &w);
+    for (lpi_walk walk = w.start; st == LP_OK && lpi_next_array(&walk, &a);)
+        if (!lpi_array_finite(net, &a))
+            st = lpi_fail(net, LP_ERR_NONFINITE, "\"%s\" has a number that is not finite", a.name);
     if (st != LP_OK) return st;
     if (state) lpi_put_file(&w);
     lpi_hash_digits(&w.hash, w.checksum);
