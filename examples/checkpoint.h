@@ -145,12 +145,18 @@ static inline int fact_text(const fact_file *f, const char *key, char *text, siz
     return n >= 0 && (size_t)n < size;
 }
 
+static inline int is_state(const fact_file *f)
+{
+    char version[256];
+    return lp_find_meta(&f->file, "latephase.state", version, sizeof version) >= 0;
+}
+
 /* A file, as facts_open has it, with the state of a training by this program. */
 static inline fact_file facts_open_state(const char *path, const char *program)
 {
     fact_file f = facts_open(path);
-    char      version[256], wrote[64];
-    if (lp_find_meta(&f.file, "latephase.state", version, sizeof version) < 0)
+    char      wrote[64];
+    if (!is_state(&f))
         die(EXIT_USAGE, "%s: this is not the state of a training, as --checkpoint writes it", path);
     if (!fact_text(&f, "program", wrote, sizeof wrote) || strcmp(wrote, program) != 0)
         die(EXIT_USAGE, "%s: expected a checkpoint of %s", path, program);
@@ -381,15 +387,6 @@ static inline int lacks_factors_alone(const char *left)
     return 1;
 }
 
-static inline int is_state(const char *path)
-{
-    char      text[8];
-    fact_file f = facts_open(path);
-    int       found = lp_find_meta(&f.file, "latephase.state", text, sizeof text) >= 0;
-    lp_close_file(&f.file);
-    return found;
-}
-
 /* The weights of a file, with its members where the net has room for them (K in the late phase).  A
    net with rank-1 factors takes a plain file too: they start at 1. */
 static inline void model_load(const char *path, lp_net *net, int members)
@@ -402,9 +399,12 @@ static inline void model_load(const char *path, lp_net *net, int members)
     if (!good && !how)
         good = lp_load_weights(net, path, LP_PARTIAL, left, room) == LP_OK
                && lacks_factors_alone(left);
-    if (!good && strstr(why, "has 0 members") && is_state(path))
-        die(EXIT_USAGE, "--weights: %s; of a state from before T0 expected --members 1", why);
-    if (!good) die(EXIT_USAGE, "--weights: %s; is it the same net?", why);
+    if (!good) {
+        fact_file f = facts_open(path);
+        int       early = strstr(why, "has 0 members") && is_state(&f);
+        die(EXIT_USAGE, "--weights: %s; %s", why,
+            early ? "of a state from before T0 expected --members 1" : "is it the same net?");
+    }
     free(why);
     free(left);
 }

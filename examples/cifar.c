@@ -584,8 +584,9 @@ static void print_members(const table *r, trainer *t, const char *averaging)
     results_line(r, t, "members", suffix, mean[0], mean[1], mean[2], mean[3]);
 }
 
+/* Of the model that the run is for, and of the ensemble. */
 typedef struct outcome {
-    lp_metrics averaged, ensemble;
+    lp_metrics model, ensemble;
 } outcome;
 
 static void print_mc_dropout(const table *r, trainer *t, const char *averaging)
@@ -604,15 +605,14 @@ static outcome print_models(const table *r, trainer *t, const char *averaging)
 {
     outcome now;
     int     late = r->options->families != 0;
-    now.averaged = now.ensemble = evaluate(t, t->test, LP_AVERAGED);
     if (late) print_members(r, t, averaging);
-    if (!r->options->signs)
+    now.model = now.ensemble = evaluate(t, t->test, result_of(r->options));
+    if (result_of(r->options) == LP_AVERAGED)
         print_row(r, t, late ? "averaged model" : "single model", late ? "averaged" : "single",
-                  averaging, &now.averaged);
-    if (late) {
+                  averaging, &now.model);
+    if (late && result_of(r->options) == LP_AVERAGED)
         now.ensemble = evaluate(t, t->test, LP_ENSEMBLE);
-        print_row(r, t, "ensemble", "ensemble", averaging, &now.ensemble);
-    }
+    if (late) print_row(r, t, "ensemble", "ensemble", averaging, &now.ensemble);
     print_mc_dropout(r, t, averaging);
     return now;
 }
@@ -724,10 +724,9 @@ static void print_confusion(trainer *t, const data_set *d, int which)
 
 static void print_result(const trainer *t, const options *o, const char *name, const outcome *r)
 {
-    const lp_metrics *model = &r->averaged;
     printf("\nresult dataset=%s net=%s late=%s seed=%d test_acc=%.2f test_nll=%.4f "
            "ensemble_acc=%.2f train_img_s=%.1f\n",
-           name, o->net, o->late, o->common.seed, percent(model), lp_nll(model),
+           name, o->net, o->late, o->common.seed, percent(&r->model), lp_nll(&r->model),
            percent(&r->ensemble), t->seconds > 0 ? t->images / t->seconds : 0);
     output_check();
 }
@@ -749,7 +748,6 @@ static void run_net(options *o, data_set *d, const char *program, table *r, int 
 
     if (!o->files.eval) train_all(&t, o, csv);
     outcome now = print_table(r, &t);
-    if (o->signs) now.averaged = now.ensemble;
     if (plain.net) trainer_check(&plain, lp_copy_weights(plain.net, t.net, LP_AVERAGED));
     model_save(&o->files, plain.net ? plain.net : t.net, &about);
     if (r->deep) {

@@ -611,13 +611,13 @@ def sweep_settings(tables, kind, usual_setting):
 
 
 def sweep_seeds(tables, settings):
-    """The seeds that all points of a sweep have, or most; as means over different ones they would not compare."""
+    """The seeds of a sweep's points: those that the same points have, and as many as can be.  As means over
+    different seeds points would not compare; one without these seeds is not shown."""
     each = [set(tables.values("sweep", method, model, "nll"))
             for method, model in [("sgd", "single")] + [(m, "averaged") for m in settings.values()]]
-    each = [seeds_ for seeds_ in each if seeds_] or [set()]
-    counted = {seed: sum(seed in seeds_ for seeds_ in each) for seed in set.union(*each)}
-    most = max(counted.values(), default=0)
-    return sorted(seed for seed in counted if counted[seed] == most)
+    having = {seed: {i for i, seeds_ in enumerate(each) if seed in seeds_} for seed in sorted(set.union(*each))}
+    best = max(having.values(), key=len, default=set())
+    return [seed for seed in having if having[seed] == best]
 
 
 def sweep_section(tables, kind, x_name, about, usual_setting):
@@ -861,7 +861,7 @@ def summary(tables):
     open_ = [row["run"] for row in tables.plan if row["run"] not in done]
     if open_:
         text += (f'<details><summary>Not run yet: {len(open_)}</summary>'
-                 f'<p class="soft">{escape(", ".join(open_))}</p></details>')
+                 f'<p>{escape(", ".join(open_))}</p></details>')
     stale = [run["run"] for run in tables.grid if tables.bits and run["bits"] != tables.bits]
     if stale:
         text += (f'<p class="banner">{len(stale)} of them were made by code of other arithmetic than now (its '
