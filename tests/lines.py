@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Counts latephase.h: lines, lines of code (without comments and blank lines), and the lengths of its
 functions from the line of the name to the closing brace, comments and blank lines included.
-usage: lines.py [FILE]    Exit code 1 if a function is too long, or too many are (the limits below)."""
+usage: lines.py [FILE]    Exit code 1 if a function is too long, or too many are, or a line is (the limits below)."""
 import re, sys
 
 LONGEST, MEDIAN, P90 = 60, 10, 25
+COLUMNS = 100
 
 
 def without_comments(text):
@@ -59,10 +60,13 @@ median, p90 = length[len(length) // 2], length[len(length) * 9 // 10]
 over = [f for f in found if f[0] > LONGEST]
 print(f"{path}: {text.count(chr(10))} lines, {code} of code; {len(found)} functions: "
       f"median {median} lines, 90th percentile {p90}, longest {length[-1]} ({found[0][1]})")
+wide = [i for i, line in enumerate(text.split("\n"), 1) if len(line) > COLUMNS]
+for i in wide:
+    print(f"     line {i} is longer than {COLUMNS} columns")
 for n, name, line in over:
     print(f"     {n} lines: {name} (line {line})")
 checks = (not over, f"a function has more than {LONGEST} lines"), (median <= MEDIAN, f"the median is above {MEDIAN}"), \
-         (p90 <= P90, f"the 90th percentile is above {P90}")
+         (p90 <= P90, f"the 90th percentile is above {P90}"), (not wide, f"a line has more than {COLUMNS} columns")
 for ok, what in checks:
     if not ok:
         print(f"FAIL {what}")

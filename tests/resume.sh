@@ -145,8 +145,8 @@ check "the second signal ends at once, without a checkpoint" twice
 # Another late phase from the state of a plain run at T0, as if it had been planned so from the start.
 plain="--data $t/data --net wrn-10-1 --half --batch 32"
 check "plain run to T0" "$cifar" $plain --late none --epochs 4 --lr-from 3 --lr-to 8 --checkpoint "$t/t0"
-check "branch" sh -c "$cifar --branch $t/t0 --late bn,head --members 2 --epochs 8 --save $t/branch >$t/out 2>$t/err"
-"$cifar" $plain --late bn,head --members 2 --t0 4 --epochs 8 --lr-from 3 --lr-to 8 --save "$t/planned" >"$t/whole" 2>&1
+check "branch" sh -c "$cifar --branch $t/t0 --late bn,head --members 2 --wd-late 0.05 --epochs 8 --save $t/branch >$t/out 2>$t/err"
+"$cifar" $plain --late bn,head --members 2 --wd-late 0.05 --t0 4 --epochs 8 --lr-from 3 --lr-to 8 --save "$t/planned" >"$t/whole" 2>&1
 cp "$t/planned" "$t/model"
 check "a plain run that saves" "$cifar" $plain --late none --epochs 2 --save "$t/model" --csv "$t/csv" --checkpoint "$t/own" \
     --ema 0.9 --results "$t/rows" --run trunk
