@@ -121,7 +121,10 @@ int main(void)
    DOES NOT >>limits
    No GPU, no autodiff of arbitrary code (a fixed set of ops), no dynamic shapes (but the batch
    is a capacity: fewer rows are fine), no data loading, no printing, no exit, no abort, no global
-   state.  Tensors have at most 4 dimensions; a tensor has fewer than 2^31 elements.
+   state.  Tensors have at most 4 dimensions; a tensor has fewer than 2^31 elements.  One loss;
+   targets are classes or, for the mean squared error, numbers: no soft targets, no weights of
+   classes or rows.  One lp_optim for all base weights and one for all late ones, fixed when the net
+   is created, its rate apart.  No attention.
 
    CONCEPTS >>concepts
 
@@ -244,6 +247,7 @@ extern "C" {
 /* The element type of every weight, activation and gradient. */
 #ifdef LP_REAL
 typedef LP_REAL lp_real;
+#define lp_create lp_create_real /* files with and without LP_REAL do not link */
 #else
 typedef float lp_real;
 #endif
@@ -476,8 +480,8 @@ LP_API lp_tensor *lp_char_lstm(lp_net *net, lp_tensor *tokens, int vocabulary, i
                                int units, int layers);
 
 /* Bytes that lp_compile(net, loss, ...) will need for training and for inference; either pointer
-   may be NULL.  Call it once the graph is built.  (With LP_NO_TRAINING,
-   or if `loss` is no loss, both are those of inference.) */
+   may be NULL.  It closes the graph: call it once all is built.  (With LP_NO_TRAINING, or if `loss`
+   is no loss, both are those of inference.) */
 LP_API lp_status lp_memory_required(lp_net *net, lp_tensor *loss, size_t *training,
                                     size_t *inference);
 /* Finishes the net: loss is a loss op, or, for inference, any tensor to be computed.  memory: bytes
@@ -567,9 +571,11 @@ LP_API lp_status lp_swa_swap(lp_net *net);
    bn1.running_mean, lstm0.weight_hh_l0) and order (convolutions [out, in, kh, kw], matrices [out,
    in], the inputs of a linear layer behind a map as [c, h, w]).  Failures: LP_ERR_FILE, a sentence.
    Numbers that are not finite are neither read nor written (then LP_ERR_NONFINITE; the file before
-   stays).  Metadata: text that a program wants to find again (lp_find_meta), both UTF-8; keys other
-   than "format" and those that begin with "latephase."  No parameter may be called __metadata__,
-   or as other arrays of the net's file are (bn1.running_mean, member0.NAME): LP_ERR_NAME. */
+   stays).  Metadata: text that a program wants to find again (lp_find_meta), both UTF-8; each key
+   once, none "format" or one that begins with "latephase."  Names that a file cannot hold are
+   refused by lp_compile, LP_ERR_NAME: those of parameters that are not UTF-8, have more than some
+   220 bytes, or are __metadata__ or as other arrays of the net's files are (bn1.running_mean, with
+   members member0.NAME). */
 typedef struct lp_meta {
     const char *key, *value;
 } lp_meta;
@@ -588,13 +594,16 @@ LP_API lp_status lp_copy_weights(lp_net *to, lp_net *from, int which);
    phase; the file must have desc.late.members); optimisers start again.  All tensors must be there,
    with the net's shapes, and no others but members, training state and num_batches_tracked; all
    numbers finite.  LP_PARTIAL: one that is missing, not known or of another shape is left out, and
-   listed in left [cap] (may be NULL), a line each; late-phase weights keep member 0's, for all.
+   listed in left [cap] (may be NULL), a line each as far as they fit; late-phase weights keep
+   member 0's, for all.
    After a failure the net is as it was, unless the file changed while it was read. */
 LP_API lp_status lp_load_weights(lp_net *net, const char *path, unsigned how, char *left,
                                  size_t cap);
 #ifndef LP_NO_TRAINING
 /* The plain model to a file: in the late phase the average as of now; what: 0 or LP_WITH_MEMBERS.
-   meta [metas], may be NULL.  The file is written beside its place and put there whole. */
+   Factors and templates stay what they are: for a net without them, save one that lp_copy_weights
+   has filled.  meta [metas], may be NULL.  The file is written to path.part and then put into its
+   place whole; a link there is replaced, and what is no file (a device, a directory) refused. */
 LP_API lp_status lp_save_weights(lp_net *net, const char *path, unsigned what, const lp_meta *meta,
                                  int metas);
 /* The exact training state (weights, momenta, statistics, SWA, streams, counters) to a file, with a
@@ -748,14 +757,17 @@ LP_API const lp_real *lp_gradients(lp_net *net, lp_tensor *parameter);
 /* Compares backward with central differences on the minibatch in the inputs, signed, and changes
    nothing.  checks >= 1: that many elements of each parameter (LP_REAL=double), or directions in
    each parameter (float).  *worst: largest |a - n| / max(|a|, |n|, floor), floor = 1e-3 of the
-   norm of the whole gradient + 1e-5 of the loss; *where: that parameter's name. */
+   norm of the whole gradient + 1e-5 of the loss; *where: that parameter's name.  A right backward
+   stays below 1e-6 (double, h = 1e-5) or some 3e-2 (float, h = 1e-3), but where a step crosses the
+   kink of a ReLU or maximum. */
 LP_API lp_status lp_gradient_check(lp_net *net, int checks, double h, double *worst,
                                    const char **where);
 
-/* Snapshots: the training state in memory, as lp_write_state writes it.  The bytes it takes now;
-   save, into that many bytes of yours; load.  lp_state_bytes is 0 after an error. */
+/* Snapshots: the training state in memory, as lp_write_state writes it.  The bytes that it takes
+   now (0 after an error): more with more digits of the step, and in the late phase; save, into at
+   least that many bytes of yours, or LP_ERR_MEMORY and nothing written; load. */
 LP_API size_t    lp_state_bytes(lp_net *net);
-LP_API lp_status lp_state_save(lp_net *net, void *to);
+LP_API lp_status lp_state_save(lp_net *net, void *to, size_t bytes);
 LP_API lp_status lp_state_load(lp_net *net, const void *from, size_t bytes);
 #endif
 
@@ -816,7 +828,8 @@ LP_API int lp_read_entry(const lp_source *file, const lp_entry *entry, uint64_t 
                          lp_real *to);
 LP_API int lp_find_meta(const lp_source *file, const char *key, char *value, size_t cap);
 #ifndef LP_NO_STDIO
-/* A file on the disk, to be closed; if it cannot be opened, a sentence in error [cap]. */
+/* A file on the disk, to be closed (twice does no harm); if it cannot be opened, a sentence in
+   error [cap], and nothing is open. */
 LP_API lp_status lp_open_file(lp_source *file, const char *path, char *error, size_t cap);
 LP_API void      lp_close_file(lp_source *file);
 #endif
@@ -874,8 +887,9 @@ LP_API void lp_shuffle(uint64_t seed, uint64_t stream, int32_t *order, int n);
 #endif
 #endif
 #ifdef LP_ASSERT
-#define LPI_CHECKED /* what dies is poisoned: see >>run */
+#define LPI_CHECKED 1 /* what dies is poisoned: see >>run */
 #else
+#define LPI_CHECKED 0
 #define LP_ASSERT(c) ((void)0)
 #endif
 #if !defined(LP_HUGEPAGE) && !defined(LP_NO_STDLIB) && defined(__linux__)
@@ -895,6 +909,10 @@ static void lpi_hugepage(void *p, size_t n)
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
+#if defined(__unix__) || defined(__APPLE__)
+#define LPI_STAT
+#include <sys/stat.h>
+#endif
 #ifndef LP_FSYNC
 #define LP_FSYNC(f) ((void)(f), 0)
 #endif
@@ -1246,19 +1264,14 @@ typedef struct lpi_crew {
     lpi_worker *worker; /* [workers] */
 } lpi_crew;
 
-static void lpi_pause(void)
-{
-#ifdef LPI_X86
-    __builtin_ia32_pause();
-#endif
-}
-
 /* Spins, then sleeps, as long as (*at == value) is `same`. */
 static void lpi_crew_wait(lpi_crew *crew, lpi_cond *cond, unsigned *at, unsigned value, int same)
 {
     for (int i = 0; i < LPI_SPINS; i++) {
         if ((lpi_atomic_load(at) == value) != same) return;
-        lpi_pause();
+#ifdef LPI_X86
+        __builtin_ia32_pause();
+#endif
     }
     lpi_lock(&crew->mutex);
     while ((lpi_atomic_load(at) == value) == same) lpi_sleep(cond, &crew->mutex);
@@ -1424,8 +1437,14 @@ static uint64_t lpi_to_bits(double d)
     return u;
 }
 
-static int    lpi_finite(double x) { return x - x == 0; }
 static double lpi_abs(double x) { return x < 0 ? -x : x; }
+static int    lpi_finite(double x) { return x - x == 0; }
+static int    lpi_all_finite(const lp_real *x, ptrdiff_t n)
+{
+    for (ptrdiff_t i = 0; i < n; i++)
+        if (!lpi_finite((double)x[i])) return 0;
+    return 1;
+}
 
 /* e^x: x = k ln 2 + r, |r| <= ln 2 / 2 (ln 2 in two parts), Taylor series of degree 13 for e^r. */
 LPI_UNUSED static double lpi_exp(double x)
@@ -1519,10 +1538,13 @@ typedef struct lpi_soon {
 typedef void (*lpi_tile_fn)(const lpi_window *w, const lp_real *a, const lp_real *b, lpi_n ldb,
                             lp_real *c, lpi_n ldc, int accumulate, const lpi_soon *soon);
 
-/* What BatchNorm's kernels need of each channel, all [c]; see >>ops. */
+/* What BatchNorm's forward leaves of each channel, all [c], for backward and for the running
+   statistics; see >>ops. */
 typedef struct lpi_bn {
-    lp_real *mean, *scale, *shift; /* y = x scale + shift */
-    lp_real *ka, *kb, *kc;         /* dx = ka dy + kb (x - mean) + kc */
+    lp_real *mean, *variance;         /* the minibatch's; unbiased */
+    lp_real *inverse, *scale, *shift; /* 1 / sqrt(v + eps); y = x scale + shift */
+    lp_real *ka, *kb, *kc;            /* dx = ka dy + kb (x - mean) + kc */
+    lp_real *part;                    /* [blocks, 2, c]: partial sums of the blocks */
 } lpi_bn;
 
 /* The numbers of one update, see lp_optim; `clip` scales the gradient first. */
@@ -3788,7 +3810,7 @@ static void lpi_lstm_forward_item(void *arg, int item, LPI_UNUSED int lane)
             lp_real *cat = lpi_lstm_cat(l, t, b);
             lpi_copy(cat, t ? l->y + (b * l->length + t - 1) * u : l->state + b * u, u);
             if (l->token) {
-                lpi_copy(lpi_lstm_gates(l, t, b), l->table + l->token[b * l->length + t] * 4 * u,
+                lpi_copy(lpi_lstm_gates(l, t, b), l->table + l->token[b * l->length + t] * (4 * u),
                          4 * u);
                 continue;
             }
@@ -3804,9 +3826,8 @@ static void lpi_lstm_forward_item(void *arg, int item, LPI_UNUSED int lane)
     for (lpi_n b = first; b < end; b++) {
         const lp_real *h = l->y + (b * l->length + l->length - 1) * u;
         const lp_real *c = lpi_lstm_cell(l, l->length, b);
-        int            finite = 1; /* else the stream stays: no later minibatch could do with it */
-        for (lpi_n i = 0; i < u; i++) finite &= lpi_finite((double)h[i]) & lpi_finite((double)c[i]);
-        if (!finite) continue;
+        /* else the stream stays: no later minibatch could do with it */
+        if (!lpi_all_finite(h, u) || !lpi_all_finite(c, u)) continue;
         lpi_copy(l->next + b * u, h, u);
         lpi_copy(l->next + (l->capacity + b) * u, c, u);
     }
@@ -3907,12 +3928,11 @@ typedef struct lpi_sizes {
     ptrdiff_t carry;         /* state of the streams, from minibatch to minibatch */
 } lpi_sizes;
 
-/* What an op with running statistics does with them.  `stats` below is node->stats in a slab. */
+/* What an op does with its running statistics.  What it saves begins with those of the minibatch, in
+   the same order. */
 typedef struct lpi_running {
-    void (*start)(const lpi_node *node, lp_real *stats); /* initial values */
+    void (*start)(const lpi_node *node, lp_real *stats); /* initial values, in a slab */
     void (*average)(lp_net *net, const lpi_node *node);  /* LP_AVERAGE_AFFINE */
-    int (*finite)(const lpi_node *node);                 /* those of the minibatch? */
-    void (*commit)(lp_net *net, const lpi_node *node, double momentum); /* towards these */
 } lpi_running;
 
 /* Uses of memory: values of inputs 0.., the output, what is saved. */
@@ -3999,7 +4019,6 @@ struct lp_net {
     char              error[LPI_MESSAGES ? 320 : 1];
     const lp_kernels *kernels;
     lpi_team          team;
-    int               crew_running;
     lpi_fp            fp; /* the caller's, while an entry point runs */
 
     lpi_tensor *tensors, **tensors_end;
@@ -4013,22 +4032,18 @@ struct lp_net {
     /* The vectors.  phi, stats: a slab for each member; mean_phi, mean_stats: their average.  What
        is trained stands first in theta and phi: gradients, optimisers, delta and SWA's theta have
        so many elements. */
-    ptrdiff_t   n_theta, n_phi, n_stats, n_carry, trained_theta, trained_phi;
-    ptrdiff_t   vectors; /* elements from theta to swa */
-    lp_real    *theta, *phi, *stats, *optim_theta, *optim_phi, *delta, *carry, *swa;
-    lp_real    *mean_phi, *mean_stats, *g_theta, *g_phi, *carry_next;
-    lp_real    *now_phi, *now_stats; /* the slab in use: of one member or the average */
-    void       *memory;
-    int         memory_owned;
-    size_t      memory_bytes;
-    lpi_storage spare; /* scratch between passes, where activations were */
-    ptrdiff_t   spare_size;
-    lp_real    *workspace; /* scratch: of the running node, or spare */
-#ifdef LPI_CHECKED
-    struct lpi_plan *plan; /* for the poison: see >>run */
+    ptrdiff_t        n_theta, n_phi, n_stats, n_carry, trained_theta, trained_phi;
+    lp_real         *theta, *phi, *stats, *optim_theta, *optim_phi, *delta, *carry, *swa;
+    lp_real         *mean_phi, *mean_stats, *g_theta, *g_phi, *carry_next;
+    lp_real         *now_phi, *now_stats; /* the slab in use: of one member or the average */
+    void            *memory;              /* ours to free, or NULL */
+    size_t           memory_bytes;
+    lpi_storage      spare; /* scratch between passes, where activations were */
+    ptrdiff_t        spare_size;
+    lp_real         *workspace; /* scratch: of the running node, or spare */
+    struct lpi_plan *plan;      /* where LPI_CHECKED, for the poison: see >>run */
     lp_real         *slots;
     ptrdiff_t        workspace_size; /* what may be asked for */
-#endif
 
     int      training;               /* this pass: minibatch statistics, dropout */
     int      dropping;               /* this pass: dropout alone (lp_predict_dropout) */
@@ -4121,11 +4136,13 @@ static lp_status lpi_fail(lp_net *net, lp_status status, const char *fmt, ...)
 #endif
     return status;
 }
-/* The same for builders: the first one sticks. */
-#define LPI_BUILD_FAIL(net, ...) ((net)->failed = lpi_fail(net, __VA_ARGS__), (lp_tensor *)NULL)
+/* Ends a builder, or a helper of one, by NULL or 0 on this condition: the first failure sticks. */
 #define LPI_REFUSE(net, condition, ...) \
     do { \
-        if (condition) return LPI_BUILD_FAIL(net, __VA_ARGS__); \
+        if (condition) { \
+            (net)->failed = lpi_fail(net, __VA_ARGS__); \
+            return 0; \
+        } \
     } while (0)
 
 static void *lpi_arena_full(lp_net *net, const char *at)
@@ -4192,6 +4209,16 @@ static lp_status lpi_leave(lp_net *net, lp_status st)
 
 /* ---- the frame of the builders */
 
+/* Tensors lie in the arena of their net. */
+static int lpi_belongs(const lp_net *net, const lp_tensor *t)
+{
+    return t && (uintptr_t)t - (uintptr_t)net->arena.base < net->arena.size;
+}
+static lp_status lpi_foreign(lp_net *net, const char *what, const lp_tensor *t)
+{
+    return lpi_fail(net, LP_ERR_ARGUMENT, "%s: \"%s\" is of another net", what, t->name);
+}
+
 static lpi_tensor *lpi_find_named(const lp_net *net, const char *name, int results)
 {
     for (lpi_tensor *t = net->tensors; t; t = t->next)
@@ -4203,18 +4230,15 @@ static lpi_tensor *lpi_new_tensor(lp_net *net, const char *name, int kind, int r
 {
     int64_t size = 1;
     if (net->failed) return NULL;
-    if (!name || !*name)
-        (void)LPI_BUILD_FAIL(net, LP_ERR_NAME, "an input, parameter or layer has no name");
-    else if (kind != LPI_RESULT && lpi_find_named(net, name, 0))
-        (void)LPI_BUILD_FAIL(net, LP_ERR_NAME, "the name \"%s\" is used twice", name);
-    for (int i = 0; i < rank && !net->failed; i++) {
-        if (dim[i] < 1)
-            (void)LPI_BUILD_FAIL(net, LP_ERR_SHAPE, "\"%s\": dimension %d is %d, expected >= 1",
-                                 name, i, dim[i]);
-        else if ((size *= dim[i]) > 2147483647)
-            (void)LPI_BUILD_FAIL(net, LP_ERR_SHAPE, "\"%s\" has 2^31 elements or more", name);
+    LPI_REFUSE(net, !name || !*name, LP_ERR_NAME, "an input, parameter or layer has no name");
+    LPI_REFUSE(net, kind != LPI_RESULT && lpi_find_named(net, name, 0), LP_ERR_NAME,
+               "the name \"%s\" is used twice", name);
+    for (int i = 0; i < rank; i++) {
+        LPI_REFUSE(net, dim[i] < 1, LP_ERR_SHAPE, "\"%s\": dimension %d is %d, expected >= 1", name,
+                   i, dim[i]);
+        LPI_REFUSE(net, (size *= dim[i]) > 2147483647, LP_ERR_SHAPE,
+                   "\"%s\" has 2^31 elements or more", name);
     }
-    if (net->failed) return NULL;
     lpi_tensor *t = (lpi_tensor *)lpi_take(&net->arena, sizeof *t);
     const char *copy = t ? lpi_name(net, "%s", name) : NULL;
     if (!copy) return (lpi_tensor *)lpi_arena_full(net, name);
@@ -4237,7 +4261,9 @@ static lpi_node *lpi_new_node(lp_net *net, const lpi_op *op, const char *label, 
                               lp_tensor *const *in, int rank, const int *dim)
 {
     const char *name = label && *label ? label : lpi_name(net, "%s(%s)", op->name, in[0]->name);
-    if (!name) return NULL;
+    for (int i = 0; i < inputs && in[i] && !net->failed; i++)
+        if (!lpi_belongs(net, in[i])) net->failed = lpi_foreign(net, name, in[i]);
+    if (net->failed) return NULL;
     lpi_node *node = (lpi_node *)lpi_take(&net->arena, sizeof *node);
     if (!node || !(node->own = lpi_take(&net->arena, op->own)))
         return (lpi_node *)lpi_arena_full(net, name);
@@ -4285,29 +4311,23 @@ static int lpi_building(lp_net *net, const lp_tensor *x, const char *what, const
 {
     if (!net || net->failed) return 0;
     if (net->closed) return lpi_closed(net, what) != NULL;
-    if (label && !*label) net->failed = lpi_fail(net, LP_ERR_NAME, "a %s layer has no name", what);
-    else if (!x)
-        net->failed =
-            lpi_fail(net, LP_ERR_ARGUMENT, "%s \"%s\": an input is NULL", what, lpi_label(label));
-    else if (x->priv->node && (x->priv->node->op->flags & LPI_LOSS))
-        net->failed = lpi_fail(net, LP_ERR_ARGUMENT, "%s \"%s\": a loss cannot be an input", what,
-                               lpi_label(label));
-    else if (x->priv->is_labels)
-        net->failed = lpi_fail(net, LP_ERR_ARGUMENT,
-                               "%s \"%s\": its input \"%s\" holds labels, expected numbers", what,
-                               lpi_label(label), x->name);
-    return !net->failed;
+    LPI_REFUSE(net, label && !*label, LP_ERR_NAME, "a %s layer has no name", what);
+    LPI_REFUSE(net, !x, LP_ERR_ARGUMENT, "%s \"%s\": an input is NULL", what, lpi_label(label));
+    LPI_REFUSE(net, x->priv->node && (x->priv->node->op->flags & LPI_LOSS), LP_ERR_ARGUMENT,
+               "%s \"%s\": a loss cannot be an input", what, lpi_label(label));
+    LPI_REFUSE(net, x->priv->is_labels, LP_ERR_ARGUMENT,
+               "%s \"%s\": its input \"%s\" holds labels, expected numbers", what, lpi_label(label),
+               x->name);
+    return 1;
 }
 
 /* Dimensions that the user gives: one to four. */
 static int lpi_ranked(lp_net *net, const char *what, const char *name, int rank, const int *dim)
 {
-    if (rank >= 1 && rank <= 4 && dim) return 1;
-    net->failed =
-        lpi_fail(net, LP_ERR_ARGUMENT,
-                 dim ? "%s \"%s\": rank %d, expected 1..4" : "%s \"%s\": its dimensions are NULL",
-                 what, lpi_label(name), rank);
-    return 0;
+    LPI_REFUSE(net, rank < 1 || rank > 4 || !dim, LP_ERR_ARGUMENT,
+               dim ? "%s \"%s\": rank %d, expected 1..4" : "%s \"%s\": its dimensions are NULL",
+               what, lpi_label(name), rank);
+    return 1;
 }
 
 static int lpi_same_shape(const lp_tensor *a, const lp_tensor *b)
@@ -4323,13 +4343,13 @@ static int lpi_is_weight(const lp_tensor *t, int rank, int d0, int d1)
     return t->rank == rank && !t->priv->batched && t->dim[0] == d0 && t->dim[1] == d1;
 }
 
-/* The parameter that w is or, with factors, comes from, and w, are [places, channels, outputs] here
-   and, as PyTorch has it, [outputs, channels, places] in a file. */
-static void lpi_order_in_file(const lp_tensor *w, ptrdiff_t places)
+/* Input i of a new node (or NULL) and the parameter that it is or, with factors, comes from, are
+   [places, channels, outputs] here and, as PyTorch has it, [outputs, channels, places] in a file. */
+static void lpi_order_in_file(const lpi_node *node, int i, ptrdiff_t places)
 {
-    lpi_tensor *t = w->priv;
-    for (; t->node && (t->node->op->flags & LPI_SCALES); t = t->node->in[0]) t->places = places;
-    t->places = places;
+    lpi_tensor *t = node ? node->in[i] : NULL;
+    for (; t; t = t->node && (t->node->op->flags & LPI_SCALES) ? t->node->in[0] : NULL)
+        t->places = places;
 }
 
 static lp_tensor *lpi_input(lp_net *net, const char *name, int rank, const int *dim, int is_labels)
@@ -4383,7 +4403,9 @@ LP_API lp_tensor *lp_parameter(lp_net *net, const char *name, int rank, const in
     if (net->closed) return lpi_closed(net, "parameter");
     if (!lpi_ranked(net, "parameter", name, rank, dim)) return NULL;
     LPI_REFUSE(net, !(scale >= -1e30f && scale <= 1e30f), LP_ERR_ARGUMENT,
-               "parameter \"%s\": the scale of its initial values is not finite", name ? name : "");
+               "parameter \"%s\": the scale of its initial values is not finite", lpi_label(name));
+    LPI_REFUSE(net, (unsigned)init > LP_INIT_ORTHOGONAL || (unsigned)role > LP_ROLE_LATE,
+               LP_ERR_ARGUMENT, "parameter \"%s\": an unknown lp_init or lp_role", lpi_label(name));
     LPI_REFUSE(
         net, init == LP_INIT_ORTHOGONAL && (rank != 2 || dim[0] > dim[1]), LP_ERR_SHAPE,
         "parameter \"%s\": LP_INIT_ORTHOGONAL expects a matrix with no more rows than columns",
@@ -4473,9 +4495,7 @@ static lpi_n lpi_lines(const lp_net *net, const lpi_tensor *t)
 /* The workspace, of which the running node may use what its op's sizes() said. */
 static lp_real *lpi_scratch(const lp_net *net, ptrdiff_t n)
 {
-#ifdef LPI_CHECKED
     LP_ASSERT(n <= net->workspace_size);
-#endif
     (void)n;
     return net->workspace;
 }
@@ -5298,10 +5318,11 @@ LP_API lp_tensor *lp_matmul(lp_net *net, lp_tensor *x, lp_tensor *w, lp_tensor *
     LPI_REFUSE(net, bias && !lpi_is_weight(bias, 1, w->dim[1], 1), LP_ERR_SHAPE,
                "linear \"%s\": bias \"%s\" %t does not fit weight \"%s\" %t", who, bias->name,
                bias->priv, w->name, w->priv);
-    lpi_order_in_file(w, x->rank == 4 ? (ptrdiff_t)x->dim[1] * x->dim[2] : 1);
     lp_tensor *inputs[3] = { x, w, bias };
     int        dim[3] = { x->dim[0], sequence ? x->dim[1] : w->dim[1], w->dim[1] };
-    return lpi_out(lpi_new_node(net, &lpi_op_matmul, label, 3, inputs, 2 + sequence, dim));
+    lpi_node  *node = lpi_new_node(net, &lpi_op_matmul, label, 3, inputs, 2 + sequence, dim);
+    lpi_order_in_file(node, 1, x->rank == 4 ? (ptrdiff_t)x->dim[1] * x->dim[2] : 1);
+    return lpi_out(node);
 }
 
 LP_API lp_tensor *lp_linear(lp_net *net, lp_tensor *x, const char *label, int out)
@@ -5426,10 +5447,8 @@ LP_API lp_tensor *lp_layernorm(lp_net *net, lp_tensor *x, const char *label)
        tokens --> [gather] --> x --> [lstm] --> h        =>    tokens --> [lstm] --> h
        table  ------^                                          table  ------^                */
 
-typedef struct lpi_lstm_own {
-    lpi_tensor *tokens; /* of the absorbed embedding, or NULL */
-    int         words;  /* of its table, or 0 */
-} lpi_lstm_own;
+/* node->own: the tokens of the absorbed embedding, or NULL. */
+static lpi_tensor **lpi_own_lstm(const lpi_node *node) { return (lpi_tensor **)node->own; }
 
 /* How the node looks at a minibatch, training or not; without memory. */
 static lpi_lstm lpi_lstm_shape(const lpi_node *node, int training)
@@ -5439,14 +5458,14 @@ static lpi_lstm lpi_lstm_shape(const lpi_node *node, int training)
     lpi_memset(&l, 0, sizeof l);
     l.capacity = y[0], l.length = y[1], l.units = y[2];
     l.in = lpi_last(node->in[0]);
-    l.words = ((const lpi_lstm_own *)node->own)->words;
+    l.words = *lpi_own_lstm(node) ? node->in[0]->pub.dim[0] : 0;
     l.k = l.units + (l.words ? 0 : l.in + 1);
     l.stored = training;
     return l;
 }
 static lpi_lstm lpi_lstm_of(const lp_net *net, const lpi_node *node)
 {
-    const lpi_tensor *tokens = ((const lpi_lstm_own *)node->own)->tokens;
+    const lpi_tensor *tokens = *lpi_own_lstm(node);
     lpi_lstm          l = lpi_lstm_shape(node, !net->desc.inference);
     lpi_carver        c = { node->saved.at, 0 };
     lpi_lstm_carve_saved(&l, &c);
@@ -5490,12 +5509,12 @@ static void lpi_lstm_sizes_of(const lp_net *net, const lpi_node *node, int train
 }
 static lp_status lpi_lstm_forward(lp_net *net, lpi_node *node)
 {
-    const lpi_lstm_own *own = (const lpi_lstm_own *)node->own;
-    lpi_lstm            l = lpi_lstm_of(net, node);
-    lp_real            *w_ih = lpi_value(net, node->in[1]);
-    lpi_n               u4 = 4 * l.units;
-    lpi_carver          c = { net->workspace, 0 };
-    if (own->tokens && lpi_check_tokens(net, own->tokens, l.rows * l.length, own->words) != LP_OK)
+    const lpi_tensor *tokens = *lpi_own_lstm(node);
+    lpi_lstm          l = lpi_lstm_of(net, node);
+    lp_real          *w_ih = lpi_value(net, node->in[1]);
+    lpi_n             u4 = 4 * l.units;
+    lpi_carver        c = { net->workspace, 0 };
+    if (tokens && lpi_check_tokens(net, tokens, l.rows * l.length, (int)l.words) != LP_OK)
         return LP_ERR_LABEL;
     lpi_lstm_carve_forward(&l, &c, net->desc.threads);
     (void)lpi_scratch(net, c.used);
@@ -5559,21 +5578,19 @@ LPI_TRAINING_ONLY void lpi_lstm_backward(lp_net *net, lpi_node *node)
 
 static void lpi_lstm_absorb(lp_net *net, lpi_node *node)
 {
-    lpi_lstm_own *own = (lpi_lstm_own *)node->own;
-    lpi_tensor   *x = node->in[0];
-    lpi_node     *lookup = x->node;
+    lpi_tensor *x = node->in[0];
+    lpi_node   *lookup = x->node;
     if (!lookup || !(lookup->flags & LPI_IS_LOOKUP) || x->users != 1 || x->keep
         || lookup->in[1]->pub.dim[0] / 16 > x->pub.dim[1])
         return;
-    own->tokens = lookup->in[0];
-    own->words = lookup->in[1]->pub.dim[0];
+    *lpi_own_lstm(node) = lookup->in[0];
     net->order[lookup->index] = NULL;
     node->in[0] = lookup->in[1];
     lpi_use_instead(node, &x->value, NULL);
     lpi_declare_use(node, &lpi_root(node->in[0])->value, LPI_FORWARD | LPI_BACKWARD);
 }
 LPI_OP(lstm, LPI_X0 | LPI_X1 | LPI_X2 | LPI_X3 | LPI_X4 | LPI_Y | LPI_SAVED,
-       LPI_X1 | LPI_X2 | LPI_SAVED, 0, sizeof(lpi_lstm_own), lpi_lstm_sizes_of, lpi_lstm_absorb,
+       LPI_X1 | LPI_X2 | LPI_SAVED, 0, sizeof(lpi_tensor *), lpi_lstm_sizes_of, lpi_lstm_absorb,
        NULL);
 
 LP_API lp_tensor *lp_lstm_sequence(lp_net *net, lp_tensor *x, lp_tensor *w_ih, lp_tensor *w_hh,
@@ -5597,11 +5614,12 @@ LP_API lp_tensor *lp_lstm_sequence(lp_net *net, lp_tensor *x, lp_tensor *w_ih, l
                "lstm \"%s\": input \"%s\" %t, weights %t and %t, biases %t and %t do not fit "
                "(expected [n,length,in], [in,4u], [u,4u], [4u], [4u])",
                who, x->name, x->priv, w_ih->priv, w_hh->priv, bias_ih->priv, bias_hh->priv);
-    lpi_order_in_file(w_ih, 1);
-    lpi_order_in_file(w_hh, 1);
     lp_tensor *in[5] = { x, w_ih, w_hh, bias_ih, bias_hh };
     int        dim[3] = { x->dim[0], x->dim[1], units };
-    return lpi_out(lpi_new_node(net, &lpi_op_lstm, label, 5, in, 3, dim));
+    lpi_node  *node = lpi_new_node(net, &lpi_op_lstm, label, 5, in, 3, dim);
+    lpi_order_in_file(node, 1, 1);
+    lpi_order_in_file(node, 2, 1);
+    return lpi_out(node);
 }
 
 LP_API lp_tensor *lp_lstm(lp_net *net, lp_tensor *x, const char *label, int units)
@@ -5649,21 +5667,13 @@ static lpi_batchnorm_own *lpi_own_batchnorm(const lpi_node *node)
     return (lpi_batchnorm_own *)node->own;
 }
 
-/* What forward leaves for backward and for the running statistics. */
-typedef struct lpi_bn_saved {
-    lpi_bn   k;
-    lp_real *inverse, *variance; /* [c]: s; unbiased variance */
-    lp_real *part;               /* [blocks, 2, c]: partial sums of the blocks */
-} lpi_bn_saved;
 enum { LPI_BN_VECTORS = 8 };
-
-static lpi_bn_saved lpi_bn_saved_of(const lpi_node *node)
+static lpi_bn lpi_bn_of(const lpi_node *node)
 {
-    lpi_n        c = lpi_last(node->out);
-    lp_real     *p = node->saved.at;
-    lpi_bn_saved s = {
-        { p, p + c, p + 2 * c, p + 3 * c, p + 4 * c, p + 5 * c }, p + 6 * c, p + 7 * c, p + 8 * c
-    };
+    lpi_n    c = lpi_last(node->out);
+    lp_real *p = node->saved.at;
+    lpi_bn   s = { p,         p + c,     p + 2 * c, p + 3 * c, p + 4 * c,
+                   p + 5 * c, p + 6 * c, p + 7 * c, p + 8 * c };
     return s;
 }
 
@@ -5676,13 +5686,13 @@ static lpi_n lpi_bn_blocks(const lpi_tensor *x)
 {
     return lpi_ceil_div(x->size / lpi_last(x), lpi_bn_block(x));
 }
-static lpi_columns lpi_bn_columns(const lp_net *net, const lpi_node *node, const lpi_bn_saved *s)
+static lpi_columns lpi_bn_columns(const lp_net *net, const lpi_node *node, const lpi_bn *s)
 {
     lpi_columns m = lpi_columns_of(net, lpi_lines(net, node->in[0]), lpi_last(node->out),
                                    lpi_bn_block(node->in[0]));
     m.part = s->part;
     m.x = lpi_value(net, node->in[0]);
-    m.bn = &s->k;
+    m.bn = s;
     m.relu = lpi_own_batchnorm(node)->relu;
     return m;
 }
@@ -5703,7 +5713,7 @@ LPI_TRAINING_ONLY void lpi_bn_moments_item(void *arg, int item, LPI_UNUSED int l
 }
 
 /* Minibatch mean, 1/sqrt(v + eps) and unbiased variance, from the moments of blocks. */
-LPI_TRAINING_ONLY void lpi_bn_merge(const lpi_columns *m, const lpi_bn_saved *s)
+LPI_TRAINING_ONLY void lpi_bn_merge(const lpi_columns *m, const lpi_bn *s)
 {
     lpi_n blocks = lpi_ceil_div(m->rows, m->block), c = m->c;
     for (lpi_n j = 0; j < c; j++) {
@@ -5718,7 +5728,7 @@ LPI_TRAINING_ONLY void lpi_bn_merge(const lpi_columns *m, const lpi_bn_saved *s)
             double d = (double)m->part[b * 2 * c + j] - mean;
             m2 += (double)m->part[b * 2 * c + c + j] + rows * d * d;
         }
-        s->k.mean[j] = (lp_real)mean;
+        s->mean[j] = (lp_real)mean;
         s->inverse[j] = (lp_real)(1 / lpi_sqrt(m2 / n + LPI_BN_EPS));
         s->variance[j] = (lp_real)(m2 / (n - 1));
     }
@@ -5727,7 +5737,7 @@ LPI_TRAINING_ONLY void lpi_bn_merge(const lpi_columns *m, const lpi_bn_saved *s)
 static lp_status lpi_batchnorm_forward(lp_net *net, lpi_node *node)
 {
     lpi_n          c = lpi_last(node->out);
-    lpi_bn_saved   s = lpi_bn_saved_of(node);
+    lpi_bn         s = lpi_bn_of(node);
     lpi_columns    m = lpi_bn_columns(net, node, &s);
     int            blocks = (int)lpi_ceil_div(m.rows, m.block);
     const lp_real *gamma = lpi_value(net, node->in[1]), *beta = lpi_value(net, node->in[2]);
@@ -5744,11 +5754,11 @@ static lp_status lpi_batchnorm_forward(lp_net *net, lpi_node *node)
     if (minibatch) lpi_bn_merge(&m, &s);
     for (lpi_n j = 0; j < c; j++) {
         if (!minibatch) {
-            s.k.mean[j] = running[j];
+            s.mean[j] = running[j];
             s.inverse[j] = (lp_real)(1 / lpi_sqrt((double)running[c + j] + LPI_BN_EPS));
         }
-        s.k.scale[j] = gamma[j] * s.inverse[j];
-        s.k.shift[j] = beta[j] - s.k.mean[j] * s.k.scale[j];
+        s.scale[j] = gamma[j] * s.inverse[j];
+        s.shift[j] = beta[j] - s.mean[j] * s.scale[j];
     }
     if (!lpi_own_batchnorm(node)->unstored) lpi_for(&net->team, blocks, lpi_bn_apply_item, &m);
     return LP_OK;
@@ -5774,7 +5784,7 @@ LPI_TRAINING_ONLY void lpi_bn_grad_item(void *arg, int item, LPI_UNUSED int lane
 LPI_TRAINING_ONLY void lpi_batchnorm_backward(lp_net *net, lpi_node *node)
 {
     lpi_n          c = lpi_last(node->out);
-    lpi_bn_saved   s = lpi_bn_saved_of(node);
+    lpi_bn         s = lpi_bn_of(node);
     lpi_columns    m = lpi_bn_columns(net, node, &s);
     const lp_real *gamma = lpi_value(net, node->in[1]);
     int            blocks = (int)lpi_ceil_div(m.rows, m.block);
@@ -5787,9 +5797,9 @@ LPI_TRAINING_ONLY void lpi_batchnorm_backward(lp_net *net, lpi_node *node)
             dot += (double)m.part[b * 2 * c + c + j];
         }
         double ka = (double)gamma[j] * inverse;
-        s.k.ka[j] = (lp_real)ka;
-        s.k.kb[j] = node->fixed ? 0 : (lp_real)(-ka * inverse * inverse * dot / n);
-        s.k.kc[j] = node->fixed ? 0 : (lp_real)(-ka * sum / n);
+        s.ka[j] = (lp_real)ka;
+        s.kb[j] = node->fixed ? 0 : (lp_real)(-ka * inverse * inverse * dot / n);
+        s.kc[j] = node->fixed ? 0 : (lp_real)(-ka * sum / n);
         lpi_put_grad(net, node, 1, j, dot * inverse);
         lpi_put_grad(net, node, 2, j, sum);
     }
@@ -5799,26 +5809,6 @@ LPI_TRAINING_ONLY void lpi_batchnorm_backward(lp_net *net, lpi_node *node)
     lpi_for(&net->team, blocks, lpi_bn_grad_item, &m);
 }
 
-/* The statistics of the minibatch are finite?  running += momentum (minibatch - running), for both
-   vectors [c] of the slab in use. */
-LPI_TRAINING_ONLY int lpi_batchnorm_finite(const lpi_node *node)
-{
-    lpi_bn_saved s = lpi_bn_saved_of(node);
-    for (lpi_n j = 0; j < lpi_last(node->out); j++)
-        if (!lpi_finite((double)s.k.mean[j]) || !lpi_finite((double)s.variance[j])) return 0;
-    return 1;
-}
-LPI_TRAINING_ONLY void lpi_batchnorm_commit(lp_net *net, const lpi_node *node, double momentum)
-{
-    lpi_bn_saved s = lpi_bn_saved_of(node);
-    lpi_n        c = lpi_last(node->out);
-    lp_real     *mean = net->now_stats + node->stats, *variance = mean + c;
-    for (lpi_n j = 0; j < c; j++) {
-        mean[j] = (lp_real)((1 - momentum) * (double)mean[j] + momentum * (double)s.k.mean[j]);
-        variance[j] =
-            (lp_real)((1 - momentum) * (double)variance[j] + momentum * (double)s.variance[j]);
-    }
-}
 static void lpi_batchnorm_start(const lpi_node *node, lp_real *stats)
 {
     for (lpi_n j = 0, c = lpi_last(node->out); j < c; j++) stats[j] = 0, stats[c + j] = 1;
@@ -5858,9 +5848,7 @@ static void lpi_batchnorm_absorb(lp_net *net, lpi_node *node)
     lpi_take_over(net, node, relu);
 }
 static const lpi_running lpi_batchnorm_running = { lpi_batchnorm_start,
-                                                   LPI_BACK(lpi_batchnorm_average),
-                                                   LPI_BACK(lpi_batchnorm_finite),
-                                                   LPI_BACK(lpi_batchnorm_commit) };
+                                                   LPI_BACK(lpi_batchnorm_average) };
 LPI_OP(batchnorm, LPI_X0 | LPI_X1 | LPI_X2 | LPI_Y | LPI_SAVED, LPI_X0 | LPI_X1 | LPI_SAVED,
        LPI_IN_PLACE | LPI_GRAD_IN_PLACE | LPI_IS_AFFINE, sizeof(lpi_batchnorm_own),
        lpi_batchnorm_sizes, lpi_batchnorm_absorb, &lpi_batchnorm_running);
@@ -5921,9 +5909,9 @@ static lpi_conv_job lpi_conv_job_of(const lp_net *net, const lpi_node *node, uns
     job.kernels = net->kernels;
     job.x = lpi_value(net, own->before ? own->before->in[0] : node->in[0]);
     if (own->before) {
-        lpi_bn_saved s = lpi_bn_saved_of(own->before);
-        job.pre.scale = s.k.scale;
-        job.pre.shift = s.k.shift;
+        lpi_bn s = lpi_bn_of(own->before);
+        job.pre.scale = s.scale;
+        job.pre.shift = s.shift;
         job.pre.relu = lpi_own_batchnorm(own->before)->relu;
     }
     job.w = lpi_value(net, node->in[1]);
@@ -5941,7 +5929,7 @@ static lp_status lpi_conv2d_forward(lp_net *net, lpi_node *node)
     lpi_conv_job          job = lpi_conv_job_of(net, node, 0, &geom);
     job.y = lpi_value(net, node->out);
     if (own->plus) job.plus = lpi_value(net, node->in[own->plus]);
-    if (own->behind && lpi_is_training(net)) job.moments = lpi_bn_saved_of(own->behind).part;
+    if (own->behind && lpi_is_training(net)) job.moments = lpi_bn_of(own->behind).part;
     lpi_conv_forward(&net->team, &job);
     return LP_OK;
 }
@@ -5950,7 +5938,7 @@ LPI_TRAINING_ONLY void lpi_conv2d_backward(lp_net *net, lpi_node *node)
 {
     const lpi_conv2d_own *own = lpi_own_conv2d(node);
     lpi_geom              geom;
-    lpi_bn_saved          s;
+    lpi_bn                s;
     lpi_conv_job          job = lpi_conv_job_of(net, node, lpi_conv_wants(node), &geom);
     lpi_tensor           *bias = lpi_conv_bias(node);
     lpi_n                 pixels = (lpi_n)geom.n * geom.oh * geom.ow;
@@ -5965,9 +5953,9 @@ LPI_TRAINING_ONLY void lpi_conv2d_backward(lp_net *net, lpi_node *node)
     if (lpi_wants(node, 0))
         job.dx = lpi_grad(net, node->in[0]), job.add_dx = lpi_adds(net, node, 0);
     if (own->sums) {
-        s = lpi_bn_saved_of(own->before);
+        s = lpi_bn_of(own->before);
         job.sums = s.part;
-        job.bn = &s.k;
+        job.bn = &s;
     }
     lpi_conv_backward(&net->team, &job);
 }
@@ -6063,10 +6051,10 @@ LP_API lp_tensor *lp_conv2d(lp_net *net, lp_tensor *x, lp_tensor *w, lp_tensor *
     LPI_REFUSE(net, h < kh || wide < kw, LP_ERR_SHAPE,
                "conv \"%s\": padded input \"%s\" %t is smaller than weight \"%s\" %t", who, x->name,
                x->priv, w->name, w->priv);
-    int dim[4] = { x->dim[0], lpi_windows(h, kh, stride), lpi_windows(wide, kw, stride), f };
-    lpi_order_in_file(w, (ptrdiff_t)kh * kw);
+    int        dim[4] = { x->dim[0], lpi_windows(h, kh, stride), lpi_windows(wide, kw, stride), f };
     lp_tensor *in[3] = { x, w, bias };
     lpi_node  *node = lpi_new_node(net, &lpi_op_conv2d, label, 3, in, 4, dim);
+    lpi_order_in_file(node, 1, (ptrdiff_t)kh * kw);
     if (!node) return NULL;
     lpi_geom g = lpi_geom_of(x->dim, dim, kh, kw, stride);
     g.top = pad == LP_SAME ? (kh - 1) / 2 : pad;
@@ -6097,12 +6085,13 @@ LP_API lp_tensor *lp_conv(lp_net *net, lp_tensor *x, const char *label, int filt
 /* ---- pooling over k x k windows; node->own is an lpi_geom, whose top is the padding (max only).
    item: an image */
 
-/* The window of output pixel o along one dimension, clipped to the image. */
-static void lpi_pool_window(int o, int k, int stride, int pad, int size, int *from, int *to)
+/* Where in a map the window of output pixel o begins, and its size, clipped to the image. */
+static lpi_n lpi_pool_window(const lpi_geom *g, int o, int *rows, int *cols)
 {
-    *from = o * stride - pad;
-    *to = lpi_min(*from + k, size);
-    if (*from < 0) *from = 0;
+    int y = o / g->ow * g->stride - g->top, x = o % g->ow * g->stride - g->left;
+    *rows = lpi_min(y + g->kh, g->h) - lpi_max(y, 0);
+    *cols = lpi_min(x + g->kw, g->w) - lpi_max(x, 0);
+    return ((lpi_n)lpi_max(y, 0) * g->w + lpi_max(x, 0)) * g->c;
 }
 
 static void lpi_pool_image(void *arg, int image, LPI_UNUSED int lane)
@@ -6110,22 +6099,20 @@ static void lpi_pool_image(void *arg, int image, LPI_UNUSED int lane)
     const lpi_visit *v = (const lpi_visit *)arg;
     const lpi_geom  *g = (const lpi_geom *)v->node->own;
     lpi_n            line = (lpi_n)g->w * g->c;
-    const lp_real   *maps = lpi_value(v->net, v->node->in[0]);
+    const lp_real   *map = lpi_value(v->net, v->node->in[0]) + image * g->h * line;
     lp_real         *y = lpi_value(v->net, v->node->out) + (lpi_n)image * g->oh * g->ow * g->c;
     lp_real          scale = 1 / ((lp_real)g->kh * (lp_real)g->kw);
     for (int o = 0; o < g->oh * g->ow; o++, y += g->c) {
-        int y0, y1, x0, x1;
-        lpi_pool_window(o / g->ow, g->kh, g->stride, g->top, g->h, &y0, &y1);
-        lpi_pool_window(o % g->ow, g->kw, g->stride, g->left, g->w, &x0, &x1);
-        const lp_real *x = maps + ((lpi_n)image * g->h + y0) * line + (lpi_n)x0 * g->c;
+        int            rows, cols;
+        const lp_real *x = map + lpi_pool_window(g, o, &rows, &cols);
         if (v->node->flags & LPI_LARGEST) {
-            LPI_CALL(v->net->kernels, largest, g->c, y1 - y0, x1 - x0, line, x, y);
+            LPI_CALL(v->net->kernels, largest, g->c, rows, cols, line, x, y);
             continue;
         }
         lpi_zero(y, g->c);
-        for (int i = y0; i < y1; i++, x += line)
-            for (int j = x0; j < x1; j++)
-                LPI_CALL(v->net->kernels, add, g->c, y, x + (lpi_n)(j - x0) * g->c, y);
+        for (int i = 0; i < rows; i++, x += line)
+            for (int j = 0; j < cols; j++)
+                LPI_CALL(v->net->kernels, add, g->c, y, x + (lpi_n)j * g->c, y);
         for (int c = 0; c < g->c; c++) y[c] *= scale;
     }
 }
@@ -6144,16 +6131,14 @@ LPI_TRAINING_ONLY void lpi_pool_back_image(void *arg, int image, LPI_UNUSED int 
     int              over = largest && dx == x; /* windows cover x, and are apart */
     if (!lpi_adds(v->net, v->node, 0) && !over) lpi_zero(dx, size);
     for (int o = 0; o < g->oh * g->ow; o++, dy += g->c) {
-        int y0, y1, x0, x1;
-        lpi_pool_window(o / g->ow, g->kh, g->stride, g->top, g->h, &y0, &y1);
-        lpi_pool_window(o % g->ow, g->kw, g->stride, g->left, g->w, &x0, &x1);
-        lpi_n at = y0 * line + (lpi_n)x0 * g->c;
+        int   rows, cols;
+        lpi_n at = lpi_pool_window(g, o, &rows, &cols);
         if (largest)
-            LPI_CALL(v->net->kernels, largest_grad, g->c, y1 - y0, x1 - x0, line, x + at, dy, !over,
+            LPI_CALL(v->net->kernels, largest_grad, g->c, rows, cols, line, x + at, dy, !over,
                      dx + at);
-        for (int i = y0; i < y1 && !largest; i++, at += line)
-            for (int j = x0; j < x1; j++)
-                LPI_CALL(v->net->kernels, axpy, g->c, scale, dy, dx + at + (lpi_n)(j - x0) * g->c);
+        for (int i = 0; i < rows && !largest; i++, at += line)
+            for (int j = 0; j < cols; j++)
+                LPI_CALL(v->net->kernels, axpy, g->c, scale, dy, dx + at + (lpi_n)j * g->c);
     }
 }
 
@@ -6348,21 +6333,15 @@ typedef struct lpi_softmax {
     double            smooth, scale; /* s; factor on p - t */
     int               accumulate;
 } lpi_softmax;
-static lpi_softmax lpi_softmax_of(const lp_net *net, lpi_tensor *z)
+/* loss: whose labels and smoothing count, or NULL. */
+static lpi_softmax lpi_softmax_of(const lp_net *net, lpi_tensor *z, const lpi_node *loss)
 {
     lpi_softmax j;
     lpi_memset(&j, 0, sizeof j);
     j.kernels = net->kernels;
     j.lines = lpi_lines(net, z), j.classes = lpi_last(z);
     j.z = lpi_value(net, z);
-    return j;
-}
-/* The same for a loss: with labels and smoothing. */
-static lpi_softmax lpi_softmax_of_loss(const lp_net *net, const lpi_node *node)
-{
-    lpi_softmax j = lpi_softmax_of(net, node->in[0]);
-    j.label = node->in[1]->pub.labels;
-    j.smooth = (double)*(const float *)node->own;
+    if (loss) j.label = loss->in[1]->pub.labels, j.smooth = (double)*(const float *)loss->own;
     return j;
 }
 
@@ -6385,7 +6364,7 @@ static void lpi_cross_entropy_item(void *arg, int item, LPI_UNUSED int lane)
 
 static lp_status lpi_cross_entropy_forward(lp_net *net, lpi_node *node)
 {
-    lpi_softmax j = lpi_softmax_of_loss(net, node);
+    lpi_softmax j = lpi_softmax_of(net, node->in[0], node);
     lpi_n       counted = 0, items = lpi_ceil_div(j.lines, LPI_LINES);
     for (lpi_n i = 0; i < j.lines; i++) {
         int32_t label = j.label[i];
@@ -6426,7 +6405,7 @@ static void lpi_softmax_item(void *arg, int item, LPI_UNUSED int lane)
 
 LPI_TRAINING_ONLY void lpi_cross_entropy_backward(lp_net *net, lpi_node *node)
 {
-    lpi_softmax j = lpi_softmax_of_loss(net, node);
+    lpi_softmax j = lpi_softmax_of(net, node->in[0], node);
     j.out = lpi_grad(net, node->in[0]);
     j.scale = net->loss_scale / net->loss_lines;
     j.accumulate = lpi_adds(net, node, 0);
@@ -6704,8 +6683,8 @@ static lp_status lpi_check_size(lp_net *net)
 {
     int64_t most = 0, copies = 5 * (int64_t)net->desc.late.members + 10;
     for (const lpi_tensor *t = net->tensors; t; t = t->next)
-        most +=
-            (t->size + 32) * (t->kind == LPI_PARAMETER ? copies : 2 + (int64_t)net->desc.threads);
+        most += ((int64_t)t->size + 32)
+                * (t->kind == LPI_PARAMETER ? copies : 2 + (int64_t)net->desc.threads);
     for (const lpi_node *node = net->nodes; node; node = node->next) {
         if (!node->op->sizes) continue; /* what it saves, and its scratch */
         most += 16 * (int64_t)node->out->size;
@@ -6714,7 +6693,7 @@ static lp_status lpi_check_size(lp_net *net)
         const lpi_tensor *w = node->inputs > 1 ? node->in[1] : NULL;
         if (LPI_WIDEST > 1 && w && w->pub.rank == 4) /* gathered rows: lpi_direct_carve */
             most += (int64_t)net->desc.threads * LPI_KC
-                    * (w->size / w->pub.dim[2] + w->size / w->pub.dim[3] + 32);
+                    * ((int64_t)w->size / w->pub.dim[2] + w->size / w->pub.dim[3] + 32);
     }
     if (most > PTRDIFF_MAX / 2 / (int64_t)sizeof(lp_real))
         return lpi_fail(net, LP_ERR_MEMORY,
@@ -6729,6 +6708,7 @@ static lp_status lpi_close(lp_net *net, lp_tensor *loss)
     if (net->failed) return net->failed;
     if (!loss || !loss->priv->node)
         return lpi_fail(net, LP_ERR_ARGUMENT, "the loss is NULL or not the result of an op");
+    if (!lpi_belongs(net, loss)) return lpi_foreign(net, "the loss", loss);
     if (net->closed) {
         if (net->loss == loss->priv) return LP_OK;
         return lpi_fail(net, LP_ERR_ORDER, "the graph was closed with another loss, \"%s\"",
@@ -6970,7 +6950,6 @@ static lp_real *lpi_lay_out(lp_net *net, const lpi_plan *plan, lpi_carver *c)
     net->carry = lpi_carve(c, net->n_carry);
     net->swa = lpi_carve(
         c, training && net->desc.swa ? net->trained_theta + k * (net->n_phi + net->n_stats) : 0);
-    net->vectors = c->used;
     net->mean_phi = lpi_carve(c, k > 1 ? net->n_phi : 0);
     net->mean_stats = lpi_carve(c, k > 1 ? net->n_stats : 0);
     net->g_theta = lpi_carve(c, training * net->trained_theta);
@@ -7035,9 +7014,7 @@ static void lpi_place_all(lp_net *net, const lpi_plan *plan, lp_real *memory)
     }
     net->now_phi = net->phi;
     net->now_stats = net->stats;
-#ifdef LPI_CHECKED
     net->slots = slots;
-#endif
 }
 
 /* Initial value i of a parameter, before its scale. */
@@ -7104,12 +7081,13 @@ static void lpi_start_team(lp_net *net)
     lpi_worker *worker = (lpi_worker *)lpi_take(&net->arena, sizeof *worker * (size_t)workers);
     if (!crew || !worker) return; /* one thread is slower, not wrong */
     lpi_crew_start(crew, worker, workers);
-    net->crew_running = 1;
     net->team.lanes = crew->workers + 1;
     net->team.parallel_for = lpi_crew_for;
     net->team.user = crew;
 #endif
 }
+
+LPI_TRAINING_ONLY lp_status lpi_check_names(lp_net *net); /* >>state */
 
 LP_API lp_status lp_compile(lp_net *net, lp_tensor *loss, void *memory, size_t bytes)
 {
@@ -7119,41 +7097,36 @@ LP_API lp_status lp_compile(lp_net *net, lp_tensor *loss, void *memory, size_t b
     if (st != LP_OK) return st;
     size_t start = net->arena.used;
     net->estimated =
-        (int64_t *)lpi_take(&net->arena, sizeof(int64_t) * (size_t)(net->desc.late.members + 1));
+        (int64_t *)lpi_take(&net->arena, sizeof(int64_t) * (size_t)net->desc.late.members);
     lpi_plan *plan = (lpi_plan *)lpi_take(&net->arena, sizeof *plan);
     size_t    mark = net->arena.used;
     if (!net->estimated || !plan) return (void)lpi_arena_full(net, "lp_compile"), LP_ERR_MEMORY;
     st = lpi_plan_memory(net, !net->desc.inference, plan);
     if (st != LP_OK) return st;
     net->memory_bytes = lpi_plan_bytes(net, plan);
-    net->memory = NULL;
-    if (memory && bytes < net->memory_bytes)
-        st = lpi_fail(net, LP_ERR_MEMORY, "lp_compile needs %l bytes, but the caller gave %l",
-                      (int64_t)net->memory_bytes, (int64_t)bytes);
-    else if (!(net->memory = memory ? memory : LP_MALLOC(net->memory_bytes)))
+    if (memory ? bytes < net->memory_bytes : bytes > 0)
+        st = lpi_fail(net, LP_ERR_MEMORY, "lp_compile needs %l bytes, but the caller gave %l%s",
+                      (int64_t)net->memory_bytes, (int64_t)bytes, memory ? "" : " at NULL");
+    else if (!memory && !(memory = net->memory = LP_MALLOC(net->memory_bytes)))
         st = lpi_fail(net, LP_ERR_MEMORY, "%l bytes could not be allocated",
                       (int64_t)net->memory_bytes);
     if (st != LP_OK) {
         net->arena.used = start; /* the caller may try again */
         return st;
     }
-    net->memory_owned = !memory;
-    LP_HUGEPAGE(net->memory, net->memory_bytes);
-    lpi_memset(net->memory, 0, net->memory_bytes);
+    LP_HUGEPAGE(memory, net->memory_bytes);
+    lpi_memset(memory, 0, net->memory_bytes);
     net->fp = lpi_fp_enter();
-    lpi_place_all(net, plan, (lp_real *)(void *)lpi_align(net->memory));
-#ifdef LPI_CHECKED
+    lpi_place_all(net, plan, (lp_real *)(void *)lpi_align(memory));
     net->plan = plan;
-#else
-    net->arena.used = mark; /* the slots have served */
-#endif
-    (void)mark;
+    if (!LPI_CHECKED) net->arena.used = mark; /* the slots have served */
     lpi_init_weights(net);
     lpi_start_team(net);
     net->members = 1;
     net->average_step = -1;
-    net->compiled = 1;
-    return lpi_leave(net, LP_OK);
+    if (LPI_TRAINS) net->failed = lpi_check_names(net);
+    net->compiled = !net->failed;
+    return lpi_leave(net, net->failed);
 }
 
 /* ---- the net itself */
@@ -7236,9 +7209,8 @@ static const char *lpi_check_desc(const lp_desc *d)
         LPI_RANGE(d->clip, 0, 1e30f, "lp_desc.clip must be in [0, 1e30]");
     }
     if (base || late) return base ? base : late;
-#ifdef LP_NO_TRAINING
-    if (!d->inference) return "lp_desc.inference must be 1: built with LP_NO_TRAINING";
-#endif
+    if (!LPI_TRAINS && !d->inference)
+        return "lp_desc.inference must be 1: built with LP_NO_TRAINING";
     return NULL;
 }
 
@@ -7276,9 +7248,9 @@ LP_API void lp_destroy(lp_net *net)
 {
     if (!net) return;
 #ifdef LPI_THREADS
-    if (net->crew_running) lpi_crew_stop((lpi_crew *)net->team.user);
+    if (net->team.parallel_for == lpi_crew_for) lpi_crew_stop((lpi_crew *)net->team.user);
 #endif
-    if (net->memory_owned) LP_FREE(net->memory);
+    if (net->memory) LP_FREE(net->memory);
     void *arena = net->arena_memory; /* the net lies inside */
     if (arena) LP_FREE(arena);
 }
@@ -7290,6 +7262,7 @@ static lp_status lpi_mark(lp_net *net, const lp_tensor *t, const char *what, con
     if (net->closed) return (void)lpi_closed(net, what), LP_ERR_ORDER;
     if (!t && !name) net->failed = lpi_fail(net, LP_ERR_ARGUMENT, "%s: the tensor is NULL", what);
     else if (!t) net->failed = lpi_fail(net, LP_ERR_NAME, "%s: the net has no \"%s\"", what, name);
+    else if (!lpi_belongs(net, t)) net->failed = lpi_foreign(net, what, t);
     return net->failed;
 }
 
@@ -7412,7 +7385,10 @@ static void lpi_average(lp_net *net, lp_average how); /* >>average */
 /* Checks `which` and selects its slabs (the average is brought up to date). */
 static lp_status lpi_select(lp_net *net, int which)
 {
-    if (LPI_TRAINS && which == LP_AVERAGED && net->members > 1) {
+    if (which == LP_AVERAGED && net->members > 1) {
+        if (!LPI_TRAINS)
+            return lpi_fail(net, LP_ERR_ORDER,
+                            "LP_AVERAGED under LP_NO_TRAINING: load the plain model");
         if (net->average_step != net->step) lpi_average(net, LP_AVERAGE_AFFINE);
         net->average_step = net->step;
         net->now_phi = net->mean_phi;
@@ -7424,9 +7400,6 @@ static lp_status lpi_select(lp_net *net, int which)
                         "LP_SINGLE in the late phase: there are %d members; ask for one of them or "
                         "for LP_AVERAGED",
                         net->members);
-    if (which == LP_AVERAGED && net->members > 1)
-        return lpi_fail(net, LP_ERR_ORDER,
-                        "LP_AVERAGED under LP_NO_TRAINING: load the plain model");
     if (which == LP_AVERAGED || which == LP_SINGLE) which = 0;
     if (which < 0 || which >= net->members)
         return lpi_fail(
@@ -7437,31 +7410,25 @@ static lp_status lpi_select(lp_net *net, int which)
     return LP_OK;
 }
 
-#ifdef LPI_CHECKED
 /* What dies at this time becomes NaN; at time -1, before a pass, all that does not outlive it. */
 static void lpi_poison(lp_net *net, int time)
 {
     const double zero = 0;
-    for (int i = 0; i < net->plan->slots; i++) {
+    for (int i = 0; LPI_CHECKED && i < net->plan->slots; i++) {
         const lpi_slot *s = &net->plan->slot[i];
         if (time < 0 ? s->birth < 0 || s->death >= net->plan->times : s->death != time) continue;
         for (ptrdiff_t j = 0; j < s->size; j++) net->slots[s->offset + j] = (lp_real)(zero / zero);
     }
 }
-#else
-#define lpi_poison(net, time) ((void)(time))
-#endif
 
 /* Scratch is at s from here on, for a pass of this node (NULL: between passes). */
 static void lpi_use_scratch(lp_net *net, const lpi_storage *s, const lpi_node *node, int back)
 {
-    net->workspace = s->at;
-    (void)node, (void)back;
-#ifdef LPI_CHECKED
     lpi_sizes sizes = { 0, 0, 0, 0, 0 };
+    net->workspace = s->at;
+    if (!LPI_CHECKED) return;
     if (node) sizes = lpi_sizes_of(net, node, net->plan->training);
     net->workspace_size = !node ? net->spare_size : back ? sizes.back : sizes.scratch;
-#endif
 }
 
 static lp_status lpi_forward(lp_net *net, int training, int with_loss)
@@ -7535,7 +7502,7 @@ static void lpi_add_output(const lp_net *net, lp_real *probs, int first, int mod
             probs[i] = (lp_real)((first ? 0 : (double)probs[i]) + (double)y[i] / models);
         return;
     }
-    lpi_softmax j = lpi_softmax_of(net, net->logits);
+    lpi_softmax j = lpi_softmax_of(net, net->logits, NULL);
     j.out = probs;
     j.scale = 1.0 / models;
     j.accumulate = !first;
@@ -7600,8 +7567,8 @@ static int lpi_open_values(lp_net *net, int which)
 }
 LP_API lp_real *lp_values(lp_net *net, lp_tensor *parameter, int which)
 {
-    if (!parameter || parameter->priv->kind != LPI_PARAMETER) return NULL;
-    return lpi_open_values(net, which) ? lpi_value(net, parameter->priv) : NULL;
+    if (!lpi_open_values(net, which) || !lpi_belongs(net, parameter)) return NULL;
+    return parameter->priv->kind == LPI_PARAMETER ? lpi_value(net, parameter->priv) : NULL;
 }
 LP_API const char *lp_statistics_at(const lp_net *net, int i)
 {
@@ -7674,17 +7641,23 @@ static void lpi_backward(lp_net *net, double scale)
     lpi_use_scratch(net, &net->spare, NULL, 0);
 }
 
-/* Are the statistics of the minibatch finite?  If so they move the running ones. */
+/* Are the statistics of the minibatch finite?  If so the running ones move towards them. */
 static int lpi_statistics_finite(const lp_net *net)
 {
     for (const lpi_node *node = net->nodes; node; node = node->next)
-        if (node->op->running && !node->fixed && !node->op->running->finite(node)) return 0;
+        if (node->op->running && !node->fixed
+            && !lpi_all_finite(node->saved.at, lpi_sizes_of(net, node, 1).stats))
+            return 0;
     return 1;
 }
 static void lpi_commit_statistics(lp_net *net, double momentum)
 {
-    for (lpi_node *node = net->nodes; node; node = node->next)
-        if (node->op->running && !node->fixed) node->op->running->commit(net, node, momentum);
+    for (const lpi_node *node = net->nodes; node; node = node->next) {
+        if (!node->op->running || node->fixed) continue;
+        lp_real *now = net->now_stats + node->stats, *batch = node->saved.at;
+        for (lpi_n i = 0, n = lpi_sizes_of(net, node, 1).stats; i < n; i++)
+            now[i] = (lp_real)((1 - momentum) * (double)now[i] + momentum * (double)batch[i]);
+    }
 }
 
 /* The minibatch's loss and gradient for the member whose turn it is, into g_theta and g_phi. */
@@ -7741,7 +7714,7 @@ LP_API const lp_real *lp_gradients(lp_net *net, lp_tensor *parameter)
 {
     if (lpi_enter(net, LPI_TRAINING | LPI_UNSWAPPED, "lp_gradients") != LP_OK) return NULL;
     (void)lpi_leave(net, LP_OK);
-    if (net->pending == 0 || !parameter || parameter->priv->kind != LPI_PARAMETER
+    if (net->pending == 0 || !lpi_belongs(net, parameter) || parameter->priv->kind != LPI_PARAMETER
         || !parameter->priv->needs_grad)
         return NULL;
     return lpi_grad(net, parameter->priv);
@@ -8351,10 +8324,12 @@ LP_API lp_tensor *lp_wrn(lp_net *net, lp_tensor *x, int depth, int width, int cl
                          float dropout)
 {
     if (!lpi_building(net, x, "lp_wrn", NULL)) return NULL;
-    LPI_REFUSE(net, depth < 10 || (depth - 4) % 6 != 0 || width < 1 || width > 1024 || classes < 1,
+    LPI_REFUSE(net,
+               depth < 10 || depth > 10000 || (depth - 4) % 6 != 0 || width < 1 || width > 1024
+                   || classes < 1,
                LP_ERR_ARGUMENT,
-               "lp_wrn: depth %d, width %d, classes %d; expected depth 6n+4 >= 10, width 1..1024, "
-               "classes >= 1",
+               "lp_wrn: depth %d, width %d, classes %d; expected depth 6n+4 in 10..10000, width "
+               "1..1024, classes >= 1",
                depth, width, classes);
     LPI_REFUSE(net, !(dropout >= 0 && dropout < 1), LP_ERR_ARGUMENT,
                "lp_wrn: dropout must be in [0, 1)");
@@ -8418,11 +8393,9 @@ LP_API lp_tensor *lp_resnet_cifar(lp_net *net, lp_tensor *x, int depth, int clas
 static int lpi_photograph(lp_net *net, lp_tensor *x, const char *what)
 {
     if (!lpi_building(net, x, what, NULL)) return 0;
-    if (x->rank == 4 && x->dim[1] >= 32 && x->dim[2] >= 32) return 1;
-    net->failed =
-        lpi_fail(net, LP_ERR_SHAPE, "%s: \"%s\" is %t; expected [n,h,w,c] with h, w >= 32", what,
-                 x->name, x->priv);
-    return 0;
+    LPI_REFUSE(net, x->rank != 4 || x->dim[1] < 32 || x->dim[2] < 32, LP_ERR_SHAPE,
+               "%s: \"%s\" is %t; expected [n,h,w,c] with h, w >= 32", what, x->name, x->priv);
+    return 1;
 }
 
 LP_API lp_tensor *lp_resnet_imagenet(lp_net *net, lp_tensor *x, int depth, int classes)
@@ -8880,13 +8853,13 @@ static int lpi_json_open(lpi_json *j, const lp_source *source)
     lpi_memset(j, 0, sizeof *j);
     j->source = source;
     if (!lpi_read(source, 0, first, 8))
-        return lpi_bad(j, "is no file of 8 bytes or more, or cannot be read");
+        return lpi_bad(j, "this is no file of 8 bytes or more, or cannot be read");
     uint64_t n = lpi_unsigned(first, 8);
     if (n > LPI_MOST_JSON || n > source->size - 8)
-        return lpi_bad(j, "is no safetensors file: the length of its header is impossible");
+        return lpi_bad(j, "this is no safetensors file: the length of its header is impossible");
     j->at = 8;
     j->data = j->end = 8 + n;
-    return lpi_peek(j) == '{' ? lpi_expect(j, '{') : lpi_bad(j, "is no safetensors file");
+    return lpi_peek(j) == '{' ? lpi_expect(j, '{') : lpi_bad(j, "this is no safetensors file");
 }
 /* On to the next name; 0 at the end of the header, or after a problem. */
 static int lpi_json_name(lpi_json *j, char *name, size_t cap)
@@ -8931,7 +8904,7 @@ static int lpi_json_next(lpi_json *j, lp_entry *e)
 /* 0: it is not there, or j has a problem. */
 static int lpi_find_entry(lpi_json *j, const lp_source *file, const char *name, lp_entry *e)
 {
-    for (lpi_json_open(j, file); !j->problem && lpi_json_next(j, e);)
+    for (lpi_json_open(j, file); lpi_json_next(j, e);)
         if (lpi_equal(e->name, name)) return 1;
     return 0;
 }
@@ -8945,7 +8918,7 @@ LP_API int lp_find_meta(const lp_source *file, const char *key, char *value, siz
     char     name[256];
     lp_entry e;
     lpi_json j;
-    for (lpi_json_open(&j, file); !j.problem && lpi_json_name(&j, name, sizeof name);) {
+    for (lpi_json_open(&j, file); lpi_json_name(&j, name, sizeof name);) {
         if (lpi_equal(name, "__metadata__"))
             return (int)lpi_minp((ptrdiff_t)lpi_json_meta(&j, key, value, cap), 2147483647);
         if (!lpi_json_entry(&j, &e)) break;
@@ -8997,7 +8970,7 @@ static lp_status lpi_check_header(const lp_source *file, char *error, size_t cap
     lp_entry e;
     uint64_t sum = 0;
     e.name[0] = 0;
-    for (lpi_json_open(&j, file); !j.problem && lpi_json_next(&j, &e); e.name[0] = 0)
+    for (lpi_json_open(&j, file); lpi_json_next(&j, &e); e.name[0] = 0)
         sum += lpi_mix64(e.at) - lpi_mix64(e.at + e.bytes);
     if (j.problem) return lpi_about_entry(&e, j.problem, error, cap);
     if (sum == lpi_mix64(j.data) - lpi_mix64(file->size)) return LP_OK;
@@ -9101,9 +9074,9 @@ LPI_TRAINING_ONLY const char *lpi_optim_name(const lp_optim *o, int second)
 {
     return o->rule == LP_SGD ? "momentum" : second ? "exp_avg_sq" : "exp_avg";
 }
-#ifndef LP_NO_TRAINING
 /* The parts of training, beside the weights; without members (k < 0) the slabs are the first. */
-static void lpi_part_of_training(const lp_net *net, int what, int begun, int k, lpi_part *p)
+LPI_TRAINING_ONLY void lpi_part_of_training(const lp_net *net, int what, int begun, int k,
+                                            lpi_part *p)
 {
     const lp_desc *d = &net->desc;
     int            v = what - LPI_OPTIM0, own = k >= 0 || !begun; /* phi is of this part */
@@ -9127,7 +9100,6 @@ static void lpi_part_of_training(const lp_net *net, int what, int begun, int k, 
         p->theta = net->delta;
     }
 }
-#endif
 /* The next part: the model's weights, [the model's vectors,] then those of each member. */
 static int lpi_next_part(lpi_walk *w)
 {
@@ -9142,11 +9114,7 @@ static int lpi_next_part(lpi_walk *w)
         w->part.theta = k < 0 ? net->theta : NULL;
         w->part.phi = k < 0 ? net->now_phi : net->phi + k * net->n_phi;
         w->part.stats = k < 0 ? net->now_stats : net->stats + k * net->n_stats;
-    }
-#ifndef LP_NO_TRAINING
-    else
-        lpi_part_of_training(net, i % parts, w->members > 0, k, &w->part);
-#endif
+    } else if (LPI_TRAINS) lpi_part_of_training(net, i % parts, w->members > 0, k, &w->part);
     return 1;
 }
 
@@ -9155,7 +9123,6 @@ static void lpi_name_array(const lpi_walk *w, int late, const char *name, const 
 {
     const char *vector = late ? w->part.phi_name : w->part.theta_name;
     size_t      n = 0, cap = sizeof a->name;
-    a->name[LPI_LONGEST_NAME] = 0;
     if (vector) n += lpi_say(a->name, cap, "state.%s.", vector);
     if (w->part.member >= 0) n += lpi_say(a->name + n, cap - n, "member%d.", w->part.member);
     lpi_say(a->name + n, cap - n, "%s%s", name, suffix);
@@ -9242,13 +9209,6 @@ static ptrdiff_t lpi_reorder_block(const lp_net *net, const lpi_array *a, ptrdif
     return lpi_minp(a->outputs - o, lpi_minp(room, 16 + 4096 / line));
 }
 
-static int lpi_all_finite(const lp_real *x, ptrdiff_t n)
-{
-    for (ptrdiff_t i = 0; i < n; i++)
-        if (!lpi_finite((double)x[i])) return 0;
-    return 1;
-}
-
 /* Reads a tensor's numbers.  1; 0: cannot be read; -1: one is not finite. */
 static int lpi_load_array(const lp_net *net, const lp_source *file, const lp_entry *e,
                           const lpi_array *a, int store)
@@ -9311,6 +9271,31 @@ static int lpi_member_in(const char *name)
     for (; *s >= '0' && *s <= '9' && k < 10000; s++) k = 10 * k + *s - '0';
     return *s == '.' ? k : -1;
 }
+/* Would the file's reader take this array for something else: a parameter that is called as another
+   array is in the file, or metadata, or a member? */
+LPI_TRAINING_ONLY int lpi_is_taken(const lpi_walk *w, const lpi_array *a)
+{
+    const lpi_tensor *t = lpi_find_named(w->net, a->name, 0);
+    if (!t || t->kind != LPI_PARAMETER) return 0;
+    return t != a->tensor || lpi_equal(a->name, "__metadata__")
+           || (w->members > 0 && lpi_member_in(a->name) >= 0);
+}
+/* Can files hold the net, whatever it learns: a state, and of its members the first, whose number
+   may be three digits short? */
+LPI_TRAINING_ONLY lp_status lpi_check_names(lp_net *net)
+{
+    const int most = LPI_LONGEST_NAME - 3;
+    lpi_walk  w = lpi_walk_of(net, net->n_phi > 0, !net->desc.inference);
+    lpi_array a;
+    for (a.name[most] = 0; lpi_next_array(&w, &a); a.name[most] = 0)
+        if (a.name[most] || !lpi_is_utf8(a.name))
+            return lpi_fail(net, LP_ERR_NAME,
+                            "a name in a file has at most 255 bytes, UTF-8; not so \"%s\"", a.name);
+        else if (lpi_is_taken(&w, &a))
+            return lpi_fail(net, LP_ERR_NAME, "\"%s\": files call something else so", a.name);
+    return LP_OK;
+}
+
 /* Tensors that a model's file may have beside the model's own. */
 static int lpi_is_extra(const lp_entry *e)
 {
@@ -9410,7 +9395,7 @@ static lp_status lpi_read_weights(lp_net *net, const lp_source *file, unsigned h
     int         room = net->n_phi ? net->desc.late.members : 0;
     if (left && cap) left[0] = 0;
     if (lp_check_file(file, why, sizeof why) != LP_OK) return lpi_fail(net, LP_ERR_FILE, "%s", why);
-    if (members < 0) return lpi_fail(net, LP_ERR_FILE, "cannot be read");
+    if (members < 0) return lpi_fail(net, LP_ERR_FILE, "the file cannot be read");
     if ((how & LP_WITH_MEMBERS) && (members != room || !room))
         return lpi_fail(net, LP_ERR_FILE, "the file has %d members, the net has room for %d",
                         members, room);
@@ -9427,7 +9412,7 @@ LP_API lp_status lp_read_weights(lp_net *net, const lp_source *file, unsigned ho
 {
     lp_status st = lpi_enter(net, 0, "lp_read_weights");
     if (st != LP_OK) return st;
-    if (!file || how > (LP_WITH_MEMBERS | LP_PARTIAL))
+    if (!file || !file->read || how > (LP_WITH_MEMBERS | LP_PARTIAL))
         st = lpi_fail(net, LP_ERR_ARGUMENT, "lp_read_weights: no file, or an unknown bit in `how`");
     else st = lpi_read_weights(net, file, how, left, cap);
     return lpi_leave(net, st);
@@ -9665,30 +9650,7 @@ static void lpi_put_file(lpi_writer *w)
     while (lpi_next_array(&walk, &a)) lpi_put_array(w, &a);
 }
 
-/* Would the file's reader take this array for something else: a parameter that is called as another
-   array is in the file, or metadata, or a member? */
-static int lpi_is_taken(const lpi_walk *w, const lpi_array *a)
-{
-    const lpi_tensor *t = lpi_find_named(w->net, a->name, 0);
-    if (!t || t->kind != LPI_PARAMETER) return 0;
-    return t != a->tensor || lpi_equal(a->name, "__metadata__")
-           || (w->members > 0 && lpi_member_in(a->name) >= 0);
-}
-
-/* Only what lpi_load_array would take again. */
-static int lpi_array_finite(lp_net *net, const lpi_array *a)
-{
-    ptrdiff_t line = a->channels * a->places;
-    lp_real  *some = net->workspace;
-    for (ptrdiff_t o = 0, n; o < a->outputs; o += n) {
-        n = lpi_reorder_block(net, a, o);
-        lpi_reorder(a, o, n, some, 1);
-        if (!lpi_all_finite(some, n * line)) return 0;
-    }
-    return 1;
-}
-
-/* Checks names and metadata, and measures the header. */
+/* Checks the metadata, and measures the header. */
 static lp_status lpi_prepare(lp_net *net, int members, int state, const lp_meta *meta, int metas,
                              lpi_writer *w)
 {
@@ -9701,21 +9663,17 @@ static lp_status lpi_prepare(lp_net *net, int members, int state, const lp_meta 
     w->start = lpi_walk_of(net, members, state);
     for (int i = 0; i < metas && st == LP_OK; i++) {
         const char *key = meta ? meta[i].key : NULL, *value = meta ? meta[i].value : NULL;
-        if (!key || !value || !lpi_is_utf8(key) || !lpi_is_utf8(value) || lpi_equal(key, "format")
-            || lpi_behind(key, "latephase."))
+        int         good = key && value && lpi_is_utf8(key) && lpi_is_utf8(value);
+        for (int k = 0; k < i && good; k++) good = !lpi_equal(key, meta[k].key);
+        if (!good || lpi_equal(key, "format") || lpi_behind(key, "latephase."))
             st = lpi_fail(net, LP_ERR_ARGUMENT,
-                          "metadata %d: expected UTF-8, and a key other than \"format\" and "
-                          "\"latephase. ...\"",
+                          "metadata %d: expected UTF-8, and a key that is new and neither "
+                          "\"format\" nor \"latephase. ...\"",
                           i);
     }
     for (lpi_walk walk = w->start; st == LP_OK && lpi_next_array(&walk, &a);)
         if (++arrays >= LPI_MOST_ENTRIES - 1)
             st = lpi_fail(net, LP_ERR_ARGUMENT, "a file has at most %d tensors", LPI_MOST_ENTRIES);
-        else if (a.name[LPI_LONGEST_NAME] || !lpi_is_utf8(a.name))
-            st = lpi_fail(net, LP_ERR_NAME, "\"%s\": a name in a file has at most 255 bytes, UTF-8",
-                          a.name);
-        else if (lpi_is_taken(&walk, &a))
-            st = lpi_fail(net, LP_ERR_NAME, "\"%s\": files call something else so", a.name);
     if (st == LP_OK) lpi_put_header(w);
     w->header = w->bytes;
     lpi_memset(&w->hash, 0, sizeof w->hash);
@@ -9728,7 +9686,7 @@ static lp_status lpi_write(lp_net *net, const lp_sink *sink, int members, int st
     lpi_array  a;
     lp_status  st = lpi_prepare(net, members, state, meta, metas, &w);
     for (lpi_walk walk = w.start; st == LP_OK && lpi_next_array(&walk, &a);)
-        if (!lpi_array_finite(net, &a))
+        if (!lpi_all_finite(a.at, a.size)) /* lpi_load_array would not take it again */
             st = lpi_fail(net, LP_ERR_NONFINITE, "\"%s\" has a number that is not finite", a.name);
     if (st != LP_OK) return st;
     if (state) lpi_put_file(&w);
@@ -9744,7 +9702,7 @@ LP_API lp_status lp_write_weights(lp_net *net, const lp_sink *sink, unsigned wha
     lp_status st = lpi_enter(net, LPI_SETTLED, "lp_write_weights");
     if (st != LP_OK) return st;
     int members = (what & LP_WITH_MEMBERS) && net->begun ? net->members : 0;
-    if (!sink || what > LP_WITH_MEMBERS || metas < 0)
+    if (!sink || !sink->write || what > LP_WITH_MEMBERS || metas < 0)
         st = lpi_fail(
             net, LP_ERR_ARGUMENT,
             "lp_write_weights: no sink, fewer than 0 metadata, or an unknown bit in `what`");
@@ -9757,7 +9715,7 @@ LP_API lp_status lp_write_state(lp_net *net, const lp_sink *sink, const lp_meta 
 {
     lp_status st = lpi_enter(net, LPI_TRAINING | LPI_SETTLED, "lp_write_state");
     if (st != LP_OK) return st;
-    if (!sink || metas < 0)
+    if (!sink || !sink->write || metas < 0)
         st = lpi_fail(net, LP_ERR_ARGUMENT,
                       "a training state: no sink or no memory, or fewer than 0 metadata");
     else st = lpi_write(net, sink, net->begun ? net->members : 0, 1, meta, metas);
@@ -9792,8 +9750,7 @@ static lp_status lpi_read_counters(lp_net *net, const lp_source *file, int64_t *
         "this is not the state of a training, or not of this version, or cannot be read";
     char text[LPI_COUNTERS * 21], why[256], *at = text;
     int  good = 1, room = net->n_phi ? net->desc.late.members : 1;
-    if (lpi_check_header(file, why, sizeof why) != LP_OK)
-        return lpi_fail(net, LP_ERR_FILE, "%s", why);
+    if (lp_check_file(file, why, sizeof why) != LP_OK) return lpi_fail(net, LP_ERR_FILE, "%s", why);
     if (lp_find_meta(file, "latephase.state", text, sizeof text) < 0)
         return lpi_fail(net, LP_ERR_FILE, not_one);
     if (!lpi_checksum_fits(file))
@@ -9840,7 +9797,8 @@ LP_API lp_status lp_read_state(lp_net *net, const lp_source *file)
 {
     lp_status st = lpi_enter(net, LPI_TRAINING, "lp_read_state");
     if (st != LP_OK) return st;
-    if (!file) st = lpi_fail(net, LP_ERR_ARGUMENT, "lp_read_state: no file");
+    if (!file || !file->read)
+        st = lpi_fail(net, LP_ERR_ARGUMENT, "a training state: no file or no memory");
     else st = lpi_read_state(net, file);
     return lpi_leave(net, st);
 }
@@ -9861,10 +9819,14 @@ static int lpi_write_memory(void *user, const void *from, size_t n)
     *to += n;
     return 1;
 }
-LP_API lp_status lp_state_save(lp_net *net, void *to)
+LP_API lp_status lp_state_save(lp_net *net, void *to, size_t bytes)
 {
     char   *at = (char *)to;
     lp_sink sink = { lpi_write_memory, &at };
+    size_t  needs = lp_state_bytes(net);
+    if (to && needs > bytes)
+        return lpi_fail(net, LP_ERR_MEMORY, "the state has %l bytes, but the caller gave %l",
+                        (int64_t)needs, (int64_t)bytes);
     return lp_write_state(net, to ? &sink : NULL, NULL, 0);
 }
 LP_API lp_status lp_state_load(lp_net *net, const void *from, size_t bytes)
@@ -9892,10 +9854,14 @@ LP_API lp_status lp_open_file(lp_source *file, const char *path, char *error, si
     file->read = lpi_read_stdio, file->user = f, file->size = size < 0 ? 0 : (uint64_t)size;
     if (size >= 0) return LP_OK;
     lpi_say(error, cap, "%s: %s", path, strerror(errno));
-    if (f) fclose(f);
+    lp_close_file(file);
     return LP_ERR_FILE;
 }
-LP_API void lp_close_file(lp_source *file) { fclose((FILE *)file->user); }
+LP_API void lp_close_file(lp_source *file)
+{
+    if (file->user) fclose((FILE *)file->user);
+    file->user = NULL;
+}
 
 /* Puts the path before the sentence of a failure. */
 static lp_status lpi_about_file(lp_net *net, lp_status st, const char *path)
@@ -9965,6 +9931,16 @@ static int lpi_replace(const char *from, const char *to)
 #elif !defined(LP_REPLACE)
 #define LP_REPLACE(from, to) rename(from, to)
 #endif
+/* May a new file take this place?  What is there and no file (a device, a pipe) would be gone. */
+static int lpi_replaceable(const char *path)
+{
+#ifdef LPI_STAT
+    struct stat there;
+    return stat(path, &there) != 0 || S_ISREG(there.st_mode);
+#else
+    return (void)path, 1;
+#endif
+}
 /* A state, or weights. */
 static lp_status lpi_save(lp_net *net, const char *path, int state, unsigned what,
                           const lp_meta *meta, int metas)
@@ -9974,6 +9950,8 @@ static lp_status lpi_save(lp_net *net, const char *path, int state, unsigned wha
     if (!net || net->failed) return net ? net->failed : LP_ERR_ARGUMENT;
     if (!path || lpi_say(beside, sizeof beside, "%s.part", path) + 1 == sizeof beside)
         return lpi_fail(net, LP_ERR_ARGUMENT, "a path is NULL or has more than 1017 bytes");
+    if (!lpi_replaceable(path))
+        return lpi_fail(net, LP_ERR_FILE, "%s: expected a file, or the name of a new one", path);
     FILE *f = fopen(beside, "wb");
     if (!f) return lpi_fail(net, LP_ERR_FILE, "%s: cannot be written: %s", beside, strerror(errno));
     sink.user = f;

@@ -301,7 +301,7 @@ static inline snapshot trainer_save(trainer *t)
 {
     snapshot s = { NULL, lp_state_bytes(t->net) };
     s.bytes = allocate(s.size, 1);
-    trainer_check(t, lp_state_save(t->net, s.bytes));
+    trainer_check(t, lp_state_save(t->net, s.bytes, s.size));
     return s;
 }
 

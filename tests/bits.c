@@ -13,7 +13,7 @@
    words. */
 static uint64_t hash_of(lp_net *net)
 {
-    return test_hash_words(TEST_FNV, net->theta, (size_t)net->vectors);
+    return test_hash_words(TEST_FNV, net->theta, (size_t)(net->mean_phi - net->theta));
 }
 
 /* A user's parallel_for: the lanes backwards, one after the other. */
@@ -298,7 +298,7 @@ static void fill(float *v, int n, uint64_t seed)
 static uint64_t column_kernels(const lpi_kernels *kernels, int n, int c)
 {
     static float x[MOST], dy[MOST], y[MOST], v[6][40], out[2][40];
-    lpi_bn       bn = { v[0], v[1], v[2], v[3], v[4], v[5] };
+    lpi_bn       bn = { v[0], NULL, NULL, v[1], v[2], v[3], v[4], v[5], NULL };
     fill(x, n * c, 1), fill(dy, n * c, 2);
     for (int i = 0; i < 6; i++) fill(v[i], c, 10 + (uint64_t)i);
     uint64_t h = TEST_FNV;

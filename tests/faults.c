@@ -210,13 +210,13 @@ static void gradient_check_overflows(void)
         size_t bytes = lp_state_bytes(net);
         char  *before = (char *)test_alloc(bytes), *after = (char *)test_alloc(bytes);
         test_context("h = %g", h[i]);
-        CHECK_INT(lp_state_save(net, before), LP_OK);
+        CHECK_INT(lp_state_save(net, before, bytes), LP_OK);
         lp_status st = lp_gradient_check(net, 3, h[i], &worst, &where);
         test_report(st != LP_OK, __FILE__, __LINE__, "LP_OK with worst = %g in \"%s\"", worst,
                     where);
         test_report(names_a_parameter(net, lp_error(net)), __FILE__, __LINE__,
                     "\"%s\" names no parameter", lp_error(net));
-        CHECK_INT(lp_state_save(net, after), LP_OK);
+        CHECK_INT(lp_state_save(net, after, bytes), LP_OK);
         CHECK_BITS(before, after, bytes);
         free(before), free(after);
         lp_destroy(net);

@@ -1002,12 +1002,15 @@ static void metadata(void)
    */
 static void metadata_refused(void)
 {
-    static const lp_meta bad[] = {
-        { NULL, "x" },         { "key", NULL },           { "key", "\xFF" },
-        { "\xC3", "x" },       { "key", "\xED\xA0\x80" }, /* a surrogate */
-        { "key", "\xC0\xAF" },                            /* too many bytes */
-        { "format", "tf" },    { "latephase.step", "7" }
-    };
+    static const lp_meta bad[] = { { NULL, "x" },
+                                   { "key", NULL },
+                                   { "key", "\xFF" },
+                                   { "\xC3", "x" },
+                                   { "key", "\xED\xA0\x80" }, /* a surrogate */
+                                   { "key", "\xC0\xAF" },     /* too many bytes */
+                                   { "format", "tf" },
+                                   { "latephase.step", "7" } },
+                         twice[] = { { "a", "x" }, { "b", "x" }, { "a", "y" } };
     lp_desc   d = small_desc(0);
     small_net a = small(&d);
     blob      b = { NULL, 0, SIZE_MAX };
@@ -1018,6 +1021,8 @@ static void metadata_refused(void)
         CHECK_INT(lp_write_state(a.net, &sink, bad + i, 1), LP_ERR_ARGUMENT);
         CHECK_TEXT(lp_error(a.net), "metadata 0");
     }
+    CHECK_INT(lp_write_weights(a.net, &sink, 0, twice, 3), LP_ERR_ARGUMENT);
+    CHECK_TEXT(lp_error(a.net), "metadata 2");
     CHECK_INT(b.n, 0);
     lp_destroy(a.net);
 }
@@ -1464,8 +1469,8 @@ static void names_that_fail(void)
     lp_destroy(a.net);
 }
 
-/* A late net with a parameter of that name beside a BatchNorm "bn". */
-static lp_net *net_with(const char *name)
+/* A late net with a parameter of that name beside a BatchNorm "bn"; *st: of lp_compile. */
+static lp_net *net_with(const char *name, lp_status *st)
 {
     lp_desc desc = lp_desc_default();
     int     dim[] = { 3 };
@@ -1475,40 +1480,49 @@ static lp_net *net_with(const char *name)
     lp_tensor *x = lp_input_rows(net, "x", 4, 3), *y = lp_labels(net, "y", 4);
     lp_tensor *w = lp_parameter(net, name, 1, dim, LP_INIT_ONE, 1, LP_ROLE_BASE);
     x = lp_mul(net, lp_batchnorm(net, x, "bn"), w);
-    MUST(net, lp_compile(net, lp_cross_entropy(net, x, y, 0), NULL, 0));
-    MUST(net, lp_late_begin(net));
+    *st = lp_compile(net, lp_cross_entropy(net, x, y, 0), NULL, 0);
+    if (*st == LP_OK) MUST(net, lp_late_begin(net));
     return net;
 }
-/* Breaks when a file is written that nobody can read: with two arrays of one name. */
+/* Breaks when a net can be trained that no file can hold, or a file is written that nobody can read:
+   with two arrays of one name. */
 static void names_of_files(void)
 {
-    static const struct {
+    static char longest[238], longer[239];
+    memset(longest, 'y', 237); /* behind "state.momentum.", with three left for members' digits */
+    memset(longer, 'y', 238);
+    const struct {
         const char *name;
-        int         plain, members, state; /* can be written */
-    } all[] = { { "bn.running_mean", 0, 0, 0 },     { "bn.running_var", 0, 0, 0 },
-                { "__metadata__", 0, 0, 0 },        { "member1.bn.weight", 1, 0, 0 },
-                { "state.delta.bn.bias", 1, 1, 1 }, { "state.momentum.bn.bias", 1, 1, 1 },
-                { "member2.bn.weight", 1, 0, 0 },   { "member.bn", 1, 1, 1 },
-                { "bn.running", 1, 1, 1 } };
+        int         good;
+    } all[] = { { "bn.running_mean", 0 },
+                { "bn.running_var", 0 },
+                { "__metadata__", 0 },
+                { "member1.bn.weight", 0 },
+                { "state.delta.bn.bias", 1 },
+                { "member.bn", 1 },
+                { "member2.bn.weight", 0 },
+                { "state.momentum.bn.bias", 1 },
+                { "bn.running", 1 },
+                { longest, 1 },
+                { longer, 0 },
+                { "gr\374n", 0 },
+                { "gr\303\274n", 1 } };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
-        lp_net *net = net_with(all[i].name);
-        for (int way = 0; way < 3; way++) {
-            blob      b = { NULL, 0, SIZE_MAX };
-            lp_sink   sink = { blob_take, &b };
-            unsigned  what = way == 1 ? LP_WITH_MEMBERS : 0;
-            lp_status st = way < 2 ? lp_write_weights(net, &sink, what, NULL, 0)
-                                   : lp_write_state(net, &sink, NULL, 0);
-            test_context("%s, way %d", all[i].name, way);
-            if (st == LP_OK) {
-                lp_source s = source_of(&b);
-                lp_net   *to = net_with(all[i].name);
-                CHECK_INT(way < 2 ? lp_read_weights(to, &s, what, NULL, 0) : lp_read_state(to, &s),
-                          LP_OK);
-                lp_destroy(to);
-            } else CHECK_TEXT(lp_error(net), all[i].name);
-            CHECK_INT(st == LP_OK, way == 0   ? all[i].plain
-                                   : way == 1 ? all[i].members
-                                              : all[i].state);
+        lp_status st;
+        lp_net   *net = net_with(all[i].name, &st);
+        test_context("%s", all[i].name);
+        CHECK_INT(st, all[i].good ? LP_OK : LP_ERR_NAME);
+        if (st != LP_OK) CHECK_TEXT(lp_error(net), all[i].name);
+        if (st != LP_OK) CHECK_INT(lp_train_step(net, 0.1f, NULL), LP_ERR_NAME);
+        for (int way = 0; way < 3 && st == LP_OK; way++) {
+            blob b =
+                way < 2 ? weights_with(net, way ? LP_WITH_MEMBERS : 0, NULL, 0) : state_of(net);
+            lp_status made;
+            lp_net   *to = net_with(all[i].name, &made);
+            CHECK_INT(way < 2 ? read_weights(to, &b, way ? LP_WITH_MEMBERS : 0)
+                              : read_state(to, &b),
+                      LP_OK);
+            lp_destroy(to);
             free(b.p);
         }
         lp_destroy(net);
@@ -1884,6 +1898,33 @@ static void files_round(void)
     lp_destroy(a.net), lp_destroy(b.net);
 }
 
+/* Breaks when a device, a pipe or a directory is replaced by a file, or a caller's function that is
+   not there is called. */
+static void no_files(void)
+{
+    small_net   a = small_late();
+    lp_source   source = { NULL, NULL, 100 };
+    lp_sink     sink = { NULL, NULL };
+    struct stat info;
+    CHECK_INT(lp_write_weights(a.net, &sink, 0, NULL, 0), LP_ERR_ARGUMENT);
+    CHECK_INT(lp_write_state(a.net, &sink, NULL, 0), LP_ERR_ARGUMENT);
+    CHECK_INT(lp_read_weights(a.net, &source, 0, NULL, 0), LP_ERR_ARGUMENT);
+    CHECK_INT(lp_read_state(a.net, &source), LP_ERR_ARGUMENT);
+    CHECK_INT(lp_state_load(a.net, NULL, 7), LP_ERR_ARGUMENT);
+    CHECK_TEXT(lp_error(a.net), "a training state: no file or no memory");
+    make_dir();
+    CHECK_INT(lp_save_state(a.net, dir, NULL, 0), LP_ERR_FILE);
+    CHECK_TEXT(lp_error(a.net), "expected a file, or the name of a new one");
+    if (CHECK_INT(mkfifo(path, 0600), 0)) {
+        CHECK_INT(lp_save_weights(a.net, path, 0, NULL, 0), LP_ERR_FILE);
+        CHECK(strstr(lp_error(a.net), path) == lp_error(a.net));
+        CHECK(stat(path, &info) == 0 && S_ISFIFO(info.st_mode));
+    }
+    remove(path);
+    remove_dir();
+    lp_destroy(a.net);
+}
+
 static int disk_fails = -1;
 static int fail_at(int what, const char *at)
 {
@@ -2251,6 +2292,7 @@ static const test_case cases[] = {
     T(copies_of_made),
     T(copies_refused),
     T(files_round),
+    T(no_files),
     T(failing_steps),
     T(killed_between_steps),
     T(full_disks),

@@ -214,7 +214,7 @@ static void small_build(int words)
     s->bytes = lp_state_bytes(net);
     s->state = (char *)malloc(s->bytes);
     if (!s->state) stop("out of memory");
-    must(net, lp_state_save(net, s->state));
+    must(net, lp_state_save(net, s->state, s->bytes));
 }
 /* After a refusal all is as before; else every number is one, the net works, and goes back. */
 static void small_after(small_net *s, lp_status st, int training)
@@ -226,7 +226,7 @@ static void small_after(small_net *s, lp_status st, int training)
         demand(lp_error(s->net)[0] != 0, "no sentence");
         if (now_number % 4 && !test_all) return; /* a change would be seen the next time */
         demand(lp_state_bytes(s->net) == s->bytes, "a refusal has changed the net's state");
-        must(s->net, lp_state_save(s->net, now));
+        must(s->net, lp_state_save(s->net, now, sizeof now));
         demand(!memcmp(now, s->state, s->bytes), "a refusal has changed the net");
         return;
     }

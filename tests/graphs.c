@@ -2605,7 +2605,7 @@ static void snapshot(game *p)
 {
     size_t bytes = lp_state_bytes(p->net);
     void  *state = test_alloc(bytes);
-    good(p, lp_state_save(p->net, state), "lp_state_save");
+    good(p, lp_state_save(p->net, state, bytes), "lp_state_save");
     stop(p);
     if (start(p)) {
         for (int i = 0; i < p->trainings; i++) { /* they are counted, but not in the state */

@@ -56,7 +56,8 @@ void inside_follow_batch(lp_tensor *t) { t->priv->batched = 1; }
 
 ptrdiff_t inside_words(const lp_tensor *lstm)
 {
-    return ((const lpi_lstm_own *)lstm->priv->node->own)->words;
+    const lpi_node *node = lstm->priv->node;
+    return *lpi_own_lstm(node) ? node->in[0]->pub.dim[0] : 0;
 }
 
 int inside_winograd(const lp_tensor *y) { return lpi_own_conv2d(y->priv->node)->geom.winograd; }

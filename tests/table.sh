@@ -117,7 +117,7 @@ refuse "predict: no arguments" 2 "predict MODEL.safetensors FILE.csv" "$predict"
 refuse "predict: a missing model" 2 "absent: No such file" "$predict" "$dir/absent" "$dir/t"
 head -c 3000 "$m" >"$dir/c"
 refuse "predict: a model cut short" 2 "c: " "$predict" "$dir/c" "$dir/t"
-refuse "predict: no model" 2 "bare.csv: is no safetensors file" "$predict" "$dir/bare.csv" "$dir/t"
+refuse "predict: no model" 2 "bare.csv: this is no safetensors file" "$predict" "$dir/bare.csv" "$dir/t"
 head -c 5000000 /dev/zero >"$dir/c"
 refuse "predict: a large file" 2 "c: more than 4194304 bytes" "$predict" "$dir/c" "$dir/t"
 # changed WORDS FROM TO: of the same length, in the header

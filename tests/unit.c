@@ -86,7 +86,7 @@ static char *snapshot(lp_net *net)
     lp_values(net, lp_parameter_at(net, 0), LP_AVERAGED);
     memset(s, 0x55, bytes);
     CHECK(bytes > 0);
-    CHECK_INT(lp_state_save(net, s), LP_OK);
+    CHECK_INT(lp_state_save(net, s, bytes), LP_OK);
     return s;
 }
 
@@ -499,6 +499,10 @@ static void errors_mix(void)
             "\"q\": LP_INIT_ORTHOGONAL expects a matrix with no more rows than columns");
     REFUSED(lp_parameter(s.net, "q", 4, dim, LP_INIT_ORTHOGONAL, 1, LP_ROLE_AUTO), LP_ERR_SHAPE,
             "\"q\"");
+    REFUSED(lp_parameter(s.net, "q", 1, &six, (lp_init)(LP_INIT_ORTHOGONAL + 1), 1, LP_ROLE_AUTO),
+            LP_ERR_ARGUMENT, "\"q\": an unknown lp_init or lp_role");
+    REFUSED(lp_parameter(s.net, "q", 1, &six, LP_INIT_ONE, 1, (lp_role)(LP_ROLE_LATE + 1)),
+            LP_ERR_ARGUMENT, "\"q\": an unknown");
 }
 
 /* Breaks when two things can have one name, or a thing none. */
@@ -523,6 +527,52 @@ static void errors_names(void)
     REFUSED((lp_rank1(s.net, s.m), lp_rank1(s.net, s.m)), LP_ERR_NAME, "m.v");
     REFUSED((lp_lstm(s.net, s.steps, "rnn", 3), lp_lstm(s.net, s.steps, "rnn", 3)), LP_ERR_NAME,
             "rnn");
+}
+
+/* Breaks when a net takes tensors of another one, whose memory it would read as its own. */
+static void errors_foreign(void)
+{
+    bench     o = bench_new();
+    lp_status st = LP_ERR_ARGUMENT;
+    REFUSED(lp_relu(s.net, o.rows), st, "\"rows\" is of another net");
+    REFUSED(lp_batchnorm(s.net, o.rows, "bn"), st, "\"rows\"");
+    REFUSED(lp_reshape(s.net, o.rows, 2, o.rows->dim), st, "\"rows\"");
+    REFUSED(lp_dropout(s.net, o.rows, 0.5f), st, "\"rows\"");
+    REFUSED(lp_maxpool(s.net, o.image, 2, 2, 0), st, "\"image\"");
+    REFUSED(lp_subsample(s.net, o.image, 2, 5), st, "\"image\"");
+    REFUSED(lp_add(s.net, s.rows, o.rows), st, "\"rows\"");
+    REFUSED(lp_mul(s.net, s.rows, o.rows), st, "\"rows\"");
+    REFUSED(lp_outer(s.net, s.b, o.b), st, "\"b\"");
+    REFUSED(lp_concat(s.net, s.rows, o.rows), st, "\"rows\"");
+    REFUSED(lp_conv2d(s.net, s.image, o.w, NULL, "conv", 1, LP_SAME), st, "conv: \"w\"");
+    REFUSED(lp_conv2d(s.net, s.image, s.w, o.b, "conv", 1, LP_SAME), st, "conv: \"b\"");
+    REFUSED(lp_matmul(s.net, s.rows, o.m, NULL, "top"), st, "top: \"m\"");
+    REFUSED(lp_gather(s.net, o.tokens, s.m, "look"), st, "look: \"tokens\"");
+    REFUSED(lp_gather(s.net, s.tokens, o.m, "look"), st, "look: \"m\"");
+    REFUSED(lp_lstm(s.net, o.steps, "rnn", 3), st, "rnn: \"steps\"");
+    REFUSED(lp_rank1(s.net, o.m), st, "\"m\"");
+    REFUSED(lp_cross_entropy(s.net, s.rows, o.label, 0), st, "loss: \"label\"");
+    REFUSED(lp_mean_squared_error(s.net, lp_relu(s.net, s.rows), o.rows), st, "loss: \"rows\"");
+    lp_destroy(o.net);
+
+    lp_desc desc = tiny_desc(0);
+    tiny    a = tiny_build(&desc, N, 0), b = tiny_build(&desc, N, 0), c = tiny_build(&desc, N, 0);
+    size_t  bytes;
+    lp_tensor *w = lp_find(b.net, "fc.weight");
+    CHECK_INT(lp_keep(a.net, w), LP_ERR_ARGUMENT);
+    CHECK_TEXT(lp_error(a.net), "lp_keep: \"fc.weight\" is of another net");
+    CHECK_INT(lp_compile(a.net, a.loss, NULL, 0), LP_ERR_ARGUMENT);
+    CHECK_INT(lp_memory_required(c.net, b.loss, &bytes, NULL), LP_ERR_ARGUMENT);
+    CHECK_INT(lp_compile(c.net, b.loss, NULL, 0), LP_ERR_ARGUMENT);
+    CHECK_TEXT(lp_error(c.net), "\"loss\" is of another net");
+    CHECK_INT(lp_compile(b.net, b.loss, NULL, 0), LP_OK);
+    CHECK_INT(lp_compile(c.net, c.loss, NULL, 0), LP_OK);
+    tiny_fill(&c, 0, N);
+    CHECK_INT(lp_gradient(c.net, 1, NULL), LP_OK);
+    CHECK(lp_values(c.net, w, 0) == NULL && lp_gradients(c.net, w) == NULL);
+    w = lp_find(c.net, "fc.weight");
+    CHECK(lp_values(c.net, w, 0) != NULL && lp_gradients(c.net, w) != NULL);
+    lp_destroy(a.net), lp_destroy(b.net), lp_destroy(c.net);
 }
 
 /* Breaks when the net keeps the caller's name pointer instead of a copy. */
@@ -2885,6 +2935,23 @@ static void state_of_counts(void)
     lp_destroy(t.net);
 }
 
+/* Breaks when a state is taken in which a tensor is there twice, in the place of another one. */
+static void state_of_twins(void)
+{
+    text   t = text_for_state(LP_ADAM, LP_ADAM, 3, 1);
+    size_t bytes = lp_state_bytes(t.net), found = 0;
+    char  *state = snapshot(t.net), *before = snapshot(t.net);
+    for (size_t i = 0; i + 9 < bytes; i++)
+        if (!memcmp(state + i, "\"member1.", 9)) state[i + 7] = '0', found++;
+    CHECK(found > 0);
+    inside_sign(state, bytes);
+    CHECK_INT(lp_state_load(t.net, state, bytes), LP_ERR_FILE);
+    CHECK_TEXT(lp_error(t.net), "is there twice");
+    CHECK_UNCHANGED(t.net, before);
+    free(state);
+    lp_destroy(t.net);
+}
+
 /* Breaks when moments of one rule are taken for those of another. */
 static void state_of_rules(void)
 {
@@ -2955,7 +3022,11 @@ static void state_refuses(void)
         memset(junk, fill, bytes);
         CHECK(lp_state_load(t.net, junk, bytes) != LP_OK);
     }
-    CHECK_INT(lp_state_save(t.net, NULL), LP_ERR_ARGUMENT);
+    CHECK_INT(lp_state_save(t.net, NULL, bytes), LP_ERR_ARGUMENT);
+    memset(junk, 7, bytes);
+    CHECK_INT(lp_state_save(t.net, junk, bytes - 1), LP_ERR_MEMORY);
+    CHECK_TEXT(lp_error(t.net), "bytes, but the caller gave");
+    for (size_t i = 0; i < bytes; i++) CHECK(junk[i] == 7);
     CHECK_UNCHANGED(t.net, before);
     free(state), free(junk);
     lp_destroy(t.net);
@@ -4207,6 +4278,7 @@ static const test_case cases[] = {
     T(errors_models),
     T(errors_mix),
     T(errors_names),
+    T(errors_foreign),
     T(names_are_copied),
     T(names_are_long),
     T(errors_desc),
@@ -4295,6 +4367,7 @@ static const test_case cases[] = {
     T(state_swapped),
     T(state_of_text),
     T(state_of_counts),
+    T(state_of_twins),
     T(state_of_rules),
     T(state_average),
     T(state_dropout),
