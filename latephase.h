@@ -124,7 +124,7 @@ int main(void)
    state.  Tensors have at most 4 dimensions; a tensor has fewer than 2^31 elements.  One loss;
    targets are classes or, for the mean squared error, numbers: no soft targets, no weights of
    classes or rows.  One lp_optim for all base weights and one for all late ones, fixed when the net
-   is created, its rate apart.  No attention.
+   is created, its rate apart.  No attention.  No files of 2 GB where long has 32 bits (Windows).
 
    CONCEPTS >>concepts
 
@@ -278,7 +278,8 @@ typedef struct lp_net lp_net;
    parameters use lp_values: members have their own copies. */
 typedef struct lp_tensor {
     const char *name;         /* of a result you may set another; it must live as the net does */
-    int         rank, dim[4]; /* dim[0] of inputs and what follows from them: batch capacity */
+    int         rank, dim[4]; /* dim[0] of inputs and what follows from them: batch capacity; 1
+                                 behind the last */
     lp_real    *data;         /* [dim...] of inputs, loss, its first input, lp_keep; else NULL */
     int32_t    *labels;       /* [dim...] for lp_labels and lp_tokens, else NULL */
     struct lpi_tensor *priv;
@@ -378,9 +379,10 @@ LP_API lp_late lp_late_default(int members);
 /* One sentence for a status code; never NULL. */
 LP_API const char *lp_status_text(lp_status status);
 
-/* A new, empty net.  Returns NULL only if memory is short (desc->graph_bytes, allocated by
-   LP_MALLOC unless graph_memory is given).  Bad values in desc are reported by lp_compile.
-   Everything is freed by lp_destroy (NULL is fine). */
+/* A new, empty net; desc NULL: lp_desc_default().  Returns NULL only if memory is short:
+   graph_bytes too few for the net itself, or not to be had from LP_MALLOC (unless graph_memory is
+   given).  Bad values in desc are reported by lp_compile.  Everything is freed by lp_destroy (NULL
+   is fine). */
 LP_API lp_net *lp_create(const lp_desc *desc);
 LP_API void    lp_destroy(lp_net *net);
 /* The sentence of the last failure; "" if there was none.  Lives as long as the net. */
@@ -480,13 +482,14 @@ LP_API lp_tensor *lp_char_lstm(lp_net *net, lp_tensor *tokens, int vocabulary, i
                                int units, int layers);
 
 /* Bytes that lp_compile(net, loss, ...) will need for training and for inference; either pointer
-   may be NULL.  It closes the graph: call it once all is built.  (With LP_NO_TRAINING, or if `loss`
-   is no loss, both are those of inference.) */
+   may be NULL.  It closes the graph: no builder may follow, and lp_compile must have the same loss.
+   (With LP_NO_TRAINING, or if `loss` is no loss, both are those of inference.) */
 LP_API lp_status lp_memory_required(lp_net *net, lp_tensor *loss, size_t *training,
                                     size_t *inference);
 /* Finishes the net: loss is a loss op, or, for inference, any tensor to be computed.  memory: bytes
    of yours that outlive the net (alignment is taken care of within), or NULL and 0: one LP_MALLOC.
-   Reports the first error of all calls before it.  Weights are initialised from the seed. */
+   Reports the first error of all calls before it.  Weights are initialised from the seed.  Where
+   bytes are too few (LP_ERR_MEMORY, with the number in words) call it again with more. */
 LP_API lp_status lp_compile(lp_net *net, lp_tensor *loss, void *memory, size_t bytes);
 /* After lp_compile: the graph_bytes that would have been enough for this net, on this machine. */
 LP_API size_t lp_graph_bytes_used(const lp_net *net);
@@ -497,7 +500,8 @@ LP_API lp_status lp_set_batch(lp_net *net, int rows);
 /* Recurrent state.  Each pass that succeeds (training step, lp_forward, lp_predict of one model,
    lp_bn_estimate) leaves the states h, c of every row in use at its last position; the next pass
    starts there, so that row i of successive minibatches is one stream.  lp_carry gives the states
-   of all LSTMs, [*n] elements, for each LSTM h [n, units], then c [n, units]; zero after compiling.
+   of all LSTMs, [*n] elements, for each LSTM h [n, units], then c [n, units] and up to 15 zeros;
+   zero after compiling.
    Zero them to start new streams: before every pass, if the rows of one minibatch do not go on in
    the next.  Copy them out, and back again, around an evaluation.  They belong to the streams, not
    to a member.  NULL (and *n = 0) for nets without. */
@@ -716,12 +720,12 @@ LP_API lp_status lp_bind(lp_net *net, const char *name, const lp_real *values, s
 LP_API lp_tensor *lp_find(lp_net *net, const char *name);
 /* The i-th parameter, or NULL when i is past the last. */
 LP_API lp_tensor *lp_parameter_at(lp_net *net, int i);
-/* Its values, to read or (members) write: dim[] elements; for late-phase ones those of `which`,
-   which must exist for others, too (LP_SINGLE does not in the late phase; what is written to
-   LP_AVERAGED is lost).  BatchNorm running statistics of label L are found by lp_statistics(net,
-   "L", which): mean [c], then variance [c]; lp_statistics_at is the i-th L, or NULL when i is past
-   the last.  NULL if there is no such thing.  Ask again before you write later: that tells the net
-   that its average is out of date. */
+/* Its values, to read or (members) write: dim[] elements as they lie in memory, those of lp_bind to
+   read only; for late-phase ones those of `which`, which must exist for others, too (LP_SINGLE does
+   not in the late phase; what is written to LP_AVERAGED is lost).  BatchNorm running statistics of
+   label L are found by lp_statistics(net, "L", which): mean [c], then variance [c];
+   lp_statistics_at is the i-th L, or NULL when i is past the last.  NULL if there is no such
+   thing.  Ask again before you write later: that tells the net that its average is out of date. */
 LP_API lp_real    *lp_values(lp_net *net, lp_tensor *parameter, int which);
 LP_API lp_real    *lp_statistics(lp_net *net, const char *label, int which);
 LP_API const char *lp_statistics_at(const lp_net *net, int i);
@@ -732,7 +736,7 @@ typedef struct lp_info {
     ptrdiff_t statistics;    /* BatchNorm running means and variances */
     size_t    bytes;         /* memory of lp_compile */
     int64_t   step;          /* updates: calls of lp_train_step or lp_step */
-    int       members;       /* K now: 1 before lp_late_begin */
+    int       members;       /* K now: 1 before lp_late_begin, 0 before lp_compile */
     int       member;        /* whose turn is next */
     int       classes;       /* last dimension of the logits: the loss's first input */
     double    gradient_norm; /* joint norm of the gradient last computed, with what was
@@ -741,15 +745,18 @@ typedef struct lp_info {
 } lp_info;
 LP_API lp_info lp_get_info(const lp_net *net);
 
-/* Forward pass of model `which`; training != 0 uses minibatch statistics and dropout, with new
-   masks at each call.  Kept tensors are then readable.  Weights and statistics do not change. */
+/* Forward pass of model `which`, with the loss (NULL, or *loss; of a net that was compiled for
+   another result its first element), so that labels must be there; training != 0 uses minibatch
+   statistics and dropout, with new masks at each call.  Kept tensors are then readable.  Weights
+   and statistics do not change. */
 LP_API lp_status lp_forward(lp_net *net, int which, int training, lp_real *loss);
 #ifndef LP_NO_TRAINING
 /* lp_train_step in two halves, for gradient accumulation: lp_gradient adds scale, in (0, 1e6],
    times the gradient of the minibatch for the member whose turn it is; lp_step updates with what
    was added.  (A loss is a mean: with scale = its rows / rows of all minibatches the sum is the
    gradient of all.)  BatchNorm statistics move with each lp_gradient.  A refused lp_gradient
-   discards the pending gradient.  lp_gradients gives the pending dL/dw of a parameter, or NULL. */
+   discards the pending gradient.  lp_gradients gives the pending dL/dw of a parameter [dim...], for
+   the member whose turn it is, before clipping, until the next pass; or NULL. */
 LP_API lp_status      lp_gradient(lp_net *net, float scale, lp_real *loss);
 LP_API lp_status      lp_step(lp_net *net, float lr);
 LP_API const lp_real *lp_gradients(lp_net *net, lp_tensor *parameter);
@@ -844,8 +851,9 @@ typedef struct lpi_kernels lp_kernels;
 LP_API const lp_kernels   *lp_find_kernels(lp_isa isa);
 LP_API const char         *lp_isa_name(lp_isa isa);
 /* C [m,n] = A [m,k] B [k,n] + (accumulate ? C : 0) with element (i,j) of A at a[i*rsa + j*csa], of
-   B likewise, C row-major with ldc >= n.  One thread; work: lp_gemm_work(m, n, k) elements of
-   yours.  Returns LP_ERR_ARGUMENT if a pointer is NULL, a size negative or ldc too small. */
+   B likewise, C row-major with ldc >= n, apart from both.  One thread; work: lp_gemm_work(m, n, k)
+   elements of yours.  Returns LP_ERR_ARGUMENT if a pointer is NULL, a size negative or ldc too
+   small. */
 LP_API size_t    lp_gemm_work(int m, int n, int k);
 LP_API lp_status lp_gemm(const lp_kernels *kernels, int m, int n, int k, const lp_real *a,
                          ptrdiff_t rsa, ptrdiff_t csa, const lp_real *b, ptrdiff_t rsb,
@@ -1556,8 +1564,8 @@ typedef struct lpi_rule {
                                   rest = 1 - beta; root = 1 / sqrt(1 - beta2^t)                  */
 } lpi_rule;
 
-/* What a convolution does to its input while it reads it: relu(x scale + shift), scale and shift
-   [c]; nothing if scale is NULL. */
+/* What a convolution does to its input while it reads it: x scale + shift, then relu if asked;
+   scale and shift [c]; nothing if scale is NULL. */
 typedef struct lpi_pre {
     const lp_real *scale, *shift;
     int            relu;
@@ -1624,7 +1632,7 @@ typedef struct lpi_mask {
     LPI_WINOGRAD_LIST(X, T)
 /* clang-format on */
 
-/* Winograd transforms of one tile for c channels, c a multiple of 16: see >>winograd.  A step is
+/* Winograd transforms of one tile for c channels, c a multiple of LPI_W: see >>winograd.  A step is
    that from a line of pixels, which are c apart, from a tap of the weights or from a plane of the
    6 x 6 tile to the next.  plus: the bias [c] of an output, the weights' gradient that is added to
    (`to` itself), or NULL; the input's gradient is always added. */
@@ -2956,7 +2964,7 @@ typedef struct lpi_conv_job {
     lp_real           *work;                          /* lpi_conv_workspace elements, of which: */
     lp_real           *packed, *partial;              /* filters; of dW: [groups, kh, kw, c, f] */
     lp_real           *padded, *panel; /* for each lane: an image [image], a panel of dY, */
-    lp_real           *rows, *out;     /* rows of A [room], of dX [LPI_ROWS, c] */
+    lp_real           *rows, *out;     /* rows of A [room], of dX [LPI_GATHERED, c] */
     lpi_n              image, room;
     lpi_n              depth; /* pixels that dW takes at once */
     lpi_n              items; /* into which the images are cut */
@@ -2967,25 +2975,25 @@ typedef struct lpi_conv_job {
 typedef struct lpi_slide {
     const lpi_geom *g; /* n is not used */
     const lp_real  *x;
-    const lpi_pre  *pre;               /* applied to x, or NULL */
-    const lp_real  *filters;           /* [k, f]: rows ldb apart, or in panels where that is 0 */
-    lpi_n           k, ldb;            /* k = kh kw c */
-    lp_real        *y;                 /* of which are apart: */
-    lpi_n           image, row, pixel; /* images, rows and pixels */
+    const lpi_pre  *pre;     /* applied to x, or NULL */
+    const lp_real  *filters; /* [k, f]: rows ldb apart, or in panels where that is 0 */
+    lpi_n           k, ldb;  /* k = kh kw c */
+    lp_real        *y;
+    lpi_n           image, row, pixel; /* from one of them to the next in y */
     int             add;               /* to what is there */
 } lpi_slide;
 
 /* A row of a small map has fewer pixels than a tile, and all filters would be read for it; of a 1x1
-   kernel, A is nearly x.  There rows of A are gathered: for about LPI_ROWS pixels, of one image or
-   several (for dW of 1x1, LPI_KC), they lie one behind the other. */
-enum { LPI_ROWS = 64, LPI_NARROW = 8 };
+   kernel, A is nearly x.  There rows of A are gathered: for about LPI_GATHERED pixels, of one image
+   or several (for dW of 1x1, LPI_KC), they lie one behind the other. */
+enum { LPI_GATHERED = 64, LPI_NARROW = 8 };
 static int lpi_conv_is_1x1(const lpi_geom *g)
 {
     return g->kh * g->kw * g->stride == 1 && g->w == g->ow;
 }
 static int lpi_conv_gathers(const lpi_geom *g)
 {
-    int narrow = g->ow < LPI_NARROW && g->oh * g->ow <= LPI_ROWS;
+    int narrow = g->ow < LPI_NARROW && g->oh * g->ow <= LPI_GATHERED;
     return LPI_WIDEST > 1 && (narrow || lpi_conv_is_1x1(g));
 }
 
@@ -3005,12 +3013,12 @@ static void lpi_direct_carve(lpi_conv_job *job, lpi_carver *c)
     if (!lpi_conv_gathers(g)) return;
     lpi_n taps = lpi_ceil_div(g->kh, s) * lpi_ceil_div(g->kw, s); /* of a phase; its pixels: */
     lpi_n pixels = g->n * lpi_ceil_div(g->h, s) * lpi_ceil_div(g->w, s);
-    if (!dw || !lpi_conv_is_1x1(g)) job->depth = LPI_ROWS;
+    if (!dw || !lpi_conv_is_1x1(g)) job->depth = LPI_GATHERED;
     job->room =
         lpi_minp(job->depth, (lpi_n)g->n * g->oh * g->ow) * (lpi_weight_size(g) / g->f + 16);
-    if (dx) job->room = lpi_maxp(job->room, lpi_minp(LPI_ROWS, pixels) * (taps * g->f + 16));
+    if (dx) job->room = lpi_maxp(job->room, lpi_minp(LPI_GATHERED, pixels) * (taps * g->f + 16));
     job->rows = lpi_carve(c, job->lanes * job->room);
-    job->out = lpi_carve(c, dx && s > 1 ? job->lanes * LPI_ROWS * g->c : 0);
+    job->out = lpi_carve(c, dx && s > 1 ? job->lanes * LPI_GATHERED * g->c : 0);
 }
 
 /* Image i of x with its border, [ph, *pw, c]: itself when there is nothing to do. */
@@ -3071,9 +3079,9 @@ static void lpi_conv_by_gathering(const lpi_conv_job *job, const lpi_slide *v, l
     lpi_n pixels = (lpi_n)v->g->oh * v->g->ow, end = (first + count) * pixels, f = v->g->f, apart;
     int   in_place = v->pixel == f;
     for (lpi_n i = first * pixels, m; i < end; i += m) {
-        lpi_cut(end - i, lpi_ceil_div(end - i, LPI_ROWS), 0, &m);
+        lpi_cut(end - i, lpi_ceil_div(end - i, LPI_GATHERED), 0, &m);
         const lp_real *a = lpi_conv_gather(job, v, i, m, job->kernels->mr, lane, &apart);
-        lp_real       *c = in_place ? v->y + i * f : job->out + lane * LPI_ROWS * f;
+        lp_real       *c = in_place ? v->y + i * f : job->out + lane * LPI_GATHERED * f;
         for (lpi_n r = 0; r < m && !in_place && v->add; r++)
             lpi_copy(c + r * f, lpi_slide_pixel(v, i + r), f);
         lpi_gemm_packed(job->kernels, m, f, v->k, a, apart, v->filters, c, f, v->add);
@@ -3160,13 +3168,13 @@ static void lpi_conv_forward_item(void *arg, int item, int lane)
     for (lpi_n i = 0; i < count; i++) lpi_conv_wrote(job, first + i);
 }
 
-/* Cuts the images into items: of one each or, where rows are gathered, of as many as fill LPI_ROWS,
-   but so few that every lane has work. */
+/* Cuts the images into items: of one each or, where rows are gathered, of as many as fill
+   LPI_GATHERED, but so few that every lane has work. */
 static int lpi_conv_items(lpi_conv_job *job)
 {
     lpi_n n = job->items = job->g->n;
     if (lpi_conv_gathers(job->g)) {
-        lpi_n most = lpi_maxp(1, LPI_ROWS / ((lpi_n)job->g->oh * job->g->ow));
+        lpi_n most = lpi_maxp(1, LPI_GATHERED / ((lpi_n)job->g->oh * job->g->ow));
         job->items = lpi_ceil_div(n, lpi_minp(most, lpi_ceil_div(n, job->lanes)));
     }
     return (int)job->items;
@@ -3243,8 +3251,8 @@ LPI_TRAINING_ONLY void lpi_conv_fold(const lpi_team *team, lpi_conv_job *job)
     lpi_for(team, (int)lpi_ceil_div(lpi_weight_size(job->g), 4096), lpi_conv_fold_item, job);
 }
 
-/* One residue r of a dimension in the data gradient: taps first + s j, j < taps, and outputs
-   o = i + shift - j. */
+/* Of a dimension in the data gradient the pixels r, r + s, ...: the i-th of them meets the taps
+   first + s j, j < taps, of the outputs i + shift - j. */
 typedef struct lpi_phase {
     int first, taps, shift, size;
 } lpi_phase;
@@ -3928,8 +3936,8 @@ typedef struct lpi_sizes {
     ptrdiff_t carry;         /* state of the streams, from minibatch to minibatch */
 } lpi_sizes;
 
-/* What an op does with its running statistics.  What it saves begins with those of the minibatch, in
-   the same order. */
+/* What an op does with its running statistics.  What it saves begins with those of the minibatch,
+   in the same order. */
 typedef struct lpi_running {
     void (*start)(const lpi_node *node, lp_real *stats); /* initial values, in a slab */
     void (*average)(lp_net *net, const lpi_node *node);  /* LP_AVERAGE_AFFINE */
@@ -3962,8 +3970,8 @@ enum {
     LPI_REPEATABLE = 2048,   /* forward may run again before backward (lp_desc.recompute) */
     LPI_LARGEST = 4096,      /* pooling: the maximum, not the mean */
     LPI_LOGITS = 8192,       /* x0 of this loss are logits: softmax makes probabilities of them */
-    LPI_GRAD_OVER_X = 32768, /* backward may write dx0 over x0 */
-    LPI_PRODUCT = 16384      /* backward reads x0 for the gradient of x1 alone, x1 for that of x0 */
+    LPI_PRODUCT = 16384,     /* backward reads x0 for the gradient of x1 alone, x1 for that of x0 */
+    LPI_GRAD_OVER_X = 32768  /* backward may write dx0 over x0 */
 };
 
 typedef struct lpi_op {
@@ -4295,14 +4303,14 @@ static lp_tensor *lpi_shaped(lp_net *net, const lpi_op *op, lp_tensor *a, lp_ten
     return lpi_out(lpi_new_node(net, op, NULL, 2, in, a->rank, a->dim));
 }
 
-static lp_tensor *lpi_closed(lp_net *net, const char *what)
+static lp_tensor *lpi_refuse_closed(lp_net *net, const char *what)
 {
     lpi_fail(net, LP_ERR_ORDER, "%s after lp_compile or lp_memory_required: the graph is closed",
              what);
     return NULL;
 }
 
-/* A label that must be there, for lpi_building. */
+/* A name or label for a sentence, or a label that must be there, for lpi_building. */
 static const char *lpi_label(const char *label) { return label ? label : ""; }
 
 /* Opens every builder: quiet after a failure, sticky when an input is missing or a layer has no
@@ -4310,7 +4318,7 @@ static const char *lpi_label(const char *label) { return label ? label : ""; }
 static int lpi_building(lp_net *net, const lp_tensor *x, const char *what, const char *label)
 {
     if (!net || net->failed) return 0;
-    if (net->closed) return lpi_closed(net, what) != NULL;
+    if (net->closed) return lpi_refuse_closed(net, what), 0;
     LPI_REFUSE(net, label && !*label, LP_ERR_NAME, "a %s layer has no name", what);
     LPI_REFUSE(net, !x, LP_ERR_ARGUMENT, "%s \"%s\": an input is NULL", what, lpi_label(label));
     LPI_REFUSE(net, x->priv->node && (x->priv->node->op->flags & LPI_LOSS), LP_ERR_ARGUMENT,
@@ -4343,8 +4351,8 @@ static int lpi_is_weight(const lp_tensor *t, int rank, int d0, int d1)
     return t->rank == rank && !t->priv->batched && t->dim[0] == d0 && t->dim[1] == d1;
 }
 
-/* Input i of a new node (or NULL) and the parameter that it is or, with factors, comes from, are
-   [places, channels, outputs] here and, as PyTorch has it, [outputs, channels, places] in a file. */
+/* Input i of a new node (or NULL), and the parameter from which factors make it, are [places,
+   channels, outputs] here and, as PyTorch has it, [outputs, channels, places] in a file. */
 static void lpi_order_in_file(const lpi_node *node, int i, ptrdiff_t places)
 {
     lpi_tensor *t = node ? node->in[i] : NULL;
@@ -4355,7 +4363,7 @@ static void lpi_order_in_file(const lpi_node *node, int i, ptrdiff_t places)
 static lp_tensor *lpi_input(lp_net *net, const char *name, int rank, const int *dim, int is_labels)
 {
     if (!net || net->failed) return NULL;
-    if (net->closed) return lpi_closed(net, "input");
+    if (net->closed) return lpi_refuse_closed(net, "input");
     LPI_REFUSE(net, net->capacity && dim[0] != net->capacity, LP_ERR_SHAPE,
                "input \"%s\" has batch capacity %d, inputs before it %d", name ? name : "", dim[0],
                net->capacity);
@@ -4400,7 +4408,7 @@ LP_API lp_tensor *lp_parameter(lp_net *net, const char *name, int rank, const in
                                lp_init init, float scale, lp_role role)
 {
     if (!net || net->failed) return NULL;
-    if (net->closed) return lpi_closed(net, "parameter");
+    if (net->closed) return lpi_refuse_closed(net, "parameter");
     if (!lpi_ranked(net, "parameter", name, rank, dim)) return NULL;
     LPI_REFUSE(net, !(scale >= -1e30f && scale <= 1e30f), LP_ERR_ARGUMENT,
                "parameter \"%s\": the scale of its initial values is not finite", lpi_label(name));
@@ -4651,8 +4659,8 @@ LPI_TRAINING_ONLY void lpi_map_backward(lp_net *net, lpi_node *node, lpi_gradien
     lpi_map_run(net, &m);
 }
 
-/* Calls fn(visit, item, lane) for items of LPI_LINES lines of a node's tensors. */
-enum { LPI_LINES = 32 };
+/* Calls fn(visit, item, lane) for items of LPI_ITEM_LINES lines of a node's tensors. */
+enum { LPI_ITEM_LINES = 32 };
 typedef struct lpi_visit {
     lp_net   *net;
     lpi_node *node;
@@ -4661,7 +4669,7 @@ typedef struct lpi_visit {
 static void lpi_for_lines(lp_net *net, lpi_node *node, lpi_item_fn fn)
 {
     lpi_visit v = { net, node, lpi_lines(net, node->out) };
-    lpi_for(&net->team, (int)lpi_ceil_div(v.lines, LPI_LINES), fn, &v);
+    lpi_for(&net->team, (int)lpi_ceil_div(v.lines, LPI_ITEM_LINES), fn, &v);
 }
 
 /* Sums over rows of a [rows, c] matrix: blocks by shape, block sums added in order (in double). */
@@ -4985,8 +4993,8 @@ LP_API lp_tensor *lp_rank1(lp_net *net, lp_tensor *w)
 }
 
 /* ---- mix: y [t, P, out] = sum_j e[P,j] T_j [t, out], a weight from J templates; t counts places
-   and channels of a template.  dT_j = sum_p e[p,j] dy_p;  de[p,j] = dy_p . T_j.  item: LPI_LINES of
-   t; node->own: the row of the coefficients, an int */
+   and channels of a template.  dT_j = sum_p e[p,j] dy_p; de[p,j] = dy_p . T_j.  item:
+   LPI_ITEM_LINES of t; node->own: the row of the coefficients, an int */
 
 /* Some lines for each t, `apart` from each other; those of the next t are `next` further on. */
 typedef struct lpi_strands {
@@ -5021,7 +5029,7 @@ static lpi_mixer lpi_mixer_of(const lp_net *net, const lpi_node *node)
 static void lpi_mix_item(void *arg, int item, LPI_UNUSED int lane)
 {
     const lpi_mixer *m = (const lpi_mixer *)arg;
-    lpi_n            t = (lpi_n)item * LPI_LINES, end = lpi_minp(t + LPI_LINES, m->lines);
+    lpi_n            t = (lpi_n)item * LPI_ITEM_LINES, end = lpi_minp(t + LPI_ITEM_LINES, m->lines);
     for (; t < end; t++)
         for (lpi_n a = 0; a < m->to.n; a++) {
             lp_real *y = m->y + a * m->to.apart + t * m->to.next;
@@ -5035,11 +5043,11 @@ static void lpi_mix_item(void *arg, int item, LPI_UNUSED int lane)
 LPI_TRAINING_ONLY void lpi_mix_coefficients_item(void *arg, int item, LPI_UNUSED int lane)
 {
     const lpi_mixer *m = (const lpi_mixer *)arg;
-    lpi_n            first = (lpi_n)item * LPI_LINES, n = m->to.n * m->from.n;
+    lpi_n            first = (lpi_n)item * LPI_ITEM_LINES, n = m->to.n * m->from.n;
     for (lpi_n i = 0; i < n; i++) {
         lpi_n  a = i / m->from.n, b = i % m->from.n;
         double sum = 0;
-        for (lpi_n t = first; t < lpi_minp(first + LPI_LINES, m->lines); t++)
+        for (lpi_n t = first; t < lpi_minp(first + LPI_ITEM_LINES, m->lines); t++)
             sum += LPI_CALL(m->kernels, dot, m->width, m->dy + a * m->to.apart + t * m->to.next,
                             m->x + b * m->from.apart + t * m->from.next);
         m->y[item * n + i] = (lp_real)sum;
@@ -5049,14 +5057,14 @@ static lp_status lpi_mix_forward(lp_net *net, lpi_node *node)
 {
     lpi_mixer m = lpi_mixer_of(net, node);
     m.y = lpi_value(net, node->out);
-    lpi_for(&net->team, (int)lpi_ceil_div(m.lines, LPI_LINES), lpi_mix_item, &m);
+    lpi_for(&net->team, (int)lpi_ceil_div(m.lines, LPI_ITEM_LINES), lpi_mix_item, &m);
     return LP_OK;
 }
 LPI_TRAINING_ONLY void lpi_mix_backward(lp_net *net, lpi_node *node)
 {
     lpi_mixer   m = lpi_mixer_of(net, node);
     lpi_strands pieces = m.to;
-    lpi_n       items = lpi_ceil_div(m.lines, LPI_LINES), n = node->in[1]->row_size;
+    lpi_n       items = lpi_ceil_div(m.lines, LPI_ITEM_LINES), n = node->in[1]->row_size;
     m.dy = lpi_grad(net, node->out);
     if (lpi_wants(node, 1)) {
         lp_real *de = lpi_grad(net, node->in[1]);
@@ -5083,7 +5091,7 @@ static void lpi_mix_sizes(const lp_net *net, const lpi_node *node, int training,
     lpi_n lines = node->in[0]->row_size / lpi_last(node->out);
     (void)net;
     if (training && lpi_wants(node, 1))
-        s->back = lpi_ceil_div(lines, LPI_LINES) * node->in[1]->row_size;
+        s->back = lpi_ceil_div(lines, LPI_ITEM_LINES) * node->in[1]->row_size;
 }
 LPI_OP(mix, LPI_X0 | LPI_X1 | LPI_Y, LPI_X0 | LPI_X1, LPI_PRODUCT, sizeof(int), lpi_mix_sizes, NULL,
        NULL);
@@ -5346,10 +5354,10 @@ LP_API lp_tensor *lp_linear(lp_net *net, lp_tensor *x, const char *label, int ou
 static void lpi_layernorm_item(void *arg, int item, LPI_UNUSED int lane)
 {
     const lpi_visit *v = (const lpi_visit *)arg;
-    lpi_n            c = lpi_last(v->node->out), i = (lpi_n)item * LPI_LINES;
+    lpi_n            c = lpi_last(v->node->out), i = (lpi_n)item * LPI_ITEM_LINES;
     const lp_real   *gamma = lpi_value(v->net, v->node->in[1]);
     const lp_real   *beta = lpi_value(v->net, v->node->in[2]);
-    for (lpi_n end = lpi_minp(i + LPI_LINES, v->lines); i < end; i++) {
+    for (lpi_n end = lpi_minp(i + LPI_ITEM_LINES, v->lines); i < end; i++) {
         const lp_real *x = lpi_value(v->net, v->node->in[0]) + i * c;
         lp_real       *y = lpi_value(v->net, v->node->out) + i * c, *saved = v->node->saved.at;
         double         mean = 0, variance = 0;
@@ -5372,10 +5380,10 @@ static lp_status lpi_layernorm_forward(lp_net *net, lpi_node *node)
 LPI_TRAINING_ONLY void lpi_layernorm_grad_item(void *arg, int item, LPI_UNUSED int lane)
 {
     const lpi_visit *v = (const lpi_visit *)arg;
-    lpi_n            c = lpi_last(v->node->out), i = (lpi_n)item * LPI_LINES;
+    lpi_n            c = lpi_last(v->node->out), i = (lpi_n)item * LPI_ITEM_LINES;
     const lp_real   *gamma = lpi_value(v->net, v->node->in[1]), *saved = v->node->saved.at;
     int              accumulate = lpi_adds(v->net, v->node, 0);
-    for (lpi_n end = lpi_minp(i + LPI_LINES, v->lines); i < end; i++) {
+    for (lpi_n end = lpi_minp(i + LPI_ITEM_LINES, v->lines); i < end; i++) {
         const lp_real *x = lpi_value(v->net, v->node->in[0]) + i * c;
         const lp_real *dy = lpi_grad(v->net, v->node->out) + i * c;
         lp_real       *dx = lpi_grad(v->net, v->node->in[0]) + i * c;
@@ -5392,14 +5400,14 @@ LPI_TRAINING_ONLY void lpi_layernorm_grad_item(void *arg, int item, LPI_UNUSED i
         }
     }
 }
-/* dgamma, dbeta of LPI_LINES columns. */
+/* dgamma, dbeta of LPI_ITEM_LINES columns. */
 LPI_TRAINING_ONLY void lpi_layernorm_weights_item(void *arg, int item, LPI_UNUSED int lane)
 {
     const lpi_visit *v = (const lpi_visit *)arg;
-    lpi_n            c = lpi_last(v->node->out), j = (lpi_n)item * LPI_LINES;
+    lpi_n            c = lpi_last(v->node->out), j = (lpi_n)item * LPI_ITEM_LINES;
     const lp_real   *x = lpi_value(v->net, v->node->in[0]), *dy = lpi_grad(v->net, v->node->out);
     const lp_real   *saved = v->node->saved.at;
-    for (lpi_n end = lpi_minp(j + LPI_LINES, c); j < end; j++) {
+    for (lpi_n end = lpi_minp(j + LPI_ITEM_LINES, c); j < end; j++) {
         double dgamma = 0, dbeta = 0;
         for (lpi_n i = 0; i < v->lines; i++) {
             double unit = ((double)x[i * c + j] - (double)saved[2 * i]) * (double)saved[2 * i + 1];
@@ -5413,7 +5421,7 @@ LPI_TRAINING_ONLY void lpi_layernorm_weights_item(void *arg, int item, LPI_UNUSE
 LPI_TRAINING_ONLY void lpi_layernorm_backward(lp_net *net, lpi_node *node)
 {
     lpi_visit v = { net, node, lpi_lines(net, node->out) };
-    lpi_for(&net->team, (int)lpi_ceil_div(lpi_last(node->out), LPI_LINES),
+    lpi_for(&net->team, (int)lpi_ceil_div(lpi_last(node->out), LPI_ITEM_LINES),
             lpi_layernorm_weights_item, &v);
     if (lpi_wants(node, 0)) lpi_for_lines(net, node, lpi_layernorm_grad_item);
 }
@@ -6321,7 +6329,8 @@ LP_API lp_tensor *lp_dropout(lp_net *net, lp_tensor *x, float p)
 
 /* ---- cross entropy: L = mean over labelled lines of -sum_c t_c ln p_c, p = softmax(z),
    t = (1-s) onehot + s/classes; dz = (p - t) / lines.  With top = max z and S = sum e^(z - top):
-   p_c = e^(z_c - top) / S, -ln p_c = ln S + top - z_c.  item: LPI_LINES lines; own: s, a float */
+   p_c = e^(z_c - top) / S, -ln p_c = ln S + top - z_c.  item: LPI_ITEM_LINES lines; own: s, a
+   float */
 
 typedef struct lpi_softmax {
     const lp_kernels *kernels;
@@ -6348,8 +6357,8 @@ static lpi_softmax lpi_softmax_of(const lp_net *net, lpi_tensor *z, const lpi_no
 static void lpi_cross_entropy_item(void *arg, int item, LPI_UNUSED int lane)
 {
     const lpi_softmax *j = (const lpi_softmax *)arg;
-    lpi_n              i = (lpi_n)item * LPI_LINES, end = lpi_minp(i + LPI_LINES, j->lines);
-    double             loss = 0;
+    lpi_n  i = (lpi_n)item * LPI_ITEM_LINES, end = lpi_minp(i + LPI_ITEM_LINES, j->lines);
+    double loss = 0;
     for (; i < end; i++) {
         const lp_real *z = j->z + i * j->classes;
         lp_real        top;
@@ -6365,7 +6374,7 @@ static void lpi_cross_entropy_item(void *arg, int item, LPI_UNUSED int lane)
 static lp_status lpi_cross_entropy_forward(lp_net *net, lpi_node *node)
 {
     lpi_softmax j = lpi_softmax_of(net, node->in[0], node);
-    lpi_n       counted = 0, items = lpi_ceil_div(j.lines, LPI_LINES);
+    lpi_n       counted = 0, items = lpi_ceil_div(j.lines, LPI_ITEM_LINES);
     for (lpi_n i = 0; i < j.lines; i++) {
         int32_t label = j.label[i];
         if (label == LP_IGNORE) continue;
@@ -6388,7 +6397,7 @@ static lp_status lpi_cross_entropy_forward(lp_net *net, lpi_node *node)
 static void lpi_softmax_item(void *arg, int item, LPI_UNUSED int lane)
 {
     const lpi_softmax *j = (const lpi_softmax *)arg;
-    lpi_n              i = (lpi_n)item * LPI_LINES, end = lpi_minp(i + LPI_LINES, j->lines);
+    lpi_n i = (lpi_n)item * LPI_ITEM_LINES, end = lpi_minp(i + LPI_ITEM_LINES, j->lines);
     for (; i < end; i++) {
         const lp_real *z = j->z + i * j->classes;
         lp_real       *out = j->out + i * j->classes, top;
@@ -6409,7 +6418,7 @@ LPI_TRAINING_ONLY void lpi_cross_entropy_backward(lp_net *net, lpi_node *node)
     j.out = lpi_grad(net, node->in[0]);
     j.scale = net->loss_scale / net->loss_lines;
     j.accumulate = lpi_adds(net, node, 0);
-    lpi_for(&net->team, (int)lpi_ceil_div(j.lines, LPI_LINES), lpi_softmax_item, &j);
+    lpi_for(&net->team, (int)lpi_ceil_div(j.lines, LPI_ITEM_LINES), lpi_softmax_item, &j);
 }
 
 static void lpi_cross_entropy_sizes(const lp_net *net, const lpi_node *node, int training,
@@ -6417,7 +6426,7 @@ static void lpi_cross_entropy_sizes(const lp_net *net, const lpi_node *node, int
 {
     const lpi_tensor *z = node->in[0];
     (void)net, (void)training;
-    s->scratch = 2 * lpi_ceil_div(z->size / lpi_last(z), LPI_LINES); /* doubles */
+    s->scratch = 2 * lpi_ceil_div(z->size / lpi_last(z), LPI_ITEM_LINES); /* doubles */
 }
 LPI_OP(cross_entropy, LPI_X0 | LPI_X1 | LPI_Y, LPI_X0 | LPI_X1, LPI_LOSS | LPI_LOGITS,
        sizeof(float), lpi_cross_entropy_sizes, NULL, NULL);
@@ -6596,7 +6605,7 @@ static void lpi_choose_again(lp_net *net)
 }
 
 /* A place for `size` elements in a vector of *n. */
-static ptrdiff_t lpi_place_in(ptrdiff_t *n, ptrdiff_t size)
+static ptrdiff_t lpi_offset_in(ptrdiff_t *n, ptrdiff_t size)
 {
     ptrdiff_t at = *n;
     *n += lpi_round_up(size, 16);
@@ -6611,7 +6620,7 @@ static void lpi_assign_parameters(lp_net *net, int trained)
             t->role = t->family & net->desc.late.families ? LP_ROLE_LATE : LP_ROLE_BASE;
         if (!t->bound)
             t->offset =
-                lpi_place_in(t->role == LP_ROLE_LATE ? &net->n_phi : &net->n_theta, t->size);
+                lpi_offset_in(t->role == LP_ROLE_LATE ? &net->n_phi : &net->n_theta, t->size);
     }
 }
 /* Offsets of parameters, statistics and carried states in their vectors. */
@@ -6625,7 +6634,7 @@ static void lpi_assign(lp_net *net)
     for (lpi_node *node = net->nodes; node; node = node->next) {
         lpi_sizes s = lpi_sizes_of(net, node, 1);
         if (s.stats && !node->bound)
-            node->stats = lpi_place_in(node->fixed ? &net->n_theta : &net->n_stats, s.stats);
+            node->stats = lpi_offset_in(node->fixed ? &net->n_theta : &net->n_stats, s.stats);
         if (s.carry) node->carry = net->n_carry, net->n_carry += s.carry;
     }
     net->n_carry = lpi_round_up(net->n_carry, 16);
@@ -7214,7 +7223,7 @@ static const char *lpi_check_desc(const lp_desc *d)
     return NULL;
 }
 
-/* The net itself, wherever the memory begins. */
+/* The least graph_bytes: the net itself, and what aligning it may cost. */
 #define LPI_LEAST_ARENA (sizeof(lp_net) + LPI_ALIGN)
 
 LP_API lp_net *lp_create(const lp_desc *desc)
@@ -7259,7 +7268,7 @@ LP_API void lp_destroy(lp_net *net)
 static lp_status lpi_mark(lp_net *net, const lp_tensor *t, const char *what, const char *name)
 {
     if (!net || net->failed) return net ? net->failed : LP_ERR_ARGUMENT;
-    if (net->closed) return (void)lpi_closed(net, what), LP_ERR_ORDER;
+    if (net->closed) return (void)lpi_refuse_closed(net, what), LP_ERR_ORDER;
     if (!t && !name) net->failed = lpi_fail(net, LP_ERR_ARGUMENT, "%s: the tensor is NULL", what);
     else if (!t) net->failed = lpi_fail(net, LP_ERR_NAME, "%s: the net has no \"%s\"", what, name);
     else if (!lpi_belongs(net, t)) net->failed = lpi_foreign(net, what, t);
@@ -7506,7 +7515,7 @@ static void lpi_add_output(const lp_net *net, lp_real *probs, int first, int mod
     j.out = probs;
     j.scale = 1.0 / models;
     j.accumulate = !first;
-    lpi_for(&net->team, (int)lpi_ceil_div(j.lines, LPI_LINES), lpi_softmax_item, &j);
+    lpi_for(&net->team, (int)lpi_ceil_div(j.lines, LPI_ITEM_LINES), lpi_softmax_item, &j);
 }
 
 /* The mean over models and over `passes` with dropout (0: one pass without). */
@@ -8221,11 +8230,11 @@ static lp_tensor *lpi_bn_relu(lp_net *net, lp_tensor *x, const char *label)
    [3,3,c,c] and the first, [3,3,c/2,c], come from one bank of templates [3,3,c/2,c], two pieces and
    one, by late-phase coefficients.  A layer of another shape has a bank of its own; its
    coefficients are late-phase if it is a 3x3 layer of a group.  Those of a piece have a norm of 1
-   (in mean square over two pieces; the authors': in the mean), so that W begins with Kaiming's
-   deviation; the first of a group, of one piece, with 0.7 of it, as the authors' does.  Decay acts
-   on coefficients at all times (the authors': from T0 on).  Which layers are late in the paper's
-   table is not known.  With the family head the last layer is an ordinary one, which is late-phase
-   as a whole. */
+   (of two pieces the mean of the squared norms is 1; the authors take the mean of the norms), so
+   that W begins with Kaiming's deviation; the first of a group, of one piece, with 0.7 of it, as
+   the authors' does.  Decay acts on coefficients at all times (the authors': from T0 on).  Which
+   layers are late in the paper's table is not known.  With the family head the last layer is an
+   ordinary one, which is late-phase as a whole. */
 typedef struct lpi_hyper {
     int        templates; /* of a bank that one layer has for itself; 0: no hypernetwork */
     lp_tensor *bank, *coefficients, *first; /* of the group; first: of its first layer  */
@@ -8756,7 +8765,7 @@ static int64_t lpi_string(lpi_json *j, char *out, size_t cap)
     if (u.left) return (int64_t)lpi_bad(j, "is not UTF-8") - 1;
     return n;
 }
-/* A whole number >= 0, below 2^62. */
+/* A whole number in 0..2^58. */
 static int lpi_number(lpi_json *j, uint64_t *n)
 {
     int c = lpi_token(j);
@@ -8987,7 +8996,7 @@ LP_API lp_status lp_check_file(const lp_source *file, char *error, size_t cap)
 
 /* ---- numbers */
 
-static double lpi_half(unsigned u)
+static double lpi_from_half(unsigned u)
 {
     unsigned e = u >> 10 & 31, m = u & 1023;
     double   x = e ? (m + 1024) * lpi_from_bits((uint64_t)(1023 - 25 + e) << 52) : m / 16777216.0;
@@ -9000,7 +9009,7 @@ static double lpi_decode(lp_dtype dtype, uint64_t u)
     float    f;
     lpi_memcpy(&f, &word, sizeof f);
     switch (dtype) {
-    case LP_F16: return lpi_half((unsigned)u);
+    case LP_F16: return lpi_from_half((unsigned)u);
     case LP_F64: return lpi_from_bits(u);
     case LP_I64: return u >> 63 ? -(double)(~u + 1) : (double)u;
     case LP_I32: return word >> 31 ? -(double)(uint32_t)(~word + 1) : (double)word;
@@ -9031,7 +9040,8 @@ LP_API int lp_read_entry(const lp_source *file, const lp_entry *e, uint64_t firs
    training the optimisers' vectors, SWA's mean and the rest under names that begin with "state.",
    with the counters as metadata. */
 
-/* Where one part of a file lies in memory: parameters and statistics whose vector is there. */
+/* A group of a file's tensors: weights, a vector of an optimiser, SWA's mean, of the model or of a
+   member; and where in memory their theta, phi and statistics lie.  NULL: not in this group. */
 typedef struct lpi_part {
     const char *theta_name, *phi_name; /* "momentum", or NULL: weights */
     int         member;                /* or -1 */
@@ -9422,7 +9432,8 @@ LP_API lp_status lp_read_weights(lp_net *net, const lp_source *file, unsigned ho
 
    A result is made if no input takes part in it: rank-1 products, sums of templates.  The twin of a
    parameter, or of what is made, is to's parameter of that name.  What is made with a parameter
-   that has none is the source of its twin, whose twin it is in turn; of several the last. */
+   that has no twin (factors, templates) is copied as a whole: it is the source of its twin, and the
+   twin's own `twin` points back to it.  Of several of one name the last counts. */
 
 /* Finds the sources; returns how many there are. */
 static int lpi_find_sources(lp_net *to, lp_net *from)
