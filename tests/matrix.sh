@@ -118,7 +118,7 @@ linking() {
     try "LP_NO_THREADS" cc $level -DLP_NO_THREADS -DLP_NO_STDIO -I. -c "$t/impl.c" -o "$t/nm.o"
     same "no libm, stdio, pthread" "none $(undefined 'mem(cpy|set|move|cmp)|malloc|free|madvise')" "none "
     try "files" cc $level -DLP_NO_THREADS -I. -c "$t/impl.c" -o "$t/nm.o"
-    same "no libm, pthread" "none $(undefined 'mem(cpy|set|move|cmp)|malloc|free|madvise|f(open|close|read|write|seek|tell|flush)|clearerr|remove|rename|strerror|__errno_location')" "none "
+    same "no libm, pthread" "none $(undefined 'mem(cpy|set|move|cmp)|malloc|free|madvise|f(open|close|read|write|seek|tell|flush)|clearerr|remove|rename|stat|__xstat|strerror|__errno_location')" "none "
     try "synopsis" sh -c "cc $level -I. $t/synopsis.c -o $t/synopsis -lpthread && $t/synopsis"
     same "synopsis learns" "$("$t/synopsis" | grep -cE 'accuracy (9[0-9]|100) %')" 1
     if has tcc; then
