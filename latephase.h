@@ -576,10 +576,10 @@ LP_API lp_status lp_swa_swap(lp_net *net);
    in], the inputs of a linear layer behind a map as [c, h, w]).  Failures: LP_ERR_FILE, a sentence.
    Numbers that are not finite are neither read nor written (then LP_ERR_NONFINITE; the file before
    stays).  Metadata: text that a program wants to find again (lp_find_meta), both UTF-8; each key
-   once, none "format" or one that begins with "latephase."  Names that a file cannot hold are
-   refused by lp_compile, LP_ERR_NAME: those of parameters that are not UTF-8, have more than some
-   220 bytes, or are __metadata__ or as other arrays of the net's files are (bn1.running_mean, with
-   members member0.NAME). */
+   once, none "format" or one that begins with "latephase."  Names of parameters that a file cannot
+   hold are refused by lp_compile, LP_ERR_NAME (not under LP_NO_TRAINING): more than 220 bytes, not
+   UTF-8, or as files call other things (__metadata__, bn1.running_mean of a BatchNorm "bn1",
+   state.momentum.NAME, in late-phase nets member0.NAME). */
 typedef struct lp_meta {
     const char *key, *value;
 } lp_meta;
@@ -1546,10 +1546,10 @@ typedef struct lpi_soon {
 typedef void (*lpi_tile_fn)(const lpi_window *w, const lp_real *a, const lp_real *b, lpi_n ldb,
                             lp_real *c, lpi_n ldc, int accumulate, const lpi_soon *soon);
 
-/* What BatchNorm's forward leaves of each channel, all [c], for backward and for the running
-   statistics; see >>ops. */
+/* What BatchNorm's forward leaves of each channel, all [c], for backward and, in training, for the
+   running statistics; see >>ops. */
 typedef struct lpi_bn {
-    lp_real *mean, *variance;         /* the minibatch's; unbiased */
+    lp_real *mean, *variance;         /* the minibatch's, unbiased (else mean: the running one) */
     lp_real *inverse, *scale, *shift; /* 1 / sqrt(v + eps); y = x scale + shift */
     lp_real *ka, *kb, *kc;            /* dx = ka dy + kb (x - mean) + kc */
     lp_real *part;                    /* [blocks, 2, c]: partial sums of the blocks */
@@ -3936,8 +3936,8 @@ typedef struct lpi_sizes {
     ptrdiff_t carry;         /* state of the streams, from minibatch to minibatch */
 } lpi_sizes;
 
-/* What an op does with its running statistics.  What it saves begins with those of the minibatch,
-   in the same order. */
+/* What an op does with its running statistics.  What it saves in training begins with those of
+   the minibatch, in the same order. */
 typedef struct lpi_running {
     void (*start)(const lpi_node *node, lp_real *stats); /* initial values, in a slab */
     void (*average)(lp_net *net, const lpi_node *node);  /* LP_AVERAGE_AFFINE */
@@ -6711,6 +6711,8 @@ static lp_status lpi_check_size(lp_net *net)
     return LP_OK;
 }
 
+LPI_TRAINING_ONLY lp_status lpi_check_names(lp_net *net); /* >>state */
+
 /* Closes the graph, once. */
 static lp_status lpi_close(lp_net *net, lp_tensor *loss)
 {
@@ -6748,8 +6750,9 @@ static lp_status lpi_close(lp_net *net, lp_tensor *loss)
                                       "lp_desc.late.members is %d, but no parameter belongs to the "
                                       "chosen families",
                                       net->desc.late.members);
+    if (LPI_TRAINS) net->failed = lpi_check_names(net);
     net->closed = 1;
-    return LP_OK;
+    return net->failed;
 }
 
 /* ---- lives */
@@ -7096,8 +7099,6 @@ static void lpi_start_team(lp_net *net)
 #endif
 }
 
-LPI_TRAINING_ONLY lp_status lpi_check_names(lp_net *net); /* >>state */
-
 LP_API lp_status lp_compile(lp_net *net, lp_tensor *loss, void *memory, size_t bytes)
 {
     if (!net) return LP_ERR_ARGUMENT;
@@ -7133,9 +7134,8 @@ LP_API lp_status lp_compile(lp_net *net, lp_tensor *loss, void *memory, size_t b
     lpi_start_team(net);
     net->members = 1;
     net->average_step = -1;
-    if (LPI_TRAINS) net->failed = lpi_check_names(net);
-    net->compiled = !net->failed;
-    return lpi_leave(net, net->failed);
+    net->compiled = 1;
+    return lpi_leave(net, LP_OK);
 }
 
 /* ---- the net itself */
@@ -9263,7 +9263,8 @@ typedef struct lpi_loading {
     const lp_source *file;
     lpi_walk         start;
     int              partial, found;
-    char            *left; /* what is not loaded, a line each */
+    uint64_t         names; /* of those found: the sum of their hashes */
+    char            *left;  /* what is not loaded, a line each */
     size_t           cap, used;
 } lpi_loading;
 
@@ -9281,28 +9282,37 @@ static int lpi_member_in(const char *name)
     for (; *s >= '0' && *s <= '9' && k < 10000; s++) k = 10 * k + *s - '0';
     return *s == '.' ? k : -1;
 }
-/* Would the file's reader take this array for something else: a parameter that is called as another
-   array is in the file, or metadata, or a member? */
-LPI_TRAINING_ONLY int lpi_is_taken(const lpi_walk *w, const lpi_array *a)
+/* Is this how a training state calls what it has beside the weights? */
+static int lpi_is_of_state(const char *name)
 {
-    const lpi_tensor *t = lpi_find_named(w->net, a->name, 0);
-    if (!t || t->kind != LPI_PARAMETER) return 0;
-    return t != a->tensor || lpi_equal(a->name, "__metadata__")
-           || (w->members > 0 && lpi_member_in(a->name) >= 0);
+    static const char *const begin[] = { "momentum.", "exp_avg.", "exp_avg_sq.", "swa.", "delta." };
+    const char              *s = lpi_behind(name, "state.");
+    for (int i = 0; s && i < 5; i++)
+        if (lpi_behind(s, begin[i])) return 1;
+    return s && lpi_equal(s, "carry");
 }
-/* Can files hold the net, whatever it learns: a state, and of its members the first, whose number
-   may be three digits short? */
+/* Could a file hold a parameter of that name, whatever the net will learn? The longest that comes
+   before a name is "state.exp_avg_sq.member1023.", after a label ".running_mean" (for ".weight").
+   */
+LPI_TRAINING_ONLY int lpi_is_name(const lp_net *net, const char *name)
+{
+    size_t n = 0;
+    while (name[n]) n++;
+    for (const lpi_node *node = net->nodes; node; node = node->next) {
+        const char *s = node->op->running ? lpi_behind(name, node->label) : NULL;
+        if (s && (lpi_equal(s, ".running_mean") || lpi_equal(s, ".running_var"))) return 0;
+    }
+    return n <= LPI_LONGEST_NAME - 35 && lpi_is_utf8(name) && !lpi_equal(name, "__metadata__")
+           && !lpi_is_of_state(name) && !(net->n_phi && lpi_member_in(name) >= 0);
+}
 LPI_TRAINING_ONLY lp_status lpi_check_names(lp_net *net)
 {
-    const int most = LPI_LONGEST_NAME - 3;
-    lpi_walk  w = lpi_walk_of(net, net->n_phi > 0, !net->desc.inference);
-    lpi_array a;
-    for (a.name[most] = 0; lpi_next_array(&w, &a); a.name[most] = 0)
-        if (a.name[most] || !lpi_is_utf8(a.name))
+    for (const lpi_tensor *t = net->tensors; t; t = t->next)
+        if (t->kind == LPI_PARAMETER && !lpi_is_name(net, t->pub.name))
             return lpi_fail(net, LP_ERR_NAME,
-                            "a name in a file has at most 255 bytes, UTF-8; not so \"%s\"", a.name);
-        else if (lpi_is_taken(&w, &a))
-            return lpi_fail(net, LP_ERR_NAME, "\"%s\": files call something else so", a.name);
+                            "files cannot hold the name \"%s\": expected at most %d bytes of UTF-8 "
+                            "that they do not use themselves",
+                            t->pub.name, LPI_LONGEST_NAME - 35);
     return LP_OK;
 }
 
@@ -9310,7 +9320,7 @@ LPI_TRAINING_ONLY lp_status lpi_check_names(lp_net *net)
 static int lpi_is_extra(const lp_entry *e)
 {
     const char *s = e->name;
-    if (lpi_behind(s, "state.") || lpi_member_in(s) >= 0) return 1;
+    if (lpi_is_of_state(s) || lpi_member_in(s) >= 0) return 1;
     while (*s && !lpi_equal(s, ".num_batches_tracked")) s++;
     return *s && e->dtype == LP_I64;
 }
@@ -9332,7 +9342,7 @@ static lp_status lpi_load_entry(lpi_loading *l, lpi_walk *w, const lp_entry *e, 
         return lpi_fail(l->net, LP_ERR_FILE, "\"%s\" %s", e->name, why);
     }
     int read = lpi_load_array(l->net, l->file, e, &a, store);
-    l->found++;
+    l->found++, l->names += lpi_hash_text(e->name);
     if (read > 0) return LP_OK;
     return lpi_fail(l->net, LP_ERR_FILE, "\"%s\" %s", e->name,
                     read ? "has a number that is not finite" : "cannot be read");
@@ -9356,7 +9366,8 @@ static lp_status lpi_find_missing(lpi_loading *l)
     lp_entry  e;
     char      shape[96];
     int       missing = -l->found;
-    while (lpi_next_array(&all, &a)) missing++;
+    uint64_t  names = l->names;
+    while (lpi_next_array(&all, &a)) missing++, names -= lpi_hash_text(a.name);
     while (missing && lpi_next_array(&w, &a)) {
         if (lpi_find_entry(&j, l->file, a.name, &e)) continue;
         if (j.problem) return lpi_fail(l->net, LP_ERR_FILE, "%s", j.problem);
@@ -9365,6 +9376,7 @@ static lp_status lpi_find_missing(lpi_loading *l)
             return lpi_fail(l->net, LP_ERR_FILE, "the file lacks \"%s\" %s", a.name,
                             lpi_shape_text(shape, a.rank, a.dim));
     }
+    if (names && !l->partial) return lpi_fail(l->net, LP_ERR_FILE, "a tensor is there twice");
     return LP_OK;
 }
 /* Nothing is stored before all has been found good. */
@@ -9761,7 +9773,8 @@ static lp_status lpi_read_counters(lp_net *net, const lp_source *file, int64_t *
         "this is not the state of a training, or not of this version, or cannot be read";
     char text[LPI_COUNTERS * 21], why[256], *at = text;
     int  good = 1, room = net->n_phi ? net->desc.late.members : 1;
-    if (lp_check_file(file, why, sizeof why) != LP_OK) return lpi_fail(net, LP_ERR_FILE, "%s", why);
+    if (lpi_check_header(file, why, sizeof why) != LP_OK)
+        return lpi_fail(net, LP_ERR_FILE, "%s", why);
     if (lp_find_meta(file, "latephase.state", text, sizeof text) < 0)
         return lpi_fail(net, LP_ERR_FILE, not_one);
     if (!lpi_checksum_fits(file))

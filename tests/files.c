@@ -1469,59 +1469,74 @@ static void names_that_fail(void)
     lp_destroy(a.net);
 }
 
-/* A late net with a parameter of that name beside a BatchNorm "bn"; *st: of lp_compile. */
-static lp_net *net_with(const char *name, lp_status *st)
+/* A net with a parameter of that name beside a BatchNorm of that label. */
+typedef struct named {
+    const char *name, *label;
+    int         members; /* K; 0: none is late-phase */
+    int         good;
+} named;
+static lp_net *net_with(const named *n, lp_status *st)
 {
     lp_desc desc = lp_desc_default();
     int     dim[] = { 3 };
-    desc.late.families = LP_LATE_BN;
-    desc.late.members = 2;
+    desc.swa = 1;
+    desc.optim_base = desc.optim_late = lp_adam_default();
+    if (n->members) desc.late = lp_late_default(n->members), desc.late.families = LP_LATE_BN;
     lp_net    *net = lp_create(&desc);
     lp_tensor *x = lp_input_rows(net, "x", 4, 3), *y = lp_labels(net, "y", 4);
-    lp_tensor *w = lp_parameter(net, name, 1, dim, LP_INIT_ONE, 1, LP_ROLE_BASE);
-    x = lp_mul(net, lp_batchnorm(net, x, "bn"), w);
+    lp_tensor *w = lp_parameter(net, n->name, 1, dim, LP_INIT_ONE, 1, LP_ROLE_BASE);
+    x = lp_mul(net, lp_batchnorm(net, x, n->label), w);
     *st = lp_compile(net, lp_cross_entropy(net, x, y, 0), NULL, 0);
-    if (*st == LP_OK) MUST(net, lp_late_begin(net));
     return net;
 }
 /* Breaks when a net can be trained that no file can hold, or a file is written that nobody can read:
-   with two arrays of one name. */
+   with two arrays of one name, or half a name. */
 static void names_of_files(void)
 {
-    static char longest[238], longer[239];
-    memset(longest, 'y', 237); /* behind "state.momentum.", with three left for members' digits */
-    memset(longer, 'y', 238);
-    const struct {
-        const char *name;
-        int         good;
-    } all[] = { { "bn.running_mean", 0 },
-                { "bn.running_var", 0 },
-                { "__metadata__", 0 },
-                { "member1.bn.weight", 0 },
-                { "state.delta.bn.bias", 1 },
-                { "member.bn", 1 },
-                { "member2.bn.weight", 0 },
-                { "state.momentum.bn.bias", 1 },
-                { "bn.running", 1 },
-                { longest, 1 },
-                { longer, 0 },
-                { "gr\374n", 0 },
-                { "gr\303\274n", 1 } };
+    static char longest[221], longer[222], label[214], label_more[215];
+    memset(longest, 'y', 220), memset(longer, 'y', 221);
+    memset(label, 'z', 213), memset(label_more, 'z', 214);
+    const named all[] = {
+        { "bn.running_mean", "bn", 2, 0 },
+        { "bn.running_var", "bn", 0, 0 },
+        { "__metadata__", "bn", 2, 0 },
+        { "member1.bn.weight", "bn", 2, 0 },
+        { "member2.bn.weight", "bn", 2, 0 },
+        { "member1.bn.weight", "bn", 0, 1 },
+        { "member.bn", "bn", 2, 1 },
+        { "bn.running", "bn", 2, 1 },
+        { "state.weight", "bn", 2, 1 },
+        { "state.carry", "bn", 2, 0 },
+        { "state.carry.bn", "bn", 2, 1 },
+        { "state.delta.bn.bias", "bn", 2, 0 },
+        { "state.exp_avg.bn.weight", "bn", 2, 0 },
+        { "state.exp_avg_sq.bn.weight", "bn", 0, 0 },
+        { "state.swa.bn.weight", "bn", 2, 0 },
+        { "state.momentum.member1.bn.weight", "bn", 2, 0 },
+        { "w", "state.swa.bn", 2, 0 },
+        { longest, "bn", 2, 1 },
+        { longer, "bn", 2, 0 },
+        { longest, label, 1024, 1 },
+        { "w", label_more, 1024, 0 },
+        { "gr\374n", "bn", 2, 0 },
+        { "gr\303\274n", "bn", 2, 1 },
+    };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         lp_status st;
-        lp_net   *net = net_with(all[i].name, &st);
-        test_context("%s", all[i].name);
+        lp_net   *net = net_with(&all[i], &st);
+        test_context("%s, %s, %d members", all[i].name, all[i].label, all[i].members);
         CHECK_INT(st, all[i].good ? LP_OK : LP_ERR_NAME);
-        if (st != LP_OK) CHECK_TEXT(lp_error(net), all[i].name);
+        if (st != LP_OK) CHECK_TEXT(lp_error(net), "files cannot hold the name");
         if (st != LP_OK) CHECK_INT(lp_train_step(net, 0.1f, NULL), LP_ERR_NAME);
-        for (int way = 0; way < 3 && st == LP_OK; way++) {
-            blob b =
-                way < 2 ? weights_with(net, way ? LP_WITH_MEMBERS : 0, NULL, 0) : state_of(net);
+        for (int way = 0; way < 6 && st == LP_OK; way++) { /* before T0 and after it, with SWA */
+            unsigned  what = way == 4 && all[i].members ? LP_WITH_MEMBERS : 0;
             lp_status made;
-            lp_net   *to = net_with(all[i].name, &made);
-            CHECK_INT(way < 2 ? read_weights(to, &b, way ? LP_WITH_MEMBERS : 0)
-                              : read_state(to, &b),
-                      LP_OK);
+            if (way == 3 && all[i].members) MUST(net, lp_late_begin(net));
+            if (way == 2 || way == 5) MUST(net, lp_swa_add(net));
+            blob    b = way % 3 == 1 ? weights_with(net, what, NULL, 0) : state_of(net);
+            lp_net *to = net_with(&all[i], &made);
+            CHECK_INT(way % 3 == 1 ? read_weights(to, &b, what) : read_state(to, &b), LP_OK);
+            CHECK_TEXT(lp_error(to), "");
             lp_destroy(to);
             free(b.p);
         }
