@@ -9296,13 +9296,14 @@ static int lpi_is_of_state(const char *name)
    */
 LPI_TRAINING_ONLY int lpi_is_name(const lp_net *net, const char *name)
 {
-    size_t n = 0;
-    while (name[n]) n++;
+    const int most = LPI_LONGEST_NAME - 35;
+    int       n = 0;
+    while (n <= most && name[n]) n++;
     for (const lpi_node *node = net->nodes; node; node = node->next) {
         const char *s = node->op->running ? lpi_behind(name, node->label) : NULL;
         if (s && (lpi_equal(s, ".running_mean") || lpi_equal(s, ".running_var"))) return 0;
     }
-    return n <= LPI_LONGEST_NAME - 35 && lpi_is_utf8(name) && !lpi_equal(name, "__metadata__")
+    return n <= most && lpi_is_utf8(name) && !lpi_equal(name, "__metadata__")
            && !lpi_is_of_state(name) && !(net->n_phi && lpi_member_in(name) >= 0);
 }
 LPI_TRAINING_ONLY lp_status lpi_check_names(lp_net *net)
