@@ -9291,9 +9291,8 @@ static int lpi_is_of_state(const char *name)
         if (lpi_behind(s, begin[i])) return 1;
     return s && lpi_equal(s, "carry");
 }
-/* Could a file hold a parameter of that name, whatever the net will learn? The longest that comes
-   before a name is "state.exp_avg_sq.member1023.", after a label ".running_mean" (for ".weight").
-   */
+/* Could a file hold a parameter of that name, whatever the net will learn?  The longest that comes
+   before a name is "state.exp_avg_sq.member1023.", after a label ".running_mean". */
 LPI_TRAINING_ONLY int lpi_is_name(const lp_net *net, const char *name)
 {
     const int most = LPI_LONGEST_NAME - 35;
