@@ -22,11 +22,20 @@ typedef struct blob {
     size_t         n, most;
 } blob;
 
+/* What has been allocated for n bytes: no more, so that reads behind them are found, or, of many,
+   the next power of two. */
+static size_t blob_room(size_t n)
+{
+    size_t room = 65536;
+    while (room < n) room *= 2;
+    return n < 65536 ? n + 1 : room;
+}
 static int blob_take(void *user, const void *from, size_t n)
 {
     blob *b = (blob *)user;
     if (n > b->most - b->n) return 0;
-    b->p = (unsigned char *)realloc(b->p, b->n + n + 1);
+    if (!b->p || blob_room(b->n) != blob_room(b->n + n))
+        b->p = (unsigned char *)realloc(b->p, blob_room(b->n + n));
     if (!b->p) exit(2);
     memcpy(b->p + b->n, from, n);
     b->n += n;
