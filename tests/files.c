@@ -1909,6 +1909,7 @@ static void files_round(void)
     CHECK_TEXT(lp_error(b.net), strerror(ENOENT));
     CHECK(strstr(lp_error(b.net), path) == lp_error(b.net));
     CHECK_INT(lp_open_file(&file, path, why, sizeof why), LP_ERR_FILE);
+    lp_close_file(&file); /* nothing is open */
     CHECK_TEXT(why, strerror(ENOENT));
     lp_desc d = small_desc(0);
     lp_net *bad = lp_create(&d); /* the first error sticks */

@@ -565,6 +565,9 @@ static void errors_foreign(void)
     CHECK_INT(lp_memory_required(c.net, b.loss, &bytes, NULL), LP_ERR_ARGUMENT);
     CHECK_INT(lp_compile(c.net, b.loss, NULL, 0), LP_ERR_ARGUMENT);
     CHECK_TEXT(lp_error(c.net), "\"loss\" is of another net");
+    CHECK_INT(lp_compile(b.net, b.loss, NULL, 1000000),
+              LP_ERR_MEMORY); /* an allocator that failed */
+    CHECK_TEXT(lp_error(b.net), "the caller gave 1000000 at NULL");
     CHECK_INT(lp_compile(b.net, b.loss, NULL, 0), LP_OK);
     CHECK_INT(lp_compile(c.net, c.loss, NULL, 0), LP_OK);
     tiny_fill(&c, 0, N);
