@@ -4365,7 +4365,7 @@ static lp_tensor *lpi_input(lp_net *net, const char *name, int rank, const int *
     if (!net || net->failed) return NULL;
     if (net->closed) return lpi_refuse_closed(net, "input");
     LPI_REFUSE(net, net->capacity && dim[0] != net->capacity, LP_ERR_SHAPE,
-               "input \"%s\" has batch capacity %d, inputs before it %d", name ? name : "", dim[0],
+               "input \"%s\" has batch capacity %d, inputs before it %d", lpi_label(name), dim[0],
                net->capacity);
     lpi_tensor *t = lpi_new_tensor(net, name, LPI_INPUT, rank, dim);
     if (!t) return NULL;
@@ -4417,7 +4417,7 @@ LP_API lp_tensor *lp_parameter(lp_net *net, const char *name, int rank, const in
     LPI_REFUSE(
         net, init == LP_INIT_ORTHOGONAL && (rank != 2 || dim[0] > dim[1]), LP_ERR_SHAPE,
         "parameter \"%s\": LP_INIT_ORTHOGONAL expects a matrix with no more rows than columns",
-        name ? name : "");
+        lpi_label(name));
     lpi_tensor *t = lpi_new_tensor(net, name, LPI_PARAMETER, rank, dim);
     if (!t) return NULL;
     t->made = 1;
@@ -9293,16 +9293,16 @@ static int lpi_is_of_state(const char *name)
 }
 /* Could a file hold a parameter of that name, whatever the net will learn?  The longest that comes
    before a name is "state.exp_avg_sq.member1023.", after a label ".running_mean". */
+enum { LPI_LONGEST_PARAMETER = 220 };
 LPI_TRAINING_ONLY int lpi_is_name(const lp_net *net, const char *name)
 {
-    const int most = LPI_LONGEST_NAME - 35;
-    int       n = 0;
-    while (n <= most && name[n]) n++;
+    int n = 0;
+    while (n <= LPI_LONGEST_PARAMETER && name[n]) n++;
     for (const lpi_node *node = net->nodes; node; node = node->next) {
         const char *s = node->op->running ? lpi_behind(name, node->label) : NULL;
         if (s && (lpi_equal(s, ".running_mean") || lpi_equal(s, ".running_var"))) return 0;
     }
-    return n <= most && lpi_is_utf8(name) && !lpi_equal(name, "__metadata__")
+    return n <= LPI_LONGEST_PARAMETER && lpi_is_utf8(name) && !lpi_equal(name, "__metadata__")
            && !lpi_is_of_state(name) && !(net->n_phi && lpi_member_in(name) >= 0);
 }
 LPI_TRAINING_ONLY lp_status lpi_check_names(lp_net *net)
@@ -9312,7 +9312,7 @@ LPI_TRAINING_ONLY lp_status lpi_check_names(lp_net *net)
             return lpi_fail(net, LP_ERR_NAME,
                             "files cannot hold the name \"%s\": expected at most %d bytes of UTF-8 "
                             "that they do not use themselves",
-                            t->pub.name, LPI_LONGEST_NAME - 35);
+                            t->pub.name, LPI_LONGEST_PARAMETER);
     return LP_OK;
 }
 
