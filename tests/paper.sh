@@ -20,6 +20,24 @@ no() { ! "$@"; }
 
 export PAPER_QUICK=1 BUILD="$build" STATE="$t/state" RESULTS="$t/results" THREADS=1 SEEDS="1 2"
 
+# Two runs a tenth as fast as this machine, on which they may take a quarter of a second: a signal shall
+# meet them at work.
+mkdir "$t/slow" && ln -s "$(cd "$build" && pwd)/bits" "$t/slow"
+cat >"$t/slow/cifar" <<END
+#!/bin/sh
+case "\$*" in
+*"--run c100-late-1 "* | *"--run c100-swa-1 "*)
+    for i in \$(seq 200); do
+        kill -STOP \$\$ || break
+        sleep 0.1
+        kill -CONT \$\$
+        sleep 0.01
+    done 2>/dev/null & ;;
+esac
+exec "$(cd "$build" && pwd)/cifar" "\$@"
+END
+chmod +x "$t/slow/cifar"
+
 # Waits until the grid, process PID, has written a checkpoint of RUN and trains on.
 under_way() { # PID RUN
     until [ -f "$STATE/$2.ck" ]; do
@@ -29,7 +47,7 @@ under_way() { # PID RUN
 }
 
 # A signal amid a training: it is kept, and the rows so far stand.
-sh examples/paper.sh main100 >"$t/first" 2>&1 &
+BUILD="$t/slow" sh examples/paper.sh main100 >"$t/first" 2>&1 &
 check "a run is under way" under_way $! c100-late-1
 kill -TERM $!
 wait $!
@@ -45,7 +63,7 @@ check "list: under way" says "c100-late-1 .*under way, epoch" "$t/list"
 check "list: open" says "c100-late-2 .*open" "$t/list"
 
 # Killed, which leaves a program without its shell; this one is waited for.
-sh examples/paper.sh main100 >"$t/second" 2>&1 &
+BUILD="$t/slow" sh examples/paper.sh main100 >"$t/second" 2>&1 &
 check "the next run is under way" under_way $! c100-swa-1
 kill -KILL $!
 wait $! 2>/dev/null
