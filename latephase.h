@@ -351,7 +351,7 @@ typedef struct lp_desc {
     lp_optim        optim_late;    /* in the late phase phi_k, once per minibatch of member k */
     float           clip;          /* largest norm of the joint gradient (g_theta, g_phi), with
                                     what was pending; longer ones are scaled down; 0: no limit */
-    int             swa;           /* 1: keep memory for a mean of weights: SWA or EMA */
+    int             swa;           /* 1: memory for other weights: SWA, EMA, Lookahead */
     int             inference;     /* 1: plan no training memory */
     int             direct_conv;   /* 1: no Winograd, whose error is relative to the largest of 6x6
                                     pixels: all convolutions are computed directly */
@@ -569,6 +569,12 @@ LP_API lp_status lp_bn_estimate(lp_net *net, int which);
 LP_API lp_status lp_swa_add(lp_net *net);
 LP_API lp_status lp_ema_add(lp_net *net, float decay);
 LP_API lp_status lp_swa_swap(lp_net *net);
+/* Lookahead (Zhang, Lucas, Hinton and Ba 2019), in place of a mean, with desc.swa: call it after
+   every k-th step, in a late phase after every k-th turn, k about 5 to 10.  For theta and each
+   phi_k slow += alpha (w - slow), w = slow, alpha in (0, 1], usually 0.5; slow begins with the
+   weights of the first call, and again after lp_late_begin.  Momentum and running statistics stay
+   as they are.  LP_ERR_ORDER amid a turn. */
+LP_API lp_status lp_lookahead(lp_net *net, float alpha);
 #endif
 
 /* Files: safetensors, as PyTorch's users have them, with PyTorch's names (conv1.weight,
@@ -8001,7 +8007,8 @@ LP_API lp_status lp_bn_estimate(lp_net *net, int which)
     return lpi_leave(net, st);
 }
 
-/* SWA: the vector swa holds what is trained of theta, K slabs of phi, K slabs of statistics. */
+/* SWA: the vector swa holds what is trained of theta, K slabs of phi, K slabs of statistics; what
+   is frozen of phi is its own mean. */
 static void lpi_swa_parts(lp_net *net, lp_real *now[3], lp_real *mean[3], lpi_n size[3])
 {
     int k = net->desc.late.members;
@@ -8009,6 +8016,8 @@ static void lpi_swa_parts(lp_net *net, lp_real *now[3], lp_real *mean[3], lpi_n 
     mean[0] = net->swa, mean[1] = mean[0] + net->trained_theta, mean[2] = mean[1] + k * net->n_phi;
     size[0] = net->trained_theta, size[1] = net->members * net->n_phi,
     size[2] = net->members * net->n_stats;
+    for (lpi_n at = net->trained_phi; at < size[1]; at += net->n_phi)
+        lpi_copy(mean[1] + at, now[1] + at, net->n_phi - net->trained_phi);
 }
 
 /* mean += t (w - mean), the first time mean = w; the statistics are only copied: they will be
@@ -8053,8 +8062,6 @@ LP_API lp_status lp_swa_swap(lp_net *net)
         return lpi_leave(
             net, lpi_fail(net, LP_ERR_ORDER, "lp_swa_swap: call lp_swa_add or lp_ema_add first"));
     lpi_swa_parts(net, now, mean, size);
-    for (lpi_n at = net->trained_phi; at < size[1]; at += net->n_phi)
-        lpi_copy(mean[1] + at, now[1] + at, net->n_phi - net->trained_phi); /* is its own mean */
     for (int i = 0; i < 3; i++)
         for (lpi_n j = 0; j < size[i]; j++) {
             lp_real t = now[i][j];
@@ -8062,6 +8069,26 @@ LP_API lp_status lp_swa_swap(lp_net *net)
             mean[i][j] = t;
         }
     net->swapped = !net->swapped;
+    net->average_step = -1;
+    return lpi_leave(net, LP_OK);
+}
+
+LP_API lp_status lp_lookahead(lp_net *net, float alpha)
+{
+    lp_real  *now[3], *mean[3];
+    lpi_n     size[3];
+    lp_status st = lpi_enter(net, LPI_STEPPING | LPI_SWA, "lp_lookahead");
+    if (st != LP_OK) return st;
+    if (!(alpha > 0 && alpha <= 1))
+        st = lpi_fail(net, LP_ERR_ARGUMENT, "lp_lookahead: alpha must be in (0, 1]");
+    else if (net->member)
+        st = lpi_fail(net, LP_ERR_ORDER, "lp_lookahead amid a turn: member %d of %d is next",
+                      net->member, net->members);
+    if (st != LP_OK) return lpi_leave(net, st);
+    net->swa_count++;
+    lpi_swa_add(net, (lp_real)alpha);
+    lpi_swa_parts(net, now, mean, size);
+    for (int i = 0; i < 2; i++) lpi_copy(now[i], mean[i], size[i]);
     net->average_step = -1;
     return lpi_leave(net, LP_OK);
 }

@@ -211,10 +211,11 @@ static const char *const free_options[] = { "--data",       "--threads",     "--
                                             "--run",        "--mc-dropout",  "--ensemble",
                                             "--test",       "--predictions", NULL };
 /* And these when another late phase branches off. */
-static const char *const branch_options[] = {
-    "--late",   "--members", "--t0",       "--sigma0",    "--gamma", "--lr-from",    "--lr-to",
-    "--lr-end", "--wd-late", "--swa-from", "--swa-every", "--ema",   "--accumulate", NULL
-};
+static const char *const branch_options[] = { "--late",      "--members",    "--t0",
+                                              "--sigma0",    "--gamma",      "--lr-from",
+                                              "--lr-to",     "--lr-end",     "--wd-late",
+                                              "--swa-from",  "--swa-every",  "--ema",
+                                              "--lookahead", "--accumulate", NULL };
 
 static inline int is_among(const char *name, const char *const *list)
 {

@@ -66,7 +66,7 @@ typedef struct options {
     const char    *data, *net, *late;
     const char    *results, *run;
     int            preset, dataset, t0, swa_from, batch, cutout, limit_train, limit_test;
-    int            validation, mc_dropout, ensemble, accumulate;
+    int            validation, mc_dropout, ensemble, accumulate, lookahead;
     int            members; /* 0 until choose_members */
     int            half, direct_conv, recompute, confusion;
     double         test_share; /* of own pictures */
@@ -170,6 +170,9 @@ static option_list list_options(options *o)
         option_real("--ema", "D",
                     "or a moving average of weights with decay D, in a late phase; 0: none",
                     &o->ema, 0, 0.999999),
+        option_int("--lookahead", "N",
+                   "or Lookahead: after N steps always half the way back; 0: none", &o->lookahead,
+                   0, 1000),
         option_real("--dropout", "P", "dropout within the blocks of a wrn", &o->dropout, 0, 0.99),
         option_int("--mc-dropout", "N", "also the mean of N predictions with dropout",
                    &o->mc_dropout, 0, 65536),
@@ -253,7 +256,7 @@ static void check_options(options *o)
         die(EXIT_USAGE,
             "--late %s: expected --save-members with --save: its members' average is no model",
             o->late);
-    if (o->files.eval) o->swa_from = 0, o->ema = 0;
+    if (o->files.eval) o->swa_from = 0, o->ema = 0, o->lookahead = 0;
     run_name_check(o->run);
     if (o->dropout > 0 && !o->kind.width)
         die(EXIT_USAGE, "--dropout %g: expected a wrn, not %s", o->dropout, o->net);
@@ -274,6 +277,8 @@ static void check_options(options *o)
             o->swa_from, begin + 1, o->common.epochs);
     if (o->swa_from && o->ema > 0)
         die(EXIT_USAGE, "--ema %g beside --swa-from %d: expected one of them", o->ema, o->swa_from);
+    if (o->lookahead && (o->swa_from || o->ema > 0))
+        die(EXIT_USAGE, "--lookahead %d: expected without --swa-from and --ema", o->lookahead);
     if (o->lr_from > o->lr_to)
         die(EXIT_USAGE, "--lr-from %g: expected at most --lr-to %g", o->lr_from, o->lr_to);
 }
@@ -401,7 +406,7 @@ static lp_desc describe_net(const options *o)
     desc.late.gamma = (float)o->gamma;
     desc.optim_base.weight_decay = (float)o->decay;
     desc.optim_late.weight_decay = (float)o->decay_late;
-    desc.swa = o->swa_from > 0 || o->ema > 0;
+    desc.swa = o->swa_from > 0 || o->ema > 0 || o->lookahead;
     desc.direct_conv = o->direct_conv;
     desc.recompute = o->recompute;
     desc.graph_bytes = net_graph_bytes(o->kind);
@@ -502,6 +507,7 @@ static void train_all(trainer *t, const options *o, FILE *csv)
         }
         t->parts = epoch <= o->t0 ? 1 : o->accumulate;
         t->ema = o->families && epoch <= o->t0 ? 0 : o->ema;
+        t->lookahead = o->lookahead;
         double lr =
             (double)lp_lr_linear((float)o->lr, (float)o->lr_end, o->lr_from, o->lr_to, epoch - 1);
         snprintf(t->bar.phase, sizeof t->bar.phase, "epoch %d/%d", epoch, o->common.epochs);

@@ -86,6 +86,7 @@ main       sgd            each   $t0     --late none --ema 0.999
 main       late           each   $t0     --late bn,head --members $k --ema 0.999
 main       swa            each   $t0     --late none $flat
 main       late-swa       each   $t0     --late bn,head --members $k $flat
+main       lookahead      first  $t0     --late none --lookahead 5
 main       steps          first  $t0     --late none --accumulate $k
 main       wd0.005        first  $t0     --late bn,head --members $k --wd-late 0.005
 main       one0.005       first  $t0     --late bn,head --members 1 --wd-late 0.005
@@ -98,6 +99,7 @@ sweeps     sgd            each   $t0     --late none
 sweeps     ema            each   $t0     --late none --ema $ema_few
 sweeps     swa            each   $t0     --late none $flat
 sweeps     late-swa       each   $t0     --late bn,head --members $k_few $flat
+sweeps     lookahead      each   $t0     --late none --lookahead 5
 sweeps     steps          each   $t0     --late none --accumulate $k_few
 sweeps     k2             each   $t0     --late bn,head --members 2
 sweeps     k3             each   $t0     --late bn,head --members 3

@@ -323,6 +323,7 @@ MAIN = (
     ("SGD", "sgd", "single", "SGD", 0),
     ("SGD + EMA", "sgd", "single-ema", "SGD + EMA", 4),
     ("SWA", "swa", "single-swa", "SWA", 2),
+    ("SGD with Lookahead", "lookahead", "single", None, 0),
     ("late-phase", "late", "averaged", "late-phase", 1),
     ("late-phase + EMA", "late", "averaged-ema", "late-phase + EMA", 5),
     ("late-phase + SWA", "late-swa", "averaged-swa", "late-phase + SWA", 3),

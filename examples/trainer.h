@@ -17,6 +17,8 @@ enum { AS_TESTED = -1 };
 typedef void (*image_loader)(trainer *t, const image_set *set, int epoch, const int32_t *order,
                              int first, int rows);
 
+#define LOOKAHEAD_ALPHA 0.5f
+
 struct trainer {
     lp_net          *net;
     lp_tensor       *image, *label; /* inputs [batch, side, side, CHANNELS], [batch]          */
@@ -35,6 +37,7 @@ struct trainer {
     double           seconds, images; /* spent and seen in training                             */
     double           here, waited;    /* seconds of this run; those spent waiting for images    */
     double           ema;             /* decay of the moving average of weights, or 0           */
+    int              lookahead;       /* Lookahead, after so many steps of theta, or 0          */
     int              passes;          /* with dropout, of which predictions are the mean, or 0  */
 
     /* The place in training, which a checkpoint keeps. */
@@ -195,6 +198,14 @@ static inline double train_minibatch(trainer *t, int epoch, int rows, double lr)
     return sum;
 }
 
+/* Lookahead, if so many steps of theta have been done again. */
+static inline void train_lookahead(trainer *t)
+{
+    lp_info now = lp_get_info(t->net);
+    if (now.member == 0 && now.step / now.members % t->lookahead == 0)
+        trainer_check(t, lp_lookahead(t->net, LOOKAHEAD_ALPHA));
+}
+
 /* One epoch of Algorithm 1, or the rest of it, members taking turns from minibatch to minibatch; the
    last, shorter minibatch trains too.  Returns the mean loss over the images. */
 static inline double train_epoch(trainer *t, int epoch, double lr)
@@ -206,6 +217,7 @@ static inline double train_epoch(trainer *t, int epoch, double lr)
         lp_info info = lp_get_info(t->net);
         double  start = seconds_now(), loss = train_minibatch(t, epoch, rows, lr);
         if (t->ema > 0) trainer_check(t, lp_ema_add(t->net, (float)t->ema));
+        if (t->lookahead) train_lookahead(t);
         t->first += rows;
         t->loss += loss;
         t->seconds += seconds_now() - start;

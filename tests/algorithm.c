@@ -1259,6 +1259,43 @@ static void ema_mean(void)
     }
 }
 
+/* One stretch with Lookahead after every third turn. */
+static void lookahead_stretch(both *t, int step)
+{
+    static double slow[MOST_K][WEIGHTS];
+    plain        *p = t->p;
+    for (int count = 1; count <= 4; count++, step += 3 * p->members) {
+        train(t, step, step + 3 * p->members);
+        CHECK_INT(lp_lookahead(t->net, 0.25f), LP_OK);
+        for (int k = 0; k < p->members; k++)
+            for (int j = 0; j < WEIGHTS; j++)
+                p->w[k][j] = slow[k][j] =
+                    count == 1 ? p->w[k][j] : slow[k][j] + 0.25 * (p->w[k][j] - slow[k][j]);
+        compare(t);
+    }
+}
+
+/* Lookahead for theta and each phi_k, which begins anew with each phase; not amid a turn. */
+static void lookahead(void)
+{
+    for (int f = 0; f < FAMILIES; f++) {
+        lp_desc d = desc_of(families[f], 3);
+        both    t = both_new(&d, -1);
+        test_context("families=%u", families[f]);
+        CHECK_INT(lp_lookahead(t.net, 0), LP_ERR_ARGUMENT);
+        CHECK_INT(lp_lookahead(t.net, 1.5f), LP_ERR_ARGUMENT);
+        CHECK_INT(lp_swa_swap(t.net), LP_ERR_ORDER); /* nothing was begun */
+        lookahead_stretch(&t, 0);
+        begin_both(&t);
+        lookahead_stretch(&t, 12);
+        train(&t, 48, 49);
+        CHECK_INT(lp_lookahead(t.net, 0.5f), LP_ERR_ORDER);
+        CHECK(strstr(lp_error(t.net), "member 1 of 3 is next") != NULL);
+        compare(&t);
+        both_free(&t);
+    }
+}
+
 /* The end of a run with SWA: swap, re-estimate for each member, average. */
 static void swa_then_average(void)
 {
@@ -1339,6 +1376,7 @@ static const test_case cases[] = {
     T(predictions),
     T(swa_mean),
     T(ema_mean),
+    T(lookahead),
     T(swa_then_average),
     T(estimate),
 };

@@ -84,8 +84,11 @@ accept "no late phase" '^result .*late=none' run good --late none
 accept "all families, SWA" '^result dataset=cifar10 net=wrn-10-1 late=full' run good --late full --swa-from 2
 accept "EMA" '^result' run good --late full --ema 0.9
 if grep -q '^averaged model, EMA ' "$dir/out"; then ok; else bad "the table has a row for EMA"; fi
+accept "Lookahead" '^result' run varied --csv "$dir/lookahead.csv" --lookahead 1 --save "$dir/lookahead.st"
+if [ "$(cut -d, -f1-6 "$dir/lookahead.csv")" = "$(cat "$dir/plain")" ]; then bad "--lookahead changes the result"; else ok; fi
 has() { if grep -qE -e "$2" "$dir/out"; then ok; else bad "$1: no line $2"; fi; }
 saved() { file=$1; shift; "$cifar" --data "$dir/varied" --quiet --batch 16 --eval --weights "$dir/$file" "$@"; }
+accept "the model of Lookahead, whose file has its options" '^result' saved lookahead.st
 accept "rank-1 factors" '^result .*late=rank1,bn ' run varied --late rank1,bn --save "$dir/rank1m.st" --save-members
 accept "a saved net with factors and members" '^result .*late=rank1,bn ' saved rank1m.st
 has "its members" '^members 1..2 '
@@ -164,6 +167,7 @@ refuse "nets with one checkpoint" 2 "--ensemble 2: expected without --checkpoint
 refuse "nets with one file" 2 "expected a %d in the name" run good --ensemble 2 --save "$dir/one.st"
 printf 'a,b\n' >"$dir/other.csv"
 refuse "lines of another table" 2 "its first line is 'a,b'" run good --results "$dir/other.csv"
+refuse "Lookahead and EMA" 2 "--lookahead 5: expected without --swa-from and --ema" run good --lookahead 5 --ema 0.9
 refuse "SWA and EMA" 2 "--ema 0.9 beside --swa-from 2: expected one of them" run good --swa-from 2 --ema 0.9
 accept "ResNet" '^result dataset=cifar10 net=resnet-8' run good --net resnet-8
 accept "CSV" '^result' run good --csv "$dir/out.csv"

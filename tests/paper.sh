@@ -78,9 +78,9 @@ check "nothing is lost of what was done" sh -c "head -n $(wc -l <"$t/grid.first"
 no_twins() { [ -z "$(cut -d, -f1 "$1" | sort | uniq -d)" ]; }
 check "no run twice in grid.csv" no_twins "$RESULTS/grid.csv"
 check "no row twice in results.csv" sh -c "[ -z \"\$(sort $RESULTS/results.csv | uniq -d)\" ]"
-check "all runs are there" [ "$(wc -l <"$RESULTS/grid.csv")" = 20 ]
+check "all runs are there" [ "$(wc -l <"$RESULTS/grid.csv")" = 21 ]
 check "AFTER is called for each" sh -c "tail -n \$(wc -l <$t/after) $RESULTS/grid.csv | cut -d, -f1 | cmp - $t/after"
-check "the hash of the code" sh -c "grep -c \",\$($build/bits --small --filter plain | sed -n 's/^bits plain=//p'),\" $RESULTS/grid.csv | grep -qx 19"
+check "the hash of the code" sh -c "grep -c \",\$($build/bits --small --filter plain | sed -n 's/^bits plain=//p'),\" $RESULTS/grid.csv | grep -qx 20"
 
 cp "$RESULTS/grid.csv" "$t/grid.whole"
 sh examples/paper.sh main100 >"$t/again" 2>&1
@@ -202,8 +202,8 @@ def same(key, want):
 digits = {"accuracy": 2, "nll": 4, "ece": 4, "brier": 4}
 for method, model in (("sgd", "single"), ("sgd", "single-ema"), ("swa", "single-swa"), ("late", "averaged"),
                       ("late", "ensemble"), ("late", "averaged-ema"), ("late-swa", "averaged-swa"), ("late", "members"),
-                      ("steps", "single"), ("wd0.005", "averaged"), ("one0.005", "averaged"), ("hyper", "averaged"),
-                      ("rank1", "averaged"), ("dropout", "mc-dropout"), ("from0", "averaged"),
+                      ("lookahead", "single"), ("steps", "single"), ("wd0.005", "averaged"),
+                      ("one0.005", "averaged"), ("hyper", "averaged"), ("rank1", "averaged"), ("dropout", "mc-dropout"), ("from0", "averaged"),
                       ("batchensemble", "ensemble")):
     for column, d in digits.items():
         x, base = pick("results", f"c100-{method}", model, column), pick("results", "c100-sgd", "single", column)

@@ -95,6 +95,8 @@ one images "$cifar" --data "$t/data" --net wrn-10-1 --half --batch 32 --epochs $
 one text "$enwik8" "$t/text" --units 32 --embedding 16 --batch 8 --length 25 --steps $((500 * long)) \
     --t0 $((200 * long)) --report 200 --swa-from $((400 * long)) --swa-every 20 $late --save-members
 
+[ "$mode" = full ] && one lookahead "$cifar" --data "$t/data" --net wrn-10-1 --half --batch 32 --epochs 80 --t0 32 $late \
+    --lookahead 3
 [ "$mode" = full ] && one average "$cifar" --data "$t/data" --net wrn-10-1 --half --batch 32 --epochs 80 --t0 32 $late --ema 0.9
 
 # A signal: the state is saved, the command that goes on is named, and it does go on.
