@@ -569,11 +569,12 @@ LP_API lp_status lp_bn_estimate(lp_net *net, int which);
 LP_API lp_status lp_swa_add(lp_net *net);
 LP_API lp_status lp_ema_add(lp_net *net, float decay);
 LP_API lp_status lp_swa_swap(lp_net *net);
-/* Lookahead (Zhang, Lucas, Hinton and Ba 2019), in place of a mean, with desc.swa: call it after
-   every k-th step, in a late phase after every k-th turn, k about 5 to 10.  For theta and each
-   phi_k slow += alpha (w - slow), w = slow, alpha in (0, 1], usually 0.5; slow begins with the
-   weights of the first call, and again after lp_late_begin.  Momentum and running statistics stay
-   as they are.  LP_ERR_ORDER amid a turn. */
+/* Lookahead (Zhang, Lucas, Hinton and Ba 2019), in place of a mean, with desc.swa: call it before
+   the first step, after lp_late_begin, and after every k-th step, in a late phase every k-th turn,
+   k about 5 to 10.  For theta and each phi_k slow += alpha (w - slow), w = slow, alpha in (0, 1],
+   usually 0.5; the first call, and that after lp_late_begin, takes slow = w.  Momentum and running
+   statistics stay as they are.  LP_ERR_ORDER amid a turn, and where lp_step is refused.  slow is
+   kept in the place of the mean of lp_swa_add or lp_ema_add: a phase has only one of the three. */
 LP_API lp_status lp_lookahead(lp_net *net, float alpha);
 #endif
 
@@ -9821,7 +9822,8 @@ static lp_status lpi_read_counters(lp_net *net, const lp_source *file, int64_t *
                         v[2] == 1 ? "" : "s",
                         net->n_phi ? "has room for" : "has no late-phase weights, so", room);
     if (v[5] && !net->desc.swa)
-        return lpi_fail(net, LP_ERR_FILE, "the state has an SWA mean, the net has lp_desc.swa = 0");
+        return lpi_fail(net, LP_ERR_FILE,
+                        "the state has averaged weights, the net has lp_desc.swa = 0");
     return LP_OK;
 }
 static lp_status lpi_read_state(lp_net *net, const lp_source *file)

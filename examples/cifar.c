@@ -72,9 +72,10 @@ typedef struct options {
     double         test_share; /* of own pictures */
     double         lr, lr_from, lr_to, lr_end, sigma0, gamma, decay, decay_late, ema, dropout;
     net_kind       kind;
-    unsigned       families; /* LP_LATE_...; 0: no late phase */
-    unsigned       shape;    /* those of them that change the net's parameters */
-    int            signs;    /* BatchEnsemble */
+    unsigned       families;   /* LP_LATE_...; 0: no late phase */
+    unsigned       shape;      /* those of them that change the net's parameters */
+    int            signs;      /* BatchEnsemble */
+    int            begun_mean; /* --branch of a run with averaged weights */
 } options;
 
 /* The published configurations (von Oswald et al. 2021 and its code); all with lr 0.1, batch
@@ -171,8 +172,8 @@ static option_list list_options(options *o)
                     "or a moving average of weights with decay D, in a late phase; 0: none",
                     &o->ema, 0, 0.999999),
         option_int("--lookahead", "N",
-                   "or Lookahead: after N steps always half the way back; 0: none", &o->lookahead,
-                   0, 1000),
+                   "or Lookahead, in a late phase: every N steps half the way back; 0: none",
+                   &o->lookahead, 0, 1000),
         option_real("--dropout", "P", "dropout within the blocks of a wrn", &o->dropout, 0, 0.99),
         option_int("--mc-dropout", "N", "also the mean of N predictions with dropout",
                    &o->mc_dropout, 0, 65536),
@@ -262,6 +263,10 @@ static void check_options(options *o)
         die(EXIT_USAGE, "--dropout %g: expected a wrn, not %s", o->dropout, o->net);
     if (o->mc_dropout && o->dropout <= 0)
         die(EXIT_USAGE, "--mc-dropout %d: expected --dropout with it", o->mc_dropout);
+    if ((o->families & LP_LATE_RANK1) && (o->families & LP_LATE_HYPER))
+        die(EXIT_USAGE, "--late %s: expected rank1 or hyper, which make the same weights", o->late);
+    if ((o->families & LP_LATE_HYPER) && !o->kind.width)
+        die(EXIT_USAGE, "--late %s: expected a wrn, not %s", o->late, o->net);
     check_ensemble(o);
     if (o->accumulate > 1 && o->families)
         die(EXIT_USAGE, "--accumulate %d: expected --late none with it, not %s", o->accumulate,
@@ -304,13 +309,14 @@ static void resume_options(options *o, const fact_file *from, int argc, char **a
         o->members = 0;
         if (strcmp(o->late, "none") == 0) o->late = "bn,head";
     }
-    int averaged = o->ema > 0 || (o->swa_from && o->swa_from <= o->t0);
+    int averaged = o->ema > 0 || (o->swa_from && o->swa_from <= o->t0), lookahead = o->lookahead;
     options_resume(from, branch, argc, argv, &list);
     if (!branch) return;
-    if (averaged && strcmp(o->late, "none") == 0)
+    o->begun_mean = averaged || lookahead;
+    if ((averaged || (lookahead && o->lookahead != lookahead)) && strcmp(o->late, "none") == 0)
         die(EXIT_USAGE,
-            "--branch %s: it has averaged weights already (--ema, --swa-from), with which "
-            "a branch with --late none would go on",
+            "--branch %s: it has averaged weights already (--ema, --swa-from, --lookahead), with "
+            "which a branch with --late none would go on",
             from->path);
     if (fact_number(from, "place.first") != 0 || o->t0 != (int)fact_number(from, "place.epoch") - 1)
         die(EXIT_USAGE, "--branch %s: expected a checkpoint at the end of epoch %d (--t0)",
@@ -406,7 +412,7 @@ static lp_desc describe_net(const options *o)
     desc.late.gamma = (float)o->gamma;
     desc.optim_base.weight_decay = (float)o->decay;
     desc.optim_late.weight_decay = (float)o->decay_late;
-    desc.swa = o->swa_from > 0 || o->ema > 0 || o->lookahead;
+    desc.swa = o->swa_from > 0 || o->ema > 0 || o->lookahead || o->begun_mean;
     desc.direct_conv = o->direct_conv;
     desc.recompute = o->recompute;
     desc.graph_bytes = net_graph_bytes(o->kind);
@@ -449,7 +455,9 @@ static void print_setup(const options *o, const trainer *t, const char *name)
     printf("%s, %d training and %d test images%s\n", name, t->train->count, t->test->count,
            o->half ? " at half size" : "");
     printf("%s, %ld parameters", o->net, (long)info.parameters);
-    if (o->families) printf(", %ld of them late-phase: %d members", (long)info.late, o->members);
+    if (o->families)
+        printf(", %ld of them late-phase: %d member%s", (long)info.late, o->members,
+               o->members > 1 ? "s" : "");
     if (o->families && !o->files.eval) printf(" after epoch %d", o->t0);
     if (o->accumulate > 1)
         printf(", after epoch %d a step for %d minibatches", o->t0, o->accumulate);
@@ -492,6 +500,12 @@ static double tests_of(const options *o)
            + (2 * members + 1 + mc) * (1 + (o->swa_from > 0 || o->ema > 0));
 }
 
+/* The first epoch with Lookahead: of the late phase, or of this run. */
+static int lookahead_begins(const options *o)
+{
+    return o->families || o->files.branch ? o->t0 + 1 : 1;
+}
+
 /* All epochs, from the trainer's place on. */
 static void train_all(trainer *t, const options *o, FILE *csv)
 {
@@ -505,9 +519,11 @@ static void train_all(trainer *t, const options *o, FILE *csv)
             t->at_t0 = t->last;
             trainer_check(t, lp_late_begin(t->net));
         }
+        if (o->lookahead && epoch == lookahead_begins(o) && t->first == 0)
+            trainer_check(t, lp_lookahead(t->net, LOOKAHEAD_ALPHA));
         t->parts = epoch <= o->t0 ? 1 : o->accumulate;
         t->ema = o->families && epoch <= o->t0 ? 0 : o->ema;
-        t->lookahead = o->lookahead;
+        t->lookahead = epoch < lookahead_begins(o) ? 0 : o->lookahead;
         double lr =
             (double)lp_lr_linear((float)o->lr, (float)o->lr_end, o->lr_from, o->lr_to, epoch - 1);
         snprintf(t->bar.phase, sizeof t->bar.phase, "epoch %d/%d", epoch, o->common.epochs);
@@ -782,6 +798,7 @@ int main(int argc, char **argv)
     data_set         *d = read_data(&o);
     file_options      files = o.files;
     choose_members(&o, d->train.count);
+    if (!o.families && !o.files.eval) late_note_unused(argc, argv, o.common.quiet);
     table r = { &o, d->name, csv_append(o.results, header), NULL };
     if (o.ensemble > 1)
         r.deep =

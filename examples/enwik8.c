@@ -461,8 +461,8 @@ static void print_setup(const run *r, const char *name)
     printf("%d x %d units, embedding %d, %ld parameters", o->layers, o->units, o->embedding,
            (long)info.parameters);
     if (has_members(o))
-        printf(", %ld of them late-phase: %d members after %s %d", (long)info.late, o->members,
-               o->steps ? "step" : "epoch", o->t0);
+        printf(", %ld of them late-phase: %d member%s after %s %d", (long)info.late, o->members,
+               o->members > 1 ? "s" : "", o->steps ? "step" : "epoch", o->t0);
     printf("\n%s, %d thread%s, %.0f MB\n", lp_isa_name(info.isa), o->common.threads,
            o->common.threads > 1 ? "s" : "", (double)info.bytes / 1e6);
     fflush(stdout);

@@ -375,6 +375,20 @@ static inline int late_choose(long long t0, long long minibatches, int most, int
     return members;
 }
 
+/* A sentence on stderr about what the command line says of copies, where there are none. */
+static inline void late_note_unused(int argc, char **argv, int quiet)
+{
+    static const char *const names[] = { "--members", "--sigma0", "--gamma", "--wd-late" };
+    char                     list[64] = "";
+    for (size_t n = 0; n < sizeof names / sizeof *names; n++)
+        for (int i = 1; i < argc; i++)
+            if (strcmp(argv[i], names[n]) == 0 && !strstr(list, names[n]))
+                snprintf(list + strlen(list), sizeof list - strlen(list), "%s%s", *list ? ", " : "",
+                         names[n]);
+    if (*list && !quiet)
+        fprintf(stderr, "note: %s: without effect, for there are no copies\n", list);
+}
+
 /* A sentence on stderr about a given number of members that leaves too few turns. */
 static inline void late_note_turns(const lp_net *net, int members, long long minibatches)
 {

@@ -252,9 +252,12 @@ make_plan() {
                       for (j = 1; j <= n; j++) needed[base[j]] = 1
                   } }
               for (i = 1; i <= NR; i++) if (keep[i]) print line[i] }' "$STATE/plan.all.$$" >"$plan"
+    [ $mode = list ] || [ $mode = take ] || write_plan
+    rm "$STATE/plan.all.$$"
+}
+write_plan() {
     { echo group,run,method; cut -d'|' -f1-3 "$STATE/plan.all.$$" | tr '|' ,; } >"$STATE/plan.csv.$$"
     mv "$STATE/plan.csv.$$" "$RESULTS/plan.csv"
-    rm "$STATE/plan.all.$$"
 }
 
 # ------------------------------------------------------------------------------- one run

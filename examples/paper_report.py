@@ -857,8 +857,9 @@ svg .level { stroke: var(--soft); stroke-width: 1; stroke-dasharray: 3 4; }
 def summary(tables):
     """What is done, and what was made by other code."""
     spent = duration(sum(run["seconds"] or 0 for run in tables.grid))
-    text = f"<p>{len(tables.grid)} of {max(len(tables.plan), len(tables.grid))} runs are done, in {spent}.</p>"
     done = {run["run"] for run in tables.grid}
+    all_ = done | {row["run"] for row in tables.plan}
+    text = f"<p>{len(done)} of {len(all_)} runs are done, in {spent}.</p>"
     open_ = [row["run"] for row in tables.plan if row["run"] not in done]
     if open_:
         text += (f'<details><summary>Not run yet: {len(open_)}</summary>'

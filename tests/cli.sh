@@ -157,8 +157,8 @@ accept "validation" '^result' "$cifar" --data "$dir/varied" --net wrn-10-1 --epo
     --validation 8
 has "what is held out is not trained" '^cifar10, 32 training and 8 test images$'
 refuse "all images held out" 2 "--validation 40: expected fewer than the 40" run varied --validation 40
-refuse "two ways to make weights" 1 "rank1 and hyper" run good --late rank1,hyper
-refuse "no hypernetwork" 1 "no weight is made from templates" run good --late hyper --net resnet-8
+refuse "two ways to make weights" 2 "--late rank1,hyper: expected rank1 or hyper" run good --late rank1,hyper
+refuse "no hypernetwork" 2 "--late hyper: expected a wrn, not resnet-8" run good --late hyper --net resnet-8
 refuse "signs too late" 2 "--late batchensemble: expected --t0 0" run good --late batchensemble
 refuse "dropout in a ResNet" 2 "--dropout 0.1: expected a wrn" run good --dropout 0.1 --net resnet-8
 refuse "a step for two minibatches, with copies" 2 "--accumulate 2: expected --late none" run good --accumulate 2
@@ -364,6 +364,8 @@ says '^result .* late=bn,head'
 notes "a preset keeps its members" 1 "10 members learn from 0 minibatches each, of 3 after T0" \
     "$cifar" $short 2 --batch 16 --preset cifar10_bn
 says ': 10 members after epoch 1$'
+notes "options of copies without copies" 1 "--sigma0, --wd-late: without effect, for there are no copies" \
+    "$cifar" $short 2 --batch 16 --late none --wd-late 0.1 --sigma0 0.1
 notes "no note without a late phase" 0 "" "$cifar" $short 2 --batch 16 --late none
 notes "no note with one member" 0 "" "$cifar" $short 2 --batch 16 --members 1
 notes "--quiet" 0 "" "$cifar" $short 2 --batch 16 --members 2 --quiet
@@ -373,7 +375,7 @@ says ': 2 members after epoch 1$'
 notes "default, an epoch less" 1 "$((40 * enough - 40)) minibatches after T0" \
     "$cifar" $short "$enough" --t0 1 --batch 1
 notes "default T0 rounds up" 0 "" "$cifar" $short 4 --batch 16 --members 1
-says ': 1 members after epoch 3$'
+says ': 1 member after epoch 3$'
 steps() { "$enwik8" "$dir/letters.txt" --units 8 --embedding 4 --batch 4 --length 8 --threads 2 --steps "$@"; }
 notes "text: enough turns" 0 "" steps $((5 * least))
 says '^result .* late=rank1 .* members=2 '

@@ -154,6 +154,10 @@ check "a plain run that saves" "$cifar" $plain --late none --epochs 2 --save "$t
     --ema 0.9 --results "$t/rows" --run trunk
 cp "$t/model" "$t/before.model" && cp "$t/csv" "$t/before.csv" && cp "$t/rows" "$t/before.rows"
 check "its branch" "$cifar" --branch "$t/own" --members 2 --epochs 3
+check "its branch without averaging" "$cifar" --branch "$t/own" --members 2 --epochs 3 --ema 0
+check "a plain run with Lookahead" "$cifar" $plain --late none --epochs 2 --checkpoint "$t/ahead" --lookahead 3
+check "its branch: late-phase weights without it" "$cifar" --branch "$t/ahead" --members 2 --epochs 3 --lookahead 0
+check "its branch goes on with it" "$cifar" --branch "$t/ahead" --late none --epochs 3
 check "a branch leaves the model" cmp "$t/model" "$t/before.model"
 check "a branch leaves the course" cmp "$t/csv" "$t/before.csv"
 check "a branch leaves the results" cmp "$t/rows" "$t/before.rows"
@@ -191,6 +195,8 @@ refuse "what is no file" "/dev/null: expected a file" "$cifar" $plain --epochs 1
 refuse "one file for two" "another file" "$cifar" $plain --epochs 1 --t0 0 --save "$t/x" --checkpoint "$t/x"
 refuse "a branch over its trunk" "would take the place" "$cifar" --branch "$t/t0" --checkpoint "$t/t0"
 refuse "a plain branch with the mean of its trunk" "it has averaged weights already" "$cifar" --branch "$t/own" --late none --epochs 3
+refuse "a plain branch with SWA, from Lookahead" "it has averaged weights already .*--lookahead" \
+    "$cifar" --branch "$t/ahead" --late none --epochs 3 --lookahead 0 --swa-from 3
 refuse "a branch with nothing to do" "expected more than the 4" "$cifar" --branch "$t/t0" --members 2
 refuse "the other program's" "a checkpoint of enwik8" "$enwik8" --resume "$t/t0"
 refuse "eval without weights" "--eval" "$cifar" $plain --eval
