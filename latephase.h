@@ -153,17 +153,17 @@ int main(void)
    Why late, and why averaging works.  Copies that start together at T0 and share theta stay near
    to each other, where the loss is nearly quadratic: there the mean of the copies has less of the
    noise that each has from its own minibatches, and so a lower loss than they have on average.
-   Copies from the beginning may settle apart, where their mean is worth nothing: BatchEnsemble,
-   which starts with random signs, is an ensemble and must not be averaged.
+   Before that, while there is far to go, they only cost theta the steps that it needs.  Copies
+   that start apart (BatchEnsemble, by random signs) are an ensemble and must not be averaged.
 
    Choosing K, T0, gamma, rate.  T0 after 60 % of training; K = minibatches left / LP_TURNS_LEAST,
    at most 10, and no late phase if that is below 2; gamma 1 and the schedule of plain SGD.  After
    T0 theta takes one step per turn, K times fewer, each by the sum of K gradients: as in SGD with K
    times the batch and K times the rate.  With too few turns late-phase weights lose, copies or not;
-   a smaller gamma softens the first turns, but theta then goes too short a way.  They gain where
-   the net overfits, in likelihood (NLL); this K may cost accuracy there, and half of it is safer;
-   more weight decay on BatchNorm and head gained more there, with copies or with one.  Where the
-   net underfits, expect nothing.
+   a smaller gamma softens the first turns, but theta then goes too short a way.  With BatchNorm and
+   head they gain where the net overfits far, in likelihood (NLL); this K may cost accuracy there,
+   and half of it is safer; more weight decay on BatchNorm and head gained more there, with copies
+   or with one.  Where the net underfits, expect nothing.
 
    Averaging.  In evaluation BatchNorm is affine: a_k x + b_k with a_k = gamma_k / sqrt(v_k + eps),
    b_k = beta_k - mean_k a_k.  The mean of the K outputs is the affine map of the mean a and b, and

@@ -386,8 +386,9 @@ SWEEPS = (
      """More members average away more noise. But the shared weights take one step for every K
      minibatches, so they take K times fewer steps.""", None),
     ("start", "T0: when the late phase begins", "T0 (epoch)",
-     """From the very start (T0 = 0) the members drift apart before there is anything to share. The
-     paper finds that this is worse than plain training, and that late is better.""", None),
+     """From the very start (T0 = 0) the shared weights take a K-th of the steps all the way, while the
+     net has far to go. The paper finds that this is worse than plain training, and that late is
+     better.""", None),
     ("sigma", "\u03c3\u2080: the noise of the copies", "\u03c3\u2080",
      """At 0 the copies begin equal, and differ only by what they learn from. Above 0 each gets noise
      at T0, of that size relative to the weights.""", 0.0),
@@ -430,7 +431,8 @@ training images that were held out, not on the test set. K = 5 was chosen on the
 <p>For each seed, the net is trained once up to T0. SGD, SWA, EMA and the late phase all go on from
 that one state, so what differs arose after T0. Each difference is taken within a seed; the table has
 their mean ± its standard error. The bars in the figures reach two standard errors to each side: one
-that touches zero is no evidence. With few seeds the error itself is uncertain.</p>""",
+that touches zero is no evidence. One that does not is little: with three seeds the error itself is
+uncertain, and a difference must be 4.3 of its errors for 95 % (Student's t).</p>""",
     "curves": """<p>Until T0 there is one net. The curves go on with the test images after every epoch
 (means over seeds): plain SGD, the average of the late phase's members, and the nets that go into SWA,
 before they are averaged. A learning rate that does not fall to the end keeps those low.</p>""",
@@ -457,8 +459,9 @@ images rises. In a flat minimum it rises less. Flat minima are thought to genera
 averaging weights tends to find them.</p>""",
     "quadratic": """<p>The theory of the paper, on a problem that can be solved with a pencil: a
 quadratic loss with noisy gradients. SGD with a constant rate never reaches the minimum. It trembles
-around it, and what it is above it is its excess loss. The averaged late-phase weights tremble less, the less the
-more members there are. Points are simulated, with bars of two standard errors; the dashed line is
+around it, and what it is above it is its excess loss. With \u03b3 = 1/K the averaged late-phase
+weights tremble less, the less the more members there are (and go more slowly; with \u03b3 = 1, as in nearly all
+other runs here, they do neither). Points are simulated, with bars of two standard errors; the dashed line is
 the formula, for weights that are sums of a shared and a late-phase part. K = 1 is not SGD: there two
 weights share the step.</p>""",
     "text": """<p>A net reads a text byte by byte and guesses the next one. <b>Bits per character</b> is
