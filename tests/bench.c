@@ -1,10 +1,13 @@
 /* Benchmark of latephase.h: training and inference rates, GEMM, the cost of the late phase.
    Build: cc -O2 tests/bench.c -o bench -lpthread        Run: ./bench [--threads N] [--isa NAME]
-   [--direct] [--recompute] [WHAT ...] WHAT: sgemm, sgemm-MxNxK, conv (3x3, eight shapes; --direct:
-   no Winograd), conv1x1 (ResNet-50's, beside sgemm), conv-C-HW-N (channels, size, images), wrn-D-W-B (depth, width, batch; --recompute:
-   less memory), resnet-D-B and densenet-D-B (224x224 or -SIDE, 1,000 classes), lstm-U-B-L (units, batch, length), files (saving and loading; writes here), late
-   (WRN-16-1: late-phase against plain minibatches; and late-lstm: LSTM-500, the same with rank-1
-   weights), late-weights (WRN-16-4: rank-1 and hypernetwork against plain minibatches).  Every line is for machines: result key=value ...
+   [--direct] [--recompute] [WHAT ...]
+   WHAT: sgemm, sgemm-MxNxK, conv (3x3, eight shapes; --direct: no Winograd), conv1x1 (ResNet-50's,
+   beside sgemm), conv-C-HW-N (channels, size, images), wrn-D-W-B (depth, width, batch;
+   --recompute: less memory), resnet-D-B and densenet-D-B (224x224 or -SIDE, 1,000 classes),
+   lstm-U-B-L (units, batch, length), files (saving and loading; writes here), late (WRN-16-1:
+   late-phase against plain minibatches; and late-lstm: LSTM-500, the same with rank-1 weights),
+   late-weights (WRN-16-4: rank-1 and hypernetwork against plain minibatches), dropout (the same for
+   dropout of 0.3).  Every line is for machines: result key=value ...
    In WebAssembly (small batches: see the limit of 32-bit machines in lpi_check_size):
    clang --target=wasm32-wasi -O2 -msimd128 -DLP_NO_THREADS tests/bench.c -o bench.wasm
    node --no-warnings tests/wasi.mjs bench.wasm --threads 1 --isa vector wrn-16-1-16 */
@@ -114,6 +117,11 @@ static lp_tensor *wrn(lp_net *net, lp_tensor *x, int depth, int width, int class
     return lp_wrn(net, x, depth, width, classes, 0);
 }
 
+static lp_tensor *wrn_dropout(lp_net *net, lp_tensor *x, int depth, int width, int classes)
+{
+    return lp_wrn(net, x, depth, width, classes, 0.3f);
+}
+
 static lp_tensor *resnet(lp_net *net, lp_tensor *x, int depth, int width, int classes)
 {
     (void)width;
@@ -186,14 +194,14 @@ static void bench_photographs(lp_desc desc, int dense, int depth, int batch, int
                  build_images(desc, side, 1000, batch, dense ? densenet : resnet, depth, 0));
 }
 
-/* Nets a, in the late phase, and b, with one model: median of 11 ratios, each of one turn of both
+/* Nets a, in its late phase if it has one, and b, with one model: median of 11 ratios, each of one turn of both
    nets in alternation; and the memory that the copies cost. */
-static void bench_pair(const char *name, model a, model b)
+static void bench_pair(const char *what, const char *name, model a, model b)
 {
     double ratio[11];
     int    members;
     train_seconds(&a), train_seconds(&b);
-    lp_late_begin(a.net);
+    if (lp_get_info(a.net).late) lp_late_begin(a.net);
     members = lp_get_info(a.net).members;
     for (int r = 0; r < 11; r++) {
         double ta = 0, tb = 0;
@@ -202,9 +210,9 @@ static void bench_pair(const char *name, model a, model b)
     }
     qsort(ratio, 11, sizeof ratio[0], by_value);
     double more = (double)lp_get_info(a.net).bytes / (double)lp_get_info(b.net).bytes;
-    printf("result bench=late net=%s members=%d pairs=11 cost_ratio=%.4f min=%.4f max=%.4f "
+    printf("result bench=%s net=%s members=%d pairs=11 cost_ratio=%.4f min=%.4f max=%.4f "
            "memory_ratio=%.4f\n",
-           name, members, ratio[5], ratio[0], ratio[10], more);
+           what, name, members, ratio[5], ratio[0], ratio[10], more);
     fflush(stdout);
     drop(&a), drop(&b);
 }
@@ -214,7 +222,7 @@ static void bench_late_wrn(lp_desc desc)
 {
     lp_desc late = desc;
     late.late = lp_late_default(10);
-    bench_pair("wrn-16-1", build_wrn(late, 16, 1, 128), build_wrn(desc, 16, 1, 128));
+    bench_pair("late", "wrn-16-1", build_wrn(late, 16, 1, 128), build_wrn(desc, 16, 1, 128));
 }
 
 /* The families that make weights of other weights, K = 2, against plain training. */
@@ -226,8 +234,15 @@ static void bench_late_weights(lp_desc desc)
         lp_desc late = desc;
         late.late.families = family[i];
         late.late.members = 2;
-        bench_pair(name[i], build_wrn(late, 16, 4, 128), build_wrn(desc, 16, 4, 128));
+        bench_pair("late", name[i], build_wrn(late, 16, 4, 128), build_wrn(desc, 16, 4, 128));
     }
+}
+
+/* Dropout within the blocks, against none. */
+static void bench_dropout(lp_desc desc)
+{
+    bench_pair("dropout", "wrn-16-4", build_images(desc, 32, 10, 128, wrn_dropout, 16, 4),
+               build_wrn(desc, 16, 4, 128));
 }
 
 /* One 3x3 convolution, stride 1, c -> c channels, the three passes, in GFLOP/s of the direct
@@ -370,7 +385,7 @@ static void bench_late_lstm(lp_desc desc)
     lp_desc late = desc;
     late.late.families = desc.late.families = LP_LATE_RANK1;
     late.late.members = 5;
-    bench_pair("lstm-500", build_lstm(late, 500, 50, 100), build_lstm(desc, 500, 50, 100));
+    bench_pair("late", "lstm-500", build_lstm(late, 500, 50, 100), build_lstm(desc, 500, 50, 100));
 }
 
 static void bench_lstm(lp_desc desc, int units, int batch, int length)
@@ -464,6 +479,7 @@ int main(int argc, char **argv)
         else if (strcmp(argv[i], "late") == 0) bench_late_wrn(desc), bench_late_lstm(desc), done++;
         else if (strcmp(argv[i], "files") == 0) bench_files(desc), done++;
         else if (strcmp(argv[i], "late-lstm") == 0) bench_late_lstm(desc), done++;
+        else if (strcmp(argv[i], "dropout") == 0) bench_dropout(desc), done++;
         else if (strcmp(argv[i], "late-weights") == 0) bench_late_weights(desc), done++;
         else if (sscanf(argv[i], "wrn-%d-%d-%d", &d, &w, &b) == 3) bench_wrn(desc, d, w, b), done++;
         else if (sscanf(argv[i], "resnet-%d-%d-%d", &d, &b, &side) >= 2)
@@ -473,12 +489,12 @@ int main(int argc, char **argv)
         else if (sscanf(argv[i], "lstm-%d-%d-%d", &d, &w, &b) == 3)
             bench_lstm(desc, d, w, b), done++;
         else {
-            fprintf(
-                stderr,
-                "bench: unknown argument %s; expected --threads N, --isa NAME, sgemm, conv, "
-                "conv1x1, conv-C-HW-N, --direct, --recompute, files, late, late-lstm, "
-                "late-weights, wrn-D-W-B, resnet-D-B[-SIDE], densenet-D-B[-SIDE] or lstm-U-B-L\n",
-                argv[i]);
+            fprintf(stderr,
+                    "bench: unknown argument %s; expected --threads N, --isa NAME, sgemm, conv, "
+                    "conv1x1, conv-C-HW-N, --direct, --recompute, files, late, late-lstm, "
+                    "late-weights, dropout, wrn-D-W-B, resnet-D-B[-SIDE], densenet-D-B[-SIDE] or "
+                    "lstm-U-B-L\n",
+                    argv[i]);
             return 2;
         }
     }
