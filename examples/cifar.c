@@ -235,6 +235,12 @@ static void check_ensemble(const options *o)
             o->ensemble);
 }
 
+/* The families of a list that make weights of other weights, and so other parameters. */
+static unsigned late_shape(const char *list)
+{
+    return late_parse(list, LATE_ALL) & (LP_LATE_RANK1 | LP_LATE_HYPER);
+}
+
 static void check_options(options *o)
 {
     common_check(&o->common);
@@ -247,7 +253,7 @@ static void check_options(options *o)
     o->families = late_parse(o->late, LATE_ALL);
     o->signs = (o->families & LATE_SIGNS) != 0;
     o->families &= ~(unsigned)LATE_SIGNS;
-    o->shape = o->families & (LP_LATE_RANK1 | LP_LATE_HYPER);
+    o->shape = late_shape(o->late);
     if (o->signs && o->t0 != 0 && !o->files.eval)
         die(EXIT_USAGE, "--late %s: expected --t0 0 with it: its signs are those of the beginning",
             o->late);
@@ -304,6 +310,7 @@ static void resume_options(options *o, const fact_file *from, int argc, char **a
     option_list list = list_options(o);
     int         branch = o->files.branch != NULL;
     options_of_file(from, branch, &list);
+    const char *made = o->late;
     if (branch) {
         o->t0 = (int)fact_number(from, "place.epoch") - 1;
         o->members = 0;
@@ -313,6 +320,11 @@ static void resume_options(options *o, const fact_file *from, int argc, char **a
     options_resume(from, branch, argc, argv, &list);
     if (!branch) return;
     o->begun_mean = averaged || lookahead;
+    if (late_shape(o->late) != late_shape(made))
+        die(EXIT_USAGE,
+            "--late %s: expected the factors or templates, or none, of the run that --branch %s is "
+            "of, which had --late %s (begin with --late rank1 --members 1, for example)",
+            o->late, from->path, made);
     if ((averaged || (lookahead && o->lookahead != lookahead)) && strcmp(o->late, "none") == 0)
         die(EXIT_USAGE,
             "--branch %s: it has averaged weights already (--ema, --swa-from, --lookahead), with "

@@ -197,6 +197,8 @@ refuse "a branch over its trunk" "would take the place" "$cifar" --branch "$t/t0
 refuse "a plain branch with the mean of its trunk" "it has averaged weights already" "$cifar" --branch "$t/own" --late none --epochs 3
 refuse "a plain branch with SWA, from Lookahead" "it has averaged weights already .*--lookahead" \
     "$cifar" --branch "$t/ahead" --late none --epochs 3 --lookahead 0 --swa-from 3
+refuse "a branch with factors, from none" "--late rank1: expected the factors or templates, or none, .* --late none" \
+    "$cifar" --branch "$t/t0" --late rank1 --epochs 5
 refuse "a branch with nothing to do" "expected more than the 4" "$cifar" --branch "$t/t0" --members 2
 refuse "the other program's" "a checkpoint of enwik8" "$enwik8" --resume "$t/t0"
 refuse "eval without weights" "--eval" "$cifar" $plain --eval
