@@ -285,6 +285,32 @@ static inline void options_resume(const fact_file *f, int branch, int argc, char
     free(before);
 }
 
+/* csv_open for a resumed run: the rows up to number `last` in the first column stay as they are, what
+   follows them is cut off, for it will be written again.  A run that is killed here loses nothing. */
+static inline FILE *csv_reopen(const char *path, const char *header, double last)
+{
+    struct stat info;
+    char        row[1024] = "";
+    int         file = path && stat(path, &info) == 0 && S_ISREG(info.st_mode);
+    FILE       *csv = file ? fopen(path, "r+b") : NULL;
+    if (csv && !fgets(row, sizeof row, csv)) row[0] = 0;
+    if (!strchr(row, '\n')) { /* none yet, or no file, or a header that was cut off */
+        if (csv) fclose(csv);
+        return csv_open(path, header);
+    }
+    row[strcspn(row, "\r\n")] = 0;
+    if (strcmp(row, header) != 0)
+        die(EXIT_USAGE, "%s: its first line is '%.60s', expected '%.60s'", path, row, header);
+    long size;
+    do {
+        size = ftell(csv);
+        if (!fgets(row, sizeof row, csv)) row[0] = 0;
+    } while (strchr(row, '\n') && strtod(row, NULL) <= last);
+    if (DISK_CUT(csv, size) != 0 || fclose(csv) != 0 || !(csv = fopen(path, "a")))
+        die(EXIT_USAGE, "%s: cannot write: %s", path, strerror(errno));
+    return csv;
+}
+
 /* ------------------------------------------------------------------- an orderly end */
 
 static volatile sig_atomic_t stop_signal; /* the signal that asked to stop, or 0 */

@@ -38,6 +38,7 @@
 #ifndef LIBRARY_APART
 #define LP_IMPLEMENTATION
 #endif
+#include "disk.h"
 #include "../latephase.h"
 #include "options.h"
 #include "progress.h"

@@ -3,7 +3,8 @@
 
    The hooks by which lp_save_weights and lp_save_state put a whole file into its place, so that it is
    there after a power cut too: flush a file, flush a directory, replace a file.  POSIX and Windows;
-   elsewhere the defaults of latephase.h hold. */
+   elsewhere the defaults of latephase.h hold.  And DISK_CUT(file, bytes), which leaves so many bytes
+   of an open file: 0 when done. */
 
 #ifndef EXAMPLES_DISK_H
 #define EXAMPLES_DISK_H
@@ -15,6 +16,7 @@
 #include <io.h>
 
 #define LP_FSYNC(file) _commit(_fileno(file))
+#define DISK_CUT(file, bytes) _chsize(_fileno(file), bytes)
 #elif defined(__unix__) || defined(__APPLE__)
 #include <errno.h>
 #include <fcntl.h>
@@ -45,6 +47,9 @@ static inline int disk_replace(const char *from, const char *to)
 #define LP_FSYNC(file) fsync(fileno(file))
 #define LP_FSYNC_DIR(path) disk_flush_directory(path)
 #define LP_REPLACE(from, to) disk_replace(from, to)
+#define DISK_CUT(file, bytes) ftruncate(fileno(file), bytes)
+#else
+#define DISK_CUT(file, bytes) -1
 #endif
 
 #endif

@@ -450,32 +450,6 @@ static inline FILE *csv_open(const char *path, const char *header)
     return csv;
 }
 
-/* The same for a resumed run: the rows up to number `last` in the first column stay; what comes
-   after it will be written again. */
-static inline FILE *csv_reopen(const char *path, const char *header, double last)
-{
-    FILE *old = path ? fopen(path, "r") : NULL;
-    char *rows = NULL, row[1024];
-    long  size = 0, used = 0;
-    if (!old) return csv_open(path, header);
-    if (fseek(old, 0, SEEK_END) == 0) size = ftell(old);
-    rows = (char *)allocate((size_t)(size > 0 ? size : 0) + 1, 1);
-    rewind(old);
-    for (int first = 1; fgets(row, sizeof row, old); first = 0) {
-        size_t n = strlen(row);
-        if (first || !n || row[n - 1] != '\n' || strtod(row, NULL) > last) continue;
-        if (used + (long)n > size) break;
-        memcpy(rows + used, row, n + 1);
-        used += (long)n;
-    }
-    fclose(old);
-    FILE *csv = csv_open(path, header);
-    fwrite(rows, 1, (size_t)used, csv);
-    csv_flush(csv, path);
-    free(rows);
-    return csv;
-}
-
 /* A name that may stand in a table, a CSV file and a result line. */
 static inline int is_plain_name(const char *name, size_t n)
 {

@@ -170,6 +170,22 @@ check "a checkpoint is a model" "$enwik8" --weights "$t/text.t0" --generate 10
 check "branch: the same result" same_result "$t/whole" "$t/out"
 check "branch: the same model" cmp "$t/branch" "$t/planned"
 
+# The course of a resumed run: what is beyond the checkpoint, or was not written to its end, is cut off; the
+# rows before are never written again, so that a kill at that moment loses none.
+kept="$t/kept.csv"
+check "a run with a course" "$cifar" $plain --late none --epochs 2 --csv "$kept" --checkpoint "$t/kept.ck"
+cp "$kept" "$t/two.csv"
+{ cat "$t/two.csv"; echo "3,0.1,1.5,20.0000,2.000000,1,9.000"; printf '4,0.1,1.'; } >"$kept"
+ln "$kept" "$t/same.csv"
+check "it goes on" "$cifar" --resume "$t/kept.ck" --epochs 3
+check "in the same file" cmp "$kept" "$t/same.csv"
+check "after the same rows" sh -c "head -n 3 $kept | cmp - $t/two.csv"
+check "with one of epoch 3, and no other" sh -c "[ \$(wc -l <$kept) = 4 ] && tail -n 1 $kept | grep -q '^3,' && ! grep -q '9.000$' $kept"
+cp "$kept" "$t/three.csv"
+full_disk() { (ulimit -f 0; trap '' XFSZ; "$cifar" --resume "$t/kept.ck" --epochs 4 >/dev/null 2>&1); [ $? = 2 ]; }
+check "where nothing can be written it ends" full_disk
+check "... and no row is lost" cmp "$kept" "$t/three.csv"
+
 # refuse NAME WORDS COMMAND...: code 2 and a sentence with these words.
 refuse() {
     name=$1 words=$2
@@ -189,6 +205,9 @@ head -c 100000 "$t/t0" >"$t/cut"
 refuse "cut" "is it cut off" "$cifar" --resume "$t/cut"
 head -c 921900 "$t/data/data_batch_1.bin" | tail -c +3074 >"$t/fewer" && mkdir "$t/other" \
     && cp "$t/fewer" "$t/other/data_batch_1.bin" && cp "$t/fewer" "$t/other/test_batch.bin"
+echo "a,b" >"$t/foreign.csv"
+refuse "the course of something else" "its first line is 'a,b', expected 'epoch,lr" "$cifar" --resume "$t/kept.ck" \
+    --epochs 4 --csv "$t/foreign.csv"
 refuse "other images" "not the images" "$cifar" --resume "$t/t0" --data "$t/other"
 refuse "another net's weights" "conv1.weight" "$cifar" $plain --net wrn-10-2 --epochs 1 --t0 0 --weights "$t/planned"
 refuse "what is no file" "/dev/null: expected a file" "$cifar" $plain --epochs 1 --t0 0 --save /dev/null
