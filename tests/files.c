@@ -1450,6 +1450,7 @@ static void dirty_stack(void)
 {
     volatile char bytes[6000];
     for (int i = 0; i < 6000; i++) bytes[i] = 'J';
+    (void)bytes[0];
 }
 
 /* Breaks when the sentence about a file of which a read failed names half a tensor, or bytes that

@@ -5,6 +5,7 @@
 #ifndef _POSIX_C_SOURCE
 #define _POSIX_C_SOURCE 200809L
 #endif
+#include "../examples/disk.h"
 #include "../latephase.h"
 #include "../examples/options.h"
 #include "../examples/progress.h"
