@@ -573,8 +573,9 @@ LP_API lp_status lp_swa_swap(lp_net *net);
    the first step, after lp_late_begin, and after every k-th step, in a late phase every k-th turn,
    k about 5 to 10.  For theta and each phi_k slow += alpha (w - slow), w = slow, alpha in (0, 1],
    usually 0.5; the first call, and that after lp_late_begin, takes slow = w.  Momentum and running
-   statistics stay as they are.  LP_ERR_ORDER amid a turn, and where lp_step is refused.  slow is
-   kept in the place of the mean of lp_swa_add or lp_ema_add: a phase has only one of the three. */
+   statistics stay as they are; end training with a call, for between two calls w runs ahead.
+   LP_ERR_ORDER amid a turn, and where lp_train_step is refused.  slow is kept in the place of the
+   mean of lp_swa_add or lp_ema_add: a phase has only one of the three. */
 LP_API lp_status lp_lookahead(lp_net *net, float alpha);
 #endif
 

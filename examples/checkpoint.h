@@ -291,14 +291,16 @@ static inline FILE *csv_reopen(const char *path, const char *header, double last
 {
     struct stat info;
     char        row[1024] = "";
-    int         file = path && stat(path, &info) == 0 && S_ISREG(info.st_mode);
-    FILE       *csv = file ? fopen(path, "r+b") : NULL;
-    if (csv && !fgets(row, sizeof row, csv)) row[0] = 0;
-    if (!strchr(row, '\n')) { /* none yet, or no file, or a header that was cut off */
-        if (csv) fclose(csv);
+    if (!path || stat(path, &info) != 0 || !S_ISREG(info.st_mode)) return csv_open(path, header);
+    FILE *csv = fopen(path, "r+b");
+    if (!csv || (!fgets(row, sizeof row, csv) && ferror(csv)))
+        die(EXIT_USAGE, "%s: cannot be read and written: %s", path, strerror(errno));
+    size_t n = strcspn(row, "\r\n");
+    if (!row[n] && strncmp(row, header, n) == 0) { /* empty, or killed amid the header */
+        fclose(csv);
         return csv_open(path, header);
     }
-    row[strcspn(row, "\r\n")] = 0;
+    row[n] = 0;
     if (strcmp(row, header) != 0)
         die(EXIT_USAGE, "%s: its first line is '%.60s', expected '%.60s'", path, row, header);
     long size;
@@ -306,6 +308,7 @@ static inline FILE *csv_reopen(const char *path, const char *header, double last
         size = ftell(csv);
         if (!fgets(row, sizeof row, csv)) row[0] = 0;
     } while (strchr(row, '\n') && strtod(row, NULL) <= last);
+    errno = 0; /* where files cannot be cut */
     if (DISK_CUT(csv, size) != 0 || fclose(csv) != 0 || !(csv = fopen(path, "a")))
         die(EXIT_USAGE, "%s: cannot write: %s", path, strerror(errno));
     return csv;

@@ -72,10 +72,11 @@ typedef struct options {
     double         test_share; /* of own pictures */
     double         lr, lr_from, lr_to, lr_end, sigma0, gamma, decay, decay_late, ema, dropout;
     net_kind       kind;
-    unsigned       families;   /* LP_LATE_...; 0: no late phase */
-    unsigned       shape;      /* those of them that change the net's parameters */
-    int            signs;      /* BatchEnsemble */
-    int            begun_mean; /* --branch of a run with averaged weights */
+    unsigned       families; /* LP_LATE_...; 0: no late phase */
+    unsigned       shape;    /* those of them that change the net's parameters */
+    int            signs;    /* BatchEnsemble */
+    int            plain;    /* resumed: choose_members had found no late phase */
+    int            begun_mean, begun_lookahead; /* --branch of a run with averaged weights */
 } options;
 
 /* The published configurations (von Oswald et al. 2021 and its code); all with lr 0.1, batch
@@ -172,7 +173,8 @@ static option_list list_options(options *o)
                     "or a moving average of weights with decay D, in a late phase; 0: none",
                     &o->ema, 0, 0.999999),
         option_int("--lookahead", "N",
-                   "or Lookahead, in a late phase: every N steps half the way back; 0: none",
+                   "or Lookahead (in a late phase, if there is one): every N steps half the way "
+                   "back; 0: none",
                    &o->lookahead, 0, 1000),
         option_real("--dropout", "P", "dropout within the blocks of a wrn", &o->dropout, 0, 0.99),
         option_int("--mc-dropout", "N", "also the mean of N predictions with dropout",
@@ -311,25 +313,23 @@ static void resume_options(options *o, const fact_file *from, int argc, char **a
     int         branch = o->files.branch != NULL;
     options_of_file(from, branch, &list);
     const char *made = o->late;
+    char        text[8];
     if (branch) {
         o->t0 = (int)fact_number(from, "place.epoch") - 1;
         o->members = 0;
         if (strcmp(o->late, "none") == 0) o->late = "bn,head";
     }
-    int averaged = o->ema > 0 || (o->swa_from && o->swa_from <= o->t0), lookahead = o->lookahead;
+    o->begun_mean = branch && (o->ema > 0 || o->swa_from || o->lookahead);
+    o->begun_lookahead = o->lookahead;
+    o->plain = !branch && fact_text(from, "late.none", text, sizeof text);
     options_resume(from, branch, argc, argv, &list);
     if (!branch) return;
-    o->begun_mean = averaged || lookahead;
     if (late_shape(o->late) != late_shape(made))
         die(EXIT_USAGE,
-            "--late %s: expected the factors or templates, or none, of the run that --branch %s is "
-            "of, which had --late %s (begin with --late rank1 --members 1, for example)",
+            "--late %s: the checkpoint %s was made with --late %s, and a branch can neither add "
+            "nor "
+            "drop rank1 or hyper (begin with --late rank1 --members 1, for example)",
             o->late, from->path, made);
-    if ((averaged || (lookahead && o->lookahead != lookahead)) && strcmp(o->late, "none") == 0)
-        die(EXIT_USAGE,
-            "--branch %s: it has averaged weights already (--ema, --swa-from, --lookahead), with "
-            "which a branch with --late none would go on",
-            from->path);
     if (fact_number(from, "place.first") != 0 || o->t0 != (int)fact_number(from, "place.epoch") - 1)
         die(EXIT_USAGE, "--branch %s: expected a checkpoint at the end of epoch %d (--t0)",
             from->path, o->t0);
@@ -401,7 +401,7 @@ static long long minibatches_after_t0(const options *o, int images)
 static void choose_members(options *o, int images)
 {
     long long left = minibatches_after_t0(o, images);
-    if (o->files.eval && o->members < 2) o->members = 1;
+    if ((o->files.eval && o->members < 2) || o->plain) o->members = 1;
     else if (o->members || !o->families) return;
     else o->members = late_choose(o->t0, left, 10, o->common.quiet);
     if (o->members > 1) return;
@@ -531,7 +531,7 @@ static void train_all(trainer *t, const options *o, FILE *csv)
             t->at_t0 = t->last;
             trainer_check(t, lp_late_begin(t->net));
         }
-        if (o->lookahead && epoch == lookahead_begins(o) && t->first == 0)
+        if (o->lookahead && epoch == lookahead_begins(o) && t->first == 0 && !trainer_has_mean(t))
             trainer_check(t, lp_lookahead(t->net, LOOKAHEAD_ALPHA));
         t->parts = epoch <= o->t0 ? 1 : o->accumulate;
         t->ema = o->families && epoch <= o->t0 ? 0 : o->ema;
@@ -722,6 +722,7 @@ static void describe_run(options *o, const trainer *t, const facts *about, check
     fact_add(&keep->fixed, "data.train", "%d %016llx", t->train->count,
              (unsigned long long)image_set_hash(t->train));
     fact_add(&keep->fixed, "program", "cifar");
+    if (o->shape && !o->families) fact_add(&keep->fixed, "late.none", "1");
     fact_add(&keep->fixed, "data.test", "%d", t->test->count);
 }
 
@@ -747,6 +748,12 @@ static void load(trainer *t, const options *o)
     if (o->files.weights)
         model_load(o->files.weights, t->net, o->files.eval && o->families ? o->members : 1);
     if (from) resume(t, o, from);
+    if (!o->begun_mean || o->families || !trainer_has_mean(t)) return;
+    if (!o->lookahead || o->lookahead != o->begun_lookahead)
+        die(EXIT_USAGE,
+            "--branch %s: it has averaged weights already (--ema, --swa-from, --lookahead), with "
+            "which a branch without a late phase would go on",
+            from);
 }
 
 static void print_confusion(trainer *t, const data_set *d, int which)

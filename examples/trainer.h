@@ -198,7 +198,13 @@ static inline double train_minibatch(trainer *t, int epoch, int rows, double lr)
     return sum;
 }
 
-/* Lookahead, if so many steps of theta have been done again. */
+/* Have averaged weights been begun?  The net needs lp_desc.swa. */
+static inline int trainer_has_mean(const trainer *t)
+{
+    return lp_swa_swap(t->net) == LP_OK && lp_swa_swap(t->net) == LP_OK;
+}
+
+/* Lookahead, if so many steps of theta have been done again, counted from the first of all. */
 static inline void train_lookahead(trainer *t)
 {
     lp_info now = lp_get_info(t->net);

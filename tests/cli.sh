@@ -85,10 +85,10 @@ accept "all families, SWA" '^result dataset=cifar10 net=wrn-10-1 late=full' run 
 accept "EMA" '^result' run good --late full --ema 0.9
 if grep -q '^averaged model, EMA ' "$dir/out"; then ok; else bad "the table has a row for EMA"; fi
 accept "Lookahead" '^result' run varied --csv "$dir/lookahead.csv" --lookahead 1 --save "$dir/lookahead.st"
-if [ "$(cut -d, -f1-6 "$dir/lookahead.csv")" = "$(cat "$dir/plain")" ]; then bad "--lookahead changes the result"; else ok; fi
+if [ ! -s "$dir/lookahead.csv" ] || [ "$(cut -d, -f1-6 "$dir/lookahead.csv")" = "$(cat "$dir/plain")" ]; then bad "--lookahead changes the result"; else ok; fi
 has() { if grep -qE -e "$2" "$dir/out"; then ok; else bad "$1: no line $2"; fi; }
 saved() { file=$1; shift; "$cifar" --data "$dir/varied" --quiet --batch 16 --eval --weights "$dir/$file" "$@"; }
-accept "the model of Lookahead, whose file has its options" '^result' saved lookahead.st
+accept "the model of Lookahead" '^result' saved lookahead.st
 accept "rank-1 factors" '^result .*late=rank1,bn ' run varied --late rank1,bn --save "$dir/rank1m.st" --save-members
 accept "a saved net with factors and members" '^result .*late=rank1,bn ' saved rank1m.st
 has "its members" '^members 1..2 '

@@ -102,7 +102,7 @@ linking() {
     try "library" cc -O0 -I. -c "$t/impl.c" -o "$t/i.o"
     try "two files" sh -c "cc -I. $t/use.c $t/i.o -o $t/l1 -lpthread && $t/l1"
     try "LP_REAL in one of two files: refused" sh -c \
-        "cc -DLP_REAL=double -I. $t/use.c $t/i.o -o $t/l1 -lpthread 2>&1 | grep -q 'undefined.*lp_create_real'"
+        "LC_ALL=C cc -DLP_REAL=double -I. $t/use.c $t/i.o -o $t/l1 -lpthread 2>&1 | grep -q 'undefined.*lp_create_real'"
     if has g++; then try "C++ uses C" sh -c "g++ -I. $t/use.cc $t/i.o -o $t/l3 -lpthread && $t/l3"
     else skip "g++"; fi
     full && try "two files, LP_STATIC" \

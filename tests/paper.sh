@@ -20,19 +20,20 @@ no() { ! "$@"; }
 
 export PAPER_QUICK=1 BUILD="$build" STATE="$t/state" RESULTS="$t/results" THREADS=1 SEEDS="1 2"
 
-# Two runs a tenth as fast as this machine, on which they may take a quarter of a second: a signal shall
+# Two runs a twentieth as fast as this machine, on which they may take a quarter of a second: a signal shall
 # meet them at work.
 mkdir "$t/slow" && ln -s "$(cd "$build" && pwd)/bits" "$t/slow"
 cat >"$t/slow/cifar" <<END
 #!/bin/sh
 case "\$*" in
 *"--run c100-late-1 "* | *"--run c100-swa-1 "*)
+    (trap 'kill -CONT \$\$; exit' HUP INT TERM
     for i in \$(seq 200); do
         kill -STOP \$\$ || break
         sleep 0.1
         kill -CONT \$\$
-        sleep 0.01
-    done 2>/dev/null & ;;
+        sleep 0.003
+    done) 2>/dev/null & ;;
 esac
 exec "$(cd "$build" && pwd)/cifar" "\$@"
 END

@@ -95,6 +95,9 @@ one images "$cifar" --data "$t/data" --net wrn-10-1 --half --batch 32 --epochs $
 one text "$enwik8" "$t/text" --units 32 --embedding 16 --batch 8 --length 25 --steps $((500 * long)) \
     --t0 $((200 * long)) --report 200 --swa-from $((400 * long)) --swa-every 20 $late --save-members
 
+# Too few minibatches after T0 for copies: factors, but no late phase.
+one factors "$cifar" --data "$t/data" --net wrn-10-1 --half --batch 32 --late rank1 --epochs $((9 * long)) --t0 $((9 * long - 1))
+
 [ "$mode" = full ] && one lookahead "$cifar" --data "$t/data" --net wrn-10-1 --half --batch 32 --epochs 80 --t0 32 $late \
     --lookahead 3
 [ "$mode" = full ] && one average "$cifar" --data "$t/data" --net wrn-10-1 --half --batch 32 --epochs 80 --t0 32 $late --ema 0.9
@@ -157,7 +160,9 @@ check "its branch" "$cifar" --branch "$t/own" --members 2 --epochs 3
 check "its branch without averaging" "$cifar" --branch "$t/own" --members 2 --epochs 3 --ema 0
 check "a plain run with Lookahead" "$cifar" $plain --late none --epochs 2 --checkpoint "$t/ahead" --lookahead 3
 check "its branch: late-phase weights without it" "$cifar" --branch "$t/ahead" --members 2 --epochs 3 --lookahead 0
-check "its branch goes on with it" "$cifar" --branch "$t/ahead" --late none --epochs 3
+check "its branch goes on with it" "$cifar" --branch "$t/ahead" --late none --epochs 3 --save "$t/ahead.branch"
+check "as planned" "$cifar" $plain --late none --epochs 3 --lr-from 1 --lr-to 1.8 --save "$t/ahead.planned" --lookahead 3
+check "the same model, amid a cycle of Lookahead" cmp "$t/ahead.branch" "$t/ahead.planned"
 check "a branch leaves the model" cmp "$t/model" "$t/before.model"
 check "a branch leaves the course" cmp "$t/csv" "$t/before.csv"
 check "a branch leaves the results" cmp "$t/rows" "$t/before.rows"
@@ -180,7 +185,7 @@ ln "$kept" "$t/same.csv"
 check "it goes on" "$cifar" --resume "$t/kept.ck" --epochs 3
 check "in the same file" cmp "$kept" "$t/same.csv"
 check "after the same rows" sh -c "head -n 3 $kept | cmp - $t/two.csv"
-check "with one of epoch 3, and no other" sh -c "[ \$(wc -l <$kept) = 4 ] && tail -n 1 $kept | grep -q '^3,' && ! grep -q '9.000$' $kept"
+check "with one of epoch 3, and no other" sh -c "[ \$(wc -l <$kept) = 4 ] && tail -n 1 $kept | grep -q '^3,' && ! grep -qF 3,0.1,1.5,20.0000,2.000000,1,9.000 $kept"
 cp "$kept" "$t/three.csv"
 full_disk() { (ulimit -f 0; trap '' XFSZ; "$cifar" --resume "$t/kept.ck" --epochs 4 >/dev/null 2>&1); [ $? = 2 ]; }
 check "where nothing can be written it ends" full_disk
@@ -206,6 +211,9 @@ refuse "cut" "is it cut off" "$cifar" --resume "$t/cut"
 head -c 921900 "$t/data/data_batch_1.bin" | tail -c +3074 >"$t/fewer" && mkdir "$t/other" \
     && cp "$t/fewer" "$t/other/data_batch_1.bin" && cp "$t/fewer" "$t/other/test_batch.bin"
 echo "a,b" >"$t/foreign.csv"
+printf '{"my": "notes"}' >"$t/foreign"
+refuse "a file of something else" "its first line is '{" "$cifar" --resume "$t/kept.ck" --epochs 4 --csv "$t/foreign"
+check "... which it stays" [ "$(cat "$t/foreign")" = '{"my": "notes"}' ]
 refuse "the course of something else" "its first line is 'a,b', expected 'epoch,lr" "$cifar" --resume "$t/kept.ck" \
     --epochs 4 --csv "$t/foreign.csv"
 refuse "other images" "not the images" "$cifar" --resume "$t/t0" --data "$t/other"
@@ -216,7 +224,9 @@ refuse "a branch over its trunk" "would take the place" "$cifar" --branch "$t/t0
 refuse "a plain branch with the mean of its trunk" "it has averaged weights already" "$cifar" --branch "$t/own" --late none --epochs 3
 refuse "a plain branch with SWA, from Lookahead" "it has averaged weights already .*--lookahead" \
     "$cifar" --branch "$t/ahead" --late none --epochs 3 --lookahead 0 --swa-from 3
-refuse "a branch with factors, from none" "--late rank1: expected the factors or templates, or none, .* --late none" \
+refuse "the same where copies have too few turns" "it has averaged weights already .*--lookahead" \
+    "$cifar" --branch "$t/ahead" --epochs 3 --lookahead 0 --swa-from 3
+refuse "a branch with factors, from none" "--late rank1: the checkpoint .* was made with --late none, and a branch can" \
     "$cifar" --branch "$t/t0" --late rank1 --epochs 5
 refuse "a branch with nothing to do" "expected more than the 4" "$cifar" --branch "$t/t0" --members 2
 refuse "the other program's" "a checkpoint of enwik8" "$enwik8" --resume "$t/t0"
