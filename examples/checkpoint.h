@@ -308,7 +308,7 @@ static inline FILE *csv_reopen(const char *path, const char *header, double last
         size = ftell(csv);
         if (!fgets(row, sizeof row, csv)) row[0] = 0;
     } while (strchr(row, '\n') && strtod(row, NULL) <= last);
-    errno = 0; /* where files cannot be cut */
+    errno = 0; /* DISK_CUT may fail without one */
     if (DISK_CUT(csv, size) != 0 || fclose(csv) != 0 || !(csv = fopen(path, "a")))
         die(EXIT_USAGE, "%s: cannot write: %s", path, strerror(errno));
     return csv;

@@ -327,8 +327,7 @@ static void resume_options(options *o, const fact_file *from, int argc, char **a
     if (late_shape(o->late) != late_shape(made))
         die(EXIT_USAGE,
             "--late %s: the checkpoint %s was made with --late %s, and a branch can neither add "
-            "nor "
-            "drop rank1 or hyper (begin with --late rank1 --members 1, for example)",
+            "nor drop rank1 or hyper (begin with --late rank1 --members 1, for example)",
             o->late, from->path, made);
     if (fact_number(from, "place.first") != 0 || o->t0 != (int)fact_number(from, "place.epoch") - 1)
         die(EXIT_USAGE, "--branch %s: expected a checkpoint at the end of epoch %d (--t0)",
@@ -748,6 +747,7 @@ static void load(trainer *t, const options *o)
     if (o->files.weights)
         model_load(o->files.weights, t->net, o->files.eval && o->families ? o->members : 1);
     if (from) resume(t, o, from);
+    /* A late phase drops the mean of the run before; without one it would be taken for this run's. */
     if (!o->begun_mean || o->families || !trainer_has_mean(t)) return;
     if (!o->lookahead || o->lookahead != o->begun_lookahead)
         die(EXIT_USAGE,

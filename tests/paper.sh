@@ -204,8 +204,8 @@ digits = {"accuracy": 2, "nll": 4, "ece": 4, "brier": 4}
 for method, model in (("sgd", "single"), ("sgd", "single-ema"), ("swa", "single-swa"), ("late", "averaged"),
                       ("late", "ensemble"), ("late", "averaged-ema"), ("late-swa", "averaged-swa"), ("late", "members"),
                       ("lookahead", "single"), ("steps", "single"), ("wd0.005", "averaged"),
-                      ("one0.005", "averaged"), ("hyper", "averaged"), ("rank1", "averaged"), ("dropout", "mc-dropout"), ("from0", "averaged"),
-                      ("batchensemble", "ensemble")):
+                      ("one0.005", "averaged"), ("hyper", "averaged"), ("rank1", "averaged"),
+                      ("dropout", "mc-dropout"), ("from0", "averaged"), ("batchensemble", "ensemble")):
     for column, d in digits.items():
         x, base = pick("results", f"c100-{method}", model, column), pick("results", "c100-sgd", "single", column)
         same(f"c100/{method}/{model}/{column}", text(x, d))
